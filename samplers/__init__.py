@@ -1,0 +1,61 @@
+"""Samplers of ``exp(-energy)`` for any tensor state, batched over chains. See README.md for the table of guarantees."""
+
+from samplers.annealing import Annealed, anneal
+from samplers.compose import Cycle, Mixture
+from samplers.driver import iterate, sample
+from samplers.energies import CallCounter, Constraint, EnergyTerm, Flat, WeightedSum, evaluate, named, term_names
+from samplers.errors import BoundViolated, EnergyError, InvalidInput, McmcTextError, ProposalError, TrialsExhausted
+from samplers.gibbs import Gibbs, PseudoGibbs
+from samplers.importance import ImportanceSample, importance_sample
+from samplers.metropolis import MetropolisHastings
+from samplers.rejection import RejectionSample, rejection_sample
+from samplers.schedules import constant, geometric, linear, logarithmic
+from samplers.tempering import Tempered, swap_report
+from samplers.trace import Diagnostics, MoveCount, Trace
+from samplers.types import ChainState, Distribution, Energy, Kernel, Proposal, Proposed, StepInfo
+
+__all__ = [
+    "Annealed",
+    "BoundViolated",
+    "CallCounter",
+    "ChainState",
+    "Constraint",
+    "Cycle",
+    "Diagnostics",
+    "Distribution",
+    "Energy",
+    "EnergyError",
+    "EnergyTerm",
+    "Flat",
+    "Gibbs",
+    "ImportanceSample",
+    "InvalidInput",
+    "Kernel",
+    "McmcTextError",
+    "MetropolisHastings",
+    "Mixture",
+    "MoveCount",
+    "Proposal",
+    "ProposalError",
+    "Proposed",
+    "PseudoGibbs",
+    "RejectionSample",
+    "StepInfo",
+    "Tempered",
+    "Trace",
+    "TrialsExhausted",
+    "WeightedSum",
+    "anneal",
+    "constant",
+    "evaluate",
+    "geometric",
+    "importance_sample",
+    "iterate",
+    "linear",
+    "logarithmic",
+    "named",
+    "rejection_sample",
+    "sample",
+    "swap_report",
+    "term_names",
+]

@@ -1,0 +1,112 @@
+"""Kernels made of kernels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from samplers.errors import InvalidInput
+from samplers.randomness import categorical
+from samplers.types import ChainState, Energy, Kernel, StepInfo
+
+__all__ = ["Cycle", "Mixture"]
+
+
+class _Composition:
+    """State and bookkeeping that both compositions share: every part keeps its own ``aux``."""
+
+    def __init__(self, parts: Sequence[Kernel]) -> None:
+        if not parts:
+            raise InvalidInput(f"{type(self).__name__} needs at least one kernel")
+        self.parts = tuple(parts)
+        self.kinds = tuple(dict.fromkeys(kind for part in parts for kind in part.kinds))
+
+    def init(self, x: Tensor, energy: Energy) -> ChainState:
+        first = self.parts[0].init(x, energy)
+        aux: dict[str, Any] = {"part0": first.aux}
+        for index, part in enumerate(self.parts[1:], start=1):
+            aux[f"part{index}"] = part.init(x, _Known(first)).aux
+        return first._replace(aux=aux)
+
+    def _run(
+        self, index: int, state: ChainState, energy: Energy, rng: torch.Generator, beta: float | Tensor
+    ) -> tuple[ChainState, StepInfo]:
+        part = self.parts[index]
+        after, info = part.step(state._replace(aux=state.aux[f"part{index}"]), energy, rng, beta=beta)
+        renumber = torch.tensor([self.kinds.index(kind) for kind in part.kinds], device=info.kind.device)
+        aux = {**state.aux, f"part{index}": after.aux}
+        return after._replace(aux=aux), info._replace(kind=renumber[info.kind])
+
+
+class Cycle(_Composition):
+    """Step ``t`` is a step of part ``t mod parts``.
+
+    Target
+        that of its parts, which must share it.
+    Acceptance ratio
+        each part's own.
+    Reversible
+        no (the reversed order is another kernel), even if the parts are.
+    Proof
+        Tierney 1994, Annals of Statistics 22, section 2.4: ``pi P1 P2 = pi P2 = pi``.
+    Cost
+        one part's step a step.
+    """
+
+    def init(self, x: Tensor, energy: Energy) -> ChainState:
+        state = super().init(x, energy)
+        return state._replace(aux={**state.aux, "turn": torch.zeros((), dtype=torch.int64)})
+
+    def step(
+        self, state: ChainState, energy: Energy, rng: torch.Generator, *, beta: float | Tensor = 1.0
+    ) -> tuple[ChainState, StepInfo]:
+        turn = state.aux["turn"]
+        after, info = self._run(int(turn) % len(self.parts), state, energy, rng, beta)
+        return after._replace(aux={**after.aux, "turn": turn + 1}), info
+
+
+class Mixture(_Composition):
+    """Each step draws one part with its weight, the same for all chains of the batch (one model call, not several).
+
+    Target
+        that of its parts, which must share it.
+    Acceptance ratio
+        each part's own; the weights are constants and cancel.
+    Reversible
+        if every part is.
+    Proof
+        Tierney 1994, Annals of Statistics 22, section 2.4: ``pi (w1 P1 + w2 P2) = (w1 + w2) pi``. Chains share the draw
+        of the part, and are independent given it; each is stationary under every sequence of parts, so they are
+        uncorrelated in equilibrium.
+    Cost
+        one part's step a step.
+    """
+
+    def __init__(self, weighted: Sequence[tuple[Kernel, float]]) -> None:
+        super().__init__([kernel for kernel, _ in weighted])
+        weights = [float(weight) for _, weight in weighted]
+        if any(not math.isfinite(w) or w <= 0 for w in weights):
+            raise InvalidInput(f"the weights of a Mixture are {weights}; give positive finite numbers")
+        if abs(sum(weights) - 1) > 1e-9:
+            raise InvalidInput(f"the weights of a Mixture add up to {sum(weights):.6g}; make them add up to 1")
+        self.weights = weights
+
+    def step(
+        self, state: ChainState, energy: Energy, rng: torch.Generator, *, beta: float | Tensor = 1.0
+    ) -> tuple[ChainState, StepInfo]:
+        log_weights = torch.tensor([self.weights], dtype=torch.float64, device=rng.device).log()
+        return self._run(int(categorical(log_weights, rng)), state, energy, rng, beta)
+
+
+class _Known:
+    """The energies already computed for the start state, so that parts do not score it again."""
+
+    def __init__(self, state: ChainState) -> None:
+        self.state = state
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.state.energy

@@ -1,0 +1,210 @@
+"""Algebra of energies: named terms, weighted sums, hard constraints, and the one place where energies are checked.
+
+``fluency + 2.0 * similarity + keywords`` is an energy that remembers its terms. Any callable ``x -> [chains]`` takes
+part once it is named: ``named("short", lambda x: x.sum(1))``.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from samplers.errors import EnergyError, InvalidInput, McmcTextError
+from samplers.types import Energy
+
+__all__ = [
+    "CallCounter",
+    "Constraint",
+    "EnergyTerm",
+    "Evaluation",
+    "Flat",
+    "WeightedSum",
+    "evaluate",
+    "named",
+    "term_names",
+]
+
+
+class EnergyTerm(ABC):
+    """An energy with a name that can be added to others and multiplied by a weight.
+
+    ``values(x, hint)`` gives ``[chains]`` in nats. ``hint`` is what the proposal learnt about ``x`` (see
+    ``Proposed.hint``); a term that does not know it ignores it. ``hard`` marks terms that are only ever 0 or
+    ``+inf``: they are evaluated first, and the others only on rows that are still possible.
+    """
+
+    name: str = "energy"
+    hard: bool = False
+
+    @abstractmethod
+    def values(self, x: Tensor, hint: Any = None) -> Tensor: ...
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.values(x)
+
+    def __add__(self, other: Energy) -> WeightedSum:
+        return WeightedSum(_parts(self) + _parts(other))
+
+    def __radd__(self, other: Energy) -> WeightedSum:
+        return WeightedSum(_parts(other) + _parts(self))
+
+    def __mul__(self, weight: float) -> WeightedSum:
+        return WeightedSum([(w * weight, part) for w, part in _parts(self)])
+
+    __rmul__ = __mul__
+
+
+class _Named(EnergyTerm):
+    def __init__(self, name: str, function: Callable[[Tensor], Tensor]) -> None:
+        self.name, self.function = name, function
+
+    def values(self, x: Tensor, hint: Any = None) -> Tensor:
+        return self.function(x)
+
+
+def named(name: str, function: Callable[[Tensor], Tensor]) -> EnergyTerm:
+    """``function`` as a term called ``name``."""
+    return _Named(name, function)
+
+
+class Flat(EnergyTerm):
+    """Zero everywhere: the energy of a sampler that has no target of its own."""
+
+    name = "flat"
+
+    def values(self, x: Tensor, hint: Any = None) -> Tensor:
+        return torch.zeros(len(x), dtype=torch.float64, device=x.device)
+
+
+class Constraint(EnergyTerm):
+    """0 where ``allowed(x) -> bool [chains]`` holds, ``+inf`` elsewhere."""
+
+    hard = True
+
+    def __init__(self, name: str, allowed: Callable[[Tensor], Tensor]) -> None:
+        self.name, self.allowed = name, allowed
+
+    def values(self, x: Tensor, hint: Any = None) -> Tensor:
+        zeros = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        return zeros.masked_fill(~self.allowed(x), math.inf)
+
+
+class CallCounter(EnergyTerm):
+    """``inner`` with a count of calls and rows: the budget in which samplers are compared."""
+
+    def __init__(self, inner: Energy) -> None:
+        self.inner = inner
+        self.name, self.hard = term_names(inner)[0], getattr(inner, "hard", False)
+        self.calls = self.rows = 0
+
+    def values(self, x: Tensor, hint: Any = None) -> Tensor:
+        self.calls += 1
+        self.rows += len(x)
+        return _raw_values(self.inner, x, hint)
+
+
+class WeightedSum(EnergyTerm):
+    """``sum of weight * term``. Hard terms first; the others see only rows that are still possible.
+
+    A weight of a hard term has no meaning and must be positive. Two terms may not share a name.
+    """
+
+    def __init__(self, parts: list[tuple[float, EnergyTerm]]) -> None:
+        for weight, part in parts:
+            if not math.isfinite(weight):
+                raise InvalidInput(f"the weight of energy {part.name!r} is {weight}; give a finite number")
+            if part.hard and weight <= 0:
+                raise InvalidInput(f"the weight of constraint {part.name!r} is {weight}; a constraint takes none")
+        names = [part.name for _, part in parts]
+        if len(set(names)) < len(names):
+            repeated = next(name for name in names if names.count(name) > 1)
+            raise InvalidInput(f"two energies are called {repeated!r}; name them apart")
+        self.parts = parts
+        self.name = " + ".join(names)
+        self.hard = all(part.hard for _, part in parts)
+
+    def values(self, x: Tensor, hint: Any = None) -> Tensor:
+        return self.evaluate(x, hint).energy
+
+    def evaluate(self, x: Tensor, hint: Any = None) -> Evaluation:
+        terms = torch.full((len(x), len(self.parts)), math.inf, dtype=torch.float64, device=x.device)
+        possible = torch.ones(len(x), dtype=torch.bool, device=x.device)
+        for column, (_, part) in sorted(enumerate(self.parts), key=lambda item: not item[1][1].hard):
+            weight = 1.0 if part.hard else self.parts[column][0]
+            if bool(possible.all()):
+                values = weight * _checked(part, x, hint)
+            elif bool(possible.any()):
+                rows = possible.nonzero().squeeze(1)
+                values = terms[:, column].clone()
+                values[rows] = weight * _checked(part, x[rows], None if hint is None else hint[rows], rows)
+            else:
+                break
+            terms[:, column] = values
+            possible &= values != math.inf
+        return Evaluation(terms.sum(dim=1), terms)
+
+
+class Evaluation(NamedTuple):
+    """``energy``: ``float64 [chains]``; ``terms``: ``float64 [chains, terms]``, which add up to it."""
+
+    energy: Tensor
+    terms: Tensor
+
+
+def evaluate(energy: Energy, x: Tensor, hint: Any = None) -> Evaluation:
+    """Score ``x`` and check the answer.
+
+    Raises ``EnergyError`` for NaN, ``-inf`` (no normalisable law has it), a wrong shape or type, or when the energy
+    itself raises; the error names the rows and the term.
+    """
+    if isinstance(energy, WeightedSum):
+        return energy.evaluate(x, hint)
+    values = _checked(energy, x, hint)
+    return Evaluation(values, values.unsqueeze(1))
+
+
+def term_names(energy: Energy) -> tuple[str, ...]:
+    """Names of the columns of ``Evaluation.terms``."""
+    if isinstance(energy, WeightedSum):
+        return tuple(part.name for _, part in energy.parts)
+    return (getattr(energy, "name", None) or getattr(energy, "__name__", None) or type(energy).__name__,)
+
+
+def _parts(energy: Energy) -> list[tuple[float, EnergyTerm]]:
+    if isinstance(energy, WeightedSum):
+        return energy.parts
+    if isinstance(energy, EnergyTerm):
+        return [(1.0, energy)]
+    if not callable(energy):
+        raise InvalidInput(f"cannot add {energy!r} to an energy; add a callable x -> [chains]")
+    return [(1.0, named(term_names(energy)[0], energy))]
+
+
+def _raw_values(energy: Energy, x: Tensor, hint: Any) -> Tensor:
+    return energy.values(x, hint) if isinstance(energy, EnergyTerm) else energy(x)
+
+
+def _checked(energy: Energy, x: Tensor, hint: Any, rows: Tensor | None = None) -> Tensor:
+    term = term_names(energy)[0]
+    try:
+        values = _raw_values(energy, x, hint)
+    except (McmcTextError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        raise EnergyError(f"raised {type(error).__name__}: {error}", term=term, x=x) from error
+    if not isinstance(values, Tensor):
+        raise EnergyError(f"returned {type(values).__name__}, not a tensor of shape [{len(x)}]", term=term, x=x)
+    if values.shape != (len(x),):
+        raise EnergyError(f"returned shape {list(values.shape)} for {len(x)} states, not [{len(x)}]", term=term, x=x)
+    values = values.detach().to(x.device, torch.float64)
+    bad = values.isnan() | (values == -math.inf)
+    if bool(bad.any()):
+        at = bad.nonzero().squeeze(1)
+        what = "is NaN" if bool(values[at].isnan().any()) else "is -inf, so its law cannot be normalised"
+        raise EnergyError(what, term=term, rows=(at if rows is None else rows[at]).tolist(), x=x[at])
+    return values

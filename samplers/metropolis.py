@@ -1,0 +1,105 @@
+"""Metropolis-Hastings over any proposal."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from samplers.energies import evaluate
+from samplers.errors import InvalidInput, ProposalError
+from samplers.randomness import log_uniform
+from samplers.types import ChainState, Energy, Proposal, Proposed, StepInfo, select
+
+__all__ = ["MetropolisHastings", "check_proposed", "log_acceptance", "start"]
+
+
+class MetropolisHastings:
+    """Propose from ``q``, accept or keep the old state (which then counts again).
+
+    Target
+        ``pi(x)`` proportional to ``exp(-beta E(x))``.
+    Acceptance ratio
+        ``min(1, exp(beta (E(x) - E(x'))) q(x | x') / q(x' | x))``.
+    Reversible
+        yes.
+    Proof
+        Hastings 1970, Biometrika 57, section 2.2: ``pi(x) q(x'|x) a(x,x') = min(pi(x) q(x'|x), pi(x') q(x|x'))`` is
+        symmetric in ``x`` and ``x'``.
+    Cost
+        one proposal and one energy call a step, for all chains; the old energy is kept.
+    """
+
+    def __init__(self, proposal: Proposal) -> None:
+        if not callable(proposal) or not hasattr(proposal, "log_prob"):
+            raise InvalidInput(
+                f"a proposal needs __call__(x, rng) and log_prob(x_to, x_from); {proposal!r} has not both"
+            )
+        self.proposal = proposal
+        self.kinds: tuple[str, ...] = getattr(proposal, "kinds", (type(proposal).__name__,))
+
+    def init(self, x: Tensor, energy: Energy) -> ChainState:
+        return start(x, energy)
+
+    def step(
+        self, state: ChainState, energy: Energy, rng: torch.Generator, *, beta: float | Tensor = 1.0
+    ) -> tuple[ChainState, StepInfo]:
+        proposed = check_proposed(self.proposal(state.x, rng), state.x)
+        new = evaluate(energy, proposed.x, proposed.hint)
+        log_ratio = log_acceptance(state.energy, new.energy, proposed.log_q_forward, proposed.log_q_reverse, beta)
+        accepted = log_uniform(len(state.x), rng) < log_ratio
+        x = select(accepted, proposed.x, state.x)
+        after = ChainState(
+            x,
+            select(accepted, new.energy, state.energy),
+            state.aux,
+            select(accepted, new.terms, state.terms),
+        )
+        return after, step_info(state.x, x, accepted, proposed.kind)
+
+
+def log_acceptance(
+    energy_old: Tensor, energy_new: Tensor, log_q_forward: Tensor, log_q_reverse: Tensor, beta: float | Tensor = 1.0
+) -> Tensor:
+    """Log of the Hastings ratio, ``float64 [chains]``, not yet cut at 0.
+
+    A forbidden new state or an impossible reverse move gives ``-inf`` at every ``beta``, also 0 and infinity; leaving
+    a forbidden state gives ``+inf``. At ``beta = inf`` only the sign of the energy difference is left (hill climbing).
+    """
+    drop = energy_old - energy_new
+    beta = torch.as_tensor(beta, dtype=torch.float64, device=drop.device)
+    tempered = torch.where((drop == 0) | ((beta == 0) & drop.isfinite()), 0.0, beta * drop)
+    log_ratio = tempered + (log_q_reverse - log_q_forward)
+    log_ratio = torch.where(energy_old == math.inf, math.inf, log_ratio)
+    impossible = (energy_new == math.inf) | (log_q_reverse == -math.inf)
+    return torch.where(impossible, -math.inf, log_ratio)
+
+
+def start(x: Tensor, energy: Energy) -> ChainState:
+    """The state of a kernel without memory."""
+    value, terms = evaluate(energy, x)
+    return ChainState(x.clone(), value, {}, terms)
+
+
+def step_info(old: Tensor, new: Tensor, accepted: Tensor, kind: Tensor | None = None) -> StepInfo:
+    changed = (new != old).reshape(len(old), -1).any(dim=1)
+    return StepInfo(accepted, changed, torch.zeros_like(accepted, dtype=torch.int64) if kind is None else kind)
+
+
+def check_proposed(proposed: Proposed, x: Tensor) -> Proposed:
+    """Raise ``ProposalError`` where a proposal breaks its contract: shapes, types, NaN, an impossible forward move."""
+    if proposed.x.shape != x.shape or proposed.x.dtype != x.dtype:
+        raise ProposalError(
+            f"proposed states are {proposed.x.dtype} {list(proposed.x.shape)}, the chains {x.dtype} {list(x.shape)}"
+        )
+    for name in ("log_q_forward", "log_q_reverse"):
+        value = getattr(proposed, name)
+        if value.shape != (len(x),) or value.dtype != torch.float64:
+            raise ProposalError(f"{name} is {value.dtype} {list(value.shape)}, not float64 [{len(x)}]")
+    bad = proposed.log_q_reverse.isnan() | ~proposed.log_q_forward.isfinite()
+    if bool(bad.any()):
+        raise ProposalError(
+            f"log_q_forward must be finite and log_q_reverse not NaN; chains {bad.nonzero().squeeze(1).tolist()[:5]}"
+        )
+    return proposed

@@ -1,0 +1,116 @@
+"""Rejection sampling."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from samplers.energies import evaluate
+from samplers.errors import BoundViolated, InvalidInput, TrialsExhausted
+from samplers.randomness import generator, log_uniform, scoped_global_seed
+from samplers.types import Distribution, Energy
+
+__all__ = ["RejectionSample", "draw_scored", "rejection_sample"]
+
+ROUNDING = 1e-9  # nats by which a log-density may overshoot a bound that it attains exactly
+
+
+@dataclass(frozen=True)
+class RejectionSample:
+    """Independent draws ``x [n, ...]`` of ``exp(-energy)``, their ``energy float64 [n]``, and what they cost.
+
+    ``log_z`` estimates the log of ``integral exp(-energy)``: ``log_bound + log(acceptance)``.
+    """
+
+    x: Tensor
+    energy: Tensor
+    trials: int
+    accepted: int
+    log_bound: float
+
+    @property
+    def acceptance(self) -> float:
+        return self.accepted / self.trials
+
+    @property
+    def log_z(self) -> float:
+        return self.log_bound + math.log(self.acceptance) if self.accepted else -math.inf
+
+
+def rejection_sample(
+    energy: Energy,
+    proposal: Distribution,
+    *,
+    log_bound: float,
+    num_samples: int,
+    seed: int = 0,
+    max_trials: int = 10_000_000,
+    batch_size: int = 4096,
+) -> RejectionSample:
+    """Draw ``x ~ q`` and keep it with probability ``exp(-energy(x) - log q(x) - log_bound)``.
+
+    Target
+        ``exp(-energy)``, exactly, with independent draws.
+    Condition
+        ``-energy(x) - log q(x) <= log_bound`` for every ``x``; checked on every draw.
+    Reference
+        von Neumann 1951, NBS Applied Mathematics Series 12.
+    Cost
+        ``exp(log_bound) / Z`` energy rows a draw, in calls of ``batch_size`` rows.
+    Raises
+        ``BoundViolated`` with the point and the excess; ``TrialsExhausted``, whose ``result`` has the draws so far,
+        when ``max_trials`` proposals were not enough; ``InvalidInput``.
+    """
+    if num_samples < 1 or max_trials < 1 or batch_size < 1:
+        raise InvalidInput(
+            f"num_samples={num_samples}, max_trials={max_trials}, batch_size={batch_size}: give at least 1 of each"
+        )
+    if not math.isfinite(log_bound):
+        raise InvalidInput(f"log_bound is {log_bound}; give a finite number of nats")
+    kept, energies, trials, accepted = [], [], 0, 0
+    rng: torch.Generator | None = None
+    while trials < max_trials and accepted < num_samples:
+        size = min(batch_size, max_trials - trials)
+        rng = rng or generator(seed)
+        x, log_q, value = draw_scored(energy, proposal, size, rng)
+        log_accept = -value - log_q - log_bound
+        if float(log_accept.max()) > ROUNDING:
+            raise BoundViolated(x[log_accept.argmax()], float(log_accept.max()))
+        keep = (log_uniform(size, rng).to(log_accept.device) < log_accept).nonzero().squeeze(1)
+        if accepted + len(keep) >= num_samples:  # trials end with the draw that completes the sample
+            keep = keep[: num_samples - accepted]
+            trials += int(keep[-1]) + 1
+        else:
+            trials += size
+        kept.append(x[keep])
+        energies.append(value[keep])
+        accepted += len(keep)
+    result = RejectionSample(torch.cat(kept), torch.cat(energies), trials, accepted, log_bound)
+    if accepted < num_samples:
+        raise TrialsExhausted(
+            f"{trials} trials gave {accepted} of {num_samples} draws (acceptance {result.acceptance:.2g}); raise "
+            "max_trials, lower log_bound if it is loose, or use MetropolisHastings",
+            result,
+        )
+    return result
+
+
+def draw_scored(
+    energy: Energy, proposal: Distribution, count: int, rng: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``count`` draws of ``proposal`` with ``log q`` and energy, both ``float64 [count]``."""
+    with torch.inference_mode():
+        with scoped_global_seed(rng):
+            x = proposal.sample(torch.Size([count]))
+        log_q = proposal.log_prob(x).to(torch.float64)
+        if log_q.shape != (count,):
+            raise InvalidInput(
+                f"proposal.log_prob gave shape {list(log_q.shape)} for {count} draws, not [{count}]; "
+                "wrap a factorised distribution in torch.distributions.Independent"
+            )
+        if not bool(log_q.isfinite().all()):
+            raise InvalidInput("proposal.log_prob of its own draws is not finite; the proposal cannot be used")
+        return x, log_q, evaluate(energy, x).energy
