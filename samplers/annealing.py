@@ -11,6 +11,7 @@ from torch import Tensor
 
 from samplers.driver import Observer, ObserverGuard, begin, check_run, iterate
 from samplers.energies import term_names
+from samplers.errors import InvalidInput
 from samplers.progress import progress_bar
 from samplers.randomness import generator
 from samplers.schedules import Schedule
@@ -55,7 +56,7 @@ def anneal(
     Reference: Kirkpatrick, Gelatt & Vecchi 1983, Science 220.
     """
     check_run(x0, steps=steps, shard_size=shard_size)
-    betas = [1 / t if (t := schedule(step, steps)) > 0 else math.inf for step in range(steps)]
+    betas = [_beta(schedule(step, steps), step) for step in range(steps)]
     notify = ObserverGuard(observers)
     results = []
     with progress_bar(steps * -(-len(x0) // shard_size), shown=progress) as bar:
@@ -75,6 +76,12 @@ def anneal(
             results.append((best.x, best.energy, best.terms, found_at, history))
     x, value, terms, found_at, history = (torch.cat(column) for column in zip(*results, strict=True))
     return Annealed(x, value, terms, term_names(energy), found_at, history, seed, notify.failures)
+
+
+def _beta(temperature: float, step: int) -> float:
+    if not 0 <= temperature < math.inf:
+        raise InvalidInput(f"the schedule gives the temperature {temperature} at step {step}; give finite numbers >= 0")
+    return 1 / temperature if temperature > 0 else math.inf
 
 
 def _better(mask: Tensor, new: ChainState, old: ChainState) -> ChainState:

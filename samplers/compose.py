@@ -26,11 +26,9 @@ class _Composition:
         self.kinds = tuple(dict.fromkeys(kind for part in parts for kind in part.kinds))
 
     def init(self, x: Tensor, energy: Energy) -> ChainState:
-        first = self.parts[0].init(x, energy)
-        aux: dict[str, Any] = {"part0": first.aux}
-        for index, part in enumerate(self.parts[1:], start=1):
-            aux[f"part{index}"] = part.init(x, _Known(first)).aux
-        return first._replace(aux=aux)
+        states = [part.init(x, energy) for part in self.parts]
+        aux: dict[str, Any] = {f"part{index}": state.aux for index, state in enumerate(states)}
+        return states[0]._replace(aux=aux)
 
     def _run(
         self, index: int, state: ChainState, energy: Energy, rng: torch.Generator, beta: float | Tensor
@@ -100,13 +98,3 @@ class Mixture(_Composition):
     ) -> tuple[ChainState, StepInfo]:
         log_weights = torch.tensor([self.weights], dtype=torch.float64, device=rng.device).log()
         return self._run(int(categorical(log_weights, rng)), state, energy, rng, beta)
-
-
-class _Known:
-    """The energies already computed for the start state, so that parts do not score it again."""
-
-    def __init__(self, state: ChainState) -> None:
-        self.state = state
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.state.energy

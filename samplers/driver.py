@@ -94,9 +94,9 @@ def sample(
 
 
 def check_run(x0: Tensor, *, steps: int, warmup: int = 0, thin: int = 1, shard_size: int) -> None:
-    """Raise ``InvalidInput`` unless there is a chain and at least one draw of it would be kept."""
-    if x0.dim() == 0 or len(x0) == 0:
-        raise InvalidInput(f"x0 has shape {list(x0.shape)}; its first dimension is the chain and must be at least 1")
+    """Raise ``InvalidInput`` unless there is a chain with a state and at least one draw of it would be kept."""
+    if x0.dim() == 0 or x0.numel() == 0:
+        raise InvalidInput(f"x0 has shape {list(x0.shape)}; its first dimension is the chain, and none may be 0")
     for name, value in (("steps", steps), ("thin", thin), ("shard_size", shard_size)):
         if value < 1:
             raise InvalidInput(f"{name} is {value}; give at least 1")

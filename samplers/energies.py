@@ -99,7 +99,7 @@ class CallCounter(EnergyTerm):
 
     def __init__(self, inner: Energy) -> None:
         self.inner = inner
-        self.name, self.hard = term_names(inner)[0], getattr(inner, "hard", False)
+        self.name, self.hard = " + ".join(term_names(inner)), getattr(inner, "hard", False)
         self.calls = self.rows = 0
 
     def values(self, x: Tensor, hint: Any = None) -> Tensor:
@@ -137,11 +137,11 @@ class WeightedSum(EnergyTerm):
         for column, (_, part) in sorted(enumerate(self.parts), key=lambda item: not item[1][1].hard):
             weight = 1.0 if part.hard else self.parts[column][0]
             if bool(possible.all()):
-                values = weight * _checked(part, x, hint)
+                values = _checked(part, x, hint, weight=weight)
             elif bool(possible.any()):
                 rows = possible.nonzero().squeeze(1)
                 values = terms[:, column].clone()
-                values[rows] = weight * _checked(part, x[rows], None if hint is None else hint[rows], rows)
+                values[rows] = _checked(part, x[rows], None if hint is None else hint[rows], rows, weight)
             else:
                 break
             terms[:, column] = values
@@ -189,11 +189,15 @@ def _raw_values(energy: Energy, x: Tensor, hint: Any) -> Tensor:
     return energy.values(x, hint) if isinstance(energy, EnergyTerm) else energy(x)
 
 
-def _checked(energy: Energy, x: Tensor, hint: Any, rows: Tensor | None = None) -> Tensor:
+def _checked(energy: Energy, x: Tensor, hint: Any, rows: Tensor | None = None, weight: float = 1.0) -> Tensor:
+    """``weight * energy``, where ``+inf`` forbids at weight 0 too; ``rows`` are the numbers of the rows of ``x``."""
     term = term_names(energy)[0]
     try:
         values = _raw_values(energy, x, hint)
-    except (McmcTextError, KeyboardInterrupt):
+    except EnergyError as error:
+        error.rows = error.rows if rows is None else rows[error.rows].tolist()
+        raise
+    except McmcTextError:
         raise
     except Exception as error:
         raise EnergyError(f"raised {type(error).__name__}: {error}", term=term, x=x) from error
@@ -202,9 +206,11 @@ def _checked(energy: Energy, x: Tensor, hint: Any, rows: Tensor | None = None) -
     if values.shape != (len(x),):
         raise EnergyError(f"returned shape {list(values.shape)} for {len(x)} states, not [{len(x)}]", term=term, x=x)
     values = values.detach().to(x.device, torch.float64)
+    values = values if weight == 1 else torch.where((values == math.inf) & (weight == 0), values, weight * values)
     bad = values.isnan() | (values == -math.inf)
     if bool(bad.any()):
         at = bad.nonzero().squeeze(1)
+        times = "" if weight == 1 else f"times {weight:g} "
         what = "is NaN" if bool(values[at].isnan().any()) else "is -inf, so its law cannot be normalised"
-        raise EnergyError(what, term=term, rows=(at if rows is None else rows[at]).tolist(), x=x[at])
+        raise EnergyError(times + what, term=term, rows=(at if rows is None else rows[at]).tolist(), x=x[at])
     return values

@@ -45,7 +45,7 @@ class EnergyError(McmcTextError):
         self.texts: list[str] = []
 
     def __str__(self) -> str:
-        rows = f" (chain {_some(self.rows)})" if self.rows else ""
+        rows = f" (chain {_some(list(dict.fromkeys(self.rows)))})" if self.rows else ""
         step = "" if self.step is None else " at the start" if self.step < 0 else f" at step {self.step}"
         texts = f": {_some([repr(text) for text in self.texts])}" if self.texts else ""
         return f"energy {self.term!r} {self.problem}{step}{rows}{texts}"

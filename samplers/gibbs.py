@@ -52,7 +52,7 @@ class Gibbs:
         free: Callable[[Tensor], Tensor] | None = None,
         max_rows: int = 4096,
     ) -> None:
-        self.values = torch.arange(values) if isinstance(values, int) else values
+        self.values = torch.arange(max(values, 0)) if isinstance(values, int) else values
         if self.values.dim() != 1 or len(self.values) == 0 or len(self.values.unique()) < len(self.values):
             raise InvalidInput(f"Gibbs needs at least one value and no value twice, not {values!r}")
         if scan not in ("random", "systematic"):
@@ -62,6 +62,8 @@ class Gibbs:
         self.scan, self.free, self.max_rows = scan, free, max_rows
 
     def init(self, x: Tensor, energy: Energy) -> ChainState:
+        if bool((self.values.to(x).to(self.values) != self.values).any()):
+            raise InvalidInput(f"states of {x.dtype} cannot hold all of the values {self.values.tolist()}")
         state = start(x, energy)
         return state if self.scan == "random" else state._replace(aux={"turn": torch.zeros((), dtype=torch.int64)})
 

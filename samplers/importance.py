@@ -88,5 +88,8 @@ def _pareto_k(log_weights: Tensor) -> float:
     finite = log_weights[log_weights.isfinite()].cpu().numpy()
     if len(finite) < 25 or np.ptp(finite) == 0:
         return math.nan
-    # psislw takes log-likelihoods, the negatives of log-weights
-    return float(array_stats.psislw(-finite)[1])
+    try:
+        # psislw takes log-likelihoods, the negatives of log-weights
+        return float(array_stats.psislw(-finite)[1])
+    except ValueError:  # the largest weights are all equal, as on a small discrete space
+        return math.nan

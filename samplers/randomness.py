@@ -9,12 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from samplers.errors import InvalidInput
+
 __all__ = ["categorical", "draw_site", "generator", "log_uniform", "nth_site", "scoped_global_seed"]
 
 
 def generator(seed: int, shard: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
     """The generator of shard ``shard`` of a run: a function of ``(seed, shard)`` and the device alone."""
-    word = np.random.SeedSequence([seed, shard]).generate_state(1, np.uint64)[0]
+    if seed < 0:
+        raise InvalidInput(f"seed is {seed}; give 0 or more")
+    word = np.random.SeedSequence(seed, spawn_key=(shard,)).generate_state(1, np.uint64)[0]
     return torch.Generator(device).manual_seed(int(word) >> 1)
 
 
@@ -56,7 +60,9 @@ def nth_site(free: Tensor, turn: Tensor | int) -> Tensor:
 def scoped_global_seed(rng: torch.Generator) -> Iterator[None]:
     """Run code that reads torch's global generator (``torch.distributions``) as a function of ``rng``; then restore."""
     seed = int(torch.randint(2**62, (), generator=rng, device=rng.device))
-    devices = [rng.device] if rng.device.type == "cuda" else []
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
+        if devices:
+            torch.cuda.manual_seed_all(seed)
         yield

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -50,8 +51,9 @@ class Tempered:
 
     def init(self, x: Tensor, energy: Energy) -> ChainState:
         rungs, chains = len(self.betas), len(x)
-        inner = self.kernel.init(x.repeat(rungs, *[1] * (x.dim() - 1)), energy)
-        pairs = max(rungs - 1, 1)
+        with _named_by_chain(chains):
+            inner = self.kernel.init(x.repeat(rungs, *[1] * (x.dim() - 1)), energy)
+        pairs = rungs - 1
         aux: dict[str, Any] = {
             # Rung 0 is the state itself; the hotter ones follow, rung by rung.
             "x": inner.x[chains:],
@@ -80,11 +82,8 @@ class Tempered:
             aux["inner"],
             torch.cat([state.terms, aux["terms"]]),
         )
-        try:
+        with _named_by_chain(chains):
             merged, info = self.kernel.step(merged, energy, rng, beta=ladder.reshape(-1))
-        except EnergyError as error:  # name the chain, not the replica
-            error.rows = [row % chains for row in error.rows]
-            raise
         replicas = [part.reshape(rungs, chains, *part.shape[1:]) for part in (merged.x, merged.energy, merged.terms)]
         turn = int(aux["turn"])
         if rungs > 1 and (turn + 1) % self.swap_every == 0:
@@ -127,6 +126,16 @@ class Tempered:
         marked[0] = False
         aux["marked"] = marked
         return replicas
+
+
+@contextmanager
+def _named_by_chain(chains: int) -> Iterator[None]:
+    """Errors name the chain, not the replica."""
+    try:
+        yield
+    except EnergyError as error:
+        error.rows = [row % chains for row in error.rows]
+        raise
 
 
 def swap_report(state: ChainState) -> dict[str, Any]:
