@@ -211,6 +211,6 @@ def _checked(energy: Energy, x: Tensor, hint: Any, rows: Tensor | None = None, w
     if bool(bad.any()):
         at = bad.nonzero().squeeze(1)
         times = "" if weight == 1 else f"times {weight:g} "
-        what = "is NaN" if bool(values[at].isnan().any()) else "is -inf, so its law cannot be normalised"
-        raise EnergyError(times + what, term=term, rows=(at if rows is None else rows[at]).tolist(), x=x[at])
+        what = "is NaN" if bool(values[at].isnan().any()) else f"{times}is -inf, so its law cannot be normalised"
+        raise EnergyError(what, term=term, rows=(at if rows is None else rows[at]).tolist(), x=x[at])
     return values
