@@ -1,0 +1,176 @@
+"""A masked language model as conditionals, as two energies, and (in ``gibbs_proposal.py``) as a proposal.
+
+Only the masked sites reach the vocabulary head, whatever the model's class: a hook on the encoder hands the head only
+the rows that are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lm_adapters.gibbs_proposal import GibbsProposal, SiteHint
+from lm_adapters.loading import load_pretrained
+from lm_adapters.text import TextSpace
+from lm_adapters.truncation import Truncation
+from samplers import EnergyTerm, InvalidInput
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["MaskedEnergy", "MaskedLM"]
+
+EnergyKind = Literal["raw", "pll"]
+
+
+class MaskedLM:
+    """A masked language model and its tokenizer.
+
+    ``tokens_per_pass`` bounds the tokens of one forward pass, hence memory; results do not depend on it. The default
+    is near the fastest size for a small model on a CPU; raise it on a GPU.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, tokens_per_pass: int = 2048
+    ) -> None:
+        if tokenizer.mask_token_id is None:
+            raise InvalidInput("the tokenizer has no mask token; a masked language model is needed here")
+        if tokens_per_pass < 1:
+            raise InvalidInput(f"tokens_per_pass is {tokens_per_pass}; give at least 1")
+        self.model = model.eval().requires_grad_(False)
+        self.tokens_per_pass = tokens_per_pass
+        self.space = TextSpace(tokenizer, model.get_input_embeddings().weight.shape[0])
+        self.allowed = self.space.proposable.to(self.device)
+        self._wanted: tuple[Tensor, Tensor] | None = None
+        model.base_model.register_forward_hook(self._gather)
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_path: str, device: str = "cpu", dtype: str = "float32", *, tokens_per_pass: int = 2048
+    ) -> MaskedLM:
+        """An embedded model, a local folder or a Hugging Face name. Raises ``InvalidInput`` if it cannot be loaded."""
+        model, tokenizer = load_pretrained("masked", name_or_path, device=device, dtype=dtype)
+        return cls(model, tokenizer, tokens_per_pass=tokens_per_pass)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of text that fit the model's positions."""
+        config = self.model.config
+        positions = config.max_position_embeddings
+        # RoBERTa counts positions from the padding id onwards.
+        table = getattr(getattr(self.model.base_model, "embeddings", None), "position_embeddings", None)
+        offset = table.padding_idx + 1 if table is not None and table.padding_idx is not None else 0
+        return positions - offset - len(self.space.prefix) - len(self.space.suffix)
+
+    def logits(self, x: Tensor, hidden: Tensor) -> Tensor:
+        """``[hidden sites, vocabulary]`` logits at the sites that ``hidden`` (``bool [rows, width]``) masks together.
+
+        One forward pass; sites in row-major order.
+        """
+        ids, attention = self._framed(x.masked_fill(hidden, self.space.mask_id))
+        rows, columns = hidden.nonzero(as_tuple=True)
+        self._wanted = rows, columns + len(self.space.prefix)
+        try:
+            return self.model(input_ids=ids, attention_mask=attention).logits.squeeze(0)
+        finally:
+            self._wanted = None
+
+    def conditionals(self, x: Tensor, hidden: Tensor, truncation: Truncation | None = None) -> Tensor:
+        """``float64 [hidden sites, vocabulary]`` log-probabilities of proposable tokens, given what is not hidden."""
+        return (truncation or Truncation()).log_prob(self.logits(x, hidden), self.allowed)
+
+    def gibbs_proposal(self, block_size: int = 1, *, truncation: Truncation | None = None) -> GibbsProposal:
+        """Redraw ``block_size`` sites together from their conditionals; see ``GibbsProposal``."""
+        return GibbsProposal(self, block_size, truncation=truncation)
+
+    def energy(self, kind: EnergyKind) -> MaskedEnergy:
+        """``raw``: minus the sum of logits (Goyal et al. 2021, arXiv:2106.02736, E_raw).
+
+        ``pll``: minus the pseudo-log-likelihood (Salazar et al. 2020, arXiv:1910.14659, eq. 1; E_norm of Goyal et al.).
+        """
+        return MaskedEnergy(self, kind)
+
+    def _framed(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Model input with special tokens around each text; no attention mask where nothing is padded."""
+        prefix, suffix, pad = self.space.prefix, self.space.suffix, self.space.pad_id
+        lengths = self.space.lengths(x)
+        width = int(lengths.max())
+        total = lengths + len(prefix) + len(suffix)
+        ids = x.new_full((len(x), width + len(prefix) + len(suffix)), pad)
+        ids[:, : len(prefix)] = torch.tensor(prefix, device=x.device, dtype=x.dtype)
+        ids[:, len(prefix) : len(prefix) + width] = x[:, :width]
+        for offset, token in enumerate(suffix):
+            ids.scatter_(1, (lengths + len(prefix) + offset).unsqueeze(1), token)
+        if bool((lengths == width).all()):
+            return ids, None
+        return ids, (torch.arange(ids.shape[1], device=x.device) < total.unsqueeze(1)).long()
+
+    def _gather(self, module: torch.nn.Module, arguments: Any, output: Any) -> Any:
+        if self._wanted is not None:
+            output.last_hidden_state = output.last_hidden_state[self._wanted].unsqueeze(0)
+        return output
+
+
+class _Pass(NamedTuple):
+    rows: Tensor
+    sites: Tensor
+
+
+class MaskedEnergy(EnergyTerm):
+    """``sum over sites of -f(x_i; x with i masked)``, ``f`` the logit (``raw``) or its log-softmax (``pll``), in nats.
+
+    Cost: one masked row a site, folded into as few passes as ``tokens_per_pass`` allows, the head at the masked
+    site only. After a single-site proposal of the same model, ``length - 1`` rows: the hint has the other.
+    """
+
+    def __init__(self, model: MaskedLM, kind: EnergyKind) -> None:
+        if kind not in ("raw", "pll"):
+            raise InvalidInput(f"the energy kind is {kind!r}; choose 'raw' or 'pll'")
+        self.model, self.kind, self.name = model, kind, kind
+
+    def values(self, x: Tensor, hint: Any = None) -> Tensor:
+        todo = self.model.space.inside(x)
+        total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        if isinstance(hint, SiteHint) and hint.model is self.model:
+            total += -hint.logit if self.kind == "raw" else hint.log_total - hint.logit
+            todo = todo.scatter(1, hint.site.unsqueeze(1), False)
+        for rows, sites in self._passes(x, todo):
+            total.index_add_(0, rows, self._site_terms(x[rows], sites))
+        return total
+
+    def site_terms(self, x: Tensor) -> Tensor:
+        """``float64 [rows, width]``: each site's share of the energy, 0 at padding."""
+        terms = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
+        for rows, sites in self._passes(x, self.model.space.inside(x)):
+            terms[rows, sites] = self._site_terms(x[rows], sites)
+        return terms
+
+    def _site_terms(self, x: Tensor, sites: Tensor) -> Tensor:
+        hidden = torch.zeros_like(x, dtype=torch.bool).scatter(1, sites.unsqueeze(1), True)
+        logits = self.model.logits(x, hidden)
+        chosen = logits.gather(1, x.gather(1, sites.unsqueeze(1))).squeeze(1).double()
+        # The softmax runs over the model's whole vocabulary, as published figures do, not over proposable tokens.
+        return -chosen if self.kind == "raw" else logits.double().logsumexp(dim=1) - chosen
+
+    def _passes(self, x: Tensor, todo: Tensor) -> Iterator[_Pass]:
+        """Cut the masked rows into passes, rows of like length together so that little is padded."""
+        lengths = self.model.space.lengths(x)
+        rows, sites = todo.nonzero(as_tuple=True)
+        order = lengths[rows].argsort(stable=True)
+        rows, sites = rows[order], sites[order]
+        frame = len(self.model.space.prefix) + len(self.model.space.suffix)
+        width = (lengths[rows] + frame).tolist()
+        start = 0
+        while start < len(rows):
+            stop = start + 1
+            while stop < len(rows) and (stop + 1 - start) * width[stop] <= self.model.tokens_per_pass:
+                stop += 1
+            yield _Pass(rows[start:stop], sites[start:stop])
+            start = stop

@@ -1,0 +1,120 @@
+"""Texts as states: a tokenizer seen as a space of ``int64 [chains, width]`` tensors.
+
+A state holds token ids without special tokens, right-padded. Adapters add BOS/CLS/SEP when they call a model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from lm_adapters.text_energy import TextEnergy
+from samplers import Constraint, InvalidInput
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ["TextSpace"]
+
+UNUSED = re.compile(r"\[unused\d+\]|<unused_?\d+>|<extra_?(id_)?\d+>|madeupword\d+")
+REPLACEMENT = "\ufffd"  # what a byte that is no text of its own decodes to
+
+
+class TextSpace:
+    """Encode and decode batches, and say which tokens may be proposed.
+
+    ``vocabulary`` is the number of ids that the model scores; it may exceed the tokenizer's.
+    Raises ``InvalidInput`` for a tokenizer without a padding (or end) token.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, vocabulary: int | None = None) -> None:
+        self.tokenizer = tokenizer
+        self.vocabulary = vocabulary or len(tokenizer)
+        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+        if pad is None:
+            raise InvalidInput("the tokenizer has neither a padding nor an end token; set tokenizer.pad_token")
+        self.pad_id: int = pad
+        self.mask_id: int | None = tokenizer.mask_token_id
+        self.prefix, self.suffix = _frame(tokenizer)
+
+    def encode(self, texts: Sequence[str], width: int | None = None) -> Tensor:
+        """``int64 [texts, width]``; by default as wide as the longest text.
+
+        Raises ``InvalidInput`` for a text that is empty, too long, or has a part the tokenizer does not know.
+        """
+        rows = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        width = width or max(map(len, rows), default=0)
+        for text, ids in zip(texts, rows, strict=True):
+            if not ids:
+                raise InvalidInput(f"the text {text!r} has no tokens; give at least one word")
+            if len(ids) > width:
+                raise InvalidInput(f"the text {text!r} has {len(ids)} tokens, the limit is {width}; shorten it")
+            if self.tokenizer.unk_token_id in ids:
+                raise InvalidInput(f"the tokenizer cannot represent a part of {text!r}; use other characters")
+        return torch.tensor([ids + [self.pad_id] * (width - len(ids)) for ids in rows])
+
+    def decode(self, x: Tensor) -> list[str]:
+        rows = [row[: int(n)].tolist() for row, n in zip(x.cpu(), self.lengths(x).cpu(), strict=True)]
+        return self.tokenizer.batch_decode(rows)
+
+    def inside(self, x: Tensor) -> Tensor:
+        """``bool [chains, width]``: where a text token stands."""
+        return x != self.pad_id
+
+    def lengths(self, x: Tensor) -> Tensor:
+        """``int64 [chains]`` in tokens."""
+        return self.inside(x).sum(dim=1)
+
+    def masks(self, lengths: Sequence[int] | Tensor, width: int | None = None) -> Tensor:
+        """States of nothing but mask tokens, to start from."""
+        lengths = torch.as_tensor(lengths)
+        if self.mask_id is None:
+            raise InvalidInput("the tokenizer has no mask token; start from a text")
+        width = width or int(lengths.max())
+        return torch.where(torch.arange(width) < lengths.unsqueeze(1), self.mask_id, self.pad_id)
+
+    @cached_property
+    def proposable(self) -> Tensor:
+        """``bool [vocabulary]``: tokens that are text by themselves.
+
+        Never special, unknown, unused or reserved ones, nor ids beyond the tokenizer, nor pieces of a character.
+        """
+        tokenizer = self.tokenizer
+        allowed = torch.zeros(self.vocabulary, dtype=torch.bool)
+        known = min(len(tokenizer), self.vocabulary)
+        names = tokenizer.convert_ids_to_tokens(list(range(known)))
+        for index, (name, text) in enumerate(
+            zip(names, tokenizer.batch_decode([[i] for i in range(known)]), strict=True)
+        ):
+            allowed[index] = bool(text.strip()) and REPLACEMENT not in text and not UNUSED.fullmatch(name)
+        special = [i for i in {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder} if i < self.vocabulary]
+        allowed[special] = False
+        return allowed
+
+    def is_canonical(self, x: Tensor) -> Tensor:
+        """``bool [chains]``: ``encode(decode(x)) == x``. Two tokenisations of one text are two states."""
+        rows = self.tokenizer(self.decode(x), add_special_tokens=False)["input_ids"]
+        lengths = self.lengths(x).tolist()
+        same = [ids == row[:n] for ids, row, n in zip(rows, x.tolist(), lengths, strict=True)]
+        return torch.tensor(same, device=x.device)
+
+    def canonical(self) -> Constraint:
+        """Forbids every tokenisation of a text but the tokenizer's own."""
+        return Constraint("canonical", self.is_canonical)
+
+    def energy(self, function: Callable[[list[str]], Sequence[float]], name: str | None = None) -> TextEnergy:
+        """A plain function of texts, in nats, as an energy of states."""
+        return TextEnergy(function, self.decode, name)
+
+
+def _frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """Special tokens that the tokenizer puts before and after a text."""
+    plain = tokenizer("a", add_special_tokens=False)["input_ids"]
+    framed = tokenizer("a")["input_ids"]
+    start = next(i for i in range(len(framed)) if framed[i : i + len(plain)] == plain)
+    return framed[:start], framed[start + len(plain) :]

@@ -1,0 +1,47 @@
+"""Logits to the distribution that a proposal draws from, the same in both directions of a move."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from samplers import InvalidInput
+
+__all__ = ["Truncation"]
+
+
+@dataclass(frozen=True)
+class Truncation:
+    """Temperature, then the ``top_k`` likeliest tokens, then the smallest nucleus of mass ``top_p``.
+
+    It depends on the logits alone, hence on the masked context alone, which both directions of a move share: a token
+    outside the kept set can neither be drawn nor left by that move (its reverse is ``-inf``). Nothing is forced in.
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise InvalidInput(f"temperature is {self.temperature}; give a finite number above 0")
+        if self.top_k is not None and self.top_k < 1:
+            raise InvalidInput(f"top_k is {self.top_k}; give at least 1")
+        if not 0 < self.top_p <= 1:
+            raise InvalidInput(f"top_p is {self.top_p}; give a number above 0 and at most 1")
+
+    def log_prob(self, logits: Tensor, allowed: Tensor) -> Tensor:
+        """Log-probabilities ``float64 [rows, vocabulary]`` of logits of that shape; forbidden tokens go first."""
+        scores = logits.to(torch.float64).masked_fill(~allowed, -math.inf) / self.temperature
+        if self.top_k is not None and self.top_k < scores.shape[1]:
+            least = scores.topk(self.top_k, dim=1).values[:, -1:]
+            scores = scores.masked_fill(scores < least, -math.inf)  # ties with the last are kept: no order decides
+        if self.top_p < 1:
+            ranked, order = scores.sort(dim=1, descending=True, stable=True)
+            share = ranked.softmax(dim=1)
+            beyond = share.cumsum(dim=1) - share >= self.top_p  # the token that crosses the mass stays
+            scores = scores.masked_fill(beyond.scatter(1, order, beyond), -math.inf)
+        return scores.log_softmax(dim=1)
