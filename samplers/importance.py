@@ -89,7 +89,9 @@ def _pareto_k(log_weights: Tensor) -> float:
     if len(finite) < 25 or np.ptp(finite) == 0:
         return math.nan
     try:
-        # psislw takes log-likelihoods, the negatives of log-weights
-        return float(array_stats.psislw(-finite)[1])
+        with np.errstate(all="ignore"):  # of weights that tie
+            # psislw takes log-likelihoods, the negatives of log-weights
+            k = float(array_stats.psislw(-finite)[1])
     except ValueError:  # the largest weights are all equal, as on a small discrete space
         return math.nan
+    return k if math.isfinite(k) else math.nan

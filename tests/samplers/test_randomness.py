@@ -1,0 +1,97 @@
+"""Draws that take their generator."""
+
+import math
+from contextlib import suppress
+
+import pytest
+import torch
+
+from samplers import InvalidInput
+from samplers.randomness import categorical, draw_site, generator, log_uniform, nth_site, scoped_global_seed
+from tests.samplers.laws import ALPHA, worst_p_value
+
+inf = math.inf
+
+
+def state(rng):
+    return bytes(rng.get_state().tolist())
+
+
+def test_generators_are_functions_of_seed_and_shard_and_all_differ():
+    pairs = [(seed, shard) for seed in (0, 1, 2, 3, 7, 2**32, 5 + 7 * 2**32, 5, 2**64 + 1) for shard in (0, 1, 2, 7)]
+    states = {state(generator(*pair)) for pair in pairs}
+    assert len(states) == len(pairs)
+    assert state(generator(3, 2)) == state(generator(3, 2))
+
+
+def test_a_negative_seed_is_refused():
+    with pytest.raises(InvalidInput, match="seed is -1"):
+        generator(-1)
+
+
+def test_log_uniform_is_the_log_of_a_uniform_and_always_finite():
+    draws = log_uniform(100_000, generator(0))
+    assert draws.dtype == torch.float64
+    assert bool(draws.isfinite().all())
+    assert float(draws.max()) <= 0
+    assert worst_p_value((draws.exp() * 10).long().clamp(max=9), [0.1] * 10) > ALPHA
+    assert len(draws.unique()) == len(draws)
+
+
+def test_categorical_follows_its_weights_and_never_draws_the_impossible():
+    law = [0.0, 0.1, 0.0, 0.6, 0.3, 0.0]
+    log_weight = torch.tensor(law, dtype=torch.float64).log() + 700
+    draws = categorical(log_weight.expand(20_000, -1), generator(1))
+    assert worst_p_value(draws, law) > ALPHA
+    assert worst_p_value(draws, [0.0, 0.15, 0.0, 0.55, 0.3, 0.0]) < ALPHA
+
+
+def test_categorical_rows_are_drawn_apart():
+    rows = torch.tensor([[0.0, -inf, -inf], [-inf, -inf, 5.0], [-inf, -3.0, -inf]], dtype=torch.float64)
+    assert categorical(rows, generator(0)).tolist() == [0, 2, 1]
+
+
+@pytest.mark.parametrize("u", [0.0, 0.25, 1 - 2**-53, 1.0])
+def test_categorical_at_the_edges_of_the_unit_interval(monkeypatch, u):
+    monkeypatch.setattr(torch, "rand", lambda *shape, **options: torch.full(shape, u, dtype=torch.float64))
+    log_weight = torch.tensor([[-inf, 0.0, -inf, math.log(3.0), -inf]], dtype=torch.float64)
+    assert int(categorical(log_weight, generator(0))) == (1 if u < 0.25 else 3)
+
+
+def test_draw_site_is_uniform_over_free_sites():
+    free = torch.tensor([[False, True, True, False, True]]).expand(20_000, -1)
+    assert worst_p_value(draw_site(free, generator(2)), [0, 1 / 3, 1 / 3, 0, 1 / 3]) > ALPHA
+
+
+def test_nth_site_counts_the_free_sites_of_each_row_around():
+    free = torch.tensor([[True, True, True], [False, True, False], [True, False, True]])
+    turns = [nth_site(free, turn).tolist() for turn in range(4)]
+    assert turns == [[0, 1, 0], [1, 1, 2], [2, 1, 0], [0, 1, 2]]
+    assert nth_site(free, torch.tensor(5)).tolist() == [2, 1, 2]
+
+
+def test_a_scoped_seed_is_a_function_of_the_generator_and_is_undone():
+    before = torch.get_rng_state()
+    draws = []
+    for _ in range(2):
+        with scoped_global_seed(generator(4)):
+            draws.append(torch.rand(3))
+    assert torch.equal(*draws)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_scoped_seed_is_undone_after_an_error():
+    before = torch.get_rng_state()
+    with suppress(RuntimeError), scoped_global_seed(generator(4)):
+        torch.rand(3)
+        raise RuntimeError
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_scoped_seed_moves_its_generator_on():
+    rng = generator(4)
+    draws = []
+    for _ in range(2):
+        with scoped_global_seed(rng):
+            draws.append(torch.rand(3))
+    assert not torch.equal(*draws)
