@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -24,7 +26,7 @@ def check_device(device: str) -> torch.device:
     """The device, if this machine has it."""
     try:
         found = torch.device(device)
-        torch.empty(0, device=found)
+        torch.zeros(1, device=found).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InvalidInput(
             f"device {device!r} cannot be used here; choose cpu, or cuda where there is a GPU"
@@ -44,26 +46,57 @@ def load_pretrained(
     if dtype not in DTYPES:
         raise InvalidInput(f"dtype {dtype!r} is unknown; choose one of {', '.join(DTYPES)}")
     import transformers
+    from safetensors import SafetensorError
 
     source = str(embedded_path(name_or_path) or name_or_path)
     auto = getattr(transformers, AUTO_CLASS[task])
+    # Left to its default, trust_remote_code asks on stdin whether to run what the folder brings along.
+    options = {"trust_remote_code": False, "local_files_only": Path(source).is_dir() or not _hub_answers()}
     try:
-        config = transformers.AutoConfig.from_pretrained(source)
+        config = transformers.AutoConfig.from_pretrained(source, **options)
     except (OSError, ValueError) as error:
         raise InvalidInput(_not_found(name_or_path, error)) from error
     if type(config) not in auto._model_mapping or config.is_encoder_decoder:
         raise InvalidInput(f"{name_or_path!r} is a {config.model_type} model; a {task} language model is needed here")
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(source)
-        model, report = auto.from_pretrained(
-            source, config=config, dtype=DTYPES[dtype], use_safetensors=True, output_loading_info=True
-        )
-    except (OSError, ValueError) as error:
+        with _quiet():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
+            model, report = auto.from_pretrained(
+                source, config=config, dtype=DTYPES[dtype], use_safetensors=True, output_loading_info=True, **options
+            )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InvalidInput(_not_found(name_or_path, error)) from error
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])[0]
         raise InvalidInput(f"{name_or_path!r} lacks weights of its {task} head ({missing}); choose a complete model")
     return model.to(found), tokenizer
+
+
+def _hub_answers() -> bool:
+    """One short request: without it the hub's client retries for half a minute on a machine without internet."""
+    from huggingface_hub import constants, get_session
+
+    try:
+        get_session().head(constants.ENDPOINT, timeout=5)
+    except Exception:  # for whatever reason: then the cache is all there is
+        return False
+    return True
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No weight-loading bar and no report of missing weights on stderr: what is wrong is raised."""
+    from transformers.utils import logging
+
+    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bar:
+            logging.enable_progress_bar()
 
 
 def _not_found(name: str, error: Exception) -> str:
