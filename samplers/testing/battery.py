@@ -1,0 +1,118 @@
+"""The battery: every test on every case, and on every mutant the tests that must reject it.
+
+``python -m samplers.testing.battery [--seed N] [--draws N]`` prints one table of each; exit code 1 if a kernel fails
+or a mutant passes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+import torch
+
+from samplers.testing.cases import CASES, MUTANTS, Case, Mutant
+from samplers.testing.contract import check_contract
+from samplers.testing.gates import Result
+from samplers.testing.honesty import check_proposals
+from samplers.testing.invariances import check_independence, check_invariances
+from samplers.testing.laws import (
+    DRAWS,
+    check_end_law,
+    check_ergodic,
+    check_matrix,
+    check_pairs,
+    check_transitions,
+)
+
+__all__ = ["TESTS", "judge", "main", "rejections"]
+
+Check = Callable[[Case, int, int], list[Result]]
+
+TESTS: dict[str, Check] = {
+    "T0": check_contract,
+    "T1": check_proposals,
+    "T2": check_matrix,
+    "T3": check_end_law,
+    "T4": check_pairs,
+    "T4b": check_transitions,
+    "T5": check_ergodic,
+    "T8": check_independence,
+    "T11": check_invariances,
+}
+"""Each test as ``check(case, seed, draws)``; no results where it does not apply."""
+
+TITLES = {
+    "T0": "contract",
+    "T1": "proposal",
+    "T2": "matrix",
+    "T3": "end law",
+    "T4": "pairs",
+    "T4b": "transitions",
+    "T5": "ergodic",
+    "T8": "independent",
+    "T11": "invariances",
+}
+
+
+def judge(case: Case, test: str, seed: int = 0, draws: int = DRAWS) -> list[Result]:
+    """The results of one test on one case."""
+    return TESTS[test](case, seed, draws)
+
+
+def rejections(mutant: Mutant, seed: int = 0, draws: int = DRAWS) -> dict[str, Result]:
+    """For each test that must reject the mutant its worst result, which should have failed."""
+    return {test: _worst(judge(mutant.case, test, seed, draws)) for test in mutant.rejected_by}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m samplers.testing.battery", description="Prove the samplers.")
+    parser.add_argument("--seed", type=int, default=0, help="of every draw (default 0)")
+    parser.add_argument("--draws", type=int, default=DRAWS, help=f"chains of a law test (default {DRAWS})")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    print(f"Kernels: worst statistic / gate, {options.draws} draws, seed {options.seed}; - does not apply\n")
+    print(_row("", [f"{test} {title}" for test, title in TITLES.items()], "verdict"))
+    failed = [case.name for case in CASES if not _print_case(case, options.seed, options.draws)]
+    print("\nMutants: the tests that reject each\n")
+    missed = [m.case.name for m in MUTANTS if not _print_mutant(m, options.seed, options.draws)]
+    print(f"\n{len(CASES) - len(failed)} of {len(CASES)} kernels pass, ", end="")
+    print(f"{len(MUTANTS) - len(missed)} of {len(MUTANTS)} mutants are rejected")
+    return 1 if failed or missed else 0
+
+
+def _print_case(case: Case, seed: int, draws: int) -> bool:
+    worst = [judge(case, test, seed, draws) for test in TESTS]
+    passed = all(result.passed for results in worst for result in results)
+    print(_row(case.name, [_cell(results) for results in worst], "ok" if passed else "FAIL"), flush=True)
+    for result in (result for results in worst for result in results if not result.passed):
+        print(f"    {result.test}: {result.detail}")
+    return passed
+
+
+def _print_mutant(mutant: Mutant, seed: int, draws: int) -> bool:
+    found = rejections(mutant, seed, draws)
+    rejected = not any(result.passed for result in found.values())
+    cells = "  ".join(f"{test} {result.statistic:.3g}/{result.gate:.3g}" for test, result in found.items())
+    print(f"{mutant.case.name:<26}{'rejected' if rejected else 'MISSED':<10}{cells}", flush=True)
+    return rejected
+
+
+def _worst(results: list[Result]) -> Result:
+    return max(results, key=lambda result: result.strain)
+
+
+def _cell(results: list[Result]) -> str:
+    if not results:
+        return "-"
+    worst = _worst(results)
+    return f"{worst.statistic:.3g}/{worst.gate:.4g}"
+
+
+def _row(name: str, cells: list[str], verdict: str) -> str:
+    return f"{name:<26}" + "".join(f"{cell:<16}" for cell in cells) + verdict
+
+
+if __name__ == "__main__":
+    sys.exit(main())

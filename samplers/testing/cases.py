@@ -1,0 +1,146 @@
+"""The one list of kernels under test: a case added to ``CASES`` gets every test of the battery."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from samplers.compose import Cycle, Mixture
+from samplers.driver import sample
+from samplers.gibbs import Gibbs, PseudoGibbs
+from samplers.metropolis import MetropolisHastings
+from samplers.tempering import Tempered
+from samplers.testing import mutant_moves, mutants
+from samplers.testing.matrices import transition_matrix
+from samplers.testing.proposals import SiteProposal, TabularProposal, dirichlet_table, independence_table
+from samplers.testing.targets import Enumerated, random_target, two_mode_target
+from samplers.trace import Trace
+from samplers.types import Kernel
+
+__all__ = ["CASES", "MUTANTS", "Case", "Mutant"]
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A kernel and the law it must sample.
+
+    ``reversible``: its first step is claimed to be; ``ergodic``: it reaches every allowed state; ``betas``: where it
+    is claimed to be exact; ``always_accepts``: its proposal is the target; ``driver``: what runs it.
+    """
+
+    name: str
+    kernel: Kernel
+    target: Enumerated
+    reversible: bool = True
+    ergodic: bool = True
+    betas: tuple[float, ...] = (1.0, 0.3, 0.0)
+    always_accepts: bool = False
+    driver: Callable[..., Trace] = sample
+
+
+@dataclass(frozen=True, eq=False)
+class Mutant:
+    """A case that must fail, and the tests that must each reject it."""
+
+    case: Case
+    rejected_by: tuple[str, ...]
+
+
+MAIN = random_target(4, 3, seed=208)  # smallest probability 5e-4
+BITS = random_target(2, 4, seed=184)
+CUBE = random_target(3, 3, seed=59)
+HOLES = random_target(3, 3, seed=203, forbidden=5)
+PAIR = random_target(2, 2, seed=264)
+TRIPLE = random_target(2, 3, seed=94)
+MODES = two_mode_target(4, depth=1.2)
+
+
+def _restricted(target: Enumerated, keep: Callable[[Tensor], Tensor]) -> Enumerated:
+    return Enumerated(target.states[keep(target.states)], target.energy)
+
+
+def _free_but_first(x: Tensor) -> Tensor:
+    """Site 0 stays; site 2 may change only in rows where site 0 holds 0."""
+    free = torch.ones_like(x, dtype=torch.bool)
+    free[:, 0] = False
+    free[:, 2] = x[:, 0] == 0
+    return free
+
+
+def _free_ends(x: Tensor) -> Tensor:
+    return torch.tensor([True, False, True]).expand_as(x)
+
+
+def _site(target: Enumerated, seed: int, keep: int | None = None, skewed: bool = False) -> SiteProposal:
+    values, sites = int(target.states.max()) + 1, target.states.shape[1]
+    weights = torch.arange(1, sites + 1, dtype=torch.float64) if skewed else None
+    return SiteProposal(dirichlet_table(sites, values, values, seed=seed), weights=weights, keep=keep)
+
+
+def _jump(target: Enumerated, seed: int) -> TabularProposal:
+    return TabularProposal(target, independence_table(len(target), seed=seed), "jump")
+
+
+def _table(target: Enumerated, seed: int) -> TabularProposal:
+    return TabularProposal(target, dirichlet_table(len(target), len(target), seed=seed))
+
+
+_mh = MetropolisHastings
+_subset = _restricted(MAIN, lambda x: (x[:, 1] == 3) & ((x[:, [0, 2]] == 0) | (x[:, [0, 2]] == 2)).all(dim=1))
+_two_values = torch.tensor([2, 0])
+_perfect = TabularProposal(BITS, BITS.probabilities().expand(len(BITS), -1))
+_conditionals = TabularProposal(CUBE, transition_matrix(Gibbs(3), CUBE))
+_mixture = Mixture([(_mh(_site(MAIN, 13)), 0.7), (_mh(_jump(MAIN, 2)), 0.3)])
+_hot = Tempered(_mh(_site(TRIPLE, 29)), [1.0, 0.4])
+_cycle = Cycle([_mh(_site(CUBE, 39)), Gibbs(3, scan="systematic")])
+
+CASES: tuple[Case, ...] = (
+    Case("MH table 4^3", _mh(_table(MAIN, 20)), MAIN),
+    Case("MH independence 2^4", _mh(_jump(BITS, 39)), BITS),
+    Case("MH site 4^3", _mh(_site(MAIN, 13, skewed=True)), MAIN),
+    Case("MH site 2^4", _mh(_site(BITS, 38)), BITS),
+    Case("MH truncated 4^3", _mh(_site(MAIN, 16, keep=3)), MAIN),
+    Case("MH site holes 3^3", _mh(_site(HOLES, 17)), HOLES),
+    Case("MH site two modes", _mh(_site(MODES, 38)), MODES),
+    Case("MH proposal = target", _mh(_perfect), BITS, betas=(1.0,), always_accepts=True),
+    Case("Gibbs random 4^3", Gibbs(4), MAIN),
+    Case("Gibbs random 2^4", Gibbs(2), BITS),
+    Case("Gibbs systematic 3^3", Gibbs(3, scan="systematic"), CUBE),
+    Case("Gibbs holes 3^3", Gibbs(3), HOLES),
+    Case("Gibbs free by row 3^3", Gibbs(3, free=_free_but_first), CUBE, ergodic=False),
+    Case("Gibbs frozen, 2 values", Gibbs(_two_values, free=_free_ends), _subset),
+    Case("Gibbs frozen, in turn", Gibbs(_two_values, scan="systematic", free=_free_ends), _subset),
+    Case("Gibbs max_rows 3^3", Gibbs(3, max_rows=10_007), CUBE),
+    Case("PseudoGibbs, true laws", PseudoGibbs(_conditionals), CUBE, betas=(1.0,)),
+    Case("Mixture 4^3", _mixture, MAIN),
+    Case("Cycle 3^3", _cycle, CUBE),
+    Case("Tempered 1 rung 2^4", Tempered(_mh(_site(BITS, 38)), [1.0]), BITS),
+    Case("Tempered 2 rungs 2^3", Tempered(Gibbs(2), [1.0, 0.3]), TRIPLE, reversible=False),
+    Case("Tempered 2, every 2", Tempered(_mh(_site(BITS, 38)), [1.0, 0.2], swap_every=2), BITS),
+    Case("Tempered 3 rungs 2^2", Tempered(_mh(_site(PAIR, 1)), [1.0, 0.5, 0.0]), PAIR, reversible=False),
+    Case("Tempered 3, every 2", Tempered(Gibbs(2), [1.0, 0.5, 0.1], swap_every=2), TRIPLE),
+    Case("Tempered Mixture 2^2", Tempered(Mixture([(Gibbs(2), 0.5), (_mh(_jump(PAIR, 3)), 0.5)]), [1.0, 0.5]), PAIR),
+    Case("Mixture of Tempered, MH", Mixture([(_hot, 0.6), (_mh(_jump(TRIPLE, 4)), 0.4)]), TRIPLE, reversible=False),
+)
+
+_bad = dirichlet_table(64, 64, seed=41)
+_local = torch.exp(dirichlet_table(64, 1, seed=42) + 0.5 * torch.arange(64).remainder(7).unsqueeze(1)) * _bad
+_incompatible = TabularProposal(CUBE, transition_matrix(Gibbs(3), random_target(3, 3, seed=60)))
+
+MUTANTS: tuple[Mutant, ...] = (
+    Mutant(Case("missing Hastings", mutants.MissingHastings(_site(MAIN, 13)), MAIN), ("T3", "T4", "T4b", "T5")),
+    Mutant(Case("flipped Hastings", mutants.FlippedHastings(_site(MAIN, 13)), MAIN), ("T3", "T4", "T4b", "T5")),
+    Mutant(Case("no accept step", mutants.NoAccept(_site(MAIN, 13)), MAIN), ("T3", "T4", "T4b", "T5")),
+    Mutant(Case("incompatible conditionals", PseudoGibbs(_incompatible), CUBE, betas=(1.0,)), ("T2", "T3", "T5")),
+    Mutant(Case("renormalised Liu ratio", mutant_moves.RenormalisedLiu(4), MAIN), ("T3", "T4b", "T5")),
+    Mutant(Case("until accepted", mutants.UntilAccepted(_site(MAIN, 13)), MAIN), ("T3", "T4b", "T5")),
+    Mutant(Case("data-dependent site", mutant_moves.DataDependentSite(4), MAIN), ("T3", "T4b")),
+    Mutant(Case("wrong normaliser", _mh(mutant_moves.WrongNormaliser(MAIN, _local)), MAIN), ("T1", "T3", "T4b")),
+    Mutant(Case("stale energy cache", mutants.StaleEnergyCache(_site(MAIN, 13)), MAIN), ("T0", "T3")),
+    Mutant(Case("swap sign", mutant_moves.SwapSign(Gibbs(2), [1.0, 0.3]), TRIPLE, reversible=False), ("T3", "T4b")),
+    Mutant(Case("keep adapting", mutants.KeepAdapting(_table(MAIN, 20), _site(MAIN, 13)), MAIN), ("T3", "T5")),
+    Mutant(Case("drop rejected draws", _mh(_site(MAIN, 13)), MAIN, driver=mutants.drop_rejected), ("T3",)),
+)

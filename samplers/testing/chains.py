@@ -1,0 +1,43 @@
+"""Facts about a transition matrix ``P``, ``float64 [from, to]``."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["detailed_balance_error", "invariance_error", "is_primitive", "spectral_gap", "stationary_law"]
+
+
+def invariance_error(matrix: Tensor, law: Tensor) -> float:
+    """``max |pi P - pi|`` for ``pi = law [states]``."""
+    return float((law @ matrix - law).abs().max())
+
+
+def detailed_balance_error(matrix: Tensor, law: Tensor) -> float:
+    """``max |pi_i P_ij - pi_j P_ji|``."""
+    flow = law.unsqueeze(1) * matrix
+    return float((flow - flow.T).abs().max())
+
+
+def is_primitive(matrix: Tensor) -> bool:
+    """Some power of ``P`` has no zero: irreducible and aperiodic. Wielandt 1950: power ``n^2 - 2n + 2`` decides."""
+    size = len(matrix)
+    reach, power = (matrix > 0).double(), 1
+    while power < size**2 - 2 * size + 2:
+        reach, power = (reach @ reach > 0).double(), 2 * power
+    return bool((reach > 0).all())
+
+
+def spectral_gap(matrix: Tensor) -> float:
+    """``1 - |lambda_2|``."""
+    sizes = torch.linalg.eigvals(matrix).abs().sort(descending=True).values
+    return 1.0 - float(sizes[1]) if len(sizes) > 1 else 1.0
+
+
+def stationary_law(matrix: Tensor) -> Tensor:
+    """``float64 [states]``: the one law with ``pi P = pi`` of an irreducible chain."""
+    size = len(matrix)
+    equations = torch.cat([matrix.T - torch.eye(size, dtype=torch.float64), torch.ones(1, size, dtype=torch.float64)])
+    right = torch.zeros(size + 1, dtype=torch.float64)
+    right[-1] = 1.0
+    return torch.linalg.lstsq(equations, right.unsqueeze(1)).solution.squeeze(1)

@@ -1,0 +1,133 @@
+"""T8: chains do not know of each other. T11: what must not change the draws does not, and what must does so exactly."""
+
+from __future__ import annotations
+
+import math
+from functools import singledispatch
+
+import torch
+from torch import Tensor
+
+from samplers.compose import Cycle, Mixture
+from samplers.driver import iterate
+from samplers.gibbs import Gibbs, PseudoGibbs
+from samplers.metropolis import MetropolisHastings
+from samplers.randomness import generator
+from samplers.tempering import Tempered
+from samplers.testing.cases import Case
+from samplers.testing.gates import T_GATE, Result
+from samplers.testing.laws import DRAWS, EXACT
+from samplers.testing.matrices import transition_matrix
+from samplers.testing.proposals import Relabelled
+from samplers.testing.spaces import ladder
+from samplers.testing.targets import Enumerated
+from samplers.trace import Trace
+from samplers.types import Kernel
+
+__all__ = ["check_independence", "check_invariances", "relabelled"]
+
+CHAINS = 512
+STEPS = 32
+LONG = 200
+CONSTANT = 64.0
+
+
+def check_independence(case: Case, seed: int = 0, draws: int = DRAWS) -> list[Result]:
+    """T8: from one start, chains differ and their energies are uncorrelated; no chain depends on another's start."""
+    x0 = case.target.states[int(case.target.energies.argmin())].expand(CHAINS, -1).clone()
+    trace = _run(case, case.kernel, case.target, x0, seed, steps=LONG)
+    repeats = CHAINS - len(trace.draws.flatten(1).unique(dim=0))
+    other = x0.clone()
+    other[0] = case.target.states[int(_worst_allowed(case.target))]
+    crosstalk = ~_same(_run(case, case.kernel, case.target, other, seed, steps=LONG).draws[1:], trace.draws[1:])
+    broken = Result("T8", case.name, repeats + crosstalk, 0.0, f"{repeats} repeated chains, crosstalk {crosstalk}")
+    if not case.ergodic:
+        return [broken]
+    law = case.target.probabilities()
+    mean = float((law[law > 0] * case.target.energies[law > 0]).sum())
+    centred = trace.energy[:, LONG // 2 :] - mean
+    products = (centred[0::2] * centred[1::2]).mean(dim=1)  # of disjoint pairs: 256 independent values
+    t = float(products.mean() / products.std()) * math.sqrt(len(products))
+    return [broken, Result("T8", case.name, abs(t), T_GATE)]
+
+
+def check_invariances(case: Case, seed: int = 0, draws: int = DRAWS) -> list[Result]:
+    """T11: a constant, one rung, a cycle of one; hill climbing; the perfect proposal; other names for the values."""
+    grid = case.target.on_grid()
+    x0 = grid.sample(CHAINS, generator(seed, 4))
+    plain = _run(case, case.kernel, grid, x0, seed)
+    shifted = _run(case, case.kernel, grid.shifted(CONSTANT), x0, seed)
+    same = {
+        "energy + constant": _same(shifted.draws, plain.draws) and _same(shifted.energy, plain.energy + CONSTANT),
+        "one rung": _same(_run(case, Tempered(case.kernel, [1.0]), grid, x0, seed).draws, plain.draws),
+        "cycle of one": _same(_run(case, Cycle([case.kernel]), grid, x0, seed).draws, plain.draws),
+        "hill climbing": case.betas == (1.0,) or _never_rises(case, x0, seed),
+        "perfect proposal": not case.always_accepts or _run(case, case.kernel, case.target, x0, seed).acceptance == 1,
+    }
+    broken = [name for name, kept in same.items() if not kept]
+    names = torch.arange(int(case.target.states.max()) + 1).roll(1)
+    target = Enumerated(names.argsort()[case.target.states], lambda x: case.target.energy(names[x]))
+    moved = transition_matrix(relabelled(case.kernel, names), target) - transition_matrix(case.kernel, case.target)
+    return [
+        Result("T11", case.name, len(broken), 0.0, ", ".join(broken)),
+        Result("T11", case.name, float(moved.abs().max()), EXACT, "relabelled values"),
+    ]
+
+
+@singledispatch
+def relabelled(kernel: Kernel, names: Tensor) -> Kernel:
+    """``kernel`` for states whose values were renamed: value ``v`` here is ``names[v]`` there."""
+    raise TypeError(f"say in relabelled how {type(kernel).__name__} takes other names")
+
+
+@relabelled.register(MetropolisHastings | PseudoGibbs)
+def _(kernel: MetropolisHastings | PseudoGibbs, names: Tensor) -> Kernel:
+    return type(kernel)(Relabelled(kernel.proposal, names))
+
+
+@relabelled.register
+def _(kernel: Gibbs, names: Tensor) -> Kernel:
+    free = kernel.free
+    there = None if free is None else lambda x: free(names[x])
+    return Gibbs(names.argsort()[kernel.values], scan=kernel.scan, free=there, max_rows=kernel.max_rows)
+
+
+@relabelled.register
+def _(kernel: Cycle, names: Tensor) -> Kernel:
+    return Cycle([relabelled(part, names) for part in kernel.parts])
+
+
+@relabelled.register
+def _(kernel: Mixture, names: Tensor) -> Kernel:
+    parts = zip(kernel.parts, kernel.weights, strict=True)
+    return Mixture([(relabelled(part, names), weight) for part, weight in parts])
+
+
+@relabelled.register
+def _(kernel: Tempered, names: Tensor) -> Kernel:
+    return Tempered(relabelled(kernel.kernel, names), kernel.betas, swap_every=kernel.swap_every)
+
+
+def _run(case: Case, kernel: Kernel, target: Enumerated, x0: Tensor, seed: int, steps: int = STEPS) -> Trace:
+    return case.driver(kernel, target.energy, x0, steps=steps, seed=seed, shard_size=len(x0), progress=False)
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return torch.equal(a, b)
+
+
+def _never_rises(case: Case, x0: Tensor, seed: int) -> bool:
+    """At ``beta = inf``; a ladder with a rung at 0 has no such limit."""
+    if 0.0 in ladder(case.kernel):
+        return True
+    last = case.target.energy(x0)
+    run = iterate(case.kernel, case.target.energy, x0, steps=STEPS, rng=generator(seed, 5), beta=math.inf)
+    for _, state, _ in run:
+        if bool((state.energy > last).any()):
+            return False
+        last = state.energy
+    return True
+
+
+def _worst_allowed(target: Enumerated) -> Tensor:
+    return torch.where(target.energies == math.inf, -math.inf, target.energies).argmax()

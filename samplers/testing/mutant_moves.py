@@ -1,0 +1,76 @@
+"""Broken moves: wrong ratios of wrong proposals, wrong choices of what to move."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from samplers.gibbs import Gibbs
+from samplers.metropolis import step_info
+from samplers.randomness import categorical, draw_site, log_uniform
+from samplers.tempering import Tempered
+from samplers.testing.proposals import TabularProposal
+from samplers.testing.targets import Enumerated
+from samplers.types import ChainState, Energy, Proposed, StepInfo
+
+__all__ = ["DataDependentSite", "RenormalisedLiu", "SwapSign", "WrongNormaliser"]
+
+
+class RenormalisedLiu(Gibbs):
+    """Metropolised Gibbs (Liu 1996) whose ratio takes the renormalised probability of the new value, as PyMC's did.
+
+    Right: ``(1 - p(old)) / (1 - p(new))``. Here ``p(new)`` was already divided by ``1 - p(old)``.
+    """
+
+    def step(
+        self, state: ChainState, energy: Energy, rng: torch.Generator, *, beta: float | Tensor = 1.0
+    ) -> tuple[ChainState, StepInfo]:
+        rows = torch.arange(len(state.x))
+        site = draw_site(self._free(state.x), rng)
+        candidates, scored = self._score_values(state.x, site, energy)
+        p = (-beta * scored.energy).softmax(dim=1)
+        old = state.x[rows, site]  # value v is candidate v
+        others = p.scatter(1, old.unsqueeze(1), 0.0) / (1 - p[rows, old]).unsqueeze(1)
+        new = categorical(others.log(), rng)
+        accepted = log_uniform(len(rows), rng) < ((1 - p[rows, old]) / (1 - others[rows, new])).log()
+        choice = torch.where(accepted, new, old)
+        after = ChainState(candidates[rows, choice], scored.energy[rows, choice], {}, scored.terms[rows, choice])
+        return after, step_info(state.x, after.x, accepted)
+
+
+class DataDependentSite(Gibbs):
+    """The exact conditional at a site picked by looking at the state (least confident word first), uncorrected.
+
+    ``Gibbs`` refuses such a ``free``; this one gets round the check.
+    """
+
+    def _free(self, x: Tensor) -> Tensor:
+        return x == x.amin(dim=1, keepdim=True)
+
+
+class WrongNormaliser(TabularProposal):
+    """A locally weighted proposal (Zanella 2020) that divides the reverse weight by the old state's sum.
+
+    ``weights float64 [states, states]`` need not add up to anything; the sum at the new state was never computed.
+    """
+
+    def __init__(self, space: Enumerated, weights: Tensor) -> None:
+        super().__init__(space, weights / weights.sum(dim=1, keepdim=True), "local")
+        self.log_sums = weights.sum(dim=1).log()
+
+    def __call__(self, x: Tensor, rng: torch.Generator) -> Proposed:
+        proposed = super().__call__(x, rng)
+        slip = self.log_sums[self.space.index(proposed.x)] - self.log_sums[self.space.index(x)]
+        return replace(proposed, log_q_reverse=proposed.log_q_reverse + slip)
+
+
+class SwapSign(Tempered):
+    """Replica exchange with the sign of the energy difference turned round."""
+
+    def _swap(
+        self, replicas: list[Tensor], ladder: Tensor, first: int, aux: dict[str, Any], rng: torch.Generator
+    ) -> list[Tensor]:
+        return super()._swap(replicas, -ladder, first, aux, rng)

@@ -1,0 +1,98 @@
+"""Strongly asymmetric proposals: with a nearly symmetric one a missing Hastings correction would be invisible."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from samplers.randomness import categorical
+from samplers.testing.targets import Enumerated
+from samplers.types import Proposal, Proposed
+
+__all__ = ["Relabelled", "SiteProposal", "TabularProposal", "dirichlet_table", "independence_table"]
+
+CONCENTRATION = 0.7
+
+
+def dirichlet_table(*shape: int, seed: int) -> Tensor:
+    """``float64 shape``: rows along the last dimension drawn from Dirichlet(0.7), so they add up to 1."""
+    rows = np.random.default_rng(seed).dirichlet([CONCENTRATION] * shape[-1], size=shape[:-1])
+    rows = np.maximum(rows, 1e-4)
+    return torch.from_numpy(rows / rows.sum(axis=-1, keepdims=True))
+
+
+def independence_table(states: int, *, seed: int) -> Tensor:
+    """``float64 [states, states]``: one Dirichlet(0.7) row for every old state."""
+    return dirichlet_table(states, seed=seed).expand(states, states).contiguous()
+
+
+class TabularProposal:
+    """``q(x'|x)`` read from ``table float64 [states, states]`` (old, new) over the states of ``space``.
+
+    ``kind`` names the move, so that compositions can tell their parts apart.
+    """
+
+    def __init__(self, space: Enumerated, table: Tensor, kind: str = "table") -> None:
+        self.space, self.log_table, self.kinds = space, table.log(), (kind,)
+
+    def __call__(self, x: Tensor, rng: torch.Generator) -> Proposed:
+        old = self.space.index(x)
+        new = categorical(self.log_table[old], rng)
+        return Proposed(self.space.states[new], self.log_table[old, new], self.log_table[new, old])
+
+    def log_prob(self, x_to: Tensor, x_from: Tensor) -> Tensor:
+        return self.log_table[self.space.index(x_from), self.space.index(x_to)]
+
+
+class SiteProposal:
+    """Pick a site, redraw its value from ``tables float64 [sites, values, values]`` (site, old, new).
+
+    Sites are picked with the fixed weights ``float64 [sites]``, uniform by default. With ``keep`` each row is cut to
+    its ``keep`` likeliest values and renormalised, as top-k does: a move may then have no reverse (``-inf``).
+    """
+
+    kinds = ("site",)
+
+    def __init__(self, tables: Tensor, *, weights: Tensor | None = None, keep: int | None = None) -> None:
+        if keep is not None:
+            cut = tables.topk(keep, dim=-1).values[..., -1:]
+            tables = torch.where(tables >= cut, tables, 0.0)
+            tables = tables / tables.sum(dim=-1, keepdim=True)
+        sites = len(tables)
+        weights = torch.full((sites,), 1.0, dtype=torch.float64) if weights is None else weights
+        self.tables, self.weights = tables, weights / weights.sum()
+
+    def __call__(self, x: Tensor, rng: torch.Generator) -> Proposed:
+        site = categorical(self.weights.log().expand(len(x), -1), rng)
+        rows = torch.arange(len(x))
+        new = x.clone()
+        new[rows, site] = categorical(self.tables[site, x[rows, site]].log(), rng)
+        return Proposed(new, self.log_prob(new, x), self.log_prob(x, new))
+
+    def log_prob(self, x_to: Tensor, x_from: Tensor) -> Tensor:
+        """A state equal to the old one can come from every site, so their probabilities add up."""
+        sites = torch.arange(len(self.tables))
+        moves = self.weights * self.tables[sites, x_from, x_to]
+        differs = x_to != x_from
+        at_one = (moves * differs).sum(dim=1)
+        count = differs.sum(dim=1)
+        moved = torch.where(count == 1, at_one, torch.zeros_like(at_one))
+        return torch.where(count == 0, moves.sum(dim=1), moved).log()
+
+
+class Relabelled:
+    """``inner`` for states whose values were renamed: value ``v`` here is ``names[v]`` there."""
+
+    def __init__(self, inner: Proposal, names: Tensor) -> None:
+        self.inner, self.names, self.back = inner, names, names.argsort()
+        self.kinds: tuple[str, ...] = getattr(inner, "kinds", (type(inner).__name__,))
+
+    def __call__(self, x: Tensor, rng: torch.Generator) -> Proposed:
+        proposed = self.inner(self.names[x], rng)
+        return replace(proposed, x=self.back[proposed.x])
+
+    def log_prob(self, x_to: Tensor, x_from: Tensor) -> Tensor:
+        return self.inner.log_prob(self.names[x_to], self.names[x_from])

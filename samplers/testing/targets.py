@@ -1,0 +1,124 @@
+"""Targets small enough to list every state, so that their law is known exactly."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from samplers.energies import evaluate
+from samplers.errors import InvalidInput
+from samplers.randomness import categorical, generator
+from samplers.types import Energy
+
+__all__ = ["Enumerated", "Target", "dyadic_target", "enumerate_states", "random_target", "two_mode_target"]
+
+MAX_CODES = 2**24
+ROWS = 4096
+
+
+class Target(Protocol):
+    """What exact matrices need: ``states int64 [states, sites]``, the energy, and the law at every ``beta``."""
+
+    states: Tensor
+
+    def energy(self, x: Tensor, /) -> Tensor: ...
+
+    def probabilities(self, beta: float = 1.0) -> Tensor: ...
+
+
+class Enumerated:
+    """Any energy over a list of states, scored once and looked up from then on.
+
+    ``states int64 [states, sites]`` without repeats; ``energies float64 [states]`` in nats, ``+inf`` forbids.
+    Raises ``InvalidInput`` for repeated states, a space too large to index, or a state that is not listed.
+    """
+
+    def __init__(self, states: Tensor, energy_function: Energy, *, max_rows: int = ROWS) -> None:
+        self.states = states
+        self.energies = torch.cat([evaluate(energy_function, part).energy for part in states.split(max_rows)])
+        values, self._offset = states.unique(), int(states.min())
+        if len(values) ** states.shape[1] > MAX_CODES:
+            raise InvalidInput(f"{len(values)} values at {states.shape[1]} sites are too many to index; use fewer")
+        self._digits = torch.full((int(values.max()) - self._offset + 1,), -1)
+        self._digits[values - self._offset] = torch.arange(len(values))
+        self._places = len(values) ** torch.arange(states.shape[1])
+        self._ranks = torch.full((len(values) ** states.shape[1],), -1)
+        codes = (self._digits[states - self._offset] * self._places).sum(dim=1)
+        if len(codes.unique()) < len(codes):
+            raise InvalidInput("a state is listed twice; list each once")
+        self._ranks[codes] = torch.arange(len(states))
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    def index(self, x: Tensor) -> Tensor:
+        """``int64 [chains]``: the place of each row of ``x [chains, sites]`` in ``states``."""
+        shifted = x - self._offset
+        inside = (shifted >= 0) & (shifted < len(self._digits))
+        digits = self._digits[torch.where(inside, shifted, 0)].masked_fill(~inside, -1)
+        ranks = self._ranks[(digits.clamp(min=0) * self._places).sum(dim=1)].masked_fill((digits < 0).any(dim=1), -1)
+        if bool((ranks < 0).any()):
+            raise InvalidInput(f"state {x[int(ranks.argmin())].tolist()} is not one of the {len(self)} listed")
+        return ranks
+
+    def energy(self, x: Tensor) -> Tensor:
+        """``float64 [chains]`` in nats."""
+        return self.energies[self.index(x)]
+
+    def probabilities(self, beta: float = 1.0) -> Tensor:
+        """``float64 [states]``: the law proportional to ``exp(-beta * energy)``; forbidden states have none at any."""
+        allowed = self.energies != math.inf
+        above = torch.where(allowed, self.energies - self.energies.min(), 0.0)
+        weights = (-beta * above).exp() * allowed
+        return weights / weights.sum()
+
+    def sample(self, n: int, rng: torch.Generator, beta: float = 1.0) -> Tensor:
+        """``int64 [n, sites]``: independent exact draws."""
+        return self.states[categorical(self.probabilities(beta).log().expand(n, -1), rng)]
+
+    def shifted(self, constant: float) -> Enumerated:
+        """The same law with ``constant`` nats added to every energy."""
+        return Enumerated(self.states, lambda x: self.energy(x) + constant)
+
+    def on_grid(self, bits: int = 10) -> Enumerated:
+        """Energies rounded to multiples of ``2**-bits``: sums with such numbers are then exact."""
+        return Enumerated(self.states, lambda x: (self.energy(x) * 2**bits).round() / 2**bits)
+
+
+def enumerate_states(values: int, sites: int) -> Tensor:
+    """``int64 [values**sites, sites]``, the last site fastest."""
+    return torch.cartesian_prod(*[torch.arange(values)] * sites).reshape(-1, sites)
+
+
+def random_target(values: int, sites: int, *, seed: int, scale: float = 0.8, forbidden: int = 0) -> Enumerated:
+    """Random unary and neighbour-pair energies of standard deviation ``scale`` nats: no symmetry, every site coupled.
+
+    ``forbidden`` states, drawn at random, get ``+inf``.
+    """
+    rng = generator(seed)
+    states = enumerate_states(values, sites)
+    unary = scale * torch.randn(sites, values, dtype=torch.float64, generator=rng)
+    pairs = scale * torch.randn(sites, values, values, dtype=torch.float64, generator=rng)
+    energies = unary[torch.arange(sites), states].sum(dim=1)
+    for i, j in pairwise(range(sites)):
+        energies += pairs[i, states[:, i], states[:, j]]
+    energies[torch.randperm(len(states), generator=rng)[:forbidden]] = math.inf
+    return Enumerated(states, lambda x: energies)
+
+
+def two_mode_target(sites: int, *, depth: float, seed: int = 0) -> Enumerated:
+    """Two values a site; all zeros and all ones are the modes, ``depth`` nats a site of distance to the nearer one."""
+    states = enumerate_states(2, sites)
+    ones = states.sum(dim=1)
+    ripple = 0.1 * torch.randn(len(states), dtype=torch.float64, generator=generator(seed))
+    energies = depth * torch.minimum(ones, sites - ones).double() + ripple
+    return Enumerated(states, lambda x: energies)
+
+
+def dyadic_target(values: int, sites: int, *, seed: int) -> Enumerated:
+    """``random_target`` on a grid of ``2**-10`` nats."""
+    return random_target(values, sites, seed=seed).on_grid()
