@@ -45,7 +45,7 @@ class MaskedLM:
         self.space = TextSpace(tokenizer, model.get_input_embeddings().weight.shape[0])
         self.allowed = self.space.proposable.to(self.device)
         self._wanted: tuple[Tensor, Tensor] | None = None
-        model.base_model.register_forward_hook(self._gather)
+        self._hook = model.base_model.register_forward_hook(self._gather)
 
     @classmethod
     def from_pretrained(
@@ -54,6 +54,10 @@ class MaskedLM:
         """An embedded model, a local folder or a Hugging Face name. Raises ``InvalidInput`` if it cannot be loaded."""
         model, tokenizer = load_pretrained("masked", name_or_path, device=device, dtype=dtype)
         return cls(model, tokenizer, tokens_per_pass=tokens_per_pass)
+
+    def close(self) -> None:
+        """Give the model back unhooked."""
+        self._hook.remove()
 
     @property
     def device(self) -> torch.device:

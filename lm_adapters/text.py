@@ -6,7 +6,8 @@ A state holds token ids without special tokens, right-padded. Adapters add BOS/C
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lm_adapters.text_energy import TextEnergy
-from samplers import Constraint, InvalidInput
+from samplers import Constraint, EnergyError, InvalidInput
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -45,7 +46,8 @@ class TextSpace:
     def encode(self, texts: Sequence[str], width: int | None = None) -> Tensor:
         """``int64 [texts, width]``; by default as wide as the longest text.
 
-        Raises ``InvalidInput`` for a text that is empty, too long, or has a part the tokenizer does not know.
+        Raises ``InvalidInput`` for a text that is empty, too long, has a part the tokenizer does not know, or a special
+        token.
         """
         rows = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
         width = width or max(map(len, rows), default=0)
@@ -56,6 +58,9 @@ class TextSpace:
                 raise InvalidInput(f"the text {text!r} has {len(ids)} tokens, the limit is {width}; shorten it")
             if self.tokenizer.unk_token_id in ids:
                 raise InvalidInput(f"the tokenizer cannot represent a part of {text!r}; use other characters")
+            if special := set(ids).intersection(self.tokenizer.all_special_ids):
+                name = self.tokenizer.convert_ids_to_tokens(min(special))
+                raise InvalidInput(f"the text {text!r} holds the special token {name!r}; take it out")
         return torch.tensor([ids + [self.pad_id] * (width - len(ids)) for ids in rows])
 
     def decode(self, x: Tensor) -> list[str]:
@@ -106,6 +111,16 @@ class TextSpace:
     def canonical(self) -> Constraint:
         """Forbids every tokenisation of a text but the tokenizer's own."""
         return Constraint("canonical", self.is_canonical)
+
+    @contextmanager
+    def texts_in_errors(self) -> Iterator[None]:
+        """Fill in the ``texts`` of an ``EnergyError`` that leaves the block."""
+        try:
+            yield
+        except EnergyError as error:
+            if error.x is not None and not error.texts:
+                error.texts = self.decode(error.x)
+            raise
 
     def energy(self, function: Callable[[list[str]], Sequence[float]], name: str | None = None) -> TextEnergy:
         """A plain function of texts, in nats, as an energy of states."""

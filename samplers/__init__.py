@@ -11,7 +11,8 @@ from samplers.metropolis import MetropolisHastings
 from samplers.rejection import RejectionSample, rejection_sample
 from samplers.schedules import constant, geometric, linear, logarithmic
 from samplers.tempering import Tempered, swap_report
-from samplers.trace import Diagnostics, MoveCount, Trace
+from samplers.randomness import generator
+from samplers.trace import Diagnostics, MoveCount, Trace, diagnose
 from samplers.types import ChainState, Distribution, Energy, Kernel, Proposal, Proposed, StepInfo
 
 __all__ = [
@@ -47,7 +48,9 @@ __all__ = [
     "WeightedSum",
     "anneal",
     "constant",
+    "diagnose",
     "evaluate",
+    "generator",
     "geometric",
     "importance_sample",
     "iterate",

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from samplers.types import ChainState, StepInfo
+from samplers.energies import evaluate, term_names
+from samplers.types import ChainState, Energy, StepInfo
 
 if TYPE_CHECKING:
     from xarray import DataTree
@@ -84,6 +85,14 @@ class Trace:
             seed=seed,
             observer_failures=observer_failures,
         )
+
+    def rescored(self, energy: Energy) -> Trace:
+        """The same draws with the energies and terms of ``energy``: to look at draws that had no target."""
+        shape = self.energy.shape
+        with torch.inference_mode():
+            scored = evaluate(energy, self.draws.flatten(0, 1))
+        terms = scored.terms.reshape(*shape, -1)
+        return replace(self, energy=scored.energy.reshape(shape), terms=terms, term_names=term_names(energy))
 
     @property
     def acceptance(self) -> float:

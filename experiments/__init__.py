@@ -1,0 +1,1 @@
+"""Experiments: one file each, usable as a command (``mcmc-text NAME``) and as a plain Python function."""

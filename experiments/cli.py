@@ -1,0 +1,78 @@
+"""The command ``mcmc-text``. Every module here that has a ``command`` is a subcommand of it.
+
+Those modules import click and the standard library at the top and torch inside their functions, so that help is
+instant.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+from typing import Any
+
+import click
+
+import experiments
+
+__all__ = ["main"]
+
+
+class Experiments(click.Group):
+    """Finds the commands, and turns every expected error into one line on stderr."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        names = [info.name for info in pkgutil.iter_modules(experiments.__path__) if not info.ispkg]
+        return sorted(name.replace("_", "-") for name in names if name != "cli" and _command(name) is not None)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        module = name.replace("-", "_")
+        return _command(module) if name in self.list_commands(ctx) else None
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        return run_command(super().main, *args, **kwargs)
+
+
+def run_command(run: Any, *args: Any, **kwargs: Any) -> None:
+    """Run a click command; exit 2 for bad input, 1 for a run that failed, 130 on Ctrl-C, with one line each."""
+    try:
+        sys.exit(run(*args, **{**kwargs, "standalone_mode": False}))
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        where = f"{error.ctx.command_path}: " if isinstance(error, click.UsageError) and error.ctx else ""
+        _fail(where + error.format_message(), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("stopped", 130)
+    except Exception as error:
+        code = _exit_code(error)
+        if code is None:
+            raise
+        _fail(str(error), code)
+
+
+def _exit_code(error: Exception) -> int | None:
+    from samplers import InvalidInput, McmcTextError
+
+    if isinstance(error, InvalidInput):
+        return 2
+    return 1 if isinstance(error, McmcTextError) else None
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"error: {' '.join(message.split())}", err=True)
+    sys.exit(code)
+
+
+def _command(module: str) -> click.Command | None:
+    return getattr(importlib.import_module(f"experiments.{module}"), "command", None)
+
+
+@click.group(cls=Experiments, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="mcmc-text")
+def main() -> None:
+    """Sample text with MCMC: write what you want as an energy, draw texts from exp(-energy)."""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Options that every experiment shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+__all__ = ["LENGTH", "check_counts", "run_options"]
+
+
+class _Length(click.ParamType):
+    """``8`` or ``6:12``, in tokens."""
+
+    name = "tokens"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            low, _, high = value.partition(":")
+            lengths = int(low), int(high or low)
+        except ValueError:
+            self.fail(f"{value!r} is no length; give tokens as 8 or 6:12", param, ctx)
+        if not 1 <= lengths[0] <= lengths[1]:
+            self.fail(f"{value!r} is no range of lengths; give at least 1 and the smaller number first", param, ctx)
+        return lengths
+
+
+LENGTH = _Length()
+
+_OPTIONS = [
+    click.option("--model", default="masked-en", show_default=True, help="Embedded model, folder, or hub name."),
+    click.option("--chains", type=click.IntRange(min=1), default=10, show_default=True, help="Chains run together."),
+    click.option("--steps", type=click.IntRange(min=1), default=300, show_default=True, help="Steps in all."),
+    click.option("--burn-in", type=click.IntRange(min=0), default=100, show_default=True, help="Steps not kept."),
+    click.option("--thin", type=click.IntRange(min=1), default=4, show_default=True, help="Keep every n-th step."),
+    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
+    click.option(
+        "--energy",
+        "energies",
+        multiple=True,
+        metavar="FILE.py:NAME[=WEIGHT]",
+        help="Add your own energy: a function of a list of texts that returns nats, lower is better. Repeatable.",
+    ),
+    click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ..."),
+    click.option("--dtype", default="float32", show_default=True, help="float32, bfloat16 or float16."),
+    click.option("--out", type=click.Path(), help="Folder for the run's files.  [default: runs/NAME-TIME]"),
+    click.option("--json", "as_json", is_flag=True, help="Print the samples as JSON Lines, and nothing else."),
+    click.option("--quiet", is_flag=True, help="Print nothing but errors."),
+]
+
+
+def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add them to a command, in this order."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def check_counts(*, chains: int, steps: int, burn_in: int, thin: int) -> None:
+    """Raise ``InvalidInput``, in the options' own words, unless at least one draw would be kept."""
+    from samplers import InvalidInput
+
+    for name, value, least in (("chains", chains, 1), ("steps", steps, 1), ("burn-in", burn_in, 0), ("thin", thin, 1)):
+        if value < least:
+            raise InvalidInput(f"--{name} is {value}; give at least {least}")
+    if burn_in >= steps:
+        raise InvalidInput(
+            f"--burn-in is {burn_in} of {steps} steps and leaves none to keep; lower it or raise --steps"
+        )
+    if thin > steps - burn_in:
+        raise InvalidInput(f"--thin is {thin}, but only {steps - burn_in} steps follow the burn-in; lower it")
