@@ -95,6 +95,7 @@ _perfect = TabularProposal(BITS, BITS.probabilities().expand(len(BITS), -1))
 _conditionals = TabularProposal(CUBE, transition_matrix(Gibbs(3), CUBE))
 _mixture = Mixture([(_mh(_site(MAIN, 13)), 0.7), (_mh(_jump(MAIN, 2)), 0.3)])
 _hot = Tempered(_mh(_site(TRIPLE, 29)), [1.0, 0.4])
+_tempered_mixture = Tempered(Mixture([(Gibbs(2), 0.5), (_mh(_jump(PAIR, 3)), 0.5)]), [1.0, 0.5])
 _cycle = Cycle([_mh(_site(CUBE, 39)), Gibbs(3, scan="systematic")])
 
 CASES: tuple[Case, ...] = (
@@ -121,8 +122,8 @@ CASES: tuple[Case, ...] = (
     Case("Tempered 2 rungs 2^3", Tempered(Gibbs(2), [1.0, 0.3]), TRIPLE, reversible=False),
     Case("Tempered 2, every 2", Tempered(_mh(_site(BITS, 38)), [1.0, 0.2], swap_every=2), BITS),
     Case("Tempered 3 rungs 2^2", Tempered(_mh(_site(PAIR, 1)), [1.0, 0.5, 0.0]), PAIR, reversible=False),
-    Case("Tempered 3, every 2", Tempered(Gibbs(2), [1.0, 0.5, 0.1], swap_every=2), TRIPLE),
-    Case("Tempered Mixture 2^2", Tempered(Mixture([(Gibbs(2), 0.5), (_mh(_jump(PAIR, 3)), 0.5)]), [1.0, 0.5]), PAIR),
+    Case("Tempered 3, every 2", Tempered(Gibbs(2), [1.0, 0.5, 0.1], swap_every=2), PAIR),
+    Case("Tempered Mixture 2^2", _tempered_mixture, PAIR, reversible=False),
     Case("Mixture of Tempered, MH", Mixture([(_hot, 0.6), (_mh(_jump(TRIPLE, 4)), 0.4)]), TRIPLE, reversible=False),
 )
 

@@ -40,4 +40,5 @@ def stationary_law(matrix: Tensor) -> Tensor:
     equations = torch.cat([matrix.T - torch.eye(size, dtype=torch.float64), torch.ones(1, size, dtype=torch.float64)])
     right = torch.zeros(size + 1, dtype=torch.float64)
     right[-1] = 1.0
-    return torch.linalg.lstsq(equations, right.unsqueeze(1)).solution.squeeze(1)
+    solution: Tensor = torch.linalg.lstsq(equations, right.unsqueeze(1)).solution
+    return solution.squeeze(1)

@@ -89,6 +89,8 @@ def kl_statistic(counts: Tensor, probabilities: Tensor) -> float:
     if float(expected.min()) < MIN_EXPECTED:
         raise InvalidTest(f"the smallest expected count is {float(expected.min()):.3g}, below {MIN_EXPECTED:g}")
     seen = counts[possible]
+    if len(seen) == 1:
+        return 0.0
     return max(0.0, float(torch.xlogy(seen, seen / expected).sum()))
 
 

@@ -16,12 +16,14 @@ from torch import Tensor
 from samplers.compose import Mixture
 from samplers.errors import InvalidInput
 from samplers.randomness import generator
+from samplers.tempering import Tempered
 from samplers.testing.cases import Case
 from samplers.testing.chains import detailed_balance_error, invariance_error, is_primitive, spectral_gap
 from samplers.testing.gates import ALPHA, Result, kl_gate, kl_statistic, pair_gate, pair_statistic, pool
 from samplers.testing.matrices import period, step_matrix, transition_matrix
 from samplers.testing.spaces import Started, joint_index, joint_law, joint_states
 from samplers.trace import Trace
+from samplers.types import Kernel
 
 __all__ = ["DRAWS", "check_end_law", "check_ergodic", "check_matrix", "check_pairs", "check_transitions", "row_result"]
 
@@ -75,17 +77,21 @@ def check_transitions(case: Case, seed: int = 0, draws: int = DRAWS) -> list[Res
 
     A Mixture draws one part for all chains of a step, so each part is compared with its own matrix.
     """
+    given = _given_part(case.kernel)
     results = []
     for beta in case.betas:
-        if isinstance(case.kernel, Mixture):
-            for index, matrix in enumerate(_part_matrices(case, beta)):
-                start, end = _until_part(case, index, beta, draws, seed)
-                results.append(_worst_row(case, matrix, start, end))
-        else:
+        if len(given) == 1:
             steps = period(case.kernel, case.target)
-            start, trace = _spread_run(case, steps, beta, draws, seed)
+            points, trace = _spread_run(case, steps, beta, draws, seed)
             matrix = transition_matrix(case.kernel, case.target, beta)
-            results.append(_worst_row(case, matrix, start, _end(case, trace)))
+            results.append(_worst_row(case, matrix, points, _end(case, trace)))
+            continue
+        size = len(joint_law(case.kernel, case.target))
+        for part in given:
+            points, end = _until_part(case, part, beta, draws, seed)
+            matrix = step_matrix(part, case.target, beta, 0)
+            lifted = torch.kron(matrix, torch.eye(size // len(matrix), dtype=torch.float64))
+            results.append(_worst_row(case, lifted, points, end))
     return results
 
 
@@ -157,19 +163,19 @@ def _worst_row(case: Case, matrix: Tensor, start: Tensor, end: Tensor) -> Result
     return max(rows, key=lambda result: result.strain)
 
 
-def _part_matrices(case: Case, beta: float) -> list[Tensor]:
-    assert isinstance(case.kernel, Mixture)
-    size = len(joint_law(case.kernel, case.target))
-    parts = [step_matrix(part, case.target, beta, 0) for part in case.kernel.parts]
-    return [torch.kron(part, torch.eye(size // len(part), dtype=torch.float64)) for part in parts]
+def _given_part(kernel: Kernel) -> list[Kernel]:
+    """What the kernel is in a step in which its Mixture drew its first part, its second, ...; itself without one."""
+    if isinstance(kernel, Mixture):
+        return list(kernel.parts)
+    if isinstance(kernel, Tempered):
+        return [Tempered(inner, kernel.betas, swap_every=kernel.swap_every) for inner in _given_part(kernel.kernel)]
+    return [kernel]
 
 
-def _until_part(case: Case, index: int, beta: float, draws: int, seed: int) -> tuple[Tensor, Tensor]:
-    """A one-step run whose step, as the kinds of its moves tell, was one of part ``index``."""
-    assert isinstance(case.kernel, Mixture)
-    wanted = set(case.kernel.parts[index].kinds)
+def _until_part(case: Case, part: Kernel, beta: float, draws: int, seed: int) -> tuple[Tensor, Tensor]:
+    """A one-step run whose step, as the kinds of its moves tell, was one of ``part``."""
     for attempt in range(1000 * seed, 1000 * seed + 1000):
         points, trace = _spread_run(case, 1, beta, draws, attempt)
-        if {kind for kind, move in trace.moves.items() if move.tried} <= wanted:
+        if {kind for kind, move in trace.moves.items() if move.tried} <= set(part.kinds):
             return points, _end(case, trace)
-    raise InvalidInput(f"part {index} of {case.name!r} was never drawn, or its kinds are those of another part")
+    raise InvalidInput(f"a part of {case.name!r} was never drawn, or its kinds are those of another part")

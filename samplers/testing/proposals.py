@@ -74,13 +74,15 @@ class SiteProposal:
 
     def log_prob(self, x_to: Tensor, x_from: Tensor) -> Tensor:
         """A state equal to the old one can come from every site, so their probabilities add up."""
-        sites = torch.arange(len(self.tables))
-        moves = self.weights * self.tables[sites, x_from, x_to]
-        differs = x_to != x_from
-        at_one = (moves * differs).sum(dim=1)
-        count = differs.sum(dim=1)
-        moved = torch.where(count == 1, at_one, torch.zeros_like(at_one))
-        return torch.where(count == 0, moves.sum(dim=1), moved).log()
+        anywhere = torch.zeros(len(x_to), dtype=torch.float64)
+        where_changed, changes = anywhere.clone(), anywhere.clone()
+        for site, (weight, table) in enumerate(zip(self.weights, self.tables, strict=True)):
+            move = weight * table[x_from[:, site], x_to[:, site]]
+            changed = (x_to[:, site] != x_from[:, site]).double()
+            anywhere += move
+            where_changed += move * changed
+            changes += changed
+        return torch.where(changes == 0, anywhere, where_changed.masked_fill(changes > 1, 0.0)).log()
 
 
 class Relabelled:

@@ -40,14 +40,17 @@ class Enumerated:
     def __init__(self, states: Tensor, energy_function: Energy, *, max_rows: int = ROWS) -> None:
         self.states = states
         self.energies = torch.cat([evaluate(energy_function, part).energy for part in states.split(max_rows)])
-        values, self._offset = states.unique(), int(states.min())
-        if len(values) ** states.shape[1] > MAX_CODES:
+        values = states.unique()
+        size = len(values) ** states.shape[1]
+        if size > MAX_CODES:
             raise InvalidInput(f"{len(values)} values at {states.shape[1]} sites are too many to index; use fewer")
-        self._digits = torch.full((int(values.max()) - self._offset + 1,), -1)
-        self._digits[values - self._offset] = torch.arange(len(values))
-        self._places = len(values) ** torch.arange(states.shape[1])
-        self._ranks = torch.full((len(values) ** states.shape[1],), -1)
-        codes = (self._digits[states - self._offset] * self._places).sum(dim=1)
+        # Unknown values, also below and above all known ones, get a digit that takes every code out of range.
+        self._offset = int(values[0]) - 1
+        self._digits = torch.full((int(values[-1]) - self._offset + 2,), float(size), dtype=torch.float64)
+        self._digits[values - self._offset] = torch.arange(len(values), dtype=torch.float64)
+        self._places = float(len(values)) ** torch.arange(states.shape[1], dtype=torch.float64)
+        self._ranks = torch.full((size + 1,), -1)
+        codes = self._codes(states)
         if len(codes.unique()) < len(codes):
             raise InvalidInput("a state is listed twice; list each once")
         self._ranks[codes] = torch.arange(len(states))
@@ -57,13 +60,14 @@ class Enumerated:
 
     def index(self, x: Tensor) -> Tensor:
         """``int64 [chains]``: the place of each row of ``x [chains, sites]`` in ``states``."""
-        shifted = x - self._offset
-        inside = (shifted >= 0) & (shifted < len(self._digits))
-        digits = self._digits[torch.where(inside, shifted, 0)].masked_fill(~inside, -1)
-        ranks = self._ranks[(digits.clamp(min=0) * self._places).sum(dim=1)].masked_fill((digits < 0).any(dim=1), -1)
+        ranks = self._ranks[self._codes(x)]
         if bool((ranks < 0).any()):
             raise InvalidInput(f"state {x[int(ranks.argmin())].tolist()} is not one of the {len(self)} listed")
         return ranks
+
+    def _codes(self, x: Tensor) -> Tensor:
+        digits = self._digits[(x - self._offset).clamp(0, len(self._digits) - 1)]
+        return (digits @ self._places).clamp(max=len(self._ranks) - 1).long()
 
     def energy(self, x: Tensor) -> Tensor:
         """``float64 [chains]`` in nats."""
