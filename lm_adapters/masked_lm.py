@@ -6,6 +6,7 @@ the rows that are asked for.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -172,9 +173,13 @@ class MaskedEnergy(EnergyTerm):
         frame = len(self.model.space.prefix) + len(self.model.space.suffix)
         width = (lengths[rows] + frame).tolist()
         start = 0
-        while start < len(rows):
-            stop = start + 1
-            while stop < len(rows) and (stop + 1 - start) * width[stop] <= self.model.tokens_per_pass:
-                stop += 1
+        while start < len(width):
+            # The tokens of a pass grow with its last row, as rows are sorted by width; one row always goes.
+            stop = bisect_right(
+                range(len(width)),
+                self.model.tokens_per_pass,
+                lo=start + 1,
+                key=lambda last, start=start: (last + 1 - start) * width[last],
+            )
             yield _Pass(rows[start:stop], sites[start:stop])
             start = stop

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from torch import Tensor
 from transformers import (
     AlbertConfig,
     AlbertForMaskedLM,
@@ -169,7 +170,7 @@ CLASSES: dict[str, Callable[[], tuple[PreTrainedModel, PreTrainedTokenizerFast]]
 }
 
 
-def build(name: str, *, scale: float = 8.0) -> MaskedLM:
+def build(name: str, *, scale: float = 25.0) -> MaskedLM:
     """A model of ``CLASSES`` with weights ``scale`` times the usual, so that its conditionals are far from flat."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
@@ -177,13 +178,32 @@ def build(name: str, *, scale: float = 8.0) -> MaskedLM:
     return MaskedLM(enlarged(model, scale), tokenizer)
 
 
-def words_lm(words: Sequence[str], *, seed: int = 0, scale: float = 8.0, frame: bool = True) -> MaskedLM:
-    """A BERT whose only proposable tokens are ``words``."""
-    tokenizer = word_level(words, frame=frame)
+def words_lm(words: Sequence[str], *, table: int = 0, seed: int = 0, scale: float = 25.0) -> MaskedLM:
+    """A BERT whose only proposable tokens are ``words``; with ``table`` a ``TableLM`` for texts of that width."""
+    tokenizer = word_level(words)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = bert(tokenizer, num_hidden_layers=1)
-    return MaskedLM(enlarged(model, scale), tokenizer)
+        model = enlarged(bert(tokenizer, num_hidden_layers=1), scale)
+    return TableLM(model, tokenizer, table) if table else MaskedLM(model, tokenizer)
+
+
+class TableLM(MaskedLM):
+    """A model that looks up masked texts it has seen before, so that a step of many chains costs next to nothing."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, width: int) -> None:
+        super().__init__(model, tokenizer, tokens_per_pass=10**9)
+        self.places = self.space.vocabulary ** torch.arange(width)
+        self.known = torch.zeros(self.space.vocabulary**width, dtype=torch.bool)
+        self.table = torch.full((len(self.known), width, self.space.vocabulary), torch.nan)
+
+    def logits(self, x: Tensor, hidden: Tensor) -> Tensor:
+        codes = (x.masked_fill(hidden, self.space.mask_id) * self.places).sum(dim=1)
+        for row in (~self.known[codes]).nonzero().squeeze(1).tolist():
+            if not self.known[codes[row]]:
+                self.table[codes[row], hidden[row]] = super().logits(x[row : row + 1], hidden[row : row + 1])
+                self.known[codes[row]] = True
+        rows, columns = hidden.nonzero(as_tuple=True)
+        return self.table[codes[rows], columns]
 
 
 def enlarged(model: PreTrainedModel, scale: float) -> PreTrainedModel:
