@@ -65,7 +65,10 @@ def gibbs(
     from samplers import Flat, InvalidInput, sample
 
     check_counts(chains=chains, steps=steps, burn_in=burn_in, thin=thin)
-    truncation = Truncation(temperature, top_k, top_p)
+    try:
+        truncation = Truncation(temperature, top_k, top_p)
+    except InvalidInput as error:
+        raise InvalidInput(f"--{str(error).replace('_', '-', 1)}") from error
     custom = load_custom_energies(energies)
     if custom and correct == "none":
         raise InvalidInput("--energy needs an accept step to have an effect; use --correct mh with it")
@@ -119,7 +122,10 @@ def start_states(
     from samplers import Cycle, Flat, InvalidInput, PseudoGibbs, generator, iterate
 
     if init is not None:
-        x0 = lm.space.encode([init] * chains).to(lm.device)
+        try:
+            x0 = lm.space.encode([init] * chains).to(lm.device)
+        except InvalidInput as error:
+            raise InvalidInput(f"--init: {error}") from error
         if x0.shape[1] > lm.max_length:
             raise InvalidInput(f"--init has {x0.shape[1]} tokens, the model takes {lm.max_length}; shorten it")
         return x0

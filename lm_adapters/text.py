@@ -52,7 +52,7 @@ class TextSpace:
         rows = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
         width = width or max(map(len, rows), default=0)
         for text, ids in zip(texts, rows, strict=True):
-            if not ids:
+            if not text.strip() or not ids:
                 raise InvalidInput(f"the text {text!r} has no tokens; give at least one word")
             if len(ids) > width:
                 raise InvalidInput(f"the text {text!r} has {len(ids)} tokens, the limit is {width}; shorten it")

@@ -8,10 +8,10 @@ from samplers.errors import BoundViolated, EnergyError, InvalidInput, McmcTextEr
 from samplers.gibbs import Gibbs, PseudoGibbs
 from samplers.importance import ImportanceSample, importance_sample
 from samplers.metropolis import MetropolisHastings
+from samplers.randomness import generator
 from samplers.rejection import RejectionSample, rejection_sample
 from samplers.schedules import constant, geometric, linear, logarithmic
 from samplers.tempering import Tempered, swap_report
-from samplers.randomness import generator
 from samplers.trace import Diagnostics, MoveCount, Trace, diagnose
 from samplers.types import ChainState, Distribution, Energy, Kernel, Proposal, Proposed, StepInfo
 

@@ -42,7 +42,7 @@ class Gibbs:
     Raises ``InvalidInput`` for unusable arguments, ``ProposalError`` when ``free`` depends on the value redrawn.
     """
 
-    kinds = ("gibbs",)
+    kinds: tuple[str, ...] = ("gibbs",)
 
     def __init__(
         self,

@@ -43,7 +43,8 @@ On the {{ sentences }} held-out sentences, each token masked by itself: {{ nats_
 | steps | rate | batch, tokens | masked share of a sentence |
 |---|---|---|---|
 {% for phase in recipe.phases -%}
-| {{ phase.steps }} | {{ phase.rate }} to {{ phase.final_rate }} | {{ phase.batch_tokens }} | 0.1 + 0.9 u^{{ phase.mask_power }} |
+| {{ phase.steps }} | {{ phase.rate }} to {{ phase.final_rate }} | {{ phase.batch_tokens }}\
+ | 0.1 + 0.9 u^{{ phase.mask_power }} |
 {% endfor %}
 `learning_curve.jsonl` has the figures along the way, on the first 500 held-out sentences. The command:
 

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from experiments.cli import main
+from lm_adapters import MaskedLM
+
+
+@pytest.fixture(scope="session")
+def embedded() -> MaskedLM:
+    return MaskedLM.from_pretrained("masked-en")
+
+
+@pytest.fixture
+def mcmc_text(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Result]:
+    """Run a command line in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def fresh_process() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run Python code in a process of its own."""
+    return lambda code: subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

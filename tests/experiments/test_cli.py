@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from experiments.cli import main
+
+
+def test_help_is_instant_because_torch_stays_out(fresh_process):
+    code = (
+        "import sys, time; began = time.perf_counter()\n"
+        "from experiments.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = [m for m in ('torch', 'transformers', 'numpy') if m in sys.modules]\n"
+        "print(heavy, file=sys.stderr)"
+    )
+    done = fresh_process(code)
+    assert done.stderr.strip() == "[]", done.stderr
+    assert all(name in done.stdout for name in ("gibbs", "toy", "models"))
+
+
+@pytest.mark.parametrize("name", ["gibbs", "toy", "models", "train-embedded"])
+def test_every_command_explains_itself(mcmc_text, name):
+    result = mcmc_text(name, "-h")
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"Usage: main {name}")
+
+
+def test_gibbs_says_why_it_corrects_and_what_pseudo_gibbs_lacks(mcmc_text):
+    words = " ".join(mcmc_text("gibbs", "--help").stdout.split())
+    assert "no known target" in words
+    assert "[default: mh]" in words
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--chains", 0], "--chains"),
+        (["--chains", -3], "--chains"),
+        (["--steps", 0], "--steps"),
+        (["--thin", 0], "--thin"),
+        (["--burn-in", -1], "--burn-in"),
+        (["--burn-in", 300, "--steps", 300], "--burn-in is 300 of 300"),
+        (["--thin", 500, "--steps", 300], "--thin is 500"),
+        (["--length", "0"], "--length"),
+        (["--length", "9:4"], "--length"),
+        (["--length", "six"], "--length"),
+        (["--length", "500"], "--length goes to 500"),
+        (["--init", ""], "--init"),
+        (["--init", "   "], "--init"),
+        (["--init", "<mask> is here"], "<mask>"),
+        (["--init", "word " * 200], "--init has 20"),
+        (["--block", 0], "--block"),
+        (["--temperature", 0], "--temperature is 0"),
+        (["--temperature", -1], "--temperature is -1"),
+        (["--temperature", "nan"], "--temperature is nan"),
+        (["--top-p", 1.5], "--top-p is 1.5"),
+        (["--top-p", 0], "--top-p is 0"),
+        (["--top-k", 0], "--top-k"),
+        (["--model", "no/such-model"], "no model 'no/such-model'"),
+        (["--device", "tpu9"], "device 'tpu9'"),
+        (["--dtype", "int3"], "dtype 'int3'"),
+        (["--out", "/proc/no/way"], "--out '/proc/no/way'"),
+        (["--scan", "sideways"], "--scan"),
+        (["--energy", "nothing"], "FILE.py:NAME"),
+        (["--energy", "gone.py:f"], "no file 'gone.py'"),
+        (["--correct", "none", "--energy", "mine.py:short"], "--correct mh"),
+        (["--no-such-option"], "--no-such-option"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(mcmc_text, tmp_path, arguments, named):
+    (tmp_path / "mine.py").write_text("def short(texts):\n    return [len(text) for text in texts]\n")
+    result = mcmc_text("gibbs", *arguments)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert named in result.stderr
+
+
+def test_an_unknown_command_is_one_line(mcmc_text):
+    result = mcmc_text("gibs")
+    assert result.exit_code == 2
+    assert "gibs" in result.stderr
+
+
+def test_bad_input_is_told_before_a_model_is_loaded(mcmc_text, monkeypatch):
+    def forbidden(*_, **__):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("lm_adapters.MaskedLM.from_pretrained", forbidden)
+    for arguments in (["--burn-in", 999], ["--temperature", 0], ["--device", "tpu9"], ["--energy", "gone.py:f"]):
+        assert mcmc_text("gibbs", *arguments).exit_code == 2
+
+
+def test_json_prints_samples_and_nothing_else(mcmc_text):
+    result = mcmc_text("gibbs", "--chains", 2, "--steps", 6, "--burn-in", 2, "--thin", 2, "--json")
+    assert result.exit_code == 0, result.stderr
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [(line["chain"], line["step"]) for line in lines] == [(0, 3), (0, 5), (1, 3), (1, 5)]
+    assert set(lines[0]) == {"chain", "step", "energy", "terms", "text"}
+
+
+def test_quiet_prints_nothing(mcmc_text):
+    result = mcmc_text("gibbs", "--chains", 1, "--steps", 3, "--burn-in", 0, "--thin", 1, "--quiet")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_table_fits_the_terminal_and_ends_with_an_honest_line(mcmc_text, monkeypatch, tmp_path):
+    monkeypatch.setenv("COLUMNS", "70")
+    result = mcmc_text("gibbs", "--chains", 3, "--steps", 12, "--burn-in", 2, "--thin", 2, "--out", "run")
+    assert result.exit_code == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert all(len(line) <= 70 for line in lines[:4])
+    assert lines[-1].startswith(("Not mixed", "Cannot be judged", "Mixed"))
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        "config.json",
+        "env.json",
+        "samples.jsonl",
+        "summary.json",
+    }
+
+
+def test_models_lists_the_embedded_ones(mcmc_text):
+    result = mcmc_text("models")
+    assert result.exit_code == 0, result.stderr
+    assert "masked-en" in result.stdout
+
+
+def test_module_form_works(fresh_process):
+    done = fresh_process(
+        "import runpy, sys; sys.argv = ['gibbs', '--chains', '0']\n"
+        "runpy.run_module('experiments.gibbs', run_name='__main__')"
+    )
+    assert done.returncode == 2
+    assert "--chains" in done.stderr
+
+
+def test_ctrl_c_exits_130(monkeypatch, mcmc_text):
+    def interrupted(**_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("experiments.gibbs.gibbs", interrupted)
+    result = mcmc_text("gibbs")
+    assert result.exit_code == 130
+    assert "Traceback" not in result.stderr
+
+
+def test_one_thread_stays_fast_enough_to_be_used(embedded):
+    """A smoke test against thread spinning and hidden timers: two orders of magnitude of slack."""
+    from experiments.gibbs import gibbs
+
+    began = time.monotonic()
+    gibbs(model=embedded, chains=8, steps=20, burn_in=0, thin=20, correct="none")
+    assert time.monotonic() - began < 30
+
+
+def test_main_is_the_console_script():
+    assert main.name == "main"

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+
+from experiments.gibbs import NO_TARGET, gibbs
+from samplers import EnergyError, InvalidInput
+
+QUICK = {"chains": 4, "steps": 8, "burn_in": 2, "thin": 3}
+
+
+def test_draws_keep_their_lengths_and_hold_no_special_token(embedded):
+    run = gibbs(model=embedded, length=(3, 5), **QUICK)
+    space = run.space
+    assert space.lengths(run.trace.draws[:, -1]).tolist() == [3, 4, 5, 3]
+    tokens = run.trace.draws[run.trace.draws != space.pad_id]
+    assert bool(embedded.allowed[tokens].all())
+    assert run.trace.steps.tolist() == [4, 7]
+
+
+@pytest.mark.parametrize("kind", ["raw", "pll"])
+@pytest.mark.parametrize("scan", ["random", "systematic"])
+@pytest.mark.parametrize("block", [1, 2])
+def test_energies_are_those_of_the_draws(embedded, kind, scan, block):
+    run = gibbs(model=embedded, energy_kind=kind, scan=scan, block=block, top_k=50, temperature=1.2, **QUICK)
+    recomputed = embedded.energy(kind)(run.trace.draws.flatten(0, 1)).reshape(run.trace.energy.shape)
+    torch.testing.assert_close(run.trace.energy, recomputed, rtol=0, atol=1e-4)
+    assert run.known_target
+
+
+def test_without_correction_no_target_is_claimed(embedded):
+    run = gibbs(model=embedded, correct="none", **QUICK)
+    assert run.target == NO_TARGET
+    assert run.trace.acceptance == 1.0
+    assert run.summary()["trust"].startswith("No known target")
+    recomputed = embedded.energy("pll")(run.trace.draws.flatten(0, 1)).reshape(run.trace.energy.shape)
+    torch.testing.assert_close(run.trace.energy, recomputed, rtol=0, atol=1e-4)
+
+
+def test_the_seed_decides_the_draws(embedded):
+    first, again, other = (gibbs(model=embedded, seed=seed, **QUICK) for seed in (3, 3, 4))
+    assert torch.equal(first.trace.draws, again.trace.draws)
+    assert not torch.equal(first.trace.draws, other.trace.draws)
+
+
+def test_init_starts_every_chain_from_the_text(embedded):
+    run = gibbs(model=embedded, init="Tom is here.", correct="mh", chains=3, steps=1, burn_in=0, thin=1)
+    start = embedded.space.encode(["Tom is here."])
+    assert bool(((run.trace.draws[:, 0] != start).sum(dim=1) <= 1).all())
+
+
+def test_run_directory_holds_config_before_and_samples_after(embedded, tmp_path):
+    run = gibbs(model=embedded, out=str(tmp_path / "run"), **QUICK)
+    folder = tmp_path / "run"
+    lines = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
+    assert len(lines) == 4 * 2
+    assert [line["text"] for line in lines] == [text for chain in run.texts() for text in chain]
+    assert lines[0]["terms"] == {"pll": lines[0]["energy"]}
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["seed"], config["chains"], config["correct"]) == (0, 4, "mh")
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["moves"]["replace"]["tried"] == 4 * 6
+    assert "torch" in json.loads((folder / "env.json").read_text())["versions"]
+    with pytest.raises(InvalidInput, match="holds files already"):
+        gibbs(model=embedded, out=str(folder), **QUICK)
+
+
+def test_a_run_that_fails_leaves_its_configuration(embedded, tmp_path):
+    (tmp_path / "bad.py").write_text("def broken(texts):\n    return [float('nan') for _ in texts]\n")
+    with pytest.raises(EnergyError, match=r"'broken' returned nan.*at the start.*chain 0"):
+        gibbs(model=embedded, energies=[f"{tmp_path}/bad.py:broken"], out=str(tmp_path / "run"), **QUICK)
+    assert (tmp_path / "run" / "config.json").exists()
+
+
+def test_diagnostics_compare_chains_of_one_length_only(embedded):
+    """Different lengths are different targets; between them R-hat would be large however well the chains mix."""
+    from experiments.report import mixing
+    from samplers import MoveCount, Trace
+
+    rng = torch.Generator().manual_seed(0)
+    lengths = [4, 4, 9, 9]
+    energy = torch.randn(4, 500, dtype=torch.float64, generator=rng) + torch.tensor(lengths).unsqueeze(1)
+    trace = Trace(
+        energy.unsqueeze(2), energy, energy.unsqueeze(2), ("e",), torch.arange(500), {"m": MoveCount(1, 1, 1)}
+    )
+    figures = mixing(trace, lengths)
+    assert figures.r_hat < 1.02
+    assert 1500 < figures.ess_bulk < 2500
+    assert math.isclose(figures.mean, energy.mean().item(), rel_tol=1e-9)
+    assert trace.diagnostics()["energy"].r_hat > 1.5
+
+
+def test_self_bleu_orders_by_diversity():
+    from experiments.report import self_bleu
+
+    same = self_bleu(["the cat sat on the mat"] * 3)
+    mixed = self_bleu(["the cat sat on the mat", "a dog ran to my house", "we will never know why"])
+    assert same == pytest.approx(100)
+    assert mixed < 20
+    assert math.isnan(self_bleu(["alone"]))
