@@ -75,7 +75,8 @@ class Tempered:
         rungs, chains = len(self.betas), len(state.x)
         aux = dict(state.aux)
         outer = torch.as_tensor(beta, dtype=torch.float64, device=state.x.device).expand(chains)
-        ladder = torch.tensor(self.betas, dtype=torch.float64, device=state.x.device).unsqueeze(1) * outer
+        betas = torch.tensor(self.betas, dtype=torch.float64, device=state.x.device).unsqueeze(1)
+        ladder = torch.where(betas == 0, 0.0, betas * outer)  # a rung at 0 stays free even when the target freezes
         merged = ChainState(
             torch.cat([state.x, aux["x"]]),
             torch.cat([state.energy, aux["energy"]]),
@@ -109,7 +110,8 @@ class Tempered:
         for low in range(first, rungs - 1, 2):
             value = replicas[1]
             zero = torch.zeros(chains, dtype=torch.float64, device=value.device)
-            log_ratio = log_acceptance(value[low], value[low + 1], zero, zero, ladder[low] - ladder[low + 1])
+            gap = (ladder[low] - ladder[low + 1]).nan_to_num(nan=0.0, posinf=math.inf)  # two frozen rungs differ by 0
+            log_ratio = log_acceptance(value[low], value[low + 1], zero, zero, gap)
             swap = log_uniform(chains, rng) < log_ratio
             for index, part in enumerate(replicas):
                 part = part.clone()

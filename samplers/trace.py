@@ -166,13 +166,15 @@ def diagnose(values: Tensor) -> Diagnostics:
     from arviz_stats.base import array_stats  # type: ignore[attr-defined]
 
     axes = {"chain_axis": 0, "draw_axis": 1}
+    # arviz-stats wants two chains for R-hat; the halves of a single one serve (split R-hat needs no more).
+    halves = array[:, : array.shape[1] // 2 * 2].reshape(2, -1) if len(array) == 1 else array
     with np.errstate(divide="ignore", invalid="ignore"):  # chains that each stand still have no within-chain variance
         return Diagnostics(
             mean=float(array.mean()),
             mcse=float(array_stats.mcse(array, method="mean", **axes)),
             ess_bulk=float(array_stats.ess(array, method="bulk", **axes)),
             ess_tail=float(array_stats.ess(array, method="tail", prob=(0.05, 0.95), **axes)),
-            r_hat=float(array_stats.rhat(array, method="rank", **axes)),
+            r_hat=float(array_stats.rhat(halves, method="rank", **axes)),
         )
 
 

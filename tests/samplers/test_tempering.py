@@ -169,3 +169,15 @@ def test_on_cuda():
     assert trace.draws.is_cuda
     assert torch.equal(trace.energy.flatten(), tilt(trace.draws.flatten(0, 1)))
     assert all(0 < rate < 1 for rate in swap_report(trace.final[0])["swap_rates"])
+
+
+def test_a_free_rung_stays_free_when_the_target_freezes():
+    """At ``beta = inf`` a rung of 0 is 0, not ``inf * 0``."""
+    kernel = Tempered(Gibbs(3), [1.0, 0.5, 0.0])
+    state = kernel.init(torch.zeros(64, 4, dtype=torch.int64), lambda x: x.sum(dim=1).double())
+    rng = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        state, _ = kernel.step(state, lambda x: x.sum(dim=1).double(), rng, beta=math.inf)
+    hottest = state.aux["x"][-64:]
+    assert hottest.double().mean().item() == pytest.approx(1.0, abs=0.25)
+    assert state.energy.max() == 0
