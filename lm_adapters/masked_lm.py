@@ -45,6 +45,8 @@ class MaskedLM:
         self.tokens_per_pass = tokens_per_pass
         self.space = TextSpace(tokenizer, model.get_input_embeddings().weight.shape[0])
         self.allowed = self.space.proposable.to(self.device)
+        if not bool(self.allowed.any()):
+            raise InvalidInput("the tokenizer has no token that may be proposed; is its vocabulary missing?")
         self._wanted: tuple[Tensor, Tensor] | None = None
         self._hook = model.base_model.register_forward_hook(self._gather)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from numbers import Real
 from typing import Any
 
@@ -34,46 +35,47 @@ class TextEnergy(EnergyTerm):
 
     def values(self, x: Tensor, hint: Any = None) -> Tensor:
         texts = self.decode(x)
-        try:
-            values = self._call(texts)
-        except EnergyError as error:
-            raise self._narrowed(error, x, texts) from error.__cause__
-        return torch.tensor(values, dtype=torch.float64, device=x.device)
-
-    def _narrowed(self, error: EnergyError, x: Tensor, texts: list[str]) -> EnergyError:
-        """``error`` with the first text that causes it alone, where one does."""
-        for row, text in enumerate(texts):
-            try:
-                self._call([text])
-            except EnergyError as single:
-                single.rows, single.x, single.texts = [row], x[row : row + 1], [text]
-                return single
-        error.x, error.texts = x, texts
-        return error
-
-    def _call(self, texts: list[str]) -> list[float]:
-        try:
-            values = self.function(list(texts))
-        except Exception as error:
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            own = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == _source(self.function)]
-            where = own[-1] if own else where
-            line = f"{where.filename}:{where.lineno}: {where.line}"
-            raise EnergyError(f"raised {type(error).__name__}: {error} [{line}]", term=self.name) from error
-        if isinstance(values, Tensor):
+        values = self._call(texts, x)
+        if hasattr(values, "tolist"):  # arrays and tensors, also those without a dimension
             values = values.tolist()
         if isinstance(values, str) or not hasattr(values, "__len__"):
-            raise EnergyError(f"returned {type(values).__name__}, not a list of numbers", term=self.name)
+            raise self._error(f"returned {type(values).__name__}, not a list of numbers", x, texts)
         if len(values) != len(texts):
-            raise EnergyError(f"returned {len(values)} values for {len(texts)} texts", term=self.name)
-        for value in values:
+            raise self._error(f"returned {len(values)} values for {len(texts)} texts", x, texts)
+        for row, value in enumerate(values):
             if not isinstance(value, Real):
-                raise EnergyError(f"returned {value!r} ({type(value).__name__}), not a number of nats", term=self.name)
+                problem = f"returned {value!r} ({type(value).__name__}), not a number of nats"
+                raise self._error(problem, x, texts, row)
             if math.isnan(value) or value == -math.inf:
-                raise EnergyError(f"returned {value}; give a number of nats, inf to forbid", term=self.name)
-        return [float(value) for value in values]
+                raise self._error(f"returned {value}; give a number of nats, inf to forbid", x, texts, row)
+        return torch.tensor([float(value) for value in values], dtype=torch.float64, device=x.device)
+
+    def _call(self, texts: list[str], x: Tensor) -> Any:
+        try:
+            return self.function(list(texts))
+        except Exception as error:
+            for row, text in enumerate(texts):  # the first text that does it alone, where one does
+                try:
+                    self.function([text])
+                except Exception as single:
+                    raise self._error(self._told(single), x, texts, row) from single
+            raise self._error(self._told(error), x, texts) from error
+
+    def _error(self, problem: str, x: Tensor, texts: list[str], row: int | None = None) -> EnergyError:
+        """Of one row, or of all where none is known to be at fault."""
+        rows = slice(None) if row is None else slice(row, row + 1)
+        error = EnergyError(problem, term=self.name, rows=() if row is None else [row], x=x[rows])
+        error.texts = texts[rows]
+        return error
+
+    def _told(self, error: Exception) -> str:
+        frames = traceback.extract_tb(error.__traceback__)
+        where = next((f for f in reversed(frames) if f.filename == _source(self.function)), frames[-1])
+        return f"raised {type(error).__name__}: {error} [{where.filename}:{where.lineno}: {where.line}]"
 
 
 def _source(function: Callable[..., Any]) -> str | None:
+    while isinstance(function, partial):
+        function = function.func
     code = getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
     return code.co_filename if code else None

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from lm_adapters import TextSpace
+from samplers import InvalidInput, evaluate
+from tests.lm_adapters.tiny import byte_level, word_level, wordpiece
+
+TOKENIZERS = {"wordpiece": wordpiece, "byte level": byte_level, "word level": lambda: word_level(["a", "b", "isn't"])}
+
+
+@pytest.fixture(params=TOKENIZERS.values(), ids=list(TOKENIZERS))
+def tokenizer(request: pytest.FixtureRequest) -> PreTrainedTokenizerBase:
+    return request.param()
+
+
+def test_encode_and_decode(tokenizer: PreTrainedTokenizerBase):
+    space = TextSpace(tokenizer)
+    texts = ["a b", "b", "a a b b"]
+    x = space.encode(texts)
+    assert x.dtype == torch.int64
+    assert x.shape == (3, int(space.lengths(x).max()))
+    assert space.decode(x) == texts
+    assert not set(x[space.inside(x)].tolist()) & set(tokenizer.all_special_ids)
+    wide = space.encode(texts, width=9)
+    assert wide.shape == (3, 9)
+    assert torch.equal(wide[:, : x.shape[1]], x)
+    assert (wide[:, x.shape[1] :] == space.pad_id).all()
+    assert space.decode(wide) == texts
+
+
+def test_lengths_and_inside():
+    space = TextSpace(wordpiece())
+    x = space.encode(["a b", "b"])
+    assert space.lengths(x).tolist() == [2, 1]
+    assert space.inside(x).tolist() == [[True, True], [True, False]]
+
+
+def test_byte_level_keeps_contractions_case_and_spacing():
+    space = TextSpace(byte_level())
+    texts = ["I don't know, but it isn't here.", "She's  gone ; they ' ve", "We do not .", "Caf\u00e9 \U0001f642"]
+    x = space.encode(texts)
+    assert space.decode(x) == texts
+    assert space.is_canonical(x).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("", "has no tokens"), ("  ", "has no tokens"), ("a b a", "3 tokens, the limit is 2"), ("a \u6f22", "'a \u6f22'")],
+)
+def test_unusable_texts_are_quoted(text: str, problem: str):
+    with pytest.raises(InvalidInput, match=problem):
+        TextSpace(wordpiece()).encode(["b", text], width=2)
+
+
+@pytest.mark.parametrize("special", ["[PAD]", "[MASK]", "[SEP]", "[CLS]", "[UNK]"])
+def test_special_tokens_are_no_text(special: str):
+    with pytest.raises(InvalidInput, match=r"'a \["):
+        TextSpace(wordpiece()).encode([f"a {special} b"])
+
+
+def test_another_tokenisation_is_another_state():
+    space = TextSpace(byte_level())
+    x = space.encode(["the house", "a b"])
+    assert int(space.lengths(x)[0]) > 1
+    letters = byte_level().convert_tokens_to_ids([*"the", "\u0120", *"house"])
+    split = torch.tensor([letters, [*x[1, :2].tolist(), *[space.pad_id] * 7]])
+    assert space.decode(split) == ["the house", "a b"] == space.decode(x)
+    assert space.is_canonical(x).tolist() == [True, True]
+    assert space.is_canonical(split).tolist() == [False, True]
+    assert evaluate(space.canonical(), split).energy.tolist() == [math.inf, 0.0]
+    assert space.canonical().hard
+
+
+def test_masks():
+    space = TextSpace(wordpiece())
+    mask, pad = space.mask_id, space.pad_id
+    assert space.masks([1, 3]).tolist() == [[mask, pad, pad], [mask, mask, mask]]
+    assert space.masks(torch.tensor([1]), width=2).tolist() == [[mask, pad]]
+    assert space.lengths(space.masks([2, 5, 1])).tolist() == [2, 5, 1]
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "prefix", "suffix"),
+    [
+        (wordpiece(), ["[CLS]"], ["[SEP]"]),
+        (byte_level(), ["<s>"], ["</s>"]),
+        (word_level(["x"]), ["[CLS]"], ["[SEP]"]),
+        (word_level(["a", "b"], frame=False), [], []),
+    ],
+    ids=["wordpiece", "byte level", "a word it does not know", "none"],
+)
+def test_frame(tokenizer: PreTrainedTokenizerBase, prefix: list[str], suffix: list[str]):
+    space = TextSpace(tokenizer)
+    assert tokenizer.convert_ids_to_tokens(space.prefix) == prefix
+    assert tokenizer.convert_ids_to_tokens(space.suffix) == suffix
+
+
+def test_proposable_tokens_are_text():
+    tokenizer = byte_level()
+    space = TextSpace(tokenizer, len(tokenizer) + 5)
+    names = tokenizer.convert_ids_to_tokens(space.proposable.nonzero().squeeze(1).tolist())
+    assert space.proposable.shape == (len(tokenizer) + 5,)
+    assert not space.proposable[len(tokenizer) :].any()
+    assert {"a", "Z", "\u0120the", "!"} <= set(names)
+    not_text = {"<s>", "<pad>", "</s>", "<unk>", "<mask>", "<unused_0>", "<extra_id_1>", "madeupword0000"}
+    pieces = {"\u0120", "\u010a", "\u00c3", "\u00a9"}  # a space, a line end, both bytes of an accented letter
+    assert (not_text | pieces) <= set(tokenizer.get_vocab())
+    assert not (not_text | pieces) & set(names)
+
+
+def test_proposable_tokens_of_wordpiece():
+    tokenizer = wordpiece()
+    names = tokenizer.convert_ids_to_tokens(TextSpace(tokenizer).proposable.nonzero().squeeze(1).tolist())
+    assert set(tokenizer.get_vocab()) - set(names) == set(tokenizer.all_special_tokens) | {"[unused0]", "[unused1]"}
+
+
+def test_a_vocabulary_smaller_than_the_tokenizer():
+    assert TextSpace(wordpiece(), 20).proposable.shape == (20,)
+
+
+def test_a_tokenizer_without_padding():
+    tokenizer = word_level(["a"])
+    tokenizer.pad_token = None
+    with pytest.raises(InvalidInput, match="neither a padding nor an end token"):
+        TextSpace(tokenizer)
+
+
+def test_a_tokenizer_without_mask():
+    tokenizer = word_level(["a"])
+    tokenizer.mask_token = None
+    with pytest.raises(InvalidInput, match="no mask token"):
+        TextSpace(tokenizer).masks([2])

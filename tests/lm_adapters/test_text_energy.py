@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lm_adapters import TextEnergy, TextSpace
+from samplers import Constraint, EnergyError, Flat, MetropolisHastings, evaluate, sample, term_names
+from tests.lm_adapters.tiny import word_level, words_lm
+
+SPACE = TextSpace(word_level(["red", "green", "blue"]))
+TEXTS = ["red", "green blue", "blue"]
+X = SPACE.encode(TEXTS)
+USER_FILE = """import json
+
+def broken(texts):
+    return [helper(text) for text in texts]
+
+def helper(text):
+    return json.loads("{" if "green" in text else "1")
+
+class Callable:
+    def __call__(self, texts):
+        return broken(texts)
+
+    def method(self, texts):
+        return broken(texts)
+"""
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> ModuleType:
+    path = tmp_path / "my_energy.py"
+    path.write_text(USER_FILE)
+    spec = importlib.util.spec_from_file_location("my_energy", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def failure(function: Callable, x: Tensor = X) -> EnergyError:
+    with pytest.raises(EnergyError) as caught:
+        evaluate(SPACE.energy(function), x)
+    return caught.value
+
+
+def test_one_number_a_text():
+    seen = []
+    values = SPACE.energy(lambda texts: seen.append(texts) or [len(text) for text in texts])(X)
+    assert seen == [TEXTS]
+    assert values.dtype == torch.float64
+    assert values.tolist() == [3.0, 10.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [1, 2.5, math.inf],
+        (1, 2.5, math.inf),
+        np.array([1, 2.5, np.inf]),
+        [np.float32(1), np.float64(2.5), math.inf],
+        [np.int64(1), Fraction(5, 2), math.inf],
+        [True, 2.5, math.inf],
+        torch.tensor([1, 2.5, math.inf]),
+        torch.tensor([1, 2.5, math.inf], requires_grad=True),
+    ],
+    ids=["list", "tuple", "array", "numpy floats", "other reals", "bool", "tensor", "tensor with grad"],
+)
+def test_accepted_answers(values: object):
+    energy = evaluate(SPACE.energy(lambda texts: values), X).energy
+    assert energy.tolist() == [1.0, 2.5, math.inf]
+    assert not energy.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        (None, "returned NoneType, not a list of numbers"),
+        ("abc", "returned str, not a list of numbers"),
+        (1.0, "returned float, not a list of numbers"),
+        (np.array(1.0), "not a list of numbers"),
+        (torch.tensor(1.0), "returned float, not a list of numbers"),
+        ([1.0], "returned 1 values for 3 texts"),
+        ([1.0] * 4, "returned 4 values for 3 texts"),
+        (["1", "2", "3"], r"returned '1' \(str\), not a number of nats"),
+        ([1.0, None, 2.0], r"returned None \(NoneType\), not a number of nats"),
+        ([[1.0], [2.0], [3.0]], r"returned \[1.0\] \(list\), not a number of nats"),
+        (torch.ones(3, 1), r"returned \[1.0\] \(list\), not a number of nats"),
+        ([1j, 1.0, 1.0], "not a number of nats"),
+        ([1.0, math.nan, 1.0], "returned nan; give a number of nats, inf to forbid"),
+        ([1.0, -math.inf, 1.0], "returned -inf; give a number of nats, inf to forbid"),
+    ],
+)
+def test_refused_answers(values: object, problem: str):
+    with pytest.raises(EnergyError, match=problem):
+        evaluate(SPACE.energy(lambda texts: values, "mine"), X)
+
+
+@pytest.mark.parametrize("bad", [math.nan, -math.inf, "seven", None])
+def test_the_text_that_did_it_is_named(bad: object):
+    error = failure(lambda texts: [bad if "green" in text else 1.0 for text in texts])
+    assert error.texts == ["green blue"]
+    assert error.rows == [1]
+    assert torch.equal(error.x, X[1:2])
+    assert "(chain 1): 'green blue'" in str(error)
+
+
+def test_all_texts_are_named_where_none_does_it_alone():
+    error = failure(lambda texts: [1.0] if len(texts) > 1 else [2.0])
+    assert error.texts == TEXTS
+    assert "returned 1 values for 3 texts" in str(error)
+
+
+@pytest.mark.parametrize("how", ["function", "method", "callable", "partial"])
+def test_an_exception_names_the_text_and_the_line(user: ModuleType, how: str):
+    made = user.Callable()
+    functions = {"function": user.broken, "method": made.method, "callable": made, "partial": partial(user.broken)}
+    error = failure(functions[how])
+    assert error.texts == ["green blue"]
+    line = USER_FILE.splitlines().index('    return json.loads("{" if "green" in text else "1")') + 1
+    assert f"{user.__file__}:{line}: return json.loads(" in str(error)
+    assert "raised JSONDecodeError" in str(error)
+    assert "'green blue'" in str(error)
+    assert type(error.__cause__).__name__ == "JSONDecodeError"
+    assert "\n" not in str(error)
+
+
+def test_rows_behind_a_constraint_keep_their_numbers():
+    long = Constraint("long", lambda x: SPACE.lengths(x) > 1)
+    energy = long + SPACE.energy(lambda texts: [math.nan for _ in texts], "mine")
+    with pytest.raises(EnergyError, match=r"'mine' returned nan.*\(chain 1\): 'green blue'"):
+        evaluate(energy, X)
+
+
+def test_sample_names_step_chain_and_text():
+    lm = words_lm(["red", "green", "blue"])
+
+    def picky(texts: list[str]) -> list[float]:
+        return [math.nan if "green" in text else 0.0 for text in texts]
+
+    x = lm.space.encode(["red blue red"] * 3)
+    with pytest.raises(EnergyError, match=r"energy 'picky' returned nan.* at step \d+ \(chain \d\): '.*green.*'"):
+        sample(MetropolisHastings(lm.gibbs_proposal()), lm.space.energy(picky), x, steps=200, progress=False)
+    x = lm.space.encode(["red blue", "green red"])
+    with pytest.raises(EnergyError, match=r"at the start \(chain 1\): 'green red'"):
+        sample(MetropolisHastings(lm.gibbs_proposal()), lm.space.energy(picky), x, steps=1, progress=False)
+
+
+def test_infinity_forbids():
+    lm = words_lm(["red", "green", "blue"])
+    energy = Flat() + lm.space.energy(lambda texts: [math.inf if "green" in t else 0.0 for t in texts], "no green")
+    trace = sample(
+        MetropolisHastings(lm.gibbs_proposal()), energy, lm.space.encode(["red red"] * 20), steps=20, progress=False
+    )
+    texts = {text for x in trace.draws.unbind(1) for text in lm.space.decode(x)}
+    assert "blue blue" in texts
+    assert not any("green" in text for text in texts)
+
+
+def test_names():
+    def politeness(texts: list[str]) -> list[float]:
+        return [0.0] * len(texts)
+
+    assert term_names(SPACE.energy(politeness)) == ("politeness",)
+    assert term_names(SPACE.energy(politeness, "kind")) == ("kind",)
+    assert term_names(SPACE.energy(partial(politeness))) == ("partial",)
+    assert term_names(2.0 * SPACE.energy(politeness) + Flat()) == ("politeness", "flat")
+
+
+def test_the_function_cannot_change_what_it_is_given():
+    def greedy(texts: list[str]) -> list[float]:
+        values = [float(len(text)) for text in texts]
+        texts.clear()
+        return values
+
+    assert TextEnergy(greedy, SPACE.decode)(X).tolist() == [3.0, 10.0, 4.0]
