@@ -110,7 +110,8 @@ class Tempered:
         for low in range(first, rungs - 1, 2):
             value = replicas[1]
             zero = torch.zeros(chains, dtype=torch.float64, device=value.device)
-            gap = (ladder[low] - ladder[low + 1]).nan_to_num(nan=0.0, posinf=math.inf)  # two frozen rungs differ by 0
+            # Betas fall strictly, so two frozen rungs differ by infinity: their swap must not raise the colder energy.
+            gap = (ladder[low] - ladder[low + 1]).nan_to_num(nan=math.inf, posinf=math.inf)
             log_ratio = log_acceptance(value[low], value[low + 1], zero, zero, gap)
             swap = log_uniform(chains, rng) < log_ratio
             for index, part in enumerate(replicas):

@@ -99,7 +99,7 @@ _tempered_mixture = Tempered(Mixture([(Gibbs(2), 0.5), (_mh(_jump(PAIR, 3)), 0.5
 _cycle = Cycle([_mh(_site(CUBE, 39)), Gibbs(3, scan="systematic")])
 
 CASES: tuple[Case, ...] = (
-    Case("MH table 4^3", _mh(_table(MAIN, 20)), MAIN),
+    Case("MH table 3^3", _mh(_table(CUBE, 20)), CUBE),
     Case("MH independence 2^4", _mh(_jump(BITS, 39)), BITS),
     Case("MH site 4^3", _mh(_site(MAIN, 13, skewed=True)), MAIN),
     Case("MH site 2^4", _mh(_site(BITS, 38)), BITS),
@@ -142,6 +142,6 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(Case("wrong normaliser", _mh(mutant_moves.WrongNormaliser(MAIN, _local)), MAIN), ("T1", "T3", "T4b")),
     Mutant(Case("stale energy cache", mutants.StaleEnergyCache(_site(MAIN, 13)), MAIN), ("T0", "T3")),
     Mutant(Case("swap sign", mutant_moves.SwapSign(Gibbs(2), [1.0, 0.3]), TRIPLE, reversible=False), ("T3", "T4b")),
-    Mutant(Case("keep adapting", mutants.KeepAdapting(_table(MAIN, 20), _site(MAIN, 13)), MAIN), ("T3", "T5")),
-    Mutant(Case("drop rejected draws", _mh(_site(MAIN, 13)), MAIN, driver=mutants.drop_rejected), ("T3",)),
+    Mutant(Case("keep adapting", mutants.KeepAdapting(_site(BITS, 38), _jump(BITS, 2)), BITS), ("T3", "T5")),
+    Mutant(Case("drop rejected draws", _mh(_site(BITS, 38)), BITS, driver=mutants.drop_rejected), ("T3",)),
 )

@@ -50,6 +50,9 @@ def check_proposal(
             new, error = _draw(proposal, space, old, size, log_q, rng)
             slip = max(slip, error)
             counts += new.bincount(minlength=len(states))
+        if slip == math.inf:
+            worst = Result("T1c", name, math.inf, worst.gate, f"impossible draws from {old}")
+            break
         seen, law = pool(counts, log_q[old].exp())
         gate = kl_gate(int((law > 0).sum()), ALPHA / starts)
         worst = max(worst, Result("T1c", name, kl_statistic(seen, law), gate, f"from {old}"), key=lambda r: r.strain)

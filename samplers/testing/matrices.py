@@ -97,7 +97,7 @@ def _(kernel: Mixture, target: Target, beta: float, turn: int) -> Tensor:
 
 @step_matrix.register
 def _(kernel: Tempered, target: Target, beta: float, turn: int) -> Tensor:
-    betas = [beta * b for b in kernel.betas]
+    betas = [beta * b for b in ladder(kernel)]
     matrix = _side_by_side(kernel.kernel, target, betas, turn)
     if len(betas) > 1 and (turn + 1) % kernel.swap_every == 0:
         for low in range((turn // kernel.swap_every) % 2, len(betas) - 1, 2):

@@ -83,13 +83,16 @@ class UntilAccepted(MetropolisHastings):
     def step(
         self, state: ChainState, energy: Energy, rng: torch.Generator, *, beta: Beta = 1.0
     ) -> tuple[ChainState, StepInfo]:
-        done, result = torch.zeros(len(state.x), dtype=torch.bool), state
-        while not bool(done.all()):
-            tried, info = super().step(state, energy, rng, beta=beta)
-            fresh = info.accepted & ~done
-            columns = [select(fresh, new, old) for new, old in zip(_tensors(tried), _tensors(result), strict=True)]
-            result, done = ChainState(columns[0], columns[1], state.aux, columns[2]), done | fresh
-        return result, step_info(state.x, result.x, done)
+        x, value, terms = (part.clone() for part in _tensors(state))
+        waiting = torch.arange(len(x))
+        while len(waiting):
+            held = ChainState(x[waiting], value[waiting], {}, terms[waiting])
+            tried, info = super().step(held, energy, rng, beta=beta)
+            taken = waiting[info.accepted]
+            x[taken], value[taken], terms[taken] = (part[info.accepted] for part in _tensors(tried))
+            waiting = waiting[~info.accepted]
+        always = torch.ones(len(x), dtype=torch.bool)
+        return ChainState(x, value, state.aux, terms), step_info(state.x, x, always)
 
 
 class KeepAdapting(MetropolisHastings):
