@@ -99,20 +99,6 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-@contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    """Loading weights from disk is no news; transformers draws a bar for it even where stderr is a file."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-
-
 def _not_found(name: str, error: Exception) -> str:
     if Path(name).is_dir():
         return f"the folder {name!r} holds no usable model: {str(error).strip().splitlines()[0]}"
