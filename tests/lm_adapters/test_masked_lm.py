@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 
 from lm_adapters import GibbsProposal, MaskedEnergy, MaskedLM, Truncation
@@ -46,6 +47,21 @@ def test_energy_is_the_loop_by_hand(lm: MaskedLM, texts: list[str], kind: str):
     torch.testing.assert_close(energy(x), expected.sum(dim=1), atol=1e-5, rtol=0)
     assert energy(x).dtype == torch.float64
     assert float(energy(x).std()) > 0.1
+
+
+@pytest.mark.parametrize("frame", [[], ["[CLS]", "[CLS]"]], ids=["none", "two before"])
+def test_energy_with_other_special_tokens_around(frame: list[str]):
+    tokenizer = tiny.word_level(["red", "green", "blue"], frame=False)
+    if frame:
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+            single=f"{' '.join(frame)} $A", special_tokens=[("[CLS]", 2)]
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        lm = MaskedLM(tiny.enlarged(tiny.bert(tokenizer), 12.0), tokenizer)
+    x = lm.space.encode(["red blue green red", "blue", "green blue"])
+    assert len(lm.space.prefix) == len(frame)
+    torch.testing.assert_close(lm.energy("pll").site_terms(x), by_hand(lm, x, "pll"), atol=1e-5, rtol=0)
 
 
 @kinds
