@@ -135,3 +135,11 @@ def test_a_tokenizer_without_mask():
     tokenizer.mask_token = None
     with pytest.raises(InvalidInput, match="no mask token"):
         TextSpace(tokenizer).masks([2])
+
+
+def test_reserved_names_are_not_proposable_even_as_plain_words():
+    """As in BERT's own vocabulary, where they are no special tokens."""
+    reserved = ["[unused7]", "<unused_3>", "<unused12>", "<extra_id_5>", "<extra_2>", "madeupword0001"]
+    tokenizer = word_level(["red", *reserved, "unused"])
+    names = tokenizer.convert_ids_to_tokens(TextSpace(tokenizer).proposable.nonzero().squeeze(1).tolist())
+    assert names == ["red", "unused"]
