@@ -17,7 +17,6 @@ from samplers.testing.gates import ALPHA, InvalidTest, Result, kl_gate, kl_stati
 from samplers.testing.honesty import check_proposal, check_proposals
 from samplers.testing.invariances import check_independence, check_invariances, relabelled
 from samplers.testing.laws import (
-    DRAWS,
     check_end_law,
     check_ergodic,
     check_matrix,
@@ -27,6 +26,7 @@ from samplers.testing.laws import (
 )
 from samplers.testing.matrices import period, proposal_matrix, step_matrix, transition_matrix
 from samplers.testing.proposals import Relabelled, SiteProposal, TabularProposal, dirichlet_table, independence_table
+from samplers.testing.runs import DRAWS
 from samplers.testing.spaces import Started, joint_index, joint_law, joint_states, ladder, replicas
 from samplers.testing.targets import (
     Enumerated,

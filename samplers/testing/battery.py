@@ -18,13 +18,13 @@ from samplers.testing.gates import Result
 from samplers.testing.honesty import check_proposals
 from samplers.testing.invariances import check_independence, check_invariances
 from samplers.testing.laws import (
-    DRAWS,
     check_end_law,
     check_ergodic,
     check_matrix,
     check_pairs,
     check_transitions,
 )
+from samplers.testing.runs import DRAWS
 
 __all__ = ["TESTS", "judge", "main", "rejections"]
 

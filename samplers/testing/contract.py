@@ -16,7 +16,7 @@ from samplers.randomness import generator
 from samplers.tempering import Tempered
 from samplers.testing.cases import Case
 from samplers.testing.gates import Result
-from samplers.testing.laws import DRAWS
+from samplers.testing.runs import DRAWS
 from samplers.testing.spaces import ladder, replicas
 from samplers.types import ChainState, Energy, Kernel, StepInfo
 

@@ -13,8 +13,8 @@ from samplers.errors import InvalidInput
 from samplers.randomness import generator
 from samplers.testing.cases import Case
 from samplers.testing.gates import ALPHA, Result, kl_gate, kl_statistic, pool
-from samplers.testing.laws import DRAWS
 from samplers.testing.matrices import proposal_matrix
+from samplers.testing.runs import DRAWS
 from samplers.testing.targets import Enumerated
 from samplers.types import Kernel, Proposal
 

@@ -16,9 +16,10 @@ from samplers.randomness import generator
 from samplers.tempering import Tempered
 from samplers.testing.cases import Case
 from samplers.testing.gates import T_GATE, Result
-from samplers.testing.laws import DRAWS, EXACT
+from samplers.testing.laws import EXACT
 from samplers.testing.matrices import transition_matrix
 from samplers.testing.proposals import Relabelled
+from samplers.testing.runs import DRAWS
 from samplers.testing.spaces import ladder
 from samplers.testing.targets import Enumerated
 from samplers.trace import Trace

@@ -108,17 +108,16 @@ def _(kernel: Tempered, target: Target, beta: float, turn: int) -> Tensor:
 def _side_by_side(kernel: Kernel, target: Target, betas: list[float], turn: int) -> Tensor:
     """One step of every rung. The rungs are rows of one batch, so a Mixture draws the same part for all of them."""
     if isinstance(kernel, Mixture):
-        parts = zip(kernel.weights, kernel.parts, strict=True)
-        return torch.stack([w * _mean_step(part, target, betas) for w, part in parts]).sum(dim=0)
+        means = [_mean_step(part, target, betas) for part in kernel.parts]
+        return torch.stack([w * mean for w, mean in zip(kernel.weights, means, strict=True)]).sum(dim=0)
     if isinstance(kernel, Cycle):
-        part = kernel.parts[turn % len(kernel.parts)]
-        return _side_by_side(part, target, betas, turn // len(kernel.parts))
+        return _side_by_side(kernel.parts[turn % len(kernel.parts)], target, betas, turn // len(kernel.parts))
     return reduce(torch.kron, [step_matrix(kernel, target, b, turn) for b in betas])
 
 
 def _mean_step(kernel: Kernel, target: Target, betas: list[float]) -> Tensor:
-    turns = range(period(kernel, target))
-    return torch.stack([_side_by_side(kernel, target, betas, turn) for turn in turns]).mean(dim=0)
+    steps = [_side_by_side(kernel, target, betas, turn) for turn in range(period(kernel, target))]
+    return torch.stack(steps).mean(dim=0)
 
 
 def _swap_matrix(target: Target, betas: list[float], low: int) -> Tensor:
