@@ -64,8 +64,10 @@ def load_pretrained(
             model, report = auto.from_pretrained(
                 source, config=config, dtype=DTYPES[dtype], use_safetensors=True, output_loading_info=True, **options
             )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise InvalidInput(_not_found(name_or_path, error)) from error
+    except RuntimeError as error:
+        raise InvalidInput(f"the weights of {name_or_path!r} do not fit its configuration; get them again") from error
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])[0]
         raise InvalidInput(f"{name_or_path!r} lacks weights of its {task} head ({missing}); choose a complete model")

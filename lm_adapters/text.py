@@ -46,11 +46,13 @@ class TextSpace:
     def encode(self, texts: Sequence[str], width: int | None = None) -> Tensor:
         """``int64 [texts, width]``; by default as wide as the longest text.
 
-        Raises ``InvalidInput`` for a text that is empty, too long, has a part the tokenizer does not know, or a special
-        token.
+        Raises ``InvalidInput`` for no texts, and for one that is empty, too long, or has a special token or a part the
+        tokenizer does not know.
         """
+        if not texts:
+            raise InvalidInput("there is no text to encode; give at least one")
         rows = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-        width = width or max(map(len, rows), default=0)
+        width = width or max(map(len, rows))
         for text, ids in zip(texts, rows, strict=True):
             if not text.strip() or not ids:
                 raise InvalidInput(f"the text {text!r} has no tokens; give at least one word")

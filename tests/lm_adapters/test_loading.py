@@ -108,10 +108,6 @@ def only_pickle(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
 
 
-def other_sizes(folder: Path) -> None:
-    edit(folder, hidden_size=32)
-
-
 def edit(folder: Path, **changes: object) -> None:
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
@@ -121,19 +117,25 @@ def edit(folder: Path, **changes: object) -> None:
     "spoil",
     [
         only_pickle,
-        other_sizes,
         lambda folder: (folder / "model.safetensors").unlink(),
         lambda folder: (folder / "model.safetensors").write_bytes(b"not safe" * 20),
         lambda folder: (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-99]),
         lambda folder: (folder / "config.json").write_text("{"),
         lambda folder: edit(folder, model_type="nonesuch"),
     ],
-    ids=["only pickle", "other sizes", "no weights", "garbage", "cut short", "bad json", "unknown type"],
+    ids=["only pickle", "no weights", "garbage", "cut short", "bad json", "unknown type"],
 )
 def test_a_spoilt_folder(folder: Path, spoil: Callable[[Path], None], capfd: pytest.CaptureFixture[str]):
     spoil(folder)
     capfd.readouterr()
     assert f"the folder {str(folder)!r} holds no usable model: " in problem(folder)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_weights_of_other_sizes(folder: Path, capfd: pytest.CaptureFixture[str]):
+    edit(folder, hidden_size=32)
+    capfd.readouterr()
+    assert f"the weights of {str(folder)!r} do not fit its configuration" in problem(folder)
     assert capfd.readouterr() == ("", "")
 
 
