@@ -1,7 +1,9 @@
 """The rules of the house, read from the source: who imports whom, what is exported, how kernels are documented."""
 
 import ast
+import configparser
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -122,3 +124,24 @@ def test_the_rules_see_what_breaks_them():
     assert undocumented(bad.body[0]) == list(SECTIONS[1:])
     hidden = ast.parse("def f():\n    import click.testing\n    from transformers.models import x\n")
     assert set(imported(hidden)) == {"click", "transformers"}
+
+
+def requirements():
+    """Distributions that ``setup.cfg`` installs, as import names."""
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    lines = settings["options"]["install_requires"].split()
+    return {re.split(r"[\[<>=]", line)[0].replace("-", "_") for line in lines}
+
+
+def test_every_package_is_installed():
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    found = {str(path.parent.relative_to(ROOT)).replace("/", ".") for path in SOURCES if path.name == "__init__.py"}
+    assert set(settings["options"]["packages"].split()) == found
+
+
+@files
+def test_every_import_is_declared(path):
+    known = requirements() | set(MAY_IMPORT) | set(sys.stdlib_module_names) | {"xarray"}  # arviz-stats[xarray]
+    assert set(imported(ast.parse(path.read_text()))) <= known
