@@ -115,7 +115,7 @@ def _schedule(recipe: Recipe, groups: dict[int, torch.Tensor], done: int) -> Ite
     """``(step, phase, rows)`` of the steps not yet done; each phase shuffles for itself."""
     for index, phase in enumerate(recipe.phases):
         begin = _begin(recipe, phase)
-        first = max(0, done - begin)
+        first = min(max(0, done - begin), phase.steps)
         for step, rows in islice(batches(groups, phase.batch_tokens, recipe.seed + index, first), phase.steps - first):
             yield begin + step, phase, rows
 

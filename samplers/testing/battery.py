@@ -44,15 +44,15 @@ TESTS: dict[str, Check] = {
 """Each test as ``check(case, seed, draws)``; no results where it does not apply."""
 
 TITLES = {
-    "T0": "contract",
-    "T1": "proposal",
-    "T2": "matrix",
-    "T3": "end law",
-    "T4": "pairs",
-    "T4b": "transitions",
-    "T5": "ergodic",
-    "T8": "independent",
-    "T11": "invariances",
+    "T0": "contract: shapes, types, nothing written in place, cached energies, energy calls",
+    "T1": "proposal: densities sum to 1, are those returned, and those of the draws",
+    "T2": "exact transition matrix: leaves the law invariant, in detailed balance",
+    "T3": "law of the end states of chains started exactly",
+    "T4": "as many steps there as back",
+    "T4b": "observed steps follow the exact matrix",
+    "T5": "primitive matrix, and the law reached from the worst start",
+    "T8": "chains are independent",
+    "T11": "energy + constant, relabelled values, beta = 0, one rung: same law or same bits",
 }
 
 
@@ -72,10 +72,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--draws", type=int, default=DRAWS, help=f"chains of a law test (default {DRAWS})")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    print(f"Kernels: worst statistic / gate, {options.draws} draws, seed {options.seed}; - does not apply\n")
-    print(_row("", [f"{test} {title}" for test, title in TITLES.items()], "verdict"))
+    print(
+        f"Kernels, {options.draws} draws, seed {options.seed}: worst statistic as a share of its gate, below 1 passes"
+    )
+    print("\n".join(f"  {test:<4} {title}" for test, title in TITLES.items()) + "\n")
+    print(_row("", list(TITLES), ""))
     failed = [case.name for case in CASES if not _print_case(case, options.seed, options.draws)]
-    print("\nMutants: the tests that reject each\n")
+    print("\nMutants: the tests that must reject each, statistic / gate\n")
     missed = [m.case.name for m in MUTANTS if not _print_mutant(m, options.seed, options.draws)]
     print(f"\n{len(CASES) - len(failed)} of {len(CASES)} kernels pass, ", end="")
     print(f"{len(MUTANTS) - len(missed)} of {len(MUTANTS)} mutants are rejected")
@@ -106,12 +109,11 @@ def _worst(results: list[Result]) -> Result:
 def _cell(results: list[Result]) -> str:
     if not results:
         return "-"
-    worst = _worst(results)
-    return f"{worst.statistic:.3g}/{worst.gate:.4g}"
+    return f"{_worst(results).strain:.2f}"
 
 
 def _row(name: str, cells: list[str], verdict: str) -> str:
-    return f"{name:<26}" + "".join(f"{cell:<16}" for cell in cells) + verdict
+    return f"{name:<26}" + "".join(f"{cell:>6}" for cell in cells) + f"  {verdict}"
 
 
 if __name__ == "__main__":
