@@ -16,7 +16,7 @@ from experiments.run_directory import RunDirectory, default_directory, json_line
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lm_adapters import GibbsProposal, MaskedLM
+    from lm_adapters import GibbsProposal, MaskedLM, Truncation
     from samplers import Energy, Kernel
 
 __all__ = ["command", "gibbs"]
@@ -104,7 +104,7 @@ def gibbs(
         seconds = time.monotonic() - began
         if correct == "none":
             trace = trace.rescored(scored)
-    run = TextRun(config, target_in_words(correct, scored), correct == "mh", lm.space, trace, seconds)
+    run = TextRun(config, target_in_words(correct, scored, truncation), correct == "mh", lm.space, trace, seconds)
     if directory:
         directory.finish(run.samples(), run.summary())
     return run
@@ -128,6 +128,12 @@ def start_states(
             raise InvalidInput(f"--init: {error}") from error
         if x0.shape[1] > lm.max_length:
             raise InvalidInput(f"--init has {x0.shape[1]} tokens, the model takes {lm.max_length}; shorten it")
+        stuck = x0[0][~lm.allowed[x0[0]]].tolist()
+        if stuck:
+            names = lm.space.tokenizer.convert_ids_to_tokens(stuck)
+            raise InvalidInput(
+                f"--init holds the tokens {names}, which no step could ever change; use other characters"
+            )
         return x0
     low, high = length
     if high > lm.max_length:
@@ -149,15 +155,16 @@ def scanning(proposal: GibbsProposal, scan: str, width: int, *, corrected: bool)
     return Cycle([make(turn) for turn in proposal.scan(width)])
 
 
-def target_in_words(correct: str, energy: Energy) -> str:
+def target_in_words(correct: str, energy: Energy, truncation: Truncation) -> str:
     from samplers import WeightedSum, term_names
 
     if correct == "none":
         return NO_TARGET
+    reached = " among the texts that the truncated proposal reaches" if truncation.cuts else ""
     if not isinstance(energy, WeightedSum):
-        return f"exp(-{term_names(energy)[0]}) at each length"
+        return f"exp(-{term_names(energy)[0]}) at each length{reached}"
     terms = [part.name if weight == 1 else f"{weight:g} {part.name}" for weight, part in energy.parts]
-    return f"exp(-({' + '.join(terms)})) at each length"
+    return f"exp(-({' + '.join(terms)})) at each length{reached}"
 
 
 @click.command("gibbs")

@@ -108,16 +108,16 @@ def self_bleu(texts: list[str]) -> float:
 def trust(run: TextRun, energy: Diagnostics) -> str:
     """One honest line."""
     if not run.known_target:
-        return "No known target: the law of these texts depends on the scan and on when you look; read, do not average."
+        return "No known target: the law of these texts depends on the scan and on when you look."
     chains = run.trace.energy.shape[0]
     if math.isnan(energy.r_hat):
         return "Cannot be judged: too few draws, or an energy that never moved. Raise --steps."
     if energy.r_hat > R_HAT or energy.ess_bulk < ESS_PER_CHAIN * chains:
         return (
-            f"Not mixed: R-hat {energy.r_hat:.2f} (want {R_HAT}), {energy.ess_bulk:.0f} effective draws of the energy "
-            f"(want {ESS_PER_CHAIN * chains}). Good to read; for averages raise --steps."
+            f"Not mixed: R-hat {energy.r_hat:.2f} (want {R_HAT}), ESS {energy.ess_bulk:.0f} (want "
+            f"{ESS_PER_CHAIN * chains}). Good to read; for averages raise --steps."
         )
-    return f"Mixed, as far as the energy shows: R-hat {energy.r_hat:.3f}, {energy.ess_bulk:.0f} effective draws."
+    return f"Mixed, as far as the energy shows: R-hat {energy.r_hat:.3f}, ESS {energy.ess_bulk:.0f}."
 
 
 def print_run(run: TextRun, summary: Mapping[str, Any], out: str | None) -> None:

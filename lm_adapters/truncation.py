@@ -19,6 +19,7 @@ class Truncation:
 
     It depends on the logits alone, hence on the masked context alone, which both directions of a move share: a token
     outside the kept set can neither be drawn nor left by that move (its reverse is ``-inf``). Nothing is forced in.
+    With an accept step the target stays invariant, but a chain sees only the texts that kept tokens connect.
     """
 
     temperature: float = 1.0
@@ -32,6 +33,11 @@ class Truncation:
             raise InvalidInput(f"top_k is {self.top_k}; give at least 1")
         if not 0 < self.top_p <= 1:
             raise InvalidInput(f"top_p is {self.top_p}; give a number above 0 and at most 1")
+
+    @property
+    def cuts(self) -> bool:
+        """Whether any token is left out."""
+        return self.top_k is not None or self.top_p < 1
 
     def log_prob(self, logits: Tensor, allowed: Tensor) -> Tensor:
         """Log-probabilities ``float64 [rows, vocabulary]`` of logits of that shape; forbidden tokens go first."""

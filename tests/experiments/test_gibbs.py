@@ -52,6 +52,17 @@ def test_init_starts_every_chain_from_the_text(embedded):
     assert bool(((run.trace.draws[:, 0] != start).sum(dim=1) <= 1).all())
 
 
+def test_a_start_that_could_never_change_is_refused(embedded):
+    with pytest.raises(InvalidInput, match="which no step could ever change"):
+        gibbs(model=embedded, init="I am here \U0001f600.", **QUICK)
+
+
+@pytest.mark.parametrize("cut", [{"top_k": 5}, {"top_p": 0.9}])
+def test_a_truncated_proposal_limits_what_is_claimed(embedded, cut):
+    assert gibbs(model=embedded, **cut, **QUICK).target.endswith("among the texts that the truncated proposal reaches")
+    assert gibbs(model=embedded, **QUICK).target == "exp(-pll) at each length"
+
+
 def test_run_directory_holds_config_before_and_samples_after(embedded, tmp_path):
     run = gibbs(model=embedded, out=str(tmp_path / "run"), **QUICK)
     folder = tmp_path / "run"
