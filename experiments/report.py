@@ -131,7 +131,7 @@ def print_run(run: TextRun, summary: Mapping[str, Any], out: str | None) -> None
     for label, value in _rows(run, summary):
         click.echo(f"  {label:<22} {value}")
     if out:
-        click.echo(f"  {'files':<22} {out}/samples.jsonl, summary.json, config.json, env.json")
+        click.echo(f"  {'files':<22} {out}/ (samples.jsonl, summary, config, env)")
     click.echo(f"\n{summary['trust']}")
 
 
