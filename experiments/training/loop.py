@@ -145,7 +145,7 @@ def _update(model: torch.nn.Module, optimizer: torch.optim.Optimizer, loss: torc
 def _resume(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
     if not path.exists():
         return 0, 0.0
-    saved = torch.load(path, weights_only=True)
+    saved = torch.load(path, weights_only=True)  # tensors and numbers only: no code is run
     model.load_state_dict(saved["model"])
     optimizer.load_state_dict(saved["optimizer"])
     return saved["step"], saved["seconds"]
