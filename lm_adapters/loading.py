@@ -17,9 +17,20 @@ if TYPE_CHECKING:
 
 __all__ = ["DTYPES", "Task", "check_device", "load_pretrained"]
 
-Task = Literal["masked"]
+Task = Literal["masked", "causal", "seq2seq", "encoder"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-AUTO_CLASS = {"masked": "AutoModelForMaskedLM"}
+AUTO_CLASS = {
+    "masked": "AutoModelForMaskedLM",
+    "causal": "AutoModelForCausalLM",
+    "seq2seq": "AutoModelForSeq2SeqLM",
+    "encoder": "AutoModel",
+}
+NEEDED = {
+    "masked": "a masked language model",
+    "causal": "a causal language model",
+    "seq2seq": "a seq2seq model",
+    "encoder": "a sentence encoder",
+}
 
 
 def check_device(device: str) -> torch.device:
@@ -56,8 +67,9 @@ def load_pretrained(
         config = transformers.AutoConfig.from_pretrained(source, **options)
     except (OSError, ValueError) as error:
         raise InvalidInput(_not_found(name_or_path, error)) from error
-    if type(config) not in auto._model_mapping or config.is_encoder_decoder:
-        raise InvalidInput(f"{name_or_path!r} is a {config.model_type} model; a {task} language model is needed here")
+    # BART has a masked-LM and a causal class too, built on parts of it that were never trained for either.
+    if type(config) not in auto._model_mapping or config.is_encoder_decoder != (task == "seq2seq"):
+        raise InvalidInput(f"{name_or_path!r} is a {config.model_type} model; {NEEDED[task]} is needed here")
     try:
         with _quiet():
             tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
@@ -70,7 +82,7 @@ def load_pretrained(
         raise InvalidInput(f"the weights of {name_or_path!r} do not fit its configuration; get them again") from error
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])[0]
-        raise InvalidInput(f"{name_or_path!r} lacks weights of its {task} head ({missing}); choose a complete model")
+        raise InvalidInput(f"{name_or_path!r} lacks weights ({missing}): no {task} model; choose a complete one")
     return model.to(found), tokenizer
 
 

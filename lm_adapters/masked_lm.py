@@ -1,20 +1,20 @@
 """A masked language model as conditionals, as two energies, and (in ``gibbs_proposal.py``) as a proposal.
 
-Only the masked sites reach the vocabulary head, whatever the model's class: a hook on the encoder hands the head only
-the rows that are asked for.
+Only the masked sites reach the vocabulary head.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
 from lm_adapters.gibbs_proposal import GibbsProposal, SiteHint
+from lm_adapters.head import HeadOnRows
 from lm_adapters.loading import load_pretrained
+from lm_adapters.passes import passes
 from lm_adapters.text import TextSpace
 from lm_adapters.truncation import Truncation
 from samplers import EnergyTerm, InvalidInput
@@ -47,8 +47,7 @@ class MaskedLM:
         self.allowed = self.space.proposable.to(self.device)
         if not bool(self.allowed.any()):
             raise InvalidInput("the tokenizer has no token that may be proposed; is its vocabulary missing?")
-        self._wanted: tuple[Tensor, Tensor] | None = None
-        self._hook = model.base_model.register_forward_hook(self._gather)
+        self._head = HeadOnRows(model)
 
     @classmethod
     def from_pretrained(
@@ -60,7 +59,7 @@ class MaskedLM:
 
     def close(self) -> None:
         """Give the model back unhooked."""
-        self._hook.remove()
+        self._head.remove()
 
     @property
     def device(self) -> torch.device:
@@ -83,11 +82,8 @@ class MaskedLM:
         """
         ids, attention = self._framed(x.masked_fill(hidden, self.space.mask_id))
         rows, columns = hidden.nonzero(as_tuple=True)
-        self._wanted = rows, columns + len(self.space.prefix)
-        try:
+        with self._head.rows((rows, columns + len(self.space.prefix))):
             return self.model(input_ids=ids, attention_mask=attention).logits.squeeze(0)
-        finally:
-            self._wanted = None
 
     def conditionals(self, x: Tensor, hidden: Tensor, truncation: Truncation | None = None) -> Tensor:
         """``float64 [hidden sites, vocabulary]`` log-probabilities of proposable tokens, given what is not hidden."""
@@ -118,16 +114,6 @@ class MaskedLM:
         if bool((lengths == width).all()):
             return ids, None
         return ids, (torch.arange(ids.shape[1], device=x.device) < total.unsqueeze(1)).long()
-
-    def _gather(self, module: torch.nn.Module, arguments: Any, output: Any) -> Any:
-        if self._wanted is not None:
-            output.last_hidden_state = output.last_hidden_state[self._wanted].unsqueeze(0)
-        return output
-
-
-class _Pass(NamedTuple):
-    rows: Tensor
-    sites: Tensor
 
 
 class MaskedEnergy(EnergyTerm):
@@ -166,22 +152,9 @@ class MaskedEnergy(EnergyTerm):
         # The softmax runs over the model's whole vocabulary, as published figures do, not over proposable tokens.
         return -chosen if self.kind == "raw" else logits.double().logsumexp(dim=1) - chosen
 
-    def _passes(self, x: Tensor, todo: Tensor) -> Iterator[_Pass]:
-        """Cut the masked rows into passes, rows of like length together so that little is padded."""
-        lengths = self.model.space.lengths(x)
+    def _passes(self, x: Tensor, todo: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Rows and sites of each pass."""
         rows, sites = todo.nonzero(as_tuple=True)
-        order = lengths[rows].argsort(stable=True)
-        rows, sites = rows[order], sites[order]
         frame = len(self.model.space.prefix) + len(self.model.space.suffix)
-        width = (lengths[rows] + frame).tolist()
-        start = 0
-        while start < len(width):
-            # The tokens of a pass grow with its last row, as rows are sorted by width; one row always goes.
-            stop = bisect_right(
-                range(len(width)),
-                self.model.tokens_per_pass,
-                lo=start + 1,
-                key=lambda last, start=start: (last + 1 - start) * width[last],
-            )
-            yield _Pass(rows[start:stop], sites[start:stop])
-            start = stop
+        for part in passes(self.model.space.lengths(x)[rows] + frame, self.model.tokens_per_pass):
+            yield rows[part], sites[part]

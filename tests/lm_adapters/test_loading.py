@@ -99,7 +99,7 @@ def test_weights_without_the_head(tmp_path: Path, bare: str, capfd: pytest.Captu
     wrong = model.bert if bare == "encoder" else BertForSequenceClassification(model.config)
     tiny.save(wrong, tiny.wordpiece(), tmp_path)
     capfd.readouterr()
-    assert "lacks weights of its masked head (cls.predictions." in problem(tmp_path)
+    assert "lacks weights (cls.predictions." in problem(tmp_path)
     assert capfd.readouterr() == ("", "")
 
 

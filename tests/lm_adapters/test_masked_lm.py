@@ -86,21 +86,6 @@ def test_passes_of_any_size_give_the_same(lm: MaskedLM, texts: list[str], kind: 
         torch.testing.assert_close(energy, energies[0], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("budget", [1, 7, 20, 40, 10**6])
-def test_passes_cover_every_site_once_within_the_budget(lm: MaskedLM, budget: int):
-    model = MaskedLM(lm.model, lm.space.tokenizer, tokens_per_pass=budget)
-    x = model.space.encode(MIXED)
-    energy = model.energy("pll")
-    passes = list(energy._passes(x, model.space.inside(x)))
-    model.close()
-    seen = [list(pair) for one in passes for pair in zip(one.rows.tolist(), one.sites.tolist(), strict=True)]
-    assert sorted(seen) == model.space.inside(x).nonzero().tolist()
-    frame = len(model.space.prefix) + len(model.space.suffix)
-    sizes = [len(one.rows) * (int(model.space.lengths(x[one.rows]).max()) + frame) for one in passes]
-    assert all(size <= budget or len(one.rows) == 1 for size, one in zip(sizes, passes, strict=True))
-    assert len(passes) == {1: len(seen), 10**6: 1}.get(budget, len(passes))
-
-
 @kinds
 @texts
 @pytest.mark.parametrize("truncation", [Truncation(), Truncation(0.7, 5, 0.9)], ids=["whole", "cut"])
