@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from experiments.custom_energy import CustomEnergy, load_custom_energies
-from experiments.options import LENGTH, check_counts, run_options
-from experiments.report import TextRun, print_run
-from experiments.run_directory import RunDirectory, default_directory, json_line
+from experiments.methods import Problem, begun, in_words, run_chains
+from experiments.options import LENGTH, run_options
+from experiments.report import show
+from experiments.run_directory import default_directory
+from experiments.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lm_adapters import GibbsProposal, MaskedLM, Truncation
-    from samplers import Energy, Kernel
+    from experiments.text_run import TextRun
+    from lm_adapters import GibbsProposal, MaskedLM
+    from samplers import Kernel
 
 __all__ = ["command", "gibbs"]
 
@@ -26,13 +26,8 @@ NO_TARGET = "none known (masked-LM conditionals, always accepted)"
 
 def gibbs(
     *,
-    model: str | MaskedLM = "masked-en",
     length: tuple[int, int] = (6, 12),
     init: str | None = None,
-    chains: int = 10,
-    steps: int = 300,
-    burn_in: int = 100,
-    thin: int = 4,
     scan: Literal["random", "systematic"] = "random",
     block: int = 1,
     temperature: float = 1.0,
@@ -40,12 +35,7 @@ def gibbs(
     top_p: float = 1.0,
     correct: Literal["none", "mh"] = "mh",
     energy_kind: Literal["raw", "pll"] = "pll",
-    energies: Sequence[str | CustomEnergy] = (),
-    seed: int = 0,
-    device: str = "cpu",
-    dtype: str = "float32",
-    out: str | None = None,
-    progress: bool = False,
+    **shared: Any,
 ) -> TextRun:
     """Sample texts of fixed lengths.
 
@@ -56,57 +46,36 @@ def gibbs(
         ``correct="none"``: proposals are always taken; no known target.
     Other arguments
         ``block`` sites are redrawn together, with ``temperature``, ``top_k`` and ``top_p`` in the proposal only.
-        ``out``: folder for the run's files.
+        ``shared``: see ``Settings``.
     Raises
         ``InvalidInput`` before the model is loaded where possible; ``EnergyError`` with the text at fault.
     """
-    settings = {name: value for name, value in locals().items() if name not in ("model", "energies", "progress")}
-    from lm_adapters import MaskedLM, Truncation, check_device
-    from samplers import Flat, InvalidInput, sample
+    own = {name: value for name, value in locals().items() if name != "shared"}
+    from lm_adapters import Truncation
+    from samplers import Flat, InvalidInput
 
-    check_counts(chains=chains, steps=steps, burn_in=burn_in, thin=thin)
     try:
         truncation = Truncation(temperature, top_k, top_p)
     except InvalidInput as error:
         raise InvalidInput(f"--{str(error).replace('_', '-', 1)}") from error
-    custom = load_custom_energies(energies)
-    if custom and correct == "none":
+    settings = Settings(**shared)
+    if settings.energies and correct == "none":
         raise InvalidInput("--energy needs an accept step to have an effect; use --correct mh with it")
-    check_device(device)
-    directory = RunDirectory(out) if out else None
-    lm = model if isinstance(model, MaskedLM) else MaskedLM.from_pretrained(model, device, dtype)
-    config = {
-        "experiment": "gibbs",
-        "model": model if isinstance(model, str) else type(model.model).__name__,
-        "energies": [energy.spec for energy in custom],
-        **settings,
-    }
-    if directory:
-        directory.begin(config)
-    proposal = lm.gibbs_proposal(block, truncation=truncation)
-    with lm.space.texts_in_errors():
-        x0 = start_states(lm, proposal, init=init, length=length, chains=chains, seed=seed)
-        scored: Energy = lm.energy(energy_kind)
-        for energy in custom:
-            scored = scored + energy.term(lm.space)
+    config = settings.config("gibbs", **own)
+    with begun(settings, config) as finish:
+        lm = settings.masked_lm()
+        proposal = lm.gibbs_proposal(block, truncation=truncation)
+        x0 = start_states(lm, proposal, init=init, length=length, chains=settings.chains, seed=settings.seed)
+        scored = settings.with_custom(lm.energy(energy_kind), lm.space)
         kernel = scanning(proposal, scan, x0.shape[1], corrected=correct == "mh")
-        began = time.monotonic()
-        trace = sample(
-            kernel,
-            scored if correct == "mh" else Flat(),
-            x0,
-            steps=steps,
-            warmup=burn_in,
-            thin=thin,
-            seed=seed,
-            progress=progress,
-        )
-        seconds = time.monotonic() - began
-        if correct == "none":
-            trace = trace.rescored(scored)
-    run = TextRun(config, target_in_words(correct, scored, truncation), correct == "mh", lm.space, trace, seconds)
-    if directory:
-        directory.finish(run.samples(), run.summary())
+        if correct == "mh":
+            reached = " among the texts that the truncated proposal reaches" if truncation.cuts else ""
+            problem = Problem(lm.space, scored, x0, in_words(scored, f" at each length{reached}"), [lm.model])
+            run = run_chains(problem, kernel, settings, config, fixed_lengths=True)
+        else:
+            problem = Problem(lm.space, Flat(), x0, NO_TARGET, [lm.model])
+            run = run_chains(problem, kernel, settings, config, fixed_lengths=True, watched=scored)
+        finish(run)
     return run
 
 
@@ -155,18 +124,6 @@ def scanning(proposal: GibbsProposal, scan: str, width: int, *, corrected: bool)
     return Cycle([make(turn) for turn in proposal.scan(width)])
 
 
-def target_in_words(correct: str, energy: Energy, truncation: Truncation) -> str:
-    from samplers import WeightedSum, term_names
-
-    if correct == "none":
-        return NO_TARGET
-    reached = " among the texts that the truncated proposal reaches" if truncation.cuts else ""
-    if not isinstance(energy, WeightedSum):
-        return f"exp(-{term_names(energy)[0]}) at each length{reached}"
-    terms = [part.name if weight == 1 else f"{weight:g} {part.name}" for weight, part in energy.parts]
-    return f"exp(-({' + '.join(terms)})) at each length{reached}"
-
-
 @click.command("gibbs")
 @click.option("--length", type=LENGTH, default="6:12", show_default=True, help="Tokens a text: N or LOW:HIGH.")
 @click.option("--init", metavar="TEXT", help="Start every chain from this text instead of from masks.")
@@ -186,15 +143,10 @@ def target_in_words(correct: str, energy: Energy, truncation: Truncation) -> str
 @click.option("--energy-kind", type=click.Choice(["raw", "pll"]), default="pll", show_default=True,
               help="Target of mh: pseudo-log-likelihood, or sum of logits.")  # fmt: skip
 @run_options
-def command(as_json: bool, quiet: bool, out: str | None, **options: object) -> None:
+def command(as_json: bool, quiet: bool, out: str | None, **options: Any) -> None:
     """Unconditional text from a masked language model."""
-    out = out or default_directory("gibbs")
-    run = gibbs(**options, out=out, progress=not quiet)  # type: ignore[arg-type]
-    if as_json:
-        for line in run.samples():
-            click.echo(json_line(line))
-    elif not quiet:
-        print_run(run, run.summary(), out)
+    run = gibbs(**options, out=out or default_directory("gibbs"), progress=not quiet)
+    show(run, as_json=as_json, quiet=quiet)
 
 
 if __name__ == "__main__":

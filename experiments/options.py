@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-__all__ = ["LENGTH", "check_counts", "run_options"]
+__all__ = ["LENGTH", "run_options"]
 
 
 class _Length(click.ParamType):
@@ -57,18 +57,3 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
-
-
-def check_counts(*, chains: int, steps: int, burn_in: int, thin: int) -> None:
-    """Raise ``InvalidInput``, in the options' own words, unless at least one draw would be kept."""
-    from samplers import InvalidInput
-
-    for name, value, least in (("chains", chains, 1), ("steps", steps, 1), ("burn-in", burn_in, 0), ("thin", thin, 1)):
-        if value < least:
-            raise InvalidInput(f"--{name} is {value}; give at least {least}")
-    if burn_in >= steps:
-        raise InvalidInput(
-            f"--burn-in is {burn_in} of {steps} steps and leaves none to keep; lower it or raise --steps"
-        )
-    if thin > steps - burn_in:
-        raise InvalidInput(f"--thin is {thin}, but only {steps - burn_in} steps follow the burn-in; lower it")

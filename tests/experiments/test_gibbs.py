@@ -88,7 +88,7 @@ def test_a_run_that_fails_leaves_its_configuration(embedded, tmp_path):
 
 def test_diagnostics_compare_chains_of_one_length_only(embedded):
     """Different lengths are different targets; between them R-hat would be large however well the chains mix."""
-    from experiments.report import mixing
+    from experiments.text_run import mixing
     from samplers import MoveCount, Trace
 
     rng = torch.Generator().manual_seed(0)

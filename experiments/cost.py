@@ -1,0 +1,55 @@
+"""What a run cost, in the one currency that all samplers share: the forward passes of its models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedModel
+
+__all__ = ["Cost", "counted"]
+
+
+@dataclass
+class Cost:
+    """Forward passes, their rows and their tokens (padding included).
+
+    An encoder-decoder's halves count apart: an encoder pass that serves many decoder passes counts once.
+    """
+
+    forwards: int = 0
+    rows: int = 0
+    tokens: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.forwards:,} forwards, {self.rows:,} rows, {self.tokens:,} tokens"
+
+
+@contextmanager
+def counted(models: Iterable[PreTrainedModel]) -> Iterator[Cost]:
+    """Count the passes of these models inside the block; a model that is given twice counts once."""
+    cost = Cost()
+
+    def add(module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        ids = named["input_ids"] if named.get("input_ids") is not None else arguments[0]
+        cost.forwards += 1
+        cost.rows += ids.shape[0]
+        cost.tokens += ids.numel()
+
+    bodies = {id(body): body for model in models for body in _bodies(model)}
+    hooks = [body.register_forward_pre_hook(add, with_kwargs=True) for body in bodies.values()]
+    try:
+        yield cost
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _bodies(model: PreTrainedModel) -> list[nn.Module]:
+    if model.config.is_encoder_decoder:
+        return [model.get_encoder(), model.get_decoder()]
+    return [model.base_model]

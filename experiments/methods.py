@@ -1,0 +1,155 @@
+"""Every sampler on one problem: what an experiment sets up, and the ways to solve it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from experiments.cost import Cost, counted
+from experiments.draws_run import DrawsRun
+from experiments.report import Run
+from experiments.search_run import SearchRun
+from experiments.settings import Settings
+from experiments.text_run import TextRun
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+    from lm_adapters import TextSpace
+    from samplers import Distribution, Energy, Kernel
+
+__all__ = ["Problem", "begun", "in_words", "run_annealing", "run_chains", "run_importance", "run_rejection"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is sampled. ``target`` says it in words; ``models`` are those whose passes count as cost."""
+
+    space: TextSpace
+    energy: Energy
+    x0: Tensor
+    target: str
+    models: Sequence[PreTrainedModel]
+
+
+@contextmanager
+def begun(settings: Settings, config: Mapping[str, Any]) -> Iterator[Callable[[Run], None]]:
+    """Make the run's folder and write its configuration; the function given writes samples and summary."""
+    directory = settings.directory()
+    if directory:
+        directory.begin(config)
+
+    def finish(run: Run) -> None:
+        if directory:
+            directory.finish(run.samples(), run.summary())
+
+    yield finish
+
+
+def run_chains(
+    problem: Problem,
+    kernel: Kernel,
+    settings: Settings,
+    config: Mapping[str, Any],
+    *,
+    fixed_lengths: bool = False,
+    watched: Energy | None = None,
+) -> TextRun:
+    """Sample with Markov chains. With ``watched`` the kernel has no known target, and its draws are scored after."""
+    from samplers import sample
+
+    with _measured(problem) as (cost, clock):
+        trace = sample(
+            kernel,
+            problem.energy,
+            problem.x0,
+            steps=settings.steps,
+            warmup=settings.burn_in,
+            thin=settings.thin,
+            seed=settings.seed,
+            progress=settings.progress,
+        )
+        seconds = clock()
+    if watched is not None:
+        trace = trace.rescored(watched)
+    return TextRun(config, problem.target, problem.space, trace, seconds, cost, watched is None, fixed_lengths)
+
+
+def run_annealing(
+    problem: Problem, kernel: Kernel, settings: Settings, config: Mapping[str, Any], *, hot: float, cold: float
+) -> SearchRun:
+    """Search for the lowest energy while the temperature falls geometrically from ``hot`` to ``cold``."""
+    from samplers import anneal, geometric
+
+    with _measured(problem) as (cost, clock):
+        found = anneal(
+            kernel,
+            problem.energy,
+            problem.x0,
+            schedule=geometric(hot, cold),
+            steps=settings.steps,
+            seed=settings.seed,
+            progress=settings.progress,
+        )
+        return SearchRun(config, problem.target, problem.space, found, clock(), cost)
+
+
+def run_rejection(
+    problem: Problem, proposal: Distribution, settings: Settings, config: Mapping[str, Any], *, log_bound: float
+) -> DrawsRun:
+    """One independent draw a chain, from at most ``chains * steps`` trials; fewer draws if those run out."""
+    from samplers import TrialsExhausted, rejection_sample
+
+    with _measured(problem) as (cost, clock):
+        try:
+            result = rejection_sample(
+                problem.energy,
+                proposal,
+                log_bound=log_bound,
+                num_samples=settings.chains,
+                seed=settings.seed,
+                max_trials=settings.chains * settings.steps,
+                batch_size=256,
+            )
+        except TrialsExhausted as error:
+            result = error.result
+        run = (problem.target, problem.space, result, result.x, result.energy, settings.chains)
+        return DrawsRun(config, *run, clock(), cost)
+
+
+def run_importance(problem: Problem, proposal: Distribution, settings: Settings, config: Mapping[str, Any]) -> DrawsRun:
+    """``chains * steps`` weighted draws, of which ``chains`` are drawn again by weight to be read."""
+    from samplers import importance_sample
+    from samplers.randomness import categorical, generator
+
+    with _measured(problem) as (cost, clock):
+        count = settings.chains * settings.steps
+        result = importance_sample(problem.energy, proposal, num_samples=count, seed=settings.seed, batch_size=256)
+        rng = generator(settings.seed, shard=1, device=result.log_weights.device)
+        rows = categorical(result.log_weights.expand(settings.chains, -1), rng)
+        run = (problem.target, problem.space, result, result.x[rows], result.energy[rows], settings.chains)
+        return DrawsRun(config, *run, clock(), cost)
+
+
+def in_words(energy: Energy, suffix: str = "") -> str:
+    """``exp(-(fluency + 2 similarity))``, hard terms after "given"."""
+    from samplers import WeightedSum, term_names
+
+    if not isinstance(energy, WeightedSum):
+        return f"exp(-{term_names(energy)[0]}){suffix}"
+    soft = [part.name if weight == 1 else f"{weight:g} {part.name}" for weight, part in energy.parts if not part.hard]
+    hard = [part.name for _, part in energy.parts if part.hard]
+    law = f"exp(-({' + '.join(soft)}))" if len(soft) > 1 else f"exp(-{soft[0]})" if soft else "uniform"
+    return law + (f" given {', '.join(hard)}" if hard else "") + suffix
+
+
+@contextmanager
+def _measured(problem: Problem) -> Iterator[tuple[Cost, Callable[[], float]]]:
+    """Cost and seconds of what runs inside; energies that fail tell their texts."""
+    began = time.monotonic()
+    with counted(problem.models) as cost, problem.space.texts_in_errors():
+        yield cost, lambda: time.monotonic() - began

@@ -1,0 +1,82 @@
+"""What every text experiment is told the same way: how many chains, how long, where to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from experiments.custom_energy import CustomEnergy, load_custom_energies
+from experiments.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from lm_adapters import MaskedLM, TextSpace
+    from samplers import Energy
+
+__all__ = ["Settings"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options that every experiment shares, with their defaults; ``options.py`` has the command line's.
+
+    ``model`` is the masked language model that proposes: a name, a folder, or a loaded ``MaskedLM``. ``steps`` counts
+    all steps, of which ``burn_in`` are not kept; of the rest every ``thin``-th is. ``energies`` are added to the
+    experiment's own target. ``out`` is the folder for the run's files, ``None`` for none.
+    """
+
+    model: str | MaskedLM = "masked-en"
+    chains: int = 10
+    steps: int = 300
+    burn_in: int = 100
+    thin: int = 4
+    seed: int = 0
+    energies: Sequence[str | CustomEnergy] = ()
+    device: str = "cpu"
+    dtype: str = "float32"
+    out: str | None = None
+    progress: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise ``InvalidInput``, in the options' own words, for what can be seen before a model is loaded."""
+        from lm_adapters import check_device
+        from samplers import InvalidInput
+
+        for name, least in (("chains", 1), ("steps", 1), ("burn_in", 0), ("thin", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                option = name.replace("_", "-")
+                raise InvalidInput(f"--{option} is {getattr(self, name)}; give at least {least}")
+        kept = self.steps - self.burn_in
+        if kept < 1:
+            raise InvalidInput(
+                f"--burn-in is {self.burn_in} of {self.steps} steps and leaves none to keep; lower it or raise --steps"
+            )
+        if self.thin > kept:
+            raise InvalidInput(f"--thin is {self.thin}, but only {kept} steps follow the burn-in; lower it")
+        check_device(self.device)
+        object.__setattr__(self, "energies", tuple(load_custom_energies(self.energies)))
+
+    def directory(self) -> RunDirectory | None:
+        """The run's folder, made and found writable; ``None`` if none was asked for."""
+        return RunDirectory(self.out) if self.out else None
+
+    def masked_lm(self) -> MaskedLM:
+        from lm_adapters import MaskedLM
+
+        if isinstance(self.model, MaskedLM):
+            return self.model
+        return MaskedLM.from_pretrained(self.model, self.device, self.dtype)
+
+    def with_custom(self, energy: Energy, space: TextSpace) -> Energy:
+        """``energy`` plus the user's own."""
+        for custom in self.energies:
+            assert isinstance(custom, CustomEnergy), "loaded on construction"
+            energy = energy + custom.term(space)  # type: ignore[operator]
+        return energy
+
+    def config(self, experiment: str, **own: Any) -> dict[str, Any]:
+        """As ``config.json`` has it: the experiment's own arguments beside the shared ones."""
+        shared = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "progress"}
+        shared["model"] = self.model if isinstance(self.model, str) else type(self.model.model).__name__
+        shared["energies"] = [energy.spec for energy in self.energies if isinstance(energy, CustomEnergy)]
+        return {"experiment": experiment, **own, **shared}
