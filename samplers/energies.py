@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from samplers.candidates import rectangles, replaced
 from samplers.errors import EnergyError, InvalidInput, McmcTextError
 from samplers.types import Energy
 
@@ -25,6 +26,7 @@ __all__ = [
     "Flat",
     "WeightedSum",
     "evaluate",
+    "evaluate_candidates",
     "named",
     "term_names",
 ]
@@ -43,6 +45,14 @@ class EnergyTerm(ABC):
 
     @abstractmethod
     def values(self, x: Tensor, hint: Any = None) -> Tensor: ...
+
+    def candidate_values(self, x: Tensor, site: Tensor, values: Tensor) -> Tensor:
+        """``[chains, K]``: energies of ``x`` with column ``site [chains]`` set to each of ``values [chains, K]``.
+
+        Override it where candidates of one chain can share work, with the same results. The rows of an
+        ``EnergyError`` raised here are those of ``replaced(x, site, values)``.
+        """
+        return self.values(replaced(x, site, values)).reshape(values.shape)
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.values(x)
@@ -134,8 +144,7 @@ class WeightedSum(EnergyTerm):
     def evaluate(self, x: Tensor, hint: Any = None) -> Evaluation:
         terms = torch.full((len(x), len(self.parts)), math.inf, dtype=torch.float64, device=x.device)
         possible = torch.ones(len(x), dtype=torch.bool, device=x.device)
-        for column, (_, part) in sorted(enumerate(self.parts), key=lambda item: not item[1][1].hard):
-            weight = 1.0 if part.hard else self.parts[column][0]
+        for column, weight, part in _hard_first(self.parts):
             if bool(possible.all()):
                 values = _checked(part, x, hint, weight=weight)
             elif bool(possible.any()):
@@ -168,6 +177,36 @@ def evaluate(energy: Energy, x: Tensor, hint: Any = None) -> Evaluation:
     return Evaluation(values, values.unsqueeze(1))
 
 
+def evaluate_candidates(
+    energy: Energy, x: Tensor, site: Tensor, values: Tensor, max_rows: int, possible: Tensor | None = None
+) -> Evaluation:
+    """Score ``x [chains, sites]`` with column ``site [chains]`` set to each of ``values [chains, K]``.
+
+    ``energy`` is ``[chains, K]`` and ``terms`` ``[chains, K, terms]``. Candidates that are not ``possible``
+    (``bool [chains, K]``, default all are) cost nothing and get ``+inf``; as in ``evaluate`` hard terms are scored
+    first, the others where these allow it. Calls are of at most ``max_rows`` rows, or of one chain for a term with a
+    ``candidate_values`` of its own. Raises as ``evaluate`` does; the rows of an error are chains.
+    """
+    parts = _parts(energy)
+    terms = torch.full((values.numel(), len(parts)), math.inf, dtype=torch.float64, device=x.device)
+    wanted = torch.ones_like(values, dtype=torch.bool) if possible is None else possible
+    for column, weight, part in _hard_first(parts):
+        shares = type(part).candidate_values is not EnergyTerm.candidate_values
+        for numbers, real in rectangles(wanted, by_chain=shares, max_rows=max_rows):
+            scored = _candidates_of(part, weight, x, site, values, numbers)
+            terms[numbers[real], column] = scored[real]
+        wanted = wanted & (terms[:, column] != math.inf).reshape(values.shape)
+    return Evaluation(terms.sum(dim=1).reshape(values.shape), terms.reshape(*values.shape, -1))
+
+
+def _candidates_of(part: EnergyTerm, weight: float, x: Tensor, site: Tensor, values: Tensor, numbers: Tensor) -> Tensor:
+    """One call: the candidates with the given ``numbers``, ``[chains of the call, candidates of each]``."""
+    chains = numbers // values.shape[1]
+    x, site, values = x[chains[:, 0]], site[chains[:, 0]], values.flatten()[numbers]
+    scored = named(part.name, lambda _: part.candidate_values(x, site, values).flatten())
+    return _checked(scored, replaced(x, site, values), None, chains.flatten(), weight).reshape(numbers.shape)
+
+
 def term_names(energy: Energy) -> tuple[str, ...]:
     """Names of the columns of ``Evaluation.terms``."""
     if isinstance(energy, WeightedSum):
@@ -183,6 +222,12 @@ def _parts(energy: Energy) -> list[tuple[float, EnergyTerm]]:
     if not callable(energy):
         raise InvalidInput(f"cannot add {energy!r} to an energy; add a callable x -> [chains]")
     return [(1.0, named(term_names(energy)[0], energy))]
+
+
+def _hard_first(parts: list[tuple[float, EnergyTerm]]) -> list[tuple[int, float, EnergyTerm]]:
+    """Column, weight (1 for a hard term, which takes none) and term, in the order in which to score them."""
+    columns = [(column, 1.0 if part.hard else weight, part) for column, (weight, part) in enumerate(parts)]
+    return sorted(columns, key=lambda item: not item[2].hard)
 
 
 def _raw_values(energy: Energy, x: Tensor, hint: Any) -> Tensor:

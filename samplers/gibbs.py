@@ -9,8 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from samplers.energies import Evaluation, evaluate
-from samplers.errors import EnergyError, InvalidInput, ProposalError
+from samplers.energies import evaluate, evaluate_candidates
+from samplers.errors import InvalidInput, ProposalError
 from samplers.metropolis import check_proposed, start, step_info
 from samplers.randomness import categorical, draw_site, nth_site
 from samplers.types import ChainState, Energy, Proposal, StepInfo
@@ -76,13 +76,14 @@ class Gibbs:
             site = draw_site(free, rng)
         else:
             site, aux = nth_site(free, aux["turn"]), {"turn": aux["turn"] + 1}
-        candidates, scored = self._score_values(x, site, energy)
+        values = self.values.to(x)
+        scored = evaluate_candidates(energy, x, site, values.expand(len(x), -1), self.max_rows)
         log_weight = tempered_weights(scored.energy, beta)
         stuck = log_weight.isnan().any(dim=1)  # every value forbidden: only a forbidden start can be so; it stays
         choice = categorical(log_weight.masked_fill(stuck.unsqueeze(1), 0.0), rng)
         rows = torch.arange(len(x), device=x.device)
         after = ChainState(
-            torch.where(stuck.unsqueeze(1), x, candidates[rows, choice]),
+            torch.where(stuck.unsqueeze(1), x, x.scatter(1, site.unsqueeze(1), values[choice].unsqueeze(1))),
             torch.where(stuck, state.energy, scored.energy[rows, choice]),
             aux,
             torch.where(stuck.unsqueeze(1), state.terms, scored.terms[rows, choice]),
@@ -98,25 +99,6 @@ class Gibbs:
         if not bool(free.any(dim=1).all()):
             raise InvalidInput(f"chain {int((~free.any(dim=1)).nonzero()[0])} has no free site; free at least one")
         return free
-
-    def _score_values(self, x: Tensor, site: Tensor, energy: Energy) -> tuple[Tensor, Evaluation]:
-        """States ``[chains, values, sites]`` that differ at ``site`` only, and their energies ``[chains, values]``."""
-        values = self.values.to(x)
-        candidates = x.unsqueeze(1).repeat(1, len(values), 1)
-        candidates[torch.arange(len(x), device=x.device), :, site] = values
-        parts = []
-        try:
-            for part in candidates.flatten(0, 1).split(self.max_rows):
-                parts.append(evaluate(energy, part))
-        except EnergyError as error:  # name the chain, not the row of the enumeration
-            error.rows = [(row + len(parts) * self.max_rows) // len(values) for row in error.rows]
-            raise
-        shape = (len(x), len(values))
-        scored = Evaluation(
-            torch.cat([part.energy for part in parts]).reshape(shape),
-            torch.cat([part.terms for part in parts]).reshape(*shape, -1),
-        )
-        return candidates, scored
 
 
 class PseudoGibbs:

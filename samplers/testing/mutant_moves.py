@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from samplers.energies import evaluate_candidates
 from samplers.gibbs import Gibbs
 from samplers.metropolis import step_info
 from samplers.randomness import categorical, draw_site, log_uniform
@@ -30,14 +31,16 @@ class RenormalisedLiu(Gibbs):
     ) -> tuple[ChainState, StepInfo]:
         rows = torch.arange(len(state.x))
         site = draw_site(self._free(state.x), rng)
-        candidates, scored = self._score_values(state.x, site, energy)
+        values = self.values.expand(len(rows), -1)
+        scored = evaluate_candidates(energy, state.x, site, values, self.max_rows)
         p = (-beta * scored.energy).softmax(dim=1)
         old = state.x[rows, site]  # value v is candidate v
         others = p.scatter(1, old.unsqueeze(1), 0.0) / (1 - p[rows, old]).unsqueeze(1)
         new = categorical(others.log(), rng)
         accepted = log_uniform(len(rows), rng) < ((1 - p[rows, old]) / (1 - others[rows, new])).log()
         choice = torch.where(accepted, new, old)
-        after = ChainState(candidates[rows, choice], scored.energy[rows, choice], {}, scored.terms[rows, choice])
+        x = state.x.scatter(1, site.unsqueeze(1), choice.unsqueeze(1))
+        after = ChainState(x, scored.energy[rows, choice], {}, scored.terms[rows, choice])
         return after, step_info(state.x, after.x, accepted)
 
 
