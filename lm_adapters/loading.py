@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -15,7 +15,7 @@ from samplers import InvalidInput
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["DTYPES", "Task", "check_device", "load_pretrained"]
+__all__ = ["DTYPES", "Task", "check_device", "load_pretrained", "task_of"]
 
 Task = Literal["masked", "causal", "seq2seq", "encoder"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -61,12 +61,8 @@ def load_pretrained(
 
     source = str(embedded_path(name_or_path) or name_or_path)
     auto = getattr(transformers, AUTO_CLASS[task])
-    # Left to its default, trust_remote_code asks on stdin whether to run what the folder brings along.
-    options = {"trust_remote_code": False, "local_files_only": Path(source).is_dir() or not _hub_answers()}
-    try:
-        config = transformers.AutoConfig.from_pretrained(source, **options)
-    except (OSError, ValueError) as error:
-        raise InvalidInput(_not_found(name_or_path, error)) from error
+    options = _options(source)
+    config = _config(name_or_path, source, options)
     # BART has a masked-LM and a causal class too, built on parts of it that were never trained for either.
     if type(config) not in auto._model_mapping or config.is_encoder_decoder != (task == "seq2seq"):
         raise InvalidInput(f"{name_or_path!r} is a {config.model_type} model; {NEEDED[task]} is needed here")
@@ -84,6 +80,39 @@ def load_pretrained(
         missing = sorted(report["missing_keys"])[0]
         raise InvalidInput(f"{name_or_path!r} lacks weights ({missing}): no {task} model; choose a complete one")
     return model.to(found), tokenizer
+
+
+def task_of(name_or_path: str) -> Task:
+    """What a model is for, read from its configuration alone.
+
+    Raises ``InvalidInput`` if there is no such model, or none that scores text.
+    """
+    import transformers
+
+    source = str(embedded_path(name_or_path) or name_or_path)
+    config = _config(name_or_path, source, _options(source))
+    if config.is_encoder_decoder:
+        return "seq2seq"
+    # BERT and its kin have a causal class too; they are causal only where their configuration says so.
+    if type(config) in transformers.AutoModelForMaskedLM._model_mapping and not getattr(config, "is_decoder", False):
+        return "masked"
+    if type(config) in transformers.AutoModelForCausalLM._model_mapping:
+        return "causal"
+    raise InvalidInput(f"{name_or_path!r} is a {config.model_type} model, which scores no text; choose another")
+
+
+def _options(source: str) -> dict[str, Any]:
+    # Left to its default, trust_remote_code asks on stdin whether to run what the folder brings along.
+    return {"trust_remote_code": False, "local_files_only": Path(source).is_dir() or not _hub_answers()}
+
+
+def _config(name: str, source: str, options: dict[str, Any]) -> Any:
+    import transformers
+
+    try:
+        return transformers.AutoConfig.from_pretrained(source, **options)
+    except (OSError, ValueError) as error:
+        raise InvalidInput(_not_found(name, error)) from error
 
 
 def _hub_answers() -> bool:

@@ -20,6 +20,7 @@ from transformers import (
 )
 
 from lm_adapters import DTYPES, MaskedLM, check_device, load_pretrained
+from lm_adapters.loading import task_of
 from lm_adapters.pretrained import embedded_names, embedded_path
 from samplers import InvalidInput
 from tests.lm_adapters import tiny
@@ -187,3 +188,21 @@ def test_embedded_names_are_folders():
     assert embedded_path("no-such-model") is None
     for name in embedded_names():
         assert (embedded_path(name) / "config.json").is_file()
+
+
+def test_a_configuration_tells_what_a_model_is_for(folder: Path, tmp_path: Path):
+    tiny.save(
+        GPT2LMHeadModel(GPT2Config(vocab_size=9, n_embd=8, n_layer=1, n_head=1)), tiny.wordpiece(), tmp_path / "c"
+    )
+    sizes = {"encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 8, "decoder_ffn_dim": 8}
+    heads = {"encoder_attention_heads": 1, "decoder_attention_heads": 1}
+    bart = BartForConditionalGeneration(BartConfig(vocab_size=9, d_model=8, **sizes, **heads))
+    tiny.save(bart, tiny.wordpiece(), tmp_path / "s")
+    found = [task_of(str(path)) for path in (folder, tmp_path / "c", tmp_path / "s")]
+    assert [*found, task_of("masked-en")] == ["masked", "causal", "seq2seq", "masked"]
+
+
+def test_a_model_that_scores_no_text_has_no_task(tmp_path: Path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "vit"}))
+    with pytest.raises(InvalidInput, match="is a vit model, which scores no text"):
+        task_of(str(tmp_path))
