@@ -1,0 +1,69 @@
+"""What a scorer that reads from left to right has to offer, whatever it is conditioned on.
+
+``SequenceEnergy``, ``SequenceDistribution`` and ``SuffixProposal`` are written against this protocol alone.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import TYPE_CHECKING, Protocol
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from transformers import Cache
+
+    from lm_adapters.text import TextSpace
+
+__all__ = ["Autoregressive", "repeated"]
+
+
+class Autoregressive(Protocol):
+    """``p(x) = prod_j p(x_j | x_<j) p(end | x)`` over texts ``x``, with all that it is conditioned on inside.
+
+    A cache holds what the model has read: the context and ``n`` tokens of each row. ``extend`` uses its cache up;
+    ``begin`` and ``repeat`` leave everything as it was, so a cache that is needed again is repeated first.
+    """
+
+    @property
+    def space(self) -> TextSpace:
+        """Of the states that are scored."""
+
+    @property
+    def eos_id(self) -> int:
+        """The token that ends a text; no text holds it."""
+
+    @property
+    def allowed(self) -> Tensor:
+        """``bool [vocabulary]``, on the model's device: ``space.proposable``."""
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of text that fit beside the context."""
+
+    @property
+    def tokens_per_pass(self) -> int:
+        """Bound on the tokens of text in one forward pass, padding included."""
+
+    def logits(self, x: Tensor, wanted: Tensor) -> Tensor:
+        """``[wanted positions, vocabulary]``, row-major, in one forward pass; only these reach the head.
+
+        ``x int64 [rows, width]`` are states. ``wanted bool [rows, width + 1]`` at ``j`` asks for the distribution of
+        token ``j`` given ``x[:, :j]``; ``j`` equal to the length is the end.
+        """
+
+    def begin(self, prefix: Tensor) -> tuple[Tensor, Cache]:
+        """Logits ``[rows, vocabulary]`` of what follows ``prefix int64 [rows, n]``, ``n >= 0``, all of it text."""
+
+    def extend(self, cache: Cache, tokens: Tensor) -> tuple[Tensor, Cache]:
+        """Logits ``[rows, m, vocabulary]`` of what follows each of ``tokens int64 [rows, m]``, any tokens."""
+
+    def repeat(self, cache: Cache, times: int) -> Cache:
+        """Another cache with every row ``times`` times, the copies neighbours."""
+
+
+def repeated(cache: Cache, times: int) -> Cache:
+    """``Autoregressive.repeat`` for a cache of transformers."""
+    copy = deepcopy(cache)
+    copy.batch_repeat_interleave(times)
+    return copy
