@@ -15,7 +15,7 @@ from samplers import InvalidInput
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["DTYPES", "Task", "check_device", "load_pretrained", "task_of"]
+__all__ = ["DTYPES", "Task", "check_device", "check_dtype", "load_pretrained", "loading_errors", "locate", "task_of"]
 
 Task = Literal["masked", "causal", "seq2seq", "encoder"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -45,6 +45,33 @@ def check_device(device: str) -> torch.device:
     return found
 
 
+def check_dtype(dtype: str) -> torch.dtype:
+    if dtype not in DTYPES:
+        raise InvalidInput(f"dtype {dtype!r} is unknown; choose one of {', '.join(DTYPES)}")
+    return DTYPES[dtype]
+
+
+def locate(name_or_path: str) -> tuple[str, dict[str, Any]]:
+    """The folder or hub name that Hugging Face is to be asked for, and how: no code of its own, no useless retries."""
+    source = str(embedded_path(name_or_path) or name_or_path)
+    # Left to its default, trust_remote_code asks on stdin whether to run what the folder brings along.
+    return source, {"trust_remote_code": False, "local_files_only": Path(source).is_dir() or not _hub_answers()}
+
+
+@contextmanager
+def loading_errors(name_or_path: str) -> Iterator[None]:
+    """What goes wrong while ``name_or_path`` is loaded becomes one line of ``InvalidInput``; nothing is printed."""
+    from safetensors import SafetensorError
+
+    try:
+        with _quiet():
+            yield
+    except (OSError, ValueError, SafetensorError) as error:
+        raise InvalidInput(_not_found(name_or_path, error)) from error
+    except RuntimeError as error:
+        raise InvalidInput(f"the weights of {name_or_path!r} do not fit its configuration; get them again") from error
+
+
 def load_pretrained(
     task: Task, name_or_path: str, *, device: str = "cpu", dtype: str = "float32"
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -53,32 +80,26 @@ def load_pretrained(
     Raises ``InvalidInput``, before anything is loaded where possible: unknown device or type, no such model, another
     kind of model, weights that are not there.
     """
-    found = check_device(device)
-    if dtype not in DTYPES:
-        raise InvalidInput(f"dtype {dtype!r} is unknown; choose one of {', '.join(DTYPES)}")
+    found, weights = check_device(device), check_dtype(dtype)
     import transformers
-    from safetensors import SafetensorError
 
-    source = str(embedded_path(name_or_path) or name_or_path)
+    source, options = locate(name_or_path)
     auto = getattr(transformers, AUTO_CLASS[task])
-    options = _options(source)
-    config = _config(name_or_path, source, options)
+    with loading_errors(name_or_path):
+        config = transformers.AutoConfig.from_pretrained(source, **options)
     # BART has a masked-LM and a causal class too, built on parts of it that were never trained for either.
     if type(config) not in auto._model_mapping or config.is_encoder_decoder != (task == "seq2seq"):
         raise InvalidInput(f"{name_or_path!r} is a {config.model_type} model; {NEEDED[task]} is needed here")
-    try:
-        with _quiet():
-            tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
-            model, report = auto.from_pretrained(
-                source, config=config, dtype=DTYPES[dtype], use_safetensors=True, output_loading_info=True, **options
-            )
-    except (OSError, ValueError, SafetensorError) as error:
-        raise InvalidInput(_not_found(name_or_path, error)) from error
-    except RuntimeError as error:
-        raise InvalidInput(f"the weights of {name_or_path!r} do not fit its configuration; get them again") from error
-    if report["missing_keys"]:
-        missing = sorted(report["missing_keys"])[0]
-        raise InvalidInput(f"{name_or_path!r} lacks weights ({missing}): no {task} model; choose a complete one")
+    # Weights that are missing are drawn at random before they are reported: not from the caller's generator.
+    with loading_errors(name_or_path), torch.random.fork_rng(devices=[]):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
+        model, report = auto.from_pretrained(
+            source, config=config, dtype=weights, use_safetensors=True, output_loading_info=True, **options
+        )
+    # Nobody reads an encoder's pooler: sentences are pooled from the states of their tokens.
+    missing = [key for key in report["missing_keys"] if task != "encoder" or not key.startswith("pooler.")]
+    if missing:
+        raise InvalidInput(f"{name_or_path!r} lacks weights ({min(missing)}): no {task} model; choose a complete one")
     return model.to(found), tokenizer
 
 
@@ -89,8 +110,9 @@ def task_of(name_or_path: str) -> Task:
     """
     import transformers
 
-    source = str(embedded_path(name_or_path) or name_or_path)
-    config = _config(name_or_path, source, _options(source))
+    source, options = locate(name_or_path)
+    with loading_errors(name_or_path):
+        config = transformers.AutoConfig.from_pretrained(source, **options)
     if config.is_encoder_decoder:
         return "seq2seq"
     # BERT and its kin have a causal class too; they are causal only where their configuration says so.
@@ -99,20 +121,6 @@ def task_of(name_or_path: str) -> Task:
     if type(config) in transformers.AutoModelForCausalLM._model_mapping:
         return "causal"
     raise InvalidInput(f"{name_or_path!r} is a {config.model_type} model, which scores no text; choose another")
-
-
-def _options(source: str) -> dict[str, Any]:
-    # Left to its default, trust_remote_code asks on stdin whether to run what the folder brings along.
-    return {"trust_remote_code": False, "local_files_only": Path(source).is_dir() or not _hub_answers()}
-
-
-def _config(name: str, source: str, options: dict[str, Any]) -> Any:
-    import transformers
-
-    try:
-        return transformers.AutoConfig.from_pretrained(source, **options)
-    except (OSError, ValueError) as error:
-        raise InvalidInput(_not_found(name, error)) from error
 
 
 def _hub_answers() -> bool:

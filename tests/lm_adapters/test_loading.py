@@ -94,6 +94,28 @@ def test_an_encoder_decoder(tmp_path: Path):
     assert problem(tmp_path).endswith("is a bart model; a masked language model is needed here")
 
 
+def test_an_encoder_needs_no_pooler(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    model = tiny.bert(tiny.wordpiece())
+    tiny.save(model.bert, tiny.wordpiece(), tmp_path)
+    capfd.readouterr()
+    state = torch.get_rng_state()
+    loaded, _ = load_pretrained("encoder", str(tmp_path))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert capfd.readouterr() == ("", "")
+    assert loaded.pooler is not None
+    weights = loaded.state_dict()
+    assert all(torch.equal(weights[key], value) for key, value in model.bert.state_dict().items())
+
+
+def test_an_encoder_needs_all_else(tmp_path: Path):
+    model = tiny.bert(tiny.wordpiece()).bert
+    weights = {key: value for key, value in model.state_dict().items() if "layer.1" not in key}
+    model.save_pretrained(tmp_path, state_dict=weights)
+    tiny.wordpiece().save_pretrained(tmp_path)
+    with pytest.raises(InvalidInput, match=r"lacks weights \(encoder.layer.1.*: no encoder model"):
+        load_pretrained("encoder", str(tmp_path))
+
+
 @pytest.mark.parametrize("bare", ["encoder", "classifier"])
 def test_weights_without_the_head(tmp_path: Path, bare: str, capfd: pytest.CaptureFixture[str]):
     model = tiny.bert(tiny.wordpiece())
