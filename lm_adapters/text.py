@@ -103,6 +103,20 @@ class TextSpace:
         allowed[special] = False
         return allowed
 
+    @cached_property
+    def continues(self) -> Tensor:
+        """``bool [vocabulary]``: proposable tokens that, standing after a word, go on with that word."""
+        candidates = self.proposable.nonzero().squeeze(1).tolist()
+        texts = self.tokenizer.batch_decode([[i] for i in candidates])
+        # A letter is the most harmless word to stand after; without one there are no words to go on with.
+        word = next((i for i, text in zip(candidates, texts, strict=True) if text.strip().isalpha()), None)
+        found = torch.zeros(self.vocabulary, dtype=torch.bool)
+        if word is not None:
+            start = len(self.tokenizer.decode([word]))
+            pairs = self.tokenizer.batch_decode([[word, i] for i in candidates])
+            found[candidates] = torch.tensor([text[start : start + 1].isalnum() for text in pairs])
+        return found
+
     def is_canonical(self, x: Tensor) -> Tensor:
         """``bool [chains]``: ``encode(decode(x)) == x``. Two tokenisations of one text are two states."""
         rows = self.tokenizer(self.decode(x), add_special_tokens=False)["input_ids"]
