@@ -9,11 +9,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from samplers.energies import evaluate, evaluate_candidates
+from samplers.energies import Evaluation, evaluate, evaluate_candidates
 from samplers.errors import InvalidInput, ProposalError
 from samplers.metropolis import check_proposed, start, step_info
 from samplers.randomness import categorical, draw_site, nth_site
-from samplers.types import ChainState, Energy, Proposal, StepInfo
+from samplers.types import ChainState, Energy, Proposal, StepInfo, select
 
 __all__ = ["Gibbs", "PseudoGibbs"]
 
@@ -76,21 +76,12 @@ class Gibbs:
             site = draw_site(free, rng)
         else:
             site, aux = nth_site(free, aux["turn"]), {"turn": aux["turn"] + 1}
-        values = self.values.to(x)
-        scored = evaluate_candidates(energy, x, site, values.expand(len(x), -1), self.max_rows)
-        log_weight = tempered_weights(scored.energy, beta)
-        stuck = log_weight.isnan().any(dim=1)  # every value forbidden: only a forbidden start can be so; it stays
-        choice = categorical(log_weight.masked_fill(stuck.unsqueeze(1), 0.0), rng)
-        rows = torch.arange(len(x), device=x.device)
-        after = ChainState(
-            torch.where(stuck.unsqueeze(1), x, x.scatter(1, site.unsqueeze(1), values[choice].unsqueeze(1))),
-            torch.where(stuck, state.energy, scored.energy[rows, choice]),
-            aux,
-            torch.where(stuck.unsqueeze(1), state.terms, scored.terms[rows, choice]),
-        )
+        values = self.values.to(x).expand(len(x), -1)
+        scored = evaluate_candidates(energy, x, site, values, self.max_rows)
+        after, drawn = redraw(state._replace(aux=aux), site, values, scored, beta, rng)
         if self.free is not None and bool((self._free(after.x) != free).any()):
             raise ProposalError("free(x) depends on the value redrawn, so the conditional would not be the target's")
-        return after, step_info(x, after.x, ~stuck)
+        return after, step_info(x, after.x, drawn)
 
     def _free(self, x: Tensor) -> Tensor:
         if x.dim() != 2:
@@ -133,6 +124,27 @@ class PseudoGibbs:
         always = torch.ones(len(state.x), dtype=torch.bool, device=state.x.device)
         after = ChainState(proposed.x, new.energy, state.aux, new.terms)
         return after, step_info(state.x, proposed.x, always, proposed.kind)
+
+
+def redraw(
+    state: ChainState, site: Tensor, values: Tensor, scored: Evaluation, beta: float | Tensor, rng: torch.Generator
+) -> tuple[ChainState, Tensor]:
+    """Draw column ``site [chains]`` from ``exp(-beta E)`` over ``values [chains, K]``, of which ``scored`` is known.
+
+    Also says ``bool [chains]`` where there was something to draw: a chain with every value forbidden stays.
+    """
+    log_weight = tempered_weights(scored.energy, beta)
+    stuck = log_weight.isnan().any(dim=1)
+    choice = categorical(log_weight.masked_fill(stuck.unsqueeze(1), 0.0), rng)
+    rows = torch.arange(len(values), device=values.device)
+    x = state.x.scatter(1, site.unsqueeze(1), values[rows, choice].unsqueeze(1))
+    after = ChainState(
+        select(stuck, state.x, x),
+        select(stuck, state.energy, scored.energy[rows, choice]),
+        state.aux,
+        select(stuck, state.terms, scored.terms[rows, choice]),
+    )
+    return after, ~stuck
 
 
 def tempered_weights(energy: Tensor, beta: float | Tensor) -> Tensor:

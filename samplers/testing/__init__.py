@@ -25,7 +25,14 @@ from samplers.testing.laws import (
     row_result,
 )
 from samplers.testing.matrices import period, proposal_matrix, step_matrix, transition_matrix
-from samplers.testing.proposals import Relabelled, SiteProposal, TabularProposal, dirichlet_table, independence_table
+from samplers.testing.proposals import (
+    Relabelled,
+    SiteProposal,
+    TabularProposal,
+    TabularShortlist,
+    dirichlet_table,
+    independence_table,
+)
 from samplers.testing.runs import DRAWS
 from samplers.testing.spaces import Started, joint_index, joint_law, joint_states, ladder, replicas
 from samplers.testing.targets import (
@@ -51,6 +58,7 @@ __all__ = [
     "SiteProposal",
     "Started",
     "TabularProposal",
+    "TabularShortlist",
     "Target",
     "allowed_costs",
     "check_contract",

@@ -13,10 +13,17 @@ from samplers.compose import Cycle, Mixture
 from samplers.driver import sample
 from samplers.gibbs import Gibbs, PseudoGibbs
 from samplers.metropolis import MetropolisHastings
+from samplers.shortlist import ShortlistGibbs
 from samplers.tempering import Tempered
 from samplers.testing import mutant_moves, mutants
 from samplers.testing.matrices import transition_matrix
-from samplers.testing.proposals import SiteProposal, TabularProposal, dirichlet_table, independence_table
+from samplers.testing.proposals import (
+    SiteProposal,
+    TabularProposal,
+    TabularShortlist,
+    dirichlet_table,
+    independence_table,
+)
 from samplers.testing.targets import Enumerated, random_target, two_mode_target
 from samplers.trace import Trace
 from samplers.types import Kernel
@@ -71,6 +78,12 @@ def _free_but_first(x: Tensor) -> Tensor:
     return free
 
 
+def _free_by_value(x: Tensor) -> Tensor:
+    """Site 0 may change among 0 and 1 alone; site 1 where site 2 holds no 0; nothing where all hold the same."""
+    free = torch.stack([x[:, 0] < 2, x[:, 2] > 0, torch.ones_like(x[:, 0], dtype=torch.bool)], dim=1)
+    return free & (x != x[:, :1]).any(dim=1, keepdim=True)
+
+
 def _site(target: Enumerated, seed: int, keep: int | None = None, skewed: bool = False) -> SiteProposal:
     values, sites = int(target.states.max()) + 1, target.states.shape[1]
     weights = torch.arange(1, sites + 1, dtype=torch.float64) if skewed else None
@@ -90,6 +103,7 @@ _free_ends = torch.tensor([True, False, True]).expand_as
 _subset = _restricted(MAIN, lambda x: (x[:, 1] == 3) & ((x[:, [0, 2]] == 0) | (x[:, [0, 2]] == 2)).all(dim=1))
 _perfect = TabularProposal(BITS, BITS.probabilities().expand(len(BITS), -1))
 _conditionals = TabularProposal(CUBE, transition_matrix(Gibbs(3), CUBE))
+_shortlist = TabularShortlist(4, 3, 3, seed=36)
 _mixture = Mixture([(_mh(_site(MAIN, 13)), 0.7), (_mh(_jump(MAIN, 2)), 0.3)])
 _hot = Tempered(_mh(_site(TRIPLE, 29)), [1.0, 0.4])
 _tempered_mixture = Tempered(Mixture([(Gibbs(2), 0.5), (_mh(_jump(PAIR, 3)), 0.5)]), [1.0, 0.5])
@@ -112,6 +126,12 @@ CASES: tuple[Case, ...] = (
     Case("Gibbs frozen, 2 values", Gibbs(torch.tensor([2, 0]), free=_free_ends), _subset),
     Case("Gibbs frozen, in turn", Gibbs(torch.tensor([2, 0]), scan="systematic", free=_free_ends), _subset),
     Case("Gibbs max_rows 3^3", Gibbs(3, max_rows=10_007), CUBE),
+    Case("Shortlist whole 4^3", ShortlistGibbs(TabularShortlist(4, 3, 4, seed=1)), MAIN),
+    Case("Shortlist 3 of 4^3", ShortlistGibbs(_shortlist), MAIN),
+    Case("Shortlist free 4^3", ShortlistGibbs(_shortlist, free=_free_by_value), MAIN, ergodic=False),
+    Case(
+        "Shortlist holes 3^3", ShortlistGibbs(TabularShortlist(3, 3, 2, seed=4), max_rows=10_007), HOLES, ergodic=False
+    ),
     Case("PseudoGibbs, true laws", PseudoGibbs(_conditionals), CUBE, betas=(1.0,)),
     Case("Mixture 4^3", _mixture, MAIN),
     Case("Cycle 3^3", _cycle, CUBE),
@@ -140,6 +160,9 @@ MUTANTS: tuple[Mutant, ...] = (
     _broken("renormalised Liu ratio", mutant_moves.RenormalisedLiu(4), MAIN, "T3", "T4b", "T5"),
     _broken("until accepted", mutants.UntilAccepted(_site(MAIN, 13)), MAIN, "T3", "T4b", "T5"),
     _broken("data-dependent site", mutant_moves.DataDependentSite(4), MAIN, "T3", "T4b"),
+    _broken(
+        "forced current value", ShortlistGibbs(mutant_moves.ForcedCurrent(_shortlist)), MAIN, "T2", "T3", "T4", "T5"
+    ),
     _broken("wrong normaliser", _mh(mutant_moves.WrongNormaliser(CUBE, _local)), CUBE, "T1", "T3", "T4b"),
     _broken("stale energy cache", mutants.StaleEnergyCache(_site(MAIN, 13)), MAIN, "T0", "T3"),
     _broken("swap sign", mutant_moves.SwapSign(Gibbs(2), [1.0, 0.3]), TRIPLE, "T3", "T4b", reversible=False),

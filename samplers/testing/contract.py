@@ -13,9 +13,11 @@ from samplers.energies import CallCounter
 from samplers.gibbs import Gibbs, PseudoGibbs
 from samplers.metropolis import MetropolisHastings
 from samplers.randomness import generator
+from samplers.shortlist import ShortlistGibbs
 from samplers.tempering import Tempered
 from samplers.testing.cases import Case
 from samplers.testing.gates import Result
+from samplers.testing.proposals import TabularShortlist
 from samplers.testing.runs import DRAWS
 from samplers.testing.spaces import ladder, replicas
 from samplers.types import ChainState, Energy, Kernel, StepInfo
@@ -57,6 +59,9 @@ def allowed_costs(kernel: Kernel, chains: int) -> set[tuple[int, int]]:
     if isinstance(kernel, Gibbs):
         rows = chains * len(kernel.values)
         return {(-(-rows // kernel.max_rows), rows)}
+    if isinstance(kernel, ShortlistGibbs) and isinstance(kernel.shortlist, TabularShortlist):
+        counts = range(chains * kernel.shortlist.size + 1)  # chains that stay cost none
+        return {(-(-count // kernel.max_rows), count) for count in counts}
     if isinstance(kernel, MetropolisHastings | PseudoGibbs):
         return {(1, chains)}
     raise TypeError(f"say in allowed_costs what a step of {type(kernel).__name__} costs")

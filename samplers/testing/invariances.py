@@ -13,6 +13,7 @@ from samplers.driver import iterate
 from samplers.gibbs import Gibbs, PseudoGibbs
 from samplers.metropolis import MetropolisHastings
 from samplers.randomness import generator
+from samplers.shortlist import ShortlistGibbs
 from samplers.tempering import Tempered
 from samplers.testing.cases import Case
 from samplers.testing.gates import T_GATE, Result
@@ -91,6 +92,14 @@ def _(kernel: Gibbs, names: Tensor) -> Kernel:
     free = kernel.free
     there = None if free is None else lambda x: free(names[x])
     return Gibbs(names.argsort()[kernel.values], scan=kernel.scan, free=there, max_rows=kernel.max_rows)
+
+
+@relabelled.register
+def _(kernel: ShortlistGibbs, names: Tensor) -> Kernel:
+    free = kernel.free
+    there = None if free is None else lambda x: free(names[x])
+    back = names.argsort()
+    return ShortlistGibbs(lambda x, site: back[kernel.shortlist(names[x], site)], free=there, max_rows=kernel.max_rows)
 
 
 @relabelled.register

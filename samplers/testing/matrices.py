@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import reduce, singledispatch
 
 import torch
 from torch import Tensor
 
+from samplers.candidates import replaced
 from samplers.compose import Cycle, Mixture
 from samplers.errors import InvalidInput
 from samplers.gibbs import Gibbs, PseudoGibbs, tempered_weights
 from samplers.metropolis import MetropolisHastings, log_acceptance
 from samplers.randomness import nth_site
+from samplers.shortlist import ShortlistGibbs
 from samplers.tempering import Tempered
 from samplers.testing.spaces import ladder
 from samplers.testing.targets import Enumerated, Target
@@ -66,18 +69,37 @@ def _(kernel: Gibbs, target: Target, beta: float, turn: int) -> Tensor:
         chosen = torch.nn.functional.one_hot(nth_site(free, turn), states.shape[1]).double()
     else:
         chosen = free.double() / free.sum(dim=1, keepdim=True)
-    space = Enumerated(states, target.energy)
+    every = kernel.values.expand(len(states), -1)
+    return _redraws(target, chosen, lambda site: (every, torch.ones_like(every, dtype=torch.bool)), beta)
+
+
+@step_matrix.register
+def _(kernel: ShortlistGibbs, target: Target, beta: float, turn: int) -> Tensor:
+    states, free = target.states, kernel.free_sites(target.states)
+    chosen = free.double() / free.sum(dim=1, keepdim=True).clamp(min=1)
+    matrix = _redraws(target, chosen, lambda site: kernel.candidates(states, torch.full((len(states),), site)), beta)
+    return matrix + torch.diag((~free.any(dim=1)).double())
+
+
+def _redraws(target: Target, chosen: Tensor, candidates: Callable[[int], tuple[Tensor, Tensor]], beta: float) -> Tensor:
+    """Site ``i`` is drawn with probability ``chosen[:, i]``, then one of its possible candidates by the target."""
+    states, space = target.states, Enumerated(target.states, target.energy)
     matrix = torch.zeros(len(states), len(states), dtype=torch.float64)
     for site in range(states.shape[1]):
-        rows = chosen[:, site].nonzero().squeeze(1)
-        candidates = states[rows].unsqueeze(1).repeat(1, len(kernel.values), 1)
-        candidates[:, :, site] = kernel.values
-        to = space.index(candidates.flatten(0, 1)).reshape(len(rows), len(kernel.values))
-        law = tempered_weights(space.energies[to], beta).softmax(dim=1)
+        values, possible = candidates(site)
+        possible = possible & (chosen[:, site] > 0).unsqueeze(1)
+        sites = torch.full((len(states),), site)
+        # A candidate that cannot be drawn may be no state of the space: the old state stands in for it.
+        new = torch.where(
+            possible.flatten().unsqueeze(1),
+            replaced(states, sites, values),
+            states.repeat_interleave(values.shape[1], dim=0),
+        )
+        to = space.index(new).reshape(values.shape)
+        law = tempered_weights(space.energies[to].masked_fill(~possible, math.inf), beta).softmax(dim=1)
         stuck = law.isnan().any(dim=1)
-        share = chosen[rows, site].unsqueeze(1)
-        matrix.index_put_((rows.unsqueeze(1), to), share * law.masked_fill(stuck.unsqueeze(1), 0.0), accumulate=True)
-        matrix.index_put_((rows[stuck], rows[stuck]), share[stuck, 0], accumulate=True)
+        matrix.scatter_add_(1, to, chosen[:, site].unsqueeze(1) * law.masked_fill(stuck.unsqueeze(1), 0.0))
+        matrix += torch.diag(chosen[:, site] * stuck)
     return matrix
 
 

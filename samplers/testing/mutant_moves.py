@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +18,7 @@ from samplers.testing.proposals import TabularProposal
 from samplers.testing.targets import Enumerated
 from samplers.types import ChainState, Energy, Proposed, StepInfo
 
-__all__ = ["DataDependentSite", "RenormalisedLiu", "SwapSign", "WrongNormaliser"]
+__all__ = ["DataDependentSite", "ForcedCurrent", "RenormalisedLiu", "SwapSign", "WrongNormaliser"]
 
 
 class RenormalisedLiu(Gibbs):
@@ -52,6 +53,21 @@ class DataDependentSite(Gibbs):
 
     def _free(self, x: Tensor) -> Tensor:
         return x == x.amin(dim=1, keepdim=True)
+
+
+class ForcedCurrent:
+    """A shortlist with the current value forced into it, at the cost of the last: bert4keras' top-K candidates.
+
+    From a value that is not on the plain list there is a way to those that are, and none back.
+    """
+
+    def __init__(self, shortlist: Callable[[Tensor, Tensor], Tensor]) -> None:
+        self.shortlist = shortlist
+
+    def __call__(self, x: Tensor, site: Tensor) -> Tensor:
+        values, old = self.shortlist(x, site), x.gather(1, site.unsqueeze(1))
+        missing = ~(values == old).any(dim=1, keepdim=True)
+        return torch.cat([values[:, :-1], torch.where(missing, old, values[:, -1:])], dim=1)
 
 
 class WrongNormaliser(TabularProposal):

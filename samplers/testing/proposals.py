@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from samplers.randomness import categorical
+from samplers.randomness import categorical, generator
 from samplers.testing.targets import Enumerated
 from samplers.types import Proposal, Proposed
 
-__all__ = ["Relabelled", "SiteProposal", "TabularProposal", "dirichlet_table", "independence_table"]
+__all__ = ["Relabelled", "SiteProposal", "TabularProposal", "TabularShortlist", "dirichlet_table", "independence_table"]
 
 CONCENTRATION = 0.7
 
@@ -83,6 +83,19 @@ class SiteProposal:
             where_changed += move * changed
             changes += changed
         return torch.where(changes == 0, anywhere, where_changed.masked_fill(changes > 1, 0.0)).log()
+
+
+class TabularShortlist:
+    """For each site and each content of the others, ``size`` of ``values`` values drawn at random, in random order."""
+
+    def __init__(self, values: int, sites: int, size: int, *, seed: int) -> None:
+        keys = torch.rand(sites, values**sites, values, dtype=torch.float64, generator=generator(seed))
+        self.lists, self.size = keys.argsort(dim=2)[..., :size], size
+        self.places = values ** torch.arange(sites)
+
+    def __call__(self, x: Tensor, site: Tensor) -> Tensor:
+        context = x.scatter(1, site.unsqueeze(1), 0)
+        return self.lists[site, (context * self.places).sum(dim=1)]
 
 
 class Relabelled:
