@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from lm_adapters.locks import Lock, free_sites
 from lm_adapters.truncation import Truncation
 from samplers import InvalidInput, Proposed
 from samplers.randomness import categorical
@@ -30,6 +31,10 @@ class GibbsProposal:
     sites hold, so each block is a reversible move of its own and the densities given it are what the Hastings ratio
     needs. A text shorter than ``block_size`` is redrawn as a whole.
 
+    With ``lock`` blocks are of sites that are free in ``x``, and the densities take in the block's probability: the new
+    text may have another number of free sites, or hold a locked piece where the block was, and then there is no way
+    back (``-inf``). A text without a free site is kept, which counts as rejected. Add ``lock`` to the target too.
+
     With ``turn`` the block is the ``turn``-th of a systematic scan instead: ``Cycle`` the kernels of ``scan()``.
     """
 
@@ -40,17 +45,20 @@ class GibbsProposal:
         *,
         truncation: Truncation | None = None,
         turn: int | None = None,
+        lock: Lock | None = None,
     ) -> None:
         if block_size < 1:
             raise InvalidInput(f"block_size is {block_size}; give at least 1")
-        self.model, self.block_size, self.turn = model, block_size, turn
+        self.model, self.block_size, self.turn, self.lock = model, block_size, turn, lock
         self.truncation = truncation or Truncation()
         self.kinds = ("replace",) if block_size == 1 else ("block",)
 
     def scan(self, width: int) -> list[GibbsProposal]:
         """One proposal for each turn of a sweep over ``width`` sites, from left to right."""
-        turns = range(-(-width // self.block_size))
-        return [GibbsProposal(self.model, self.block_size, truncation=self.truncation, turn=t) for t in turns]
+        return [
+            GibbsProposal(self.model, self.block_size, truncation=self.truncation, turn=turn, lock=self.lock)
+            for turn in range(-(-width // self.block_size))
+        ]
 
     def __call__(self, x: Tensor, rng: torch.Generator) -> Proposed:
         hidden = self._random_block(x, rng) if self.turn is None else self._block_of_turn(x)
@@ -59,11 +67,13 @@ class GibbsProposal:
         drawn = categorical(log_prob, rng)
         new = x.masked_scatter(hidden, drawn)
         rows = hidden.nonzero(as_tuple=True)[0]
+        forward, reverse = (_sum_by_row(log_prob, tokens, rows, len(x)) for tokens in (drawn, x[hidden]))
+        if self.lock is not None:
+            forward, reverse = forward + self._log_block(x, hidden), reverse + self._log_block(new, hidden)
+            reverse = reverse.masked_fill(~hidden.any(dim=1), -math.inf)
+        one_site = bool((hidden.sum(dim=1) == 1).all())
         return Proposed(
-            new,
-            _sum_by_row(log_prob, drawn, rows, len(x)),
-            _sum_by_row(log_prob, x[hidden], rows, len(x)),
-            hint=SiteHint.of(self.model, hidden, logits, drawn) if len(rows) == len(x) else None,
+            new, forward, reverse, hint=SiteHint.of(self.model, hidden, logits, drawn) if one_site else None
         )
 
     def log_prob(self, x_to: Tensor, x_from: Tensor) -> Tensor:
@@ -85,27 +95,40 @@ class GibbsProposal:
         if self.turn is not None:
             yield self._block_of_turn(x), torch.zeros(len(x), dtype=torch.float64, device=x.device)
             return
-        inside, lengths = self.model.space.inside(x), self.model.space.lengths(x)
-        sizes = lengths.clamp(max=self.block_size)
-        for size in sizes.unique().tolist():
-            count = torch.tensor([math.comb(n, size) for n in lengths.tolist()], dtype=torch.float64, device=x.device)
+        free = self._free(x)
+        for size in free.sum(dim=1).clamp(max=self.block_size).unique().tolist():
             for sites in combinations(range(x.shape[1]), size):
-                block = torch.zeros_like(inside)
+                block = torch.zeros_like(free)
                 block[:, list(sites)] = True
-                possible = (sizes == size) & ~(block & ~inside).any(dim=1)
-                yield block & inside, torch.where(possible, -count.log(), -math.inf)
+                yield block & free, self._log_block(x, block)
+
+    def _free(self, x: Tensor) -> Tensor:
+        return free_sites(self.model.space, self.lock, x)
+
+    def _log_block(self, x: Tensor, hidden: Tensor) -> Tensor:
+        """``float64 [chains]``: log-probability that ``hidden`` is the block drawn in state ``x``."""
+        if self.turn is not None:
+            possible = (self._block_of_turn(x) == hidden).all(dim=1)
+            return torch.zeros(len(x), dtype=torch.float64, device=x.device).masked_fill(~possible, -math.inf)
+        free = self._free(x)
+        count = free.sum(dim=1)
+        possible = (hidden.sum(dim=1) == count.clamp(max=self.block_size)) & ~(hidden & ~free).any(dim=1)
+        ways = [math.log(math.comb(n, min(n, self.block_size))) for n in range(x.shape[1] + 1)]
+        log_ways = torch.tensor(ways, dtype=torch.float64, device=x.device)
+        return torch.where(possible, -log_ways[count], -math.inf)
 
     def _random_block(self, x: Tensor, rng: torch.Generator) -> Tensor:
-        """``bool [chains, width]``: ``min(block_size, length)`` sites of each text, every such set equally likely."""
+        """``bool [chains, width]``: ``min(block_size, free)`` free sites of a text, every such set equally likely."""
+        free = self._free(x)
         keys = torch.rand(x.shape, dtype=torch.float64, device=x.device, generator=rng)
-        keys = keys.masked_fill(~self.model.space.inside(x), 2.0)
-        rank = keys.argsort(dim=1).argsort(dim=1)
-        return rank < self.model.space.lengths(x).clamp(max=self.block_size).unsqueeze(1)
+        rank = keys.masked_fill(~free, 2.0).argsort(dim=1).argsort(dim=1)
+        return rank < free.sum(dim=1, keepdim=True).clamp(max=self.block_size)
 
     def _block_of_turn(self, x: Tensor) -> Tensor:
-        lengths = self.model.space.lengths(x).unsqueeze(1)
-        site = torch.arange(x.shape[1], device=x.device)
-        return ((site - self.turn * self.block_size) % lengths < self.block_size) & (site < lengths)
+        free = self._free(x)
+        rank = free.cumsum(dim=1) - 1
+        count = free.sum(dim=1, keepdim=True).clamp(min=1)
+        return ((rank - self.turn * self.block_size) % count < self.block_size) & free
 
 
 @dataclass(frozen=True)
@@ -113,8 +136,8 @@ class SiteHint:
     """What a single-site proposal learnt about the site it redrew, ``[rows]`` each.
 
     The proposal's pass masks the site in a context that old and new state share, so it is one of the passes that the
-    energy of the new state needs. ``site`` is its column, ``logit`` the new token's logit there and ``log_total`` the
-    logsumexp of all logits.
+    energy of the new state needs. ``site`` is its column, -1 where nothing is known, ``logit`` the new token's logit
+    there and ``log_total`` the logsumexp of all logits.
     """
 
     model: MaskedLM
@@ -126,6 +149,10 @@ class SiteHint:
     def of(cls, model: MaskedLM, hidden: Tensor, logits: Tensor, drawn: Tensor) -> SiteHint:
         chosen = logits.gather(1, drawn.unsqueeze(1)).squeeze(1).double()
         return cls(model, hidden.long().argmax(dim=1), chosen, logits.double().logsumexp(dim=1))
+
+    def known_where(self, known: Tensor) -> SiteHint:
+        """``known [rows]``: the proposal redrew a site of the new state."""
+        return replace(self, site=self.site.where(known, -1))
 
     def __getitem__(self, rows: Tensor) -> SiteHint:
         return SiteHint(self.model, self.site[rows], self.logit[rows], self.log_total[rows])

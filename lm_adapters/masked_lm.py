@@ -14,6 +14,7 @@ from torch import Tensor
 from lm_adapters.gibbs_proposal import GibbsProposal, SiteHint
 from lm_adapters.head import HeadOnRows
 from lm_adapters.loading import load_pretrained
+from lm_adapters.locks import Lock
 from lm_adapters.passes import passes
 from lm_adapters.text import TextSpace
 from lm_adapters.truncation import Truncation
@@ -89,9 +90,11 @@ class MaskedLM:
         """``float64 [hidden sites, vocabulary]`` log-probabilities of proposable tokens, given what is not hidden."""
         return (truncation or Truncation()).log_prob(self.logits(x, hidden), self.allowed)
 
-    def gibbs_proposal(self, block_size: int = 1, *, truncation: Truncation | None = None) -> GibbsProposal:
-        """Redraw ``block_size`` sites together from their conditionals; see ``GibbsProposal``."""
-        return GibbsProposal(self, block_size, truncation=truncation)
+    def gibbs_proposal(
+        self, block_size: int = 1, *, truncation: Truncation | None = None, lock: Lock | None = None
+    ) -> GibbsProposal:
+        """Redraw ``block_size`` sites that ``lock`` leaves free from their conditionals; see ``GibbsProposal``."""
+        return GibbsProposal(self, block_size, truncation=truncation, lock=lock)
 
     def energy(self, kind: EnergyKind) -> MaskedEnergy:
         """``raw``: minus the sum of logits (Goyal et al. 2021, arXiv:2106.02736, E_raw).
@@ -120,7 +123,7 @@ class MaskedEnergy(EnergyTerm):
     """``sum over sites of -f(x_i; x with i masked)``, ``f`` the logit (``raw``) or its log-softmax (``pll``), in nats.
 
     Cost: one masked row a site, folded into as few passes as ``tokens_per_pass`` allows, the head at the masked
-    site only. After a single-site proposal of the same model, ``length - 1`` rows: the hint has the other.
+    site only. After a proposal of the same model that redrew one site, ``length - 1`` rows: the hint has the other.
     """
 
     def __init__(self, model: MaskedLM, kind: EnergyKind) -> None:
@@ -132,8 +135,9 @@ class MaskedEnergy(EnergyTerm):
         todo = self.model.space.inside(x)
         total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         if isinstance(hint, SiteHint) and hint.model is self.model:
-            total += -hint.logit if self.kind == "raw" else hint.log_total - hint.logit
-            todo = todo.scatter(1, hint.site.unsqueeze(1), False)
+            known = -hint.logit if self.kind == "raw" else hint.log_total - hint.logit
+            total += known.where(hint.site >= 0, 0.0)
+            todo &= torch.arange(x.shape[1], device=x.device) != hint.site.unsqueeze(1)
         for rows, sites in self._passes(x, todo):
             total.index_add_(0, rows, self._site_terms(x[rows], sites))
         return total
