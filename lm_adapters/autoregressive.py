@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import TYPE_CHECKING, Protocol
 
+import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from lm_adapters.text import TextSpace
 
-__all__ = ["Autoregressive", "repeated"]
+__all__ = ["Autoregressive", "ended"]
 
 
 class Autoregressive(Protocol):
@@ -62,8 +62,7 @@ class Autoregressive(Protocol):
         """Another cache with every row ``times`` times, the copies neighbours."""
 
 
-def repeated(cache: Cache, times: int) -> Cache:
-    """``Autoregressive.repeat`` for a cache of transformers."""
-    copy = deepcopy(cache)
-    copy.batch_repeat_interleave(times)
-    return copy
+def ended(model: Autoregressive, x: Tensor) -> Tensor:
+    """``int64 [rows, width + 1]``: each text followed by its end, then padding."""
+    longer = torch.nn.functional.pad(x, (0, 1), value=model.space.pad_id)
+    return longer.scatter_(1, model.space.lengths(x).unsqueeze(1), model.eos_id)

@@ -1,0 +1,146 @@
+"""A causal language model as a scorer: what it is conditioned on, what it costs, where a text begins and ends.
+
+The model reads ``start, prompt, text``. The start is the tokenizer's BOS token, or where there is none its EOS token,
+which then separates documents in training; set ``tokenizer.bos_token`` to have another. The prompt and the text are
+tokenised apart and their tokens joined. The text ends with the EOS token, which is part of ``p(x)``.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from lm_adapters.head import HeadOnRows
+from lm_adapters.loading import load_pretrained
+from lm_adapters.sequence_energy import SequenceEnergy
+from lm_adapters.text import TextSpace
+from samplers import InvalidInput
+
+if TYPE_CHECKING:
+    from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["CausalLM", "PromptedLM"]
+
+
+class CausalLM:
+    """A causal language model and its tokenizer.
+
+    ``tokens_per_pass`` bounds the tokens of text of one forward pass, hence memory; results do not depend on it. Each
+    row of a pass holds a copy of the prompt's key-value cache besides: lower it for a long prompt.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, tokens_per_pass: int = 2048
+    ) -> None:
+        if tokenizer.eos_token_id is None:
+            raise InvalidInput("the tokenizer has no end token, so no text has a probability; set tokenizer.eos_token")
+        if tokens_per_pass < 1:
+            raise InvalidInput(f"tokens_per_pass is {tokens_per_pass}; give at least 1")
+        self.model = model.eval().requires_grad_(False)
+        self.tokens_per_pass = tokens_per_pass
+        self.space = TextSpace(tokenizer, model.get_input_embeddings().weight.shape[0])
+        self.eos_id: int = tokenizer.eos_token_id
+        self.start_id: int = self.eos_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+        self.allowed = self.space.proposable.to(self.device)
+        self.head = HeadOnRows(model)
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_path: str, device: str = "cpu", dtype: str = "float32", *, tokens_per_pass: int = 2048
+    ) -> CausalLM:
+        """An embedded model, a local folder or a Hugging Face name. Raises ``InvalidInput`` if it cannot be loaded."""
+        model, tokenizer = load_pretrained("causal", name_or_path, device=device, dtype=dtype)
+        return cls(model, tokenizer, tokens_per_pass=tokens_per_pass)
+
+    def close(self) -> None:
+        """Give the model back unhooked."""
+        self.head.remove()
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    def given(self, prompt: str = "") -> PromptedLM:
+        """The model after ``prompt``."""
+        return PromptedLM(self, prompt)
+
+    def energy(self, prompt: str = "") -> SequenceEnergy:
+        """``-log p(x | prompt)`` in nats; see ``SequenceEnergy``."""
+        return SequenceEnergy(self.given(prompt))
+
+
+class PromptedLM:
+    """``p(x | prompt)`` as an ``Autoregressive``. The prompt is run once and its key-value cache kept.
+
+    Raises ``InvalidInput`` for a prompt that the tokenizer cannot represent or that leaves no room for a text.
+    """
+
+    def __init__(self, lm: CausalLM, prompt: str = "") -> None:
+        self.lm, self.space, self.eos_id, self.allowed = lm, lm.space, lm.eos_id, lm.allowed
+        tokenizer = lm.space.tokenizer
+        ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        # GPT-2 calls its end of text the unknown token too.
+        if tokenizer.unk_token_id in ids and tokenizer.unk_token_id not in (lm.eos_id, lm.start_id):
+            raise InvalidInput(f"the tokenizer cannot represent a part of the prompt {prompt!r}; use other characters")
+        self.context: list[int] = [lm.start_id, *ids]
+        if self.max_length < 1:
+            raise InvalidInput(
+                f"the prompt has {len(ids)} tokens and the model takes {len(self.context) + self.max_length} in all; "
+                "shorten it"
+            )
+
+    @property
+    def tokens_per_pass(self) -> int:
+        return self.lm.tokens_per_pass
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of text that fit the model's positions, or its tokenizer's limit where it has no positions."""
+        positions = getattr(self.lm.model.config, "max_position_embeddings", None)
+        return (positions or self.space.tokenizer.model_max_length) - len(self.context)
+
+    def logits(self, x: Tensor, wanted: Tensor) -> Tensor:
+        rows, columns = wanted.nonzero(as_tuple=True)
+        # Right of what is wanted nothing is read, and padding left of it stands after a text's end: no mask needed.
+        text = x[:, : int(columns.max())]
+        ids = self._after_start(text.where(self.space.inside(text), self.eos_id))
+        cache = None if self._kept is None else _repeated(self._kept, len(x))
+        with self.lm.head.rows((rows, columns)):
+            return self.lm.model(input_ids=ids, past_key_values=cache, use_cache=cache is not None).logits.squeeze(0)
+
+    def begin(self, prefix: Tensor) -> tuple[Tensor, Cache]:
+        cache = None if self._kept is None else _repeated(self._kept, len(prefix))
+        rows = torch.arange(len(prefix), device=prefix.device)
+        with self.lm.head.rows((rows, torch.full_like(rows, prefix.shape[1]))):
+            output = self.lm.model(input_ids=self._after_start(prefix), past_key_values=cache, use_cache=True)
+        return output.logits.squeeze(0), output.past_key_values
+
+    def extend(self, cache: Cache, tokens: Tensor) -> tuple[Tensor, Cache]:
+        output = self.lm.model(input_ids=tokens, past_key_values=cache, use_cache=True)
+        return output.logits, output.past_key_values
+
+    def repeat(self, cache: Cache, times: int) -> Cache:
+        return _repeated(cache, times)
+
+    def _after_start(self, text: Tensor) -> Tensor:
+        """The last token of the context, whose output is the law of the first token, and ``text`` behind it."""
+        return torch.nn.functional.pad(text, (1, 0), value=self.context[-1])
+
+    @cached_property
+    def _kept(self) -> Cache | None:
+        """The key-value cache of one row of the context but its last token; ``None`` where nothing is left of it."""
+        if len(self.context) == 1:
+            return None
+        ids = torch.tensor([self.context[:-1]], device=self.lm.device)
+        with torch.inference_mode(False):  # tensors made in inference mode could not be copied outside of it
+            return self.lm.model.base_model(input_ids=ids, use_cache=True).past_key_values
+
+
+def _repeated(cache: Cache, times: int) -> Cache:
+    copy = deepcopy(cache)
+    copy.batch_repeat_interleave(times)
+    return copy

@@ -1,0 +1,119 @@
+"""A model that reads from left to right as a distribution over texts that can be drawn from and evaluated."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from lm_adapters.autoregressive import Autoregressive, ended
+from lm_adapters.passes import passes
+from lm_adapters.truncation import Truncation
+from samplers import InvalidInput
+
+__all__ = ["SequenceDistribution"]
+
+
+class SequenceDistribution:
+    """Texts of ``min_length`` to ``max_length`` proposable tokens, one token after the other.
+
+    Each token, or the end, is drawn from the model's logits under ``truncation``, renormalised over proposable tokens
+    and the end. The end is forbidden before ``min_length`` and certain at ``max_length``. So the law is a product of
+    known conditionals that adds up to 1: a proposal for rejection and importance sampling (with truncation only for
+    targets that never leave what is kept). It is not the model's own law given the length: that is the target
+    ``SequenceEnergy`` under a bound on the length.
+
+    Raises ``InvalidInput`` for lengths that cannot be.
+    """
+
+    def __init__(
+        self, model: Autoregressive, *, min_length: int = 1, max_length: int, truncation: Truncation | None = None
+    ) -> None:
+        if not 1 <= min_length <= max_length:
+            raise InvalidInput(f"min_length={min_length}, max_length={max_length}: give 1 <= min_length <= max_length")
+        if max_length > model.max_length:
+            raise InvalidInput(f"max_length is {max_length}, the model takes {model.max_length} tokens; lower it")
+        self.model, self.min_length, self.max_length = model, min_length, max_length
+        self.truncation = truncation or Truncation()
+
+    def sample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
+        """``int64 [*sample_shape, max_length]``, by torch's global generator, as ``torch.distributions`` draw."""
+        shape = (math.prod(sample_shape), self.max_length)
+        empty = torch.full(shape, self.model.space.pad_id, device=self.model.allowed.device)
+        texts, _ = self.redraw(empty, empty.new_zeros(len(empty)))
+        return texts.reshape(*sample_shape, self.max_length)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """``float64 [...]`` of texts ``x int64 [..., width]`` of any width."""
+        flat = x.reshape(-1, x.shape[-1])
+        return self.token_log_probs(flat, torch.zeros_like(flat[:, 0])).sum(dim=1).reshape(x.shape[:-1])
+
+    def token_log_probs(self, x: Tensor, since: Tensor) -> Tensor:
+        """``float64 [rows, width + 1]``: of each token and of the end, from column ``since [rows]`` on; else 0."""
+        lengths, tokens = self.model.space.lengths(x).unsqueeze(1), ended(self.model, x)
+        column = torch.arange(tokens.shape[1], device=x.device).expand_as(tokens)
+        told = (column <= lengths) & (column >= since.unsqueeze(1))
+        total = torch.zeros(tokens.shape, dtype=torch.float64, device=x.device)
+        total[told & (column >= self.max_length) & (column < lengths)] = -math.inf
+        wanted = told & (column < self.max_length)
+        for rows in passes((wanted * (column + 1)).amax(dim=1), self.model.tokens_per_pass):
+            asked = wanted[rows]
+            if bool(asked.any()):
+                log_prob = self._conditionals(self.model.logits(x[rows], asked), column[rows][asked])
+                chosen = log_prob.gather(1, tokens[rows][asked].unsqueeze(1))
+                total[rows] = total[rows].masked_scatter(asked, chosen)
+        return total
+
+    def redraw(self, x: Tensor, cut: Tensor, rng: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Keep the first ``cut [rows]`` tokens of each text and draw the rest, with its log-probability ``[rows]``.
+
+        ``x`` is at least ``max_length`` wide, ``cut`` at most the length. Without ``rng`` the global generator draws.
+        The draws depend on neither ``tokens_per_pass`` nor the order of the passes.
+        """
+        device = "cpu" if rng is None else rng.device
+        shape = (len(x), self.max_length)
+        noise = torch.rand(shape, dtype=torch.float64, device=device, generator=rng).to(x.device)
+        new, log_prob = x.clone(), torch.empty(len(x), dtype=torch.float64, device=x.device)
+        rows_per_pass = max(1, self.model.tokens_per_pass // (self.max_length + 1))
+        for rows in cut.argsort(stable=True).split(rows_per_pass):  # texts cut at like places share the most work
+            new[rows], log_prob[rows] = self._redraw(x[rows], cut[rows], noise[rows])
+        return new, log_prob
+
+    def _redraw(self, x: Tensor, cut: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """One pass over the columns from the smallest cut on; tokens before a text's own cut are fed, not drawn."""
+        start = int(cut.min())
+        new = x.masked_fill(torch.arange(x.shape[1], device=x.device) >= cut.unsqueeze(1), self.model.space.pad_id)
+        total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        over = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        if start == self.max_length:
+            return new, total
+        logits, cache = self.model.begin(x[:, :start])
+        for column in range(start, self.max_length):
+            log_prob = self._conditionals(logits, torch.full_like(cut, column))
+            token = _inverse_cdf(log_prob, noise[:, column])
+            drawn = (cut <= column) & ~over
+            total += log_prob.gather(1, token.unsqueeze(1)).squeeze(1) * drawn
+            over |= drawn & (token == self.model.eos_id)
+            token = token.where(cut <= column, x[:, column])
+            new[:, column] = token.where(drawn & ~over, new[:, column])
+            if column + 1 == self.max_length or bool(over.all()):
+                break
+            logits, cache = self.model.extend(cache, token.unsqueeze(1))
+            logits = logits.squeeze(1)
+        return new, total
+
+    def _conditionals(self, logits: Tensor, column: Tensor) -> Tensor:
+        """``float64 [rows, vocabulary]`` of the token, or the end, at ``column [rows]``."""
+        possible = self.model.allowed.repeat(len(logits), 1)
+        possible[:, self.model.eos_id] = column >= self.min_length
+        return self.truncation.log_prob(logits, possible)
+
+
+def _inverse_cdf(log_prob: Tensor, noise: Tensor) -> Tensor:
+    """``int64 [rows]``: the value at quantile ``noise [rows]``, in [0, 1), of each row; ``-inf`` is never drawn."""
+    cumulative = log_prob.exp().cumsum(dim=1)
+    total = cumulative[:, -1:]
+    # Strictly below the total even after rounding: the first value that exceeds the threshold then has weight > 0.
+    threshold = torch.minimum(noise.unsqueeze(1) * total, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(cumulative, threshold, right=True).squeeze(1)

@@ -1,0 +1,78 @@
+"""States of one tokenizer scored by an energy that has another."""
+
+from __future__ import annotations
+
+import math
+from copy import copy
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lm_adapters.text import TextSpace
+from samplers import EnergyError, EnergyTerm
+
+__all__ = ["ThroughText"]
+
+
+class ThroughText(EnergyTerm):
+    """``energy`` of the decoded text, encoded as ``to_space``'s tokenizer does it.
+
+    ``+inf`` where that tokenizer cannot represent the text, or has more than ``max_length`` tokens for it (by default
+    what the energy's model takes). Two tokenisations of one text are two states of ``from_space`` and get the same
+    energy, so the law over *texts* is the one meant only together with ``from_space.canonical()``.
+    """
+
+    def __init__(
+        self,
+        energy: EnergyTerm,
+        from_space: TextSpace,
+        to_space: TextSpace,
+        *,
+        max_length: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.energy, self.from_space, self.to_space = energy, from_space, to_space
+        self.max_length = max_length or getattr(getattr(energy, "model", None), "max_length", None) or math.inf
+        self.name, self.hard = name or energy.name, energy.hard
+
+    @classmethod
+    def of(
+        cls,
+        energy: EnergyTerm,
+        from_space: TextSpace,
+        to_space: TextSpace,
+        *,
+        max_length: int | None = None,
+        name: str | None = None,
+    ) -> EnergyTerm:
+        """``energy`` itself, called ``name``, where both spaces spell a state alike; else through the text."""
+        if from_space.pad_id != to_space.pad_id or from_space.tokenizer.get_vocab() != to_space.tokenizer.get_vocab():
+            return cls(energy, from_space, to_space, max_length=max_length, name=name)
+        if name is None or name == energy.name:
+            return energy
+        renamed = copy(energy)
+        renamed.name = name
+        return renamed
+
+    def values(self, x: Tensor, hint: Any = None) -> Tensor:
+        texts = self.from_space.decode(x)
+        ids = self.to_space.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        rows = [row for row, tokens in enumerate(ids) if self._can_be_scored(tokens)]
+        total = torch.full((len(x),), math.inf, dtype=torch.float64, device=x.device)
+        if not rows:
+            return total
+        width = max(len(ids[row]) for row in rows)
+        padded = [ids[row] + [self.to_space.pad_id] * (width - len(ids[row])) for row in rows]
+        try:
+            total[rows] = self.energy(torch.tensor(padded, device=x.device)).to(total)
+        except EnergyError as error:  # told of the states that were given
+            error.rows = [rows[row] for row in error.rows]
+            error.x, error.texts = x[error.rows], [texts[row] for row in error.rows]
+            raise
+        return total
+
+    def _can_be_scored(self, ids: list[int]) -> bool:
+        """Whether there is a token, none too many, and none that is unknown, special or unknown to the model."""
+        special = self.to_space.tokenizer.all_special_ids
+        return 0 < len(ids) <= self.max_length and max(ids) < self.to_space.vocabulary and not set(ids) & set(special)
