@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 __all__ = ["command"]
@@ -12,12 +14,21 @@ def command() -> None:
     """The embedded models and their figures."""
     from lm_adapters.pretrained import embedded_names, embedded_path, figures
 
-    click.echo(f"{'name':<12} {'task':<8} {'parameters':>10} {'size':>8} {'nats/token':>11} {'nats/character':>15}")
+    click.echo(f"{'name':<12} {'task':<8} {'parameters':>10} {'size':>8}  on held-out sentences")
     for name in embedded_names():
         facts = figures(name)
-        size = sum(file.stat().st_size for file in embedded_path(name).iterdir())
-        click.echo(
-            f"{name:<12} {facts['task']:<8} {facts['parameters'] / 1e6:>8.2f} M {size / 1e6:>5.1f} MB "
-            f"{facts['nats_per_token']:>11.3f} {facts['nats_per_character']:>15.3f}"
-        )
-    click.echo("\nFigures: pseudo-log-likelihood on held-out sentences. Any Hugging Face name or folder works too.")
+        size = sum(file.stat().st_size for file in embedded_path(name).iterdir()) / 1e6
+        parameters = facts["parameters"] / 1e6
+        click.echo(f"{name:<12} {facts['task']:<8} {parameters:>8.2f} M {size:>5.1f} MB  {_quality(facts)}")
+    click.echo(
+        "\nNats: minus log p of a token, given all others (masked), those before it (causal), or those before it\n"
+        "and the French source (seq2seq). Any Hugging Face name or folder works too."
+    )
+
+
+def _quality(facts: dict[str, Any]) -> str:
+    if facts["task"] == "seq2seq":
+        translation = "translation_fr_to_en"
+        nats = facts["nats_per_token"][translation]
+        return f"{nats:.3f} nats/token, BLEU {facts[translation]['bleu']:.1f} from French"
+    return f"{facts['nats_per_token']:.3f} nats/token, {facts['nats_per_character']:.3f} nats/character"

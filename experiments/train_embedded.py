@@ -3,28 +3,45 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from experiments.training.task import Task
 
 __all__ = ["command"]
 
 
 @click.command("train-embedded")
+@click.argument("name", type=click.Choice(["masked-en", "causal-en", "seq2seq-en"]), default="masked-en")
 @click.option("--corpus", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True,
-              help="Folder with tatoeba.eng.txt.gz and tatoeba.eng-fra.tsv.gz.")  # fmt: skip
+              help="Folder with tatoeba.eng.txt.gz and tatoeba.eng-fra.tsv.gz; for seq2seq-en, "
+              "tatoeba.eng-paraphrase.tsv.gz too.")  # fmt: skip
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True,
               help="Folder for checkpoint, learning curve, and the model in OUT/model.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
-def command(corpus: Path, out: Path, seed: int, threads: int) -> None:
-    """Train the embedded masked LM; the same command again resumes."""
-    from experiments.training.card import export
-    from experiments.training.data import by_length, english_split
-    from experiments.training.loop import MAX_LENGTH, Recipe, train
+def command(name: str, corpus: Path, out: Path, seed: int, threads: int) -> None:
+    """Train an embedded model, by default masked-en; the same command again resumes.
 
-    recipe = Recipe(seed=seed, threads=threads)
-    model, tokenizer = train(recipe, corpus, out)
-    training, held_out = english_split(corpus)
-    epoch_tokens = sum(rows.numel() for rows in by_length(tokenizer, training, MAX_LENGTH).values())
-    export(model, tokenizer, recipe, out, out / "model", held_out=held_out, epoch_tokens=epoch_tokens)
+    The other two start from the embedded masked-en and share its vocabulary.
+    """
+    from dataclasses import replace
+
+    from experiments.training.card import export
+    from experiments.training.loop import train
+
+    task_class = _task_class(name)
+    recipe = replace(task_class.recipe, seed=seed, threads=threads)
+    task, model = train(task_class, recipe, corpus, out)
+    export(task, model, recipe, out, out / "model")
     click.echo(f"{out / 'model'} is ready; its card is {out / 'model' / 'README.md'}")
+
+
+def _task_class(name: str) -> type[Task]:
+    from experiments.training.causal import CausalTask
+    from experiments.training.masked import MaskedTask
+    from experiments.training.seq2seq import Seq2SeqTask
+
+    return next(task for task in (MaskedTask, CausalTask, Seq2SeqTask) if task.name == name)

@@ -7,20 +7,31 @@ and an English sentence held out in ``tatoeba.eng.txt.gz`` is dropped from every
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator, Sequence
+import random
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
+from lm_adapters.pretrained import embedded_path
+from samplers import InvalidInput
+
+Batch = TypeVar("Batch")
+Pair = tuple[str, str]  # source, target
+
 HELD_OUT = 10_000
 VOCABULARY = 8_192
+MAX_LENGTH = 64  # tokens of a training row, special tokens included; under 0.1 % of the corpus is longer
 PAD, BOS, EOS, UNK, MASK = "<pad>", "<s>", "</s>", "<unk>", "<mask>"
 SPARES = [f"<extra_{i}>" for i in range(27)]  # task prefixes and span sentinels of models that share the vocabulary
 
 
 def read_rows(corpus: Path, name: str) -> list[str]:
+    if not (corpus / name).exists():
+        raise InvalidInput(f"--corpus {str(corpus)!r} has no file {name}; put it there")
     with gzip.open(corpus / name, "rt", encoding="utf-8") as lines:
         return [line.rstrip("\n") for line in lines]
 
@@ -35,6 +46,37 @@ def english_split(corpus: Path) -> tuple[list[str], list[str]]:
 
 def french_training_rows(corpus: Path) -> list[str]:
     return [row.split("\t")[1] for row in read_rows(corpus, "tatoeba.eng-fra.tsv.gz")[:-HELD_OUT]]
+
+
+def translation_split(corpus: Path) -> tuple[list[Pair], list[Pair]]:
+    """French-English pairs to train on, and those whose English is a held-out sentence.
+
+    The file is sorted by length, so its last rows, never trained on either, would be no fair test: all of them long.
+    """
+    hidden = set(english_split(corpus)[1])
+    rows = [(french, english) for english, french in _pairs(corpus, "tatoeba.eng-fra.tsv.gz")]
+    training = [pair for pair in rows[:-HELD_OUT] if pair[1] not in hidden]
+    return training, _unseen([pair for pair in rows if pair[1] in hidden], training)
+
+
+def paraphrase_split(corpus: Path) -> tuple[list[Pair], list[Pair]]:
+    """English pairs to train on, neither side a held-out sentence, and pairs of the last rows."""
+    hidden = set(english_split(corpus)[1])
+    rows = _pairs(corpus, "tatoeba.eng-paraphrase.tsv.gz")
+    training = [pair for pair in rows[:-HELD_OUT] if hidden.isdisjoint(pair)]
+    return training, _unseen(rows[-HELD_OUT:], training)
+
+
+def _pairs(corpus: Path, name: str) -> list[Pair]:
+    return [(left, right) for left, right in (row.split("\t") for row in read_rows(corpus, name))]
+
+
+def _unseen(held_out: list[Pair], training: list[Pair]) -> list[Pair]:
+    """Pairs neither side of which is in a training pair, in an order without meaning: the first n are a fair sample."""
+    seen = {sentence for pair in training for sentence in pair}
+    kept = [pair for pair in held_out if seen.isdisjoint(pair)]
+    random.Random(0).shuffle(kept)
+    return kept
 
 
 def train_tokenizer(corpus: Path) -> PreTrainedTokenizerFast:
@@ -75,6 +117,11 @@ def train_tokenizer(corpus: Path) -> PreTrainedTokenizerFast:
     )
 
 
+def embedded_tokenizer() -> PreTrainedTokenizerFast:
+    """That of the embedded masked model, for models whose tokens are to be its tokens."""
+    return PreTrainedTokenizerFast.from_pretrained(embedded_path("masked-en"))
+
+
 def by_length(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], limit: int) -> dict[int, torch.Tensor]:
     """Texts of at most ``limit`` tokens as one ``int64 [rows, length]`` tensor per length, special tokens included."""
     groups: dict[int, list[list[int]]] = {}
@@ -84,20 +131,26 @@ def by_length(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], limit: i
     return {length: torch.tensor(rows) for length, rows in sorted(groups.items())}
 
 
-def batches(
-    groups: dict[int, torch.Tensor], tokens: int, seed: int, first_step: int
-) -> Iterator[tuple[int, torch.Tensor]]:
-    """Endless ``(step, int64 [rows, length])``, about ``tokens`` tokens each and never any padding.
+def same_length_batches(groups: dict[int, torch.Tensor], tokens: int, rng: torch.Generator) -> list[torch.Tensor]:
+    """Every row once, as ``int64 [rows, length]`` of about ``tokens`` tokens each and never any padding."""
+    cuts: list[torch.Tensor] = []
+    for rows in groups.values():
+        order = torch.randperm(len(rows), generator=rng)
+        cuts += [rows[part] for part in order.split(max(1, tokens // rows.shape[1]))]
+    return cuts
 
-    Every epoch is shuffled by ``(seed, epoch)`` alone, so a resumed run reads the rows it would have read.
+
+def epochs(cut: Callable[[torch.Generator], list[Batch]], seed: int, first_step: int) -> Iterator[tuple[int, Batch]]:
+    """Endless ``(step, batch)`` from ``first_step`` on; ``cut`` makes the batches of one epoch, shuffled here.
+
+    Every epoch depends on ``(seed, epoch)`` alone, so a resumed run reads the rows it would have read.
     """
     step = epoch = 0
     while True:
         rng = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-        cuts = []
-        for rows in groups.values():
-            order = torch.randperm(len(rows), generator=rng)
-            cuts += [rows[part] for part in order.split(max(1, tokens // rows.shape[1]))]
+        cuts = cut(rng)
+        if not cuts:
+            raise InvalidInput(f"the corpus has no rows to train on; it needs more than {HELD_OUT} in every file")
         for index in torch.randperm(len(cuts), generator=rng).tolist():
             if step >= first_step:
                 yield step, cuts[index]

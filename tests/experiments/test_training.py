@@ -1,43 +1,158 @@
-"""Training in miniature: a corpus of nonsense, a handful of steps."""
+"""Training in miniature: a corpus of nonsense, a handful of steps, every model."""
 
 from __future__ import annotations
 
-import gzip
 import json
-import random
+from copy import deepcopy
 from dataclasses import replace
+from itertools import islice
 
 import pytest
 import torch
+from transformers import PreTrainedTokenizerFast
 
 from experiments.training import data, loop
 from experiments.training.card import export
 from experiments.training.masked import draw_mask
 from lm_adapters import MaskedLM
+from lm_adapters.loading import load_pretrained
+from samplers import InvalidInput
 
-RECIPE = loop.Recipe(
-    phases=(loop.Phase(4, 1e-3, 1e-3, 64, 2), loop.Phase(4, 1e-3, 0.0, 96, 5)), warmup=2, evaluate_every=3, threads=1
-)
+from .tiny_corpus import HELD_OUT, RECIPES, TASKS, interrupted, shrink, write_corpus
+
+every_model = pytest.mark.parametrize("name", TASKS)
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("corpus")
-    words = random.Random(0).choices
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "HELD_OUT", 20)
-        rows = sorted({" ".join(words(["red", "green", "isn't", "Blue", "été", "one"], k=5)) + "." for _ in range(300)})
-        for name, lines in (("tatoeba.eng.txt.gz", rows), ("tatoeba.eng-fra.tsv.gz", [f"{r}\tl'{r}" for r in rows])):
-            with gzip.open(folder / name, "wt", encoding="utf-8") as file:
-                file.write("\n".join(lines) + "\n")
-        patch.setattr(data, "VOCABULARY", 330)
-        yield folder
+        shrink(patch)
+        yield write_corpus(tmp_path_factory.mktemp("corpus"))
 
 
-def test_held_out_rows_are_never_trained_on(corpus):
+@pytest.fixture(scope="module")
+def trained(corpus, tmp_path_factory):
+    """Each model, its task and its folder after an uninterrupted run, made when first asked for."""
+    runs = {}
+
+    def run(name):
+        if name not in runs:
+            out = tmp_path_factory.mktemp(name)
+            runs[name] = (*loop.train(TASKS[name], RECIPES[name], corpus, out, progress=False), out)
+        return runs[name]
+
+    return run
+
+
+@every_model
+def test_held_out_sentences_are_in_no_batch(corpus, trained, name):
+    task, _, _ = trained(name)
+    steps = RECIPES[name].steps * 20  # more than an epoch
+    texts = set()
+    for _, batch in islice(task.batches(96, 1, 0), steps):
+        rows = [batch] if name != "seq2seq-en" else [task.mixture.framed(batch, torch.Generator()).target]
+        texts.update(text for part in rows for text in task.tokenizer.batch_decode(part, skip_special_tokens=True))
     training, held_out = data.english_split(corpus)
-    assert len(held_out) == 20
-    assert not set(training) & set(held_out)
+    assert len(held_out) == HELD_OUT
+    assert not texts & set(held_out)
+    assert len(texts & set(training)) > 0.9 * len(training)
+
+
+@every_model
+def test_killed_and_resumed_equals_uninterrupted(corpus, trained, tmp_path, monkeypatch, name):
+    _, whole, _ = trained(name)
+    with monkeypatch.context() as patch:
+        interrupted(patch, at=8)  # after the checkpoint of the second phase
+        with pytest.raises(KeyboardInterrupt):
+            loop.train(TASKS[name], RECIPES[name], corpus, tmp_path, progress=False)
+    _, resumed = loop.train(TASKS[name], RECIPES[name], corpus, tmp_path, progress=False)
+    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "learning_curve.jsonl").read_text().splitlines()]
+    assert steps == [5, 8]
+
+
+@every_model
+def test_export_loads_back_with_the_figures_it_tells(corpus, trained, tmp_path, name):
+    task, model, run = trained(name)
+    export(task, deepcopy(model), RECIPES[name], run, tmp_path)
+    loaded, tokenizer = load_pretrained(task.kind, str(tmp_path))
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures["task"] == task.kind
+    assert figures["parameters"] == sum(weight.numel() for weight in loaded.parameters())
+    assert task.figures(loaded)["nats_per_token"] == pytest.approx(figures["nats_per_token"], rel=1e-6)
+    assert tokenizer("It isn't red.")["input_ids"] == task.tokenizer("It isn't red.")["input_ids"]
+    card = (tmp_path / "README.md").read_text()
+    assert f"# {name}\n" in card
+    assert f"{figures['parameters'] / 1e6:.2f} M parameters" in " ".join(card.split())
+
+
+def test_the_masked_card_tells_what_the_sampler_computes(corpus, trained, tmp_path):
+    task, model, run = trained("masked-en")
+    export(task, deepcopy(model), RECIPES["masked-en"], run, tmp_path)
+    lm = MaskedLM.from_pretrained(str(tmp_path))
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    x = lm.space.encode(task.held_out)
+    assert figures["nats_per_token"] == pytest.approx(float(lm.energy("pll")(x).sum() / lm.space.lengths(x).sum()))
+    assert f"{figures['nats_per_character']:.4f}" in (tmp_path / "README.md").read_text()
+
+
+def test_a_causal_figure_is_the_mean_over_text_and_end(trained):
+    task, model, _ = trained("causal-en")
+    nats, tokens = 0.0, 0
+    for text in task.held_out:
+        ids = torch.tensor([task.tokenizer(text)["input_ids"]])
+        assert ids[0, 0] == task.tokenizer.bos_token_id
+        assert ids[0, -1] == task.tokenizer.eos_token_id
+        log_p = model(input_ids=ids).logits.log_softmax(dim=-1)[0, :-1]
+        nats -= log_p.gather(1, ids[0, 1:, None]).sum().item()
+        tokens += ids.shape[1] - 1
+    assert task.figures(model)["nats_per_token"] == pytest.approx(nats / tokens, rel=1e-5)
+    assert task.figures(model)["nats_per_character"] == pytest.approx(nats / sum(map(len, task.held_out)), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["causal-en", "seq2seq-en"])
+def test_models_share_the_vocabulary_of_the_masked_one(trained, name):
+    task, model, run = trained(name)
+    shared = data.embedded_tokenizer()
+    assert task.tokenizer.get_vocab() == shared.get_vocab()
+    text = "Ça, it isn't."
+    assert task.tokenizer.tokenize(text) == shared.tokenize(text)
+    assert PreTrainedTokenizerFast.from_pretrained(run)(text) == task.tokenizer(text)
+    assert model.get_input_embeddings().num_embeddings == len(shared)
+
+
+def test_a_checkpoint_without_a_name_is_the_masked_models(corpus, trained, tmp_path):
+    _, whole, run = trained("masked-en")
+    (tmp_path / "tokenizer.json").write_bytes((run / "tokenizer.json").read_bytes())
+    (tmp_path / "tokenizer_config.json").write_bytes((run / "tokenizer_config.json").read_bytes())
+    saved = torch.load(run / "checkpoint.pt", weights_only=True)
+    assert saved.pop("name") == "masked-en"
+    torch.save(saved, tmp_path / "checkpoint.pt")
+    _, resumed = loop.train(TASKS["masked-en"], RECIPES["masked-en"], corpus, tmp_path, progress=False)
+    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_checkpoint_of_another_model_is_refused(corpus, trained):
+    with pytest.raises(InvalidInput, match="is a checkpoint of seq2seq-en, not of causal-en; give another --out"):
+        loop.train(TASKS["causal-en"], RECIPES["causal-en"], corpus, trained("seq2seq-en")[2], progress=False)
+
+
+def test_equal_phases_follow_each_other(trained):
+    task, _, _ = trained("causal-en")
+    recipe = replace(RECIPES["causal-en"], phases=RECIPES["causal-en"].phases[1:] * 2, warmup=1)
+    whole = [(step, rate) for step, _, rate, _ in loop._schedule(task, recipe, 0)]
+    assert whole == [(step, 1e-3 * (1 - step % 4 / 4)) for step in range(8)]
+    assert [(step, rate) for step, _, rate, _ in loop._schedule(task, recipe, 5)] == whole[5:]
+
+
+def test_a_corpus_that_lacks_a_file_or_rows_is_told(tmp_path, monkeypatch, corpus):
+    with pytest.raises(InvalidInput, match=r"has no file tatoeba\.eng\.txt\.gz"):
+        data.english_split(tmp_path)
+    monkeypatch.setattr(data, "HELD_OUT", 1000)
+    with pytest.raises(InvalidInput, match="no rows to train on"):
+        next(data.epochs(lambda _: [], 0, 0))
 
 
 def test_tokenizer_round_trips_and_contractions_hold(corpus):
@@ -48,40 +163,6 @@ def test_tokenizer_round_trips_and_contractions_hold(corpus):
     assert texts == held_out
     assert tokenizer(texts, add_special_tokens=False)["input_ids"] == ids
     assert tokenizer.decode(tokenizer("It isn't red.")["input_ids"], skip_special_tokens=True) == "It isn't red."
-
-
-def test_killed_and_resumed_equals_uninterrupted(corpus, tmp_path, monkeypatch):
-    whole, _ = loop.train(RECIPE, corpus, tmp_path / "whole", progress=False)
-    calls = 0
-    real = loop._update
-
-    def dies(*arguments):
-        nonlocal calls
-        calls += 1
-        if calls == 8:  # after the checkpoint of the second phase
-            raise KeyboardInterrupt
-        real(*arguments)
-
-    monkeypatch.setattr(loop, "_update", dies)
-    with pytest.raises(KeyboardInterrupt):
-        loop.train(RECIPE, corpus, tmp_path / "cut", progress=False)
-    monkeypatch.setattr(loop, "_update", real)
-    resumed, _ = loop.train(RECIPE, corpus, tmp_path / "cut", progress=False)
-    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
-        assert torch.equal(a, b)
-
-
-def test_export_can_be_loaded_and_tells_its_figures(corpus, tmp_path):
-    recipe = replace(RECIPE, evaluate_every=8)
-    model, tokenizer = loop.train(recipe, corpus, tmp_path / "run", progress=False)
-    _, held_out = data.english_split(corpus)
-    out = tmp_path / "model"
-    export(model, tokenizer, recipe, tmp_path / "run", out, held_out=held_out, epoch_tokens=1000)
-    lm = MaskedLM.from_pretrained(str(out))
-    figures = json.loads((out / "figures.json").read_text())
-    x = lm.space.encode(held_out)
-    assert figures["nats_per_token"] == pytest.approx(float(lm.energy("pll")(x).sum() / lm.space.lengths(x).sum()))
-    assert f"{figures['nats_per_character']:.4f}" in (out / "README.md").read_text()
 
 
 def test_masks_cover_the_text_only_and_follow_their_share():

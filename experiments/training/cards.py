@@ -1,0 +1,190 @@
+"""The models' cards, as jinja2 templates that see recipe, figures and config; ``card.py`` fills them in."""
+
+from __future__ import annotations
+
+__all__ = ["CAUSAL", "MASKED", "PHASES", "SEQ2SEQ"]
+
+MASKED = """\
+---
+license: cc-by-2.0
+language: en
+library_name: transformers
+pipeline_tag: fill-mask
+---
+
+# masked-en
+
+A small masked language model for English, made to be sampled from: ModernBERT architecture, {{ layers }} layers of
+width {{ width }}, {{ parameters }} parameters, float16 weights. It ships with mcmc-text and is the default of
+`mcmc-text gibbs`.
+
+## Figures
+
+On the {{ "{:,}".format(figures.sentences) }} held-out sentences, each token masked by itself:
+{{ "%.3f" % figures.nats_per_token }} nats a token, **{{ "%.4f" % figures.nats_per_character }} nats a character**.
+
+## Training
+
+{{ recipe.steps }} steps, {{ tokens }} tokens ({{ epochs }} passes over {{ epoch_tokens }}), {{ minutes }} minutes on
+{{ recipe.threads }} CPU cores in float32. AdamW, rates and batches by phase:
+
+| steps | rate | batch, tokens | masked share of a sentence |
+|---|---|---|---|
+{% for phase in recipe.phases -%}
+| {{ phase.steps }} | {{ phase.rate }} to {{ phase.final_rate }} | {{ phase.batch_tokens }}\
+ | 0.1 + 0.9 u^{{ phase.mask_power }} |
+{% endfor %}
+`learning_curve.jsonl` has the figures along the way, on the first 500 held-out sentences. The command:
+
+    mcmc-text train-embedded --corpus CORPUS --out OUT --seed {{ recipe.seed }} --threads {{ recipe.threads }}
+
+The tokenizer is a cased byte-level BPE of 8,192 entries trained on English and French; 27 of them are spare, for models
+that will share the vocabulary.
+
+## Data, licence, attribution
+
+English sentences, and French ones for the tokenizer, from Tatoeba (tatoeba.org), taken from the files at
+manythings.org/anki, licensed CC BY 2.0 FR. The last 10,000 rows of each file were held out. None of the sentences is
+part of this project; the weights, computed from them, are shared under the same licence with this attribution.
+
+## Limits
+
+Short everyday sentences, with the names, topics and habits of that collection ("Tom" is everywhere). It knows nothing
+of the world, nothing after a sentence's end, and may repeat prejudices found in the data.
+"""
+
+# Included by the others as "phases".
+PHASES = """\
+{{ recipe.steps }} steps, {{ tokens }} tokens ({{ epochs }} passes over {{ epoch_tokens }}), {{ minutes }} minutes on
+{{ recipe.threads }} CPU cores in float32. AdamW, rates and batches by phase:
+
+| steps | rate | batch, tokens |
+|---|---|---|
+{% for phase in recipe.phases -%}
+| {{ phase.steps }} | {{ phase.rate }} to {{ phase.final_rate }} | {{ phase.batch_tokens }} |
+{% endfor %}"""
+
+CAUSAL = """\
+---
+license: cc-by-2.0
+language: en
+library_name: transformers
+pipeline_tag: text-generation
+---
+
+# causal-en
+
+A small causal language model for English, made to score sentences: Llama architecture (RMSNorm, rotary positions, gated
+feed-forward, tied embeddings), {{ layers }} layers of width {{ width }}, {{ parameters }} parameters, float16 weights.
+It ships with mcmc-text. A text is read as `<s> text </s>`: it begins after `<s>` and ends with `</s>`, so that the
+probabilities of all texts add up to 1.
+
+## Figures
+
+On the {{ "{:,}".format(figures.sentences) }} held-out sentences, text and end:
+{{ "%.3f" % figures.nats_per_token }} nats a token, the end counted as one,
+**{{ "%.4f" % figures.nats_per_character }} nats a character**, the end counted as none.
+
+## Training
+
+It was not trained from nothing. It began with the weights of masked-en, whose layers have the same shape: embeddings,
+attention, feed-forwards and norms (`experiments/training/warm_start.py` says how). Then:
+
+{% include "phases" %}
+`learning_curve.jsonl` has the figures along the way, on the first 500 held-out sentences. The command:
+
+    mcmc-text train-embedded causal-en --corpus CORPUS --out OUT --seed {{ recipe.seed }} --threads\
+ {{ recipe.threads }}
+
+The tokenizer is that of masked-en.
+
+## Data, licence, attribution
+
+English sentences from Tatoeba (tatoeba.org), taken from the files at manythings.org/anki, licensed CC BY 2.0 FR. The
+last 10,000 rows were held out, as they were from masked-en. None of the sentences is part of this project; the weights,
+computed from them, are shared under the same licence with this attribution.
+
+## Limits
+
+Short everyday sentences, one at a time, with the names, topics and habits of that collection ("Tom" is everywhere). It
+knows nothing of the world, nothing after a sentence's end, and may repeat prejudices found in the data.
+"""
+
+SEQ2SEQ = """\
+---
+license: cc-by-2.0
+language:
+- en
+- fr
+library_name: transformers
+pipeline_tag: translation
+---
+
+# seq2seq-en
+
+A small seq2seq model that translates French to English, paraphrases English, and mends English that lost its words: T5
+1.1 architecture with tied embeddings, {{ layers }} encoder and {{ config.num_decoder_layers }} decoder layers of width
+{{ width }}, {{ parameters }} parameters, float16 weights. It ships with mcmc-text.
+
+The source's first token says what to do; `config.task_specific_params` has the same table:
+
+| task | prefix | source | target |
+|---|---|---|---|
+| translation_fr_to_en | `<extra_1>` | French sentence | English sentence |
+| paraphrase | `<extra_0>` | English sentence | another that means the same |
+| denoise | `<extra_2>` | English sentence with words deleted, masked, moved | the sentence |
+
+The encoder reads `prefix text </s>`, as `tokenizer("<extra_1>Bonjour.")` gives it; the decoder starts at `<pad>` and
+writes `text </s>`.
+
+## Figures
+
+On held-out pairs; outputs by beam search, 4 beams; BLEU by sacrebleu, one reference.
+
+| task | pairs | nats a target token, end included |
+|---|---|---|
+{% for task, nats in figures.nats_per_token.items() -%}
+| {{ task }} | {{ "{:,}".format(figures.pairs[task]) }} | {{ "%.3f" % nats }} |
+{% endfor %}
+Translation of {{ figures.translation_fr_to_en.pairs }} French sentences:
+**BLEU {{ "%.1f" % figures.translation_fr_to_en.bleu }}**.
+
+Paraphrases of {{ figures.paraphrase.pairs }} sentences, with iBLEU = 0.9 BLEU against the reference - 0.1 BLEU against
+the source:
+
+| | BLEU, reference | BLEU, source | iBLEU |
+|---|---|---|---|
+{% for name, scores in figures.paraphrase.scores.items() -%}
+| {{ name }} | {{ "%.1f" % scores.bleu_reference }} | {{ "%.1f" % scores.bleu_source }} | {{ "%.1f" % scores.ibleu }} |
+{% endfor %}
+## Training
+
+It began with embeddings and encoder feed-forwards of masked-en (`experiments/training/warm_start.py` says how). Of the
+examples 60 % were translations, 20 % paraphrases, both ways, and 20 % sentences to mend, corrupted anew each time.
+Tokens are those of source and target:
+
+{% include "phases" %}
+`learning_curve.jsonl` has the figures along the way, on the first 150 held-out pairs of each task. The command:
+
+    mcmc-text train-embedded seq2seq-en --corpus CORPUS --out OUT --seed {{ recipe.seed }} --threads\
+ {{ recipe.threads }}
+
+The tokenizer has the vocabulary of masked-en; it puts no `<s>` before a text.
+
+## Data, licence, attribution
+
+English sentences, French-English pairs, and pairs of English sentences that share a translation, from Tatoeba
+(tatoeba.org), taken from the files at manythings.org/anki, licensed CC BY 2.0 FR. None of the sentences is part of this
+project; the weights, computed from them, are shared under the same licence with this attribution.
+
+Held out: the last 10,000 rows of each file, and every pair with a side in the last 10,000 English sentences. The
+translations judged here have a held-out English side and a French side that is in no training pair; the paraphrases are
+from the last rows of their file, neither side in a training pair, though one may have been met as a sentence by itself
+or as a translation.
+
+## Limits
+
+Short everyday sentences, with the names, topics and habits of that collection ("Tom" is everywhere). The paraphrase
+pairs come from shared translations and are noisy: many differ in a word, some in meaning. It knows nothing of the
+world, nothing beyond one sentence, and may repeat prejudices found in the data.
+"""

@@ -1,0 +1,57 @@
+"""What the training loop does not know: the interface between it and a model that is trained."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from experiments.training.recipe import Phase, Recipe
+
+__all__ = ["Task"]
+
+
+class Task(ABC):
+    """The shape of a model, what it learns from, how it is judged and what its card says.
+
+    Built with the corpus and the tokenizer, it holds the training rows and the held-out ones.
+    """
+
+    name: ClassVar[str]  # of the embedded model
+    kind: ClassVar[str]  # as ``lm_adapters.load_pretrained`` calls it
+    recipe: ClassVar[Recipe]
+    card: ClassVar[str]  # a template of ``cards.py``
+    tokenizer: PreTrainedTokenizerFast
+    epoch_tokens: int  # in one pass over the training rows
+
+    @abstractmethod
+    def __init__(self, corpus: Path, tokenizer: PreTrainedTokenizerFast) -> None: ...
+
+    @staticmethod
+    @abstractmethod
+    def make_tokenizer(corpus: Path) -> PreTrainedTokenizerFast:
+        """The tokenizer of a run that begins."""
+
+    @abstractmethod
+    def build(self) -> PreTrainedModel:
+        """The model before the first step; random weights come from torch's global generator."""
+
+    @abstractmethod
+    def batches(self, tokens: int, seed: int, first_step: int) -> Iterator[tuple[int, Any]]:
+        """Endless ``(step, batch)`` from ``first_step`` on, the same for the same seed wherever it starts."""
+
+    @abstractmethod
+    def loss(self, model: Any, batch: Any, phase: Phase, rng: torch.Generator) -> torch.Tensor:
+        """Mean nats of what is to be predicted. All noise comes from ``rng``, which depends on seed and step alone."""
+
+    @abstractmethod
+    def quick_figures(self, model: Any) -> dict[str, Any]:
+        """A few seconds' look at held-out rows, for the learning curve. May leave the model in evaluation mode."""
+
+    @abstractmethod
+    def figures(self, model: Any) -> dict[str, Any]:
+        """What the card reports, on all the held-out rows it speaks of."""

@@ -1,0 +1,176 @@
+"""The seq2seq model's examples, held out, mixed, framed and corrupted as they should be, and how outputs are judged."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from experiments.training import bleu, data
+from experiments.training.mixture import Mixture, corrupt
+from experiments.training.seq2seq import PREFIXES, SHARES, Seq2SeqTask
+from samplers import InvalidInput
+
+from .tiny_corpus import HELD_OUT, shrink, write_corpus
+
+PAD, EOS, MASK = 0, 2, 4
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        shrink(patch)
+        yield write_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="module")
+def task(corpus):
+    return Seq2SeqTask(corpus, Seq2SeqTask.make_tokenizer(corpus))
+
+
+@pytest.fixture(scope="module")
+def model(task):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return task.build().eval()
+
+
+@pytest.mark.parametrize("split", [data.translation_split, data.paraphrase_split])
+def test_no_pair_has_a_side_held_out(corpus, split):
+    training, held_out = split(corpus)
+    hidden = set(data.english_split(corpus)[1])
+    assert len(training) > 50
+    assert len(held_out) > 3
+    assert not any(hidden & set(pair) for pair in training)
+    assert not {side for pair in training for side in pair} & {side for pair in held_out for side in pair}
+
+
+def test_last_rows_of_the_pair_files_are_not_trained_on(corpus):
+    last = [tuple(row.split("\t")) for row in data.read_rows(corpus, "tatoeba.eng-fra.tsv.gz")[-HELD_OUT:]]
+    assert not {(french, english) for english, french in last} & set(data.translation_split(corpus)[0])
+    last = [tuple(row.split("\t")) for row in data.read_rows(corpus, "tatoeba.eng-paraphrase.tsv.gz")[-HELD_OUT:]]
+    assert not set(last) & set(data.paraphrase_split(corpus)[0])
+
+
+def test_paraphrases_are_learnt_in_both_directions(task, corpus):
+    training, _ = data.paraphrase_split(corpus)
+    index = task.mixture.rows["paraphrase"]
+    rows = task.mixture.framed(index, torch.Generator())
+    sides = (task.tokenizer.batch_decode(part, skip_special_tokens=True) for part in (rows.source, rows.target))
+    assert set(zip(*sides, strict=True)) == {*training, *(pair[::-1] for pair in training)}
+
+
+def test_an_epoch_has_its_shares_and_repeats_nothing_needlessly(task):
+    index = task.mixture.epoch(SHARES, torch.Generator().manual_seed(0))
+    counts = torch.bincount(index, minlength=sum(map(len, task.mixture.rows.values())))
+    for name, rows in task.mixture.rows.items():
+        assert counts[rows].sum() / len(index) == pytest.approx(SHARES[name], abs=0.01)
+        assert counts[rows].max() - counts[rows].min() <= 1
+    assert counts[task.mixture.rows["translation_fr_to_en"]].unique().tolist() == [1]
+
+
+def test_batches_are_full_and_hold_every_example_of_the_epoch(task):
+    cuts = task.mixture.cut(SHARES, 200, torch.Generator().manual_seed(0))
+    epoch = task.mixture.epoch(SHARES, torch.Generator().manual_seed(0))
+    assert torch.equal(torch.cat(cuts), epoch)
+    sizes = torch.tensor([int(task.mixture.tokens(index).sum()) for index in cuts])
+    assert (sizes[:-1] - 200).abs().max() <= task.mixture.tokens(epoch).max()
+    padding = [task.mixture.framed(index, torch.Generator()).labels for index in cuts]
+    assert sum(int((labels < 0).sum()) for labels in padding) < 0.05 * sum(labels.numel() for labels in padding)
+
+
+def test_sources_begin_with_their_prefix_and_both_sides_end_once(task):
+    for name, index in task.mixture.rows.items():
+        rows = task.mixture.framed(index, torch.Generator())
+        assert (rows.source[:, 0] == task.tokenizer.convert_tokens_to_ids(PREFIXES[name])).all()
+        for side in (rows.source, rows.target):
+            assert (side == EOS).sum(dim=1).tolist() == [1] * len(index)
+            after = (side == EOS).cumsum(dim=1) > 0
+            assert (side[after & (side != EOS)] == PAD).all()
+            assert not (side[~after] == PAD).any()
+        assert torch.equal(rows.labels == -100, rows.target == PAD)
+
+
+def test_the_tokenizer_frames_a_source_as_it_was_trained(task, corpus):
+    (french, english), index = data.translation_split(corpus)[0][0], task.mixture.rows["translation_fr_to_en"][:1]
+    rows = task.mixture.framed(index, torch.Generator())
+    assert task.tokenizer("<extra_1>" + french)["input_ids"] == rows.source[0].tolist()
+    assert task.tokenizer(english)["input_ids"] == rows.target[0].tolist()
+
+
+def test_the_loss_is_the_mean_over_target_tokens_and_ends(task, model):
+    index = torch.cat([rows[:3] for rows in task.mixture.rows.values()])
+    loss = task.loss(model, index, task.recipe.phases[0], torch.Generator().manual_seed(3))
+    rows = task.mixture.framed(index, torch.Generator().manual_seed(3))
+    nats, tokens = 0.0, 0
+    with torch.no_grad():
+        for source, target in zip(rows.source, rows.target, strict=True):
+            source, target = source[source != PAD], target[target != PAD]
+            started = torch.cat([torch.tensor([model.config.decoder_start_token_id]), target[:-1]])
+            logits = model(input_ids=source.unsqueeze(0), decoder_input_ids=started.unsqueeze(0)).logits[0]
+            nats -= logits.log_softmax(dim=1).gather(1, target.unsqueeze(1)).sum().item()
+            tokens += len(target)
+    assert model.config.decoder_start_token_id == PAD
+    assert loss.item() == pytest.approx(nats / tokens, rel=1e-5)
+
+
+def test_prefixes_can_be_read_from_the_configuration(model):
+    assert model.config.task_specific_params == {name: {"prefix": prefix} for name, prefix in PREFIXES.items()}
+
+
+def test_noise_deletes_masks_and_moves_a_little():
+    texts = torch.arange(10, 22).repeat(3000, 1)
+    texts[:, 9:] = PAD
+    noisy = corrupt(texts, PAD, MASK, torch.Generator().manual_seed(0))
+    real = noisy != PAD
+    assert (real.sum(dim=1) >= 1).all()
+    assert not (real[:, 1:] & ~real[:, :-1]).any()  # no hole
+    assert 1 - real.sum().item() / (3000 * 9) == pytest.approx(0.15, abs=0.01)
+    assert (noisy == MASK).sum().item() / (3000 * 9) == pytest.approx(0.15, abs=0.01)
+    for row in noisy.tolist():
+        left = [token - 10 for token in row if token not in (PAD, MASK)]
+        assert len(set(left)) == len(left)
+        assert set(left) <= set(range(9))
+        assert all(earlier - later < 3 for i, earlier in enumerate(left) for later in left[i + 1 :])
+    assert any(row != sorted(row) for row in noisy[:, :3].tolist())
+    assert torch.equal(noisy, corrupt(texts, PAD, MASK, torch.Generator().manual_seed(0)))
+
+
+def test_a_text_is_never_deleted_whole():
+    texts = torch.tensor([[9, PAD]]).repeat(500, 1)
+    noisy = corrupt(texts, PAD, MASK, torch.Generator().manual_seed(0))
+    assert set(noisy[:, 0].tolist()) == {9, MASK}
+
+
+def test_a_task_without_examples_is_told(task):
+    with pytest.raises(InvalidInput, match="no example of paraphrase"):
+        Mixture({"paraphrase": []}, PREFIXES, task.tokenizer, noisy="paraphrase", limit=64)
+
+
+def test_paraphrases_are_judged_beside_copying():
+    pairs = [("the cat sat on the old mat", "the cat was on the old mat"), ("a b c d e", "a b c d f")]
+    figures = bleu.paraphrase_figures(lambda sources: [target for _, target in pairs], pairs)
+    perfect, copy = figures["scores"]["this model"], figures["scores"]["copying the source"]
+    assert perfect["bleu_reference"] == pytest.approx(100.0)
+    assert copy["bleu_source"] == pytest.approx(100.0)
+    assert perfect["bleu_source"] == pytest.approx(copy["bleu_reference"])
+    assert copy["ibleu"] == pytest.approx(0.9 * copy["bleu_reference"] - 10.0)
+    assert bleu.translation_figures(lambda _: ["a b c d e"], [("x", "a b c d e")]) == {
+        "pairs": 1,
+        "bleu": pytest.approx(100.0),
+    }
+
+
+def test_outputs_keep_the_order_of_their_sources(task, monkeypatch):
+    seen = []
+
+    class Echo:
+        def eval(self): ...
+
+        def generate(self, input_ids, **_):
+            seen.append(len(input_ids))
+            return input_ids
+
+    monkeypatch.setattr(bleu, "ROWS", 2)
+    texts = ["red one", "green", "Blue isn't red one", "one", "red"]
+    assert bleu.generate(Echo(), task.tokenizer, texts, prefix="<extra_1>") == texts
+    assert seen == [2, 2, 1]
