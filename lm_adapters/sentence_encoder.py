@@ -1,0 +1,183 @@
+"""Texts as unit vectors: mean-pooled states of any encoder, or what the sentence-transformers library loads."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from lm_adapters.loading import check_device, check_dtype, load_pretrained, loading_errors, locate
+from lm_adapters.passes import passes
+from lm_adapters.text import TextSpace
+from samplers import InvalidInput
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["MeanPooled", "SentenceEncoder", "load_encoder"]
+
+LIBRARY = "sentence_transformers"
+
+
+class SentenceEncoder(Protocol):
+    """What compares texts by meaning. ``model`` is the transformer that reads them."""
+
+    model: PreTrainedModel
+
+    def embed(self, texts: Sequence[str]) -> Tensor:
+        """``float64 [texts, dim]``, each of length one; a text without a token is the zero vector.
+
+        Raises ``InvalidInput`` for a text that the model cannot read to its end.
+        """
+
+
+class MeanPooled:
+    """The mean of the last hidden states over a text's tokens, scaled to length one.
+
+    ``model`` may be of any class with hidden states; a head on top is left out, so ``MeanPooled(lm.model,
+    lm.space.tokenizer)`` makes a sentence encoder of a masked language model that is loaded already. ``framed`` counts
+    the special tokens around a text too, as sentence-transformers models were trained. ``max_tokens``, special tokens
+    included, is by default what the model has positions for; ``tokens_per_pass`` bounds the tokens of one forward pass.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        framed: bool = False,
+        max_tokens: int | None = None,
+        tokens_per_pass: int = 2048,
+    ) -> None:
+        if tokens_per_pass < 1:
+            raise InvalidInput(f"tokens_per_pass is {tokens_per_pass}; give at least 1")
+        self.model = model.base_model.eval().requires_grad_(False)
+        self.space = TextSpace(tokenizer)
+        self.framed, self.tokens_per_pass = framed, tokens_per_pass
+        self.max_tokens = _positions(model) if max_tokens is None else max_tokens
+
+    def embed(self, texts: Sequence[str]) -> Tensor:
+        rows = self.space.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+        rows = [[*self.space.prefix, *row, *self.space.suffix] for row in rows]
+        _check_sizes(texts, [len(row) for row in rows], self.max_tokens)
+        sizes = torch.tensor([len(row) for row in rows])
+        shape = (len(rows), self.model.config.hidden_size)
+        vectors = torch.zeros(shape, dtype=torch.float64, device=self.model.device)
+        for part in passes(sizes, self.tokens_per_pass):
+            vectors[part] = self._pooled([rows[i] for i in part.tolist()], sizes[part])
+        return normalize(vectors, dim=1)
+
+    def _pooled(self, rows: list[list[int]], sizes: Tensor) -> Tensor:
+        """One forward pass: ``float64 [rows, hidden]``."""
+        width = max(1, int(sizes.max()))
+        ids = torch.tensor([row + [self.space.pad_id] * (width - len(row)) for row in rows])
+        columns, sizes = torch.arange(width), sizes.unsqueeze(1)
+        attention = columns < sizes
+        pooled = attention if self.framed else self._text(columns, sizes)
+        ids, attention, pooled = (t.to(self.model.device) for t in (ids, attention, pooled))
+        states = self.model(input_ids=ids, attention_mask=attention.long()).last_hidden_state.double()
+        return states.masked_fill(~pooled.unsqueeze(2), 0.0).sum(dim=1) / pooled.sum(dim=1, keepdim=True).clamp(min=1)
+
+    def _text(self, columns: Tensor, sizes: Tensor) -> Tensor:
+        return (columns >= len(self.space.prefix)) & (columns < sizes - len(self.space.suffix))
+
+
+class _LibraryEncoder:
+    """A model of the sentence-transformers library, with its own pooling."""
+
+    def __init__(self, whole: Any) -> None:
+        self.whole = whole.eval().requires_grad_(False)
+        self.model: PreTrainedModel = whole.transformers_model
+
+    def embed(self, texts: Sequence[str]) -> Tensor:
+        ids = self.whole.tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]
+        # The library itself would cut a long text without a word.
+        _check_sizes(texts, [len(row) for row in ids], self.whole.max_seq_length)
+        vectors = self.whole.encode(list(texts), convert_to_tensor=True, show_progress_bar=False)
+        return normalize(vectors.double(), dim=1)
+
+
+def load_encoder(name_or_path: str, device: str = "cpu", dtype: str = "float32") -> SentenceEncoder:
+    """An embedded model, a folder or a Hugging Face name; safetensors only, and no code of the model's own is run.
+
+    A sentence-transformers model is loaded by that library where it is installed. Without it, plain mean pooling is
+    done here, with the same result. Any other encoder is mean-pooled over the tokens of the text.
+
+    Raises ``InvalidInput``: unknown device or type, no such model, no encoder, a sentence-transformers model with code
+    of its own, or with a pooling that needs the library where there is none.
+    """
+    found, weights = check_device(device), check_dtype(dtype)
+    source, options = locate(name_or_path)
+    read = partial(_settings, name_or_path, source, options["local_files_only"])
+    modules = read("modules.json")
+    if modules is None:
+        return MeanPooled(*load_pretrained("encoder", name_or_path, device=device, dtype=dtype))
+    if foreign := [part["type"] for part in modules if not part["type"].startswith(f"{LIBRARY}.")]:
+        raise InvalidInput(f"{name_or_path!r} brings code of its own, {foreign[0]}, which is never run; choose another")
+    if find_spec(LIBRARY) is not None:
+        with loading_errors(name_or_path):
+            whole = import_module(LIBRARY).SentenceTransformer(
+                source, device=str(found), model_kwargs={"use_safetensors": True, "dtype": weights}, **options
+            )
+        return _LibraryEncoder(whole)
+    if problem := _beyond_mean_pooling(modules, read):
+        raise InvalidInput(f"{name_or_path!r} {problem}, which needs a library; pip install sentence-transformers")
+    model, tokenizer = load_pretrained("encoder", name_or_path, device=device, dtype=dtype)
+    longest = (read("sentence_bert_config.json") or {}).get("max_seq_length")
+    return MeanPooled(model, tokenizer, framed=True, max_tokens=longest)
+
+
+def _beyond_mean_pooling(modules: list[dict[str, Any]], read: Callable[[str], Any]) -> str | None:
+    """What a sentence-transformers model does beside the mean over all of its tokens, if anything."""
+    kinds = [part["type"].rsplit(".", 1)[1] for part in modules]
+    if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]) or modules[0]["path"]:
+        return f"is made of {', '.join(kinds)}"
+    pooling = read(f"{modules[1]['path']}/config.json") or {}
+    # One name in files of today, a flag for each way in older ones.
+    flags = [key.removeprefix("pooling_mode_") for key, on in pooling.items() if key.startswith("pooling_mode_") and on]
+    if (how := pooling.get("pooling_mode", flags)) not in ("mean", ["mean"], ["mean_tokens"]):
+        return f"pools by {how if isinstance(how, str) else ' and '.join(how)}"
+    if (read("sentence_bert_config.json") or {}).get("do_lower_case"):
+        return "lower-cases its texts"
+    if (read("config_sentence_transformers.json") or {}).get("default_prompt_name"):
+        return "puts a prompt before its texts"
+    return None
+
+
+def _settings(name_or_path: str, source: str, local: bool, file: str) -> Any:
+    """A JSON file of the model, ``None`` where it has none."""
+    from transformers.utils import cached_file
+
+    quietly = {
+        f"_raise_exceptions_for_{what}": False for what in ("gated_repo", "missing_entries", "connection_errors")
+    }
+    with loading_errors(name_or_path):
+        path = cached_file(source, file, local_files_only=local, **quietly)
+        return None if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def _positions(model: PreTrainedModel) -> float:
+    """Tokens, special ones included, that the model has positions for."""
+    # RoBERTa counts positions from the padding id onwards.
+    table = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
+    offset = table.padding_idx + 1 if table is not None and table.padding_idx is not None else 0
+    return getattr(model.config, "max_position_embeddings", math.inf) - offset
+
+
+def _check_sizes(texts: Sequence[str], sizes: Sequence[int], limit: float | None) -> None:
+    for text, size in zip(texts, sizes, strict=True):
+        if limit is not None and size > limit:
+            shown = text if len(text) <= 40 else f"{text[:40]}..."
+            raise InvalidInput(
+                f"the text {shown!r} has {size} tokens with the special ones, the sentence encoder reads {limit}; "
+                "shorten it or choose another encoder"
+            )

@@ -1,0 +1,317 @@
+"""Constraints and length terms against values worked out by hand, and against laws summed to the end."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from lm_adapters import MaskedLM, TextSpace
+from lm_adapters.constraints import ForbiddenWords, LengthPrior, LengthRange, PerToken, WordLimit, check_compatible
+from samplers import (
+    Constraint,
+    EnergyError,
+    EnergyTerm,
+    Flat,
+    InvalidInput,
+    MetropolisHastings,
+    evaluate,
+    named,
+    sample,
+    term_names,
+)
+from samplers.energies import evaluate_candidates
+from tests.lm_adapters import tiny
+
+WORDS = TextSpace(tiny.word_level(["red", "green", "blue"]))
+PIECES = TextSpace(tiny.wordpiece())
+BYTES = TextSpace(tiny.byte_level())
+INF = math.inf
+
+
+def spelt(space: TextSpace, *tokens: str) -> Tensor:
+    """The state of these very tokens, padded by two."""
+    return torch.tensor([[*space.tokenizer.convert_tokens_to_ids(list(tokens)), space.pad_id, space.pad_id]])
+
+
+def of_lengths(*lengths: int, width: int = 6) -> Tensor:
+    """States of ``red`` of the given lengths."""
+    red = WORDS.encode(["red"]).item()
+    return torch.where(torch.arange(width) < torch.tensor(lengths).unsqueeze(1), red, WORDS.pad_id)
+
+
+@pytest.mark.parametrize("space", [PIECES, BYTES], ids=["word pieces", "bytes"])
+@pytest.mark.parametrize(
+    ("word", "text", "forbidden"),
+    [
+        ("house", "the old house", True),
+        ("house", "house by the sea", True),
+        ("house", "the house, it is", True),
+        ("hous", "the old house", False),
+        ("ouse", "the old house", False),
+        ("use", "the house use", True),
+        ("old house", "the old house", True),
+        ("old house", "the house old", False),
+        ("don't", "we don't know", True),
+        ("don", "we don't know", True),
+        ("do", "we don't know", False),
+        (",", "the sea, here", True),
+        ("e.g.", "the sea, e.g. here", True),
+    ],
+)
+def test_whole_words_are_forbidden(space: TextSpace, word: str, text: str, forbidden: bool):
+    assert ForbiddenWords(space, [word])(space.encode([text])).item() == (INF if forbidden else 0.0)
+
+
+def test_many_chains_and_many_words():
+    x = WORDS.encode(["red blue", "green", "green green blue red", "blue"])
+    assert ForbiddenWords(WORDS, ["red", "yellow", "blue"])(x).tolist() == [INF, 0.0, INF, INF]
+    assert term_names(ForbiddenWords(WORDS, ["red"])) == ("forbidden words",)
+
+
+@pytest.mark.parametrize(
+    ("space", "tokens"),
+    [(PIECES, ("h", "##o", "##u", "##s", "##e")), (BYTES, ("h", "o", "u", "s", "e"))],
+    ids=["word pieces", "bytes"],
+)
+def test_no_other_tokenisation_slips_through(space: TextSpace, tokens: tuple[str, ...]):
+    state = spelt(space, *tokens)
+    assert not bool(space.is_canonical(state))
+    assert ForbiddenWords(space, ["house"])(state).item() == INF
+
+
+def test_case_counts_if_asked():
+    x = BYTES.encode(["The house", "the house", "THE house"])
+    assert ForbiddenWords(BYTES, ["the"])(x).tolist() == [INF, INF, INF]
+    assert ForbiddenWords(BYTES, ["the"], ignore_case=False)(x).tolist() == [0.0, INF, 0.0]
+
+
+@pytest.mark.parametrize("text", ["cafe\u0301", "caf\u00e9", "CAFE\u0301", "\uff43\uff41\uff46\u00e9"])
+def test_one_character_in_any_encoding(text: str):
+    assert ForbiddenWords(BYTES, ["caf\u00e9"])(BYTES.encode([text])).item() == INF
+
+
+def test_one_apostrophe_is_as_good_as_another():
+    assert ForbiddenWords(BYTES, ["don't"])(BYTES.encode(["don\u2019t"])).item() == INF
+
+
+def test_a_word_is_looked_for_as_the_tokenizer_writes_it():
+    """A tokenizer that drops accents can only write the word without."""
+    x = PIECES.encode(["hélène"])
+    assert PIECES.decode(x) == ["helene"]
+    assert ForbiddenWords(PIECES, ["hélène"])(x).item() == INF
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        ([], r"the forbidden words are \[\]; give a list"),
+        ("red", "the forbidden words are 'red'; give a list"),
+        (["red", ""], r"\['red', ''\] is empty"),
+        ([" \t"], "is empty"),
+    ],
+)
+def test_refused_words(words: list[str], problem: str):
+    with pytest.raises(InvalidInput, match=problem):
+        ForbiddenWords(WORDS, words)
+
+
+def test_length_range_holds_its_ends():
+    energy = LengthRange(WORDS, 2, 4)
+    assert energy(of_lengths(0, 1, 2, 3, 4, 5)).tolist() == [INF, INF, 0.0, 0.0, 0.0, INF]
+    assert energy(of_lengths(3)).tolist() == [0.0]
+    assert energy.hard
+    assert energy.name == "length"
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 3), (-1, -1), (4, 3)])
+def test_refused_ranges(low: int, high: int):
+    with pytest.raises(InvalidInput, match=f"the length range is {low} to {high} tokens; give 1 <= low <= high"):
+        LengthRange(WORDS, low, high)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("the sea", 2), ("it is, but", 3), ("it isn't here.", 3), ("well-known", 2), ("a.b,c", 3), (". , .", 0)],
+)
+def test_words_are_counted_in_the_text(text: str, count: int):
+    x = BYTES.encode([text])
+    assert WordLimit(BYTES, max(count, 1))(x).item() == 0.0
+    assert count < 2 or WordLimit(BYTES, count - 1)(x).item() == INF
+
+
+def test_word_limit_of_many_chains():
+    energy = WordLimit(PIECES, 2)
+    x = PIECES.encode(["the house", "the old house", "teacher", "it is, by, sea"])
+    assert energy(x).tolist() == [0.0, INF, 0.0, INF]
+    assert energy.hard
+    assert energy.name == "words"
+    with pytest.raises(InvalidInput, match="max_words is 0; give at least 1"):
+        WordLimit(PIECES, 0)
+
+
+def test_length_prior_by_hand():
+    hazard = {1: 0.5, 2: 0.25, 3: 1.0, 4: 0.5}
+    prior = LengthPrior(WORDS, lambda lengths: torch.tensor([hazard.get(int(n), 0.0) for n in lengths]))
+    energies = prior(of_lengths(3, 0, 1, 2, 4))
+    assert energies.exp().reciprocal().tolist() == pytest.approx([0.375, 0.0, 0.5, 0.125, 0.0])
+    assert energies.dtype == torch.float64
+    assert term_names(prior) == ("length prior",)
+    assert not prior.hard
+
+
+def test_stopping_by_hand():
+    prior = LengthPrior.stopping(WORDS, 0.1)
+    p = [0.1, 0.19 * 0.9, 0.271 * 0.9 * 0.81, 0.3439 * 0.9 * 0.81 * 0.729]
+    assert prior(of_lengths(1, 2, 3, 4)).tolist() == pytest.approx([-math.log(q) for q in p], abs=1e-12)
+    assert prior(of_lengths(2)).tolist() == pytest.approx([-math.log(p[1])], abs=1e-12)
+    assert prior(of_lengths(2, width=2)).tolist() == pytest.approx([-math.log(p[1])], abs=1e-12)
+
+
+def law(prior: LengthPrior, longest: int) -> Tensor:
+    """``p(1), ..., p(longest)``, read off states of these lengths."""
+    return (-prior(of_lengths(*range(1, longest + 1), width=longest))).exp()
+
+
+@pytest.mark.parametrize("epsilon", [0.5, 0.1, 0.01])
+def test_stopping_is_a_law_of_lengths(epsilon: float):
+    p = law(LengthPrior.stopping(WORDS, epsilon), 120)
+    left = (1 - epsilon) ** (120 * 121 / 2)  # of those that have not stopped: prod (1 - h)
+    assert p.sum().item() == pytest.approx(1 - left, abs=1e-12)
+    assert left < 1e-30
+    median = int((p.cumsum(0) < 0.5).sum()) + 1
+    assert median == pytest.approx(math.sqrt(1.4 / epsilon), abs=1)
+
+
+def mass_of_lengths(gamma: float, longest: int, *, words: int = 8000, stop: float = 0.05) -> Tensor:
+    """Sum of ``p ** gamma`` over all texts of each length: words drawn alike, the end after each with one chance."""
+    lengths = torch.arange(1, longest + 1, dtype=torch.float64)
+    each = gamma * ((lengths - 1) * math.log1p(-stop) + math.log(stop) - lengths * math.log(words))
+    return (each + lengths * math.log(words)).exp()
+
+
+def test_a_power_of_a_language_model_is_a_law_only_with_the_prior():
+    assert mass_of_lengths(1.0, 800).sum().item() == pytest.approx(1.0)  # the model itself is one
+    mass = mass_of_lengths(0.8, 400)
+    ratios = mass[1:] / mass[:-1]
+    torch.testing.assert_close(ratios, torch.full_like(ratios, 0.95**0.8 * 8000**0.2))
+    assert ratios[0] > 5  # each further length weighs more than all before it together
+    constant = mass * law(LengthPrior(WORDS, lambda lengths: torch.full_like(lengths, 0.05)), 400)
+    assert bool((constant[1:] > 5 * constant[:-1]).all())  # a constant hazard is not enough
+    stopping = mass * law(LengthPrior.stopping(WORDS, 0.05), 400)
+    total = stopping.cumsum(0)
+    assert total[199].item() == pytest.approx(total[399].item(), rel=1e-15)
+    assert total[20].item() < 0.5 * total[399].item()  # and the sum is not over after the first few
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 1.0, -0.1, 1.5, math.nan])
+def test_refused_epsilons(epsilon: float):
+    with pytest.raises(InvalidInput, match=f"epsilon is {epsilon}; give a probability above 0 and below 1"):
+        LengthPrior.stopping(WORDS, epsilon)
+
+
+@pytest.mark.parametrize("bad", [-0.1, 1.1, math.nan])
+def test_refused_hazards(bad: float):
+    with pytest.raises(InvalidInput, match=f"the hazard of length 1 is {bad:g}; give a probability"):
+        LengthPrior(WORDS, lambda lengths: torch.full_like(lengths, bad))
+    late = LengthPrior(WORDS, lambda lengths: torch.where(lengths < 3, 0.5, bad))
+    with pytest.raises(InvalidInput, match=f"the hazard of length 3 is {bad:g}"):
+        evaluate(late, of_lengths(1))
+
+
+class Counted(EnergyTerm):
+    """10 nats and the hint, which it must be handed as it is; candidates cost their value."""
+
+    name = "counted"
+
+    def values(self, x: Tensor, hint: Any = None) -> Tensor:
+        return torch.full((len(x),), 10.0) + (0 if hint is None else hint)
+
+    def candidate_values(self, x: Tensor, site: Tensor, values: Tensor) -> Tensor:
+        return values.double()
+
+
+def test_per_token_by_hand():
+    energy = PerToken(Counted(), WORDS)
+    x = of_lengths(5, 1, 2, 0)
+    assert energy(x).tolist() == [2.0, 10.0, 5.0, 10.0]
+    assert energy.values(x, torch.tensor([10.0, 0.0, 1.0, 5.0])).tolist() == [4.0, 10.0, 5.5, 15.0]
+    assert term_names(energy) == ("counted per token",)
+    assert not energy.hard
+    assert (2.0 * energy + Flat())(of_lengths(5)).tolist() == [4.0]
+
+
+def test_per_token_of_candidates():
+    x, site, values = of_lengths(2, 4), torch.tensor([1, 0]), torch.tensor([[5, 6, 7], [5, 6, 7]])
+    scored = evaluate_candidates(PerToken(Counted(), WORDS), x, site, values, max_rows=100)
+    assert scored.energy.tolist() == [[2.5, 3.0, 3.5], [1.25, 1.5, 1.75]]
+    plain = PerToken(named("sum", lambda x: x.sum(dim=1)), WORDS)
+    scored = evaluate_candidates(plain, x, site, values, max_rows=100)
+    first, second = x.sum(dim=1).tolist()
+    red = int(x[0, 0])  # what the candidates take the place of
+    by_hand = [[(first - red + v) / 2 for v in (5, 6, 7)], [(second - red + v) / 4 for v in (5, 6, 7)]]
+    assert scored.energy.tolist() == by_hand
+
+
+def test_per_token_keeps_constraints_and_refusals():
+    assert PerToken(LengthRange(WORDS, 2, 3), WORDS)(of_lengths(1, 2, 0)).tolist() == [INF, 0.0, INF]
+    assert PerToken(LengthRange(WORDS, 2, 3), WORDS).hard
+    long = Constraint("long", lambda x: WORDS.lengths(x) > 1)
+    mixed = PerToken(long + named("ten", lambda x: torch.full((len(x),), 10.0)), WORDS)
+    assert mixed(of_lengths(1, 2)).tolist() == [INF, 5.0]
+    with pytest.raises(EnergyError, match="'two' returned shape"):
+        evaluate(PerToken(named("two", lambda x: torch.ones(2)), WORDS), of_lengths(1, 2, 3))
+
+
+@pytest.fixture(scope="module")
+def model() -> MaskedLM:
+    return tiny.words_lm(["red", "green", "blue"])
+
+
+@pytest.mark.parametrize("hinted", [True, False])
+def test_per_token_of_a_model_with_and_without_the_hint(model: MaskedLM, hinted: bool):
+    energy = PerToken(model.energy("pll"), model.space)
+    x = model.space.encode(["red green blue", "blue", "green red"])
+    proposed = model.gibbs_proposal()(x, torch.Generator().manual_seed(0))
+    values = energy.values(proposed.x, proposed.hint if hinted else None)
+    sums = model.energy("pll").site_terms(proposed.x).sum(dim=1)
+    torch.testing.assert_close(values, sums / torch.tensor([3.0, 1.0, 2.0], dtype=torch.float64))
+
+
+def test_all_together_in_a_run(model: MaskedLM):
+    space = model.space
+    energy = ForbiddenWords(space, ["green"]) + LengthRange(space, 1, 3) + WordLimit(space, 3)
+    energy = energy + 2.0 * PerToken(model.energy("pll"), space) + LengthPrior.stopping(space, 0.1)
+    x = space.encode(["red", "blue red blue", "red red"])
+    trace = sample(MetropolisHastings(model.gibbs_proposal()), energy, x, steps=50, seed=0, progress=False)
+    texts = {text for x in trace.draws.unbind(1) for text in space.decode(x)}
+    assert len(texts) > 3
+    assert not any("green" in text for text in texts)
+    assert term_names(energy) == ("forbidden words", "length", "words", "pll per token", "length prior")
+
+
+def test_compatible_constraints_pass():
+    check_compatible(["old house", "sea"], 3, forbidden=["ous", "house old"], max_length=3, max_words=3)
+    check_compatible(["a"], 1)
+
+
+@pytest.mark.parametrize(
+    ("limits", "problem"),
+    [
+        ({"forbidden": ["red", "sea"]}, "the keyword 'Sea' holds the forbidden word 'sea'; drop one of the two"),
+        ({"forbidden": ["house"]}, "the keyword 'old house' holds the forbidden word 'house'; drop one of the two"),
+        ({"max_length": 3}, "the keywords 'old house', 'Sea' take 4 tokens, a text has at most 3; allow more"),
+        ({"max_words": 2}, "the keywords 'old house', 'Sea' are 3 words, a text has at most 2; allow more"),
+    ],
+)
+def test_contradictions_name_both(limits: dict[str, Any], problem: str):
+    with pytest.raises(InvalidInput) as caught:
+        check_compatible(["old house", "Sea"], 4, **limits)
+    assert str(caught.value) == problem
+
+
+def test_a_keyword_in_another_case_is_no_contradiction_if_case_counts():
+    check_compatible(["Sea"], 1, forbidden=["sea"], ignore_case=False)
