@@ -56,7 +56,7 @@ class SwapProposal:
         fits = torch.arange(len(pairs), device=x_from.device) < count.unsqueeze(1)
         ways = ((swapped == x_to.unsqueeze(1)).all(dim=2) & fits).sum(dim=1)
         kept = (x_to == x_from).all(dim=1)
-        return torch.where(count > 0, ways / count.clamp(min=1), kept).double().log()
+        return torch.where(count > 0, ways.double() / count.clamp(min=1), kept.double()).log()
 
 
 @lru_cache(maxsize=64)
