@@ -13,7 +13,7 @@ from lm_adapters.pretrained import embedded_names, embedded_path
 from samplers import InvalidInput
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["DTYPES", "Task", "check_device", "check_dtype", "load_pretrained", "loading_errors", "locate", "task_of"]
 
@@ -88,7 +88,8 @@ def load_pretrained(
     with loading_errors(name_or_path):
         config = transformers.AutoConfig.from_pretrained(source, **options)
     # BART has a masked-LM and a causal class too, built on parts of it that were never trained for either.
-    if type(config) not in auto._model_mapping or config.is_encoder_decoder != (task == "seq2seq"):
+    other = config.is_encoder_decoder != (task == "seq2seq") or (task == "causal" and _reads_both_ways(config))
+    if type(config) not in auto._model_mapping or other:
         raise InvalidInput(f"{name_or_path!r} is a {config.model_type} model; {NEEDED[task]} is needed here")
     # Weights that are missing are drawn at random before they are reported: not from the caller's generator.
     with loading_errors(name_or_path), torch.random.fork_rng(devices=[]):
@@ -115,12 +116,19 @@ def task_of(name_or_path: str) -> Task:
         config = transformers.AutoConfig.from_pretrained(source, **options)
     if config.is_encoder_decoder:
         return "seq2seq"
-    # BERT and its kin have a causal class too; they are causal only where their configuration says so.
-    if type(config) in transformers.AutoModelForMaskedLM._model_mapping and not getattr(config, "is_decoder", False):
+    if _reads_both_ways(config):
         return "masked"
     if type(config) in transformers.AutoModelForCausalLM._model_mapping:
         return "causal"
     raise InvalidInput(f"{name_or_path!r} is a {config.model_type} model, which scores no text; choose another")
+
+
+def _reads_both_ways(config: PretrainedConfig) -> bool:
+    """BERT and its kin have a causal class too; they are causal only where their configuration says so."""
+    import transformers
+
+    masked = type(config) in transformers.AutoModelForMaskedLM._model_mapping
+    return masked and not getattr(config, "is_decoder", False)
 
 
 def _hub_answers() -> bool:
