@@ -1,0 +1,218 @@
+"""A seq2seq model as a scorer in both directions: ``-log p(x | source)`` and ``-log p(source | x)``.
+
+Alignment. For a target of tokens ``t_1 .. t_n`` and a decoder context ``c_1 .. c_k`` the model runs on::
+
+    encoder input     special tokens around [prefix] source, as the tokenizer frames a text
+    decoder input     c_1 .. c_k  t_1 .. t_n
+    its outputs       -  .. t_1   t_2 .. end
+
+The output at the last token of the context tells of the first token of text, the output at ``t_n`` of the end, and
+``log p = sum over j of log p(t_j | t_<j, source) + log p(end | t, source)``, a softmax over the whole vocabulary each.
+
+The context is what ``generate`` is given or forced to begin with: ``decoder_start_token_id`` (T5 and Marian: the
+padding token; BART: the end token; mBART: the code of the target language), then ``forced_bos_token_id`` where the
+generation settings have one (BART: ``<s>``; mBART-50, M2M-100 and NLLB: the code of the target language). It is given,
+not text: no part of it has a share in ``log p``. A model that learnt to write an opening token itself, and whose
+settings do not force it (BERT2BERT: ``[CLS]``), needs ``model.generation_config.forced_bos_token_id`` set.
+
+``model(labels=...)`` feeds ``labels`` shifted by one behind the start token: where nothing is forced, its mean loss on
+``t_1 .. t_n end`` is ``-log p / (n + 1)``; otherwise its labels begin with the forced token, and its sum has one term
+more. Prefix and source are spelled each on its own, then joined.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from lm_adapters.beam_search import beam_search
+from lm_adapters.framing import framed
+from lm_adapters.given_source import GivenSource
+from lm_adapters.head import HeadOnRows
+from lm_adapters.loading import load_pretrained
+from lm_adapters.reconstruction import Reconstruction
+from lm_adapters.sequence_energy import SequenceEnergy
+from lm_adapters.text import TextSpace
+from samplers import InvalidInput
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["Seq2SeqLM"]
+
+SPARE = 10  # tokens that a translation may have beyond twice its source, unless told otherwise
+
+
+class Seq2SeqLM:
+    """An encoder-decoder model (T5, mT5, BART, mBART, Marian, EncoderDecoder) and its tokenizer.
+
+    ``space`` is that of targets, of all states that ``energy`` scores. ``source_space`` is that of sources and of the
+    states that ``reconstruction`` scores. They are one and the same, except for Marian tokenizers, which spell the
+    two languages by two sentencepiece models over one vocabulary: there ``ThroughText`` leads from one to the other.
+
+    ``tokens_per_pass`` bounds the tokens of one forward pass, hence memory; results do not depend on it.
+    Raises ``InvalidInput`` for a model without encoder, two vocabularies, or no start or end token of the decoder.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, tokens_per_pass: int = 2048
+    ) -> None:
+        if tokens_per_pass < 1:
+            raise InvalidInput(f"tokens_per_pass is {tokens_per_pass}; give at least 1")
+        if not model.config.is_encoder_decoder:
+            raise InvalidInput(f"the model is a {model.config.model_type}; a seq2seq model is needed here")
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.tokens_per_pass = tokens_per_pass
+        vocabulary = _vocabulary(model, tokenizer)
+        self.source_space = self.space = TextSpace(tokenizer, vocabulary)
+        if hasattr(tokenizer, "spm_target"):
+            self.space = TextSpace(_TargetSpelling(tokenizer), vocabulary)
+        self.allowed = self.space.proposable.to(self.device)
+        if not bool(self.allowed.any()):
+            raise InvalidInput("the tokenizer has no token that may be proposed; is its vocabulary missing?")
+        self.eos_id = _end(model, tokenizer)
+        _context(model)
+        self.head = HeadOnRows(model, model.get_decoder().base_model)
+        self._last: tuple[tuple[Any, ...], GivenSource] | None = None
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_path: str, device: str = "cpu", dtype: str = "float32", *, tokens_per_pass: int = 2048
+    ) -> Seq2SeqLM:
+        """An embedded model, a local folder or a Hugging Face name. Raises ``InvalidInput`` if it cannot be loaded."""
+        model, tokenizer = load_pretrained("seq2seq", name_or_path, device=device, dtype=dtype)
+        return cls(model, tokenizer, tokens_per_pass=tokens_per_pass)
+
+    def close(self) -> None:
+        """Give the model back unhooked."""
+        self.head.remove()
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def context(self) -> list[int]:
+        """What the decoder reads before the first token of text; see the top of this module."""
+        return _context(self.model)
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of text that fit the decoder's positions."""
+        return _positions(self.model.get_decoder().base_model) - len(self.context)
+
+    def task_prefix(self, task: str) -> str:
+        """What the model's configuration puts before a source for ``task``; nothing if it names no tasks."""
+        tasks = getattr(self.model.config, "task_specific_params", None) or {}
+        if tasks and task not in tasks:
+            raise InvalidInput(f"the model has no task {task!r}; choose one of {', '.join(tasks)}, or give a prefix")
+        return tasks.get(task, {}).get("prefix", "")
+
+    def given(self, source: str, prefix: str = "") -> GivenSource:
+        """``p(text | source)`` as an ``Autoregressive``: the encoder runs now, and never again for this source.
+
+        The last one is kept, so energy, start and proposal of one source share it. Raises ``InvalidInput`` for a
+        source that is empty, cannot be spelled, or is longer than the model takes.
+        """
+        key = (source, prefix, *self.context)
+        if self._last is None or self._last[0] != key:
+            self._last = (key, GivenSource(self, source, prefix))
+        return self._last[1]
+
+    def energy(self, source: str, prefix: str = "") -> SequenceEnergy:
+        """``forward``: ``-log p(x | source)`` in nats, the end included."""
+        return SequenceEnergy(self.given(source, prefix), name="forward")
+
+    def reconstruction(self, source: str, prefix: str = "") -> Reconstruction:
+        """``reconstruction``: ``-log p(source | x)`` in nats; add it to ``energy`` for both directions at once."""
+        return Reconstruction(self, source, prefix)
+
+    def translate(self, source: str, prefix: str = "", *, max_length: int | None = None, beams: int = 4) -> str:
+        """The model's own text for a source, by beam search: at most ``max_length`` tokens, no special ones.
+
+        By default twice as many tokens as the encoder reads, and ten. Raises as ``given`` does.
+        """
+        given = self.given(source, prefix)
+        room = max_length or 2 * given.states.shape[1] + SPARE
+        return beam_search(given, min(room, self.max_length), beams)
+
+    def prefix_ids(self, prefix: str) -> list[int]:
+        """A task prefix, which may hold special tokens, without the blanks at its end."""
+        ids = self.tokenizer(prefix.rstrip(), add_special_tokens=False)["input_ids"] if prefix.strip() else []
+        if self.tokenizer.unk_token_id in ids:
+            raise InvalidInput(f"the tokenizer cannot represent a part of the prefix {prefix!r}; use another")
+        return ids
+
+    def encoder_input(self, x: Tensor, prefix: Sequence[int]) -> tuple[Tensor, Tensor | None]:
+        """Input ids and attention mask of ``source_space`` states behind ``prefix_ids``."""
+        ids, attention = framed(self.source_space, x, prefix)
+        positions = _positions(self.model.get_encoder())
+        if ids.shape[1] > positions:
+            raise InvalidInput(
+                f"the encoder's input has {ids.shape[1]} tokens, special ones included, the model takes {positions}; "
+                "shorten the text"
+            )
+        return ids, attention
+
+
+class _TargetSpelling:
+    """A tokenizer that spells texts as targets, and is itself in all else."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+
+    def __call__(self, text: str | list[str], **options: Any) -> Any:
+        return self._tokenizer(text_target=text, **options)
+
+    def __len__(self) -> int:
+        return len(self._tokenizer)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tokenizer, name)
+
+
+def _vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    """The size of the one vocabulary that both sides have."""
+    source, target = (part.weight.shape[0] for part in (model.get_input_embeddings(), model.get_output_embeddings()))
+    if source != target or getattr(tokenizer, "separate_vocabs", False):
+        raise InvalidInput(
+            f"encoder and decoder have vocabularies of their own ({source} and {target} tokens); "
+            "a model with one for both is needed"
+        )
+    return target
+
+
+def _context(model: PreTrainedModel) -> list[int]:
+    settings = model.generation_config
+    start = settings.decoder_start_token_id
+    if start is None:
+        start = getattr(model.config, "decoder_start_token_id", None)
+    if start is None:
+        raise InvalidInput("the model has no decoder start token; set model.generation_config.decoder_start_token_id")
+    return [start] if settings.forced_bos_token_id is None else [start, settings.forced_bos_token_id]
+
+
+def _end(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    """What ends a target, as ``generate`` knows it; the first where it knows several."""
+    end = model.generation_config.eos_token_id
+    if end is None:
+        end = tokenizer.eos_token_id
+    if end is None:
+        raise InvalidInput("the model has no end token; set model.generation_config.eos_token_id")
+    return end if isinstance(end, int) else end[0]
+
+
+def _positions(body: PreTrainedModel) -> int:
+    """Tokens that an encoder or decoder takes; relative positions (T5) have no end."""
+    positions = getattr(body.config, "max_position_embeddings", None)
+    if positions is None:
+        return sys.maxsize
+    # RoBERTa counts positions from the padding id onwards.
+    table = getattr(getattr(body, "embeddings", None), "position_embeddings", None)
+    offset = table.padding_idx + 1 if table is not None and table.padding_idx is not None else 0
+    return positions - offset
