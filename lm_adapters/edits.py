@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from lm_adapters.gibbs_proposal import SiteHint
-from lm_adapters.locks import Lock, free_sites, insert_slots
+from lm_adapters.locks import Lock, editable
 from lm_adapters.truncation import Truncation
 from samplers import InvalidInput, Proposed
 from samplers.randomness import categorical
@@ -109,26 +109,21 @@ class EditProposal:
         for kind, at in product(range(len(KINDS)), range(x_from.shape[1])):
             rows = (log_label[:, kind, at] > -math.inf).nonzero().squeeze(1)
             if len(rows):
-                given = self.edit_log_prob(
-                    x_to[rows], x_from[rows], torch.full_like(rows, kind), torch.full_like(rows, at)
-                )
+                label = torch.full_like(rows, kind), torch.full_like(rows, at)
+                given = self.edit_log_prob(x_to[rows], x_from[rows], *label)
                 total[rows] = torch.logaddexp(total[rows], log_label[rows, kind, at] + given)
         return total
 
     def label_log_prob(self, x: Tensor) -> Tensor:
-        """``float64 [chains, kinds, width]``: log-probability of each kind of edit at each column, ``-inf``: impossible."""
-        space, width = self.model.space, x.shape[1]
-        lengths = space.lengths(x).unsqueeze(1)
-        free = free_sites(space, self.lock, x)
-        slots = insert_slots(space, self.lock, x)[:, :width]  # a text as long as the state is wide has no room
-        possible = torch.stack([free, slots & (lengths < self.max_length), free & (lengths > self.min_length)], dim=1)
-        if self.lock is not None:
-            possible &= self.lock.found(x).reshape(-1, 1, 1)
+        """``float64 [chains, kinds, width]``: log-probability of each kind at each column, ``-inf``: impossible."""
+        lengths = self.model.space.lengths(x).unsqueeze(1)
+        free, slots, found = editable(self.model.space, self.lock, x)
+        room = slots[:, :-1] & (lengths < self.max_length)  # a text as wide as its state has none at its end
+        possible = torch.stack([free, room, free & (lengths > self.min_length)], dim=1) & found.reshape(-1, 1, 1)
         places = possible.sum(dim=2)
         weights = self.weights * (places > 0)
-        share = (
-            weights / weights.sum(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny) / places.clamp(min=1)
-        )
+        total = weights.sum(dim=1, keepdim=True)
+        share = weights / total.where(total > 0, 1.0) / places.clamp(min=1)
         return share.log().unsqueeze(2).where(possible, -math.inf)
 
     def edit_log_prob(self, x_to: Tensor, x_from: Tensor, kind: Tensor, at: Tensor) -> Tensor:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from lm_adapters.text import TextSpace
 from samplers import EnergyTerm, InvalidInput
 
-__all__ = ["Lock", "free_sites", "insert_slots"]
+__all__ = ["Editable", "Lock", "editable", "free_sites", "insert_slots"]
 
 
 class Lock(EnergyTerm):
@@ -33,9 +34,14 @@ class Lock(EnergyTerm):
         All 0 at padding and in rows where not every piece is found. A function of the tokens alone.
         """
 
+    def search(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """``pieces(x)`` and ``found(x)`` at the price of one; to be overridden where pieces may hold no token."""
+        pieces = self.pieces(x)
+        return pieces, (pieces > 0).any(dim=1)
+
     def found(self, x: Tensor) -> Tensor:
         """``bool [chains]``: every piece is there."""
-        return (self.pieces(x) > 0).any(dim=1)
+        return self.search(x)[1]
 
     def values(self, x: Tensor, hint: Any = None) -> Tensor:
         zeros = torch.zeros(len(x), dtype=torch.float64, device=x.device)
@@ -52,19 +58,39 @@ class Lock(EnergyTerm):
         return f"the pieces of {self.name!r}"
 
 
-def free_sites(space: TextSpace, lock: Lock | None, x: Tensor) -> Tensor:
-    """``bool [chains, width]``: text tokens that no piece holds."""
+class Editable(NamedTuple):
+    """What the edits of a state may touch.
+
+    free
+        ``bool [chains, width]``: text tokens that no piece holds.
+    slots
+        ``bool [chains, width + 1]``: where a token may be put in; slot ``j`` is before token ``j``, the one after the
+        last token is the end. None strictly inside a piece, none beyond the end.
+    found
+        ``bool [chains]``: every piece is there. Where not, all tokens are free.
+    """
+
+    free: Tensor
+    slots: Tensor
+    found: Tensor
+
+
+def editable(space: TextSpace, lock: Lock | None, x: Tensor) -> Editable:
+    """For states ``int64 [chains, width]``; without a lock everything."""
     inside = space.inside(x)
-    return inside if lock is None else inside & (lock.pieces(x) == 0)
+    slots = pad(inside, (1, 0), value=True)
+    if lock is None:
+        return Editable(inside, slots, torch.ones_like(inside[:, 0]))
+    held, found = lock.search(x)
+    slots[:, 1:-1] &= (held[:, 1:] == 0) | (held[:, 1:] != held[:, :-1])
+    return Editable(inside & (held == 0), slots, found)
+
+
+def free_sites(space: TextSpace, lock: Lock | None, x: Tensor) -> Tensor:
+    """``Editable.free``."""
+    return editable(space, lock, x).free
 
 
 def insert_slots(space: TextSpace, lock: Lock | None, x: Tensor) -> Tensor:
-    """``bool [chains, width + 1]``: slots where a token may be put in; slot ``j`` is before token ``j``.
-
-    The slot after the last token is the end. No slot strictly inside a piece, none beyond the end.
-    """
-    slots = torch.arange(x.shape[1] + 1, device=x.device) <= space.lengths(x).unsqueeze(1)
-    if lock is not None:
-        held = lock.pieces(x)
-        slots[:, 1:-1] &= (held[:, 1:] == 0) | (held[:, 1:] != held[:, :-1])
-    return slots
+    """``Editable.slots``."""
+    return editable(space, lock, x).slots

@@ -56,11 +56,12 @@ class Template(Lock):
         self.max_length = frozen + sum(most for _, most in self.slots)
 
     def pieces(self, x: Tensor) -> Tensor:
-        sizes, starts, found = self._match(x)
-        return painted(sizes, starts, found, x)
+        return self.search(x)[0]
 
-    def found(self, x: Tensor) -> Tensor:
-        return self._match(x)[2]  # also where nothing is frozen
+    def search(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        sizes = [piece.sizes(self.space, x) for piece in self._pieces]
+        starts, found = first_in_order(sizes, self._gaps, self.space.inside(x))
+        return painted(sizes, starts, found, x), found
 
     def masks(self, counts: Sequence[Sequence[int]], width: int | None = None) -> Tensor:
         """``int64 [texts, width]``: the template with mask tokens in its slots, to start from.
@@ -90,10 +91,6 @@ class Template(Lock):
             row += [self.space.mask_id] * (next(left) if most else 0)
             row += self._pieces[index].spellings[0] if index < len(self._pieces) else []
         return row
-
-    def _match(self, x: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
-        sizes = [piece.sizes(self.space, x) for piece in self._pieces]
-        return sizes, *first_in_order(sizes, self._gaps, self.space.inside(x))
 
 
 def _counts(slot: str) -> tuple[int, int]:
