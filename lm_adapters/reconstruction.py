@@ -40,6 +40,11 @@ class Reconstruction(EnergyTerm):
         """Of the states that are scored."""
         return self.lm.source_space
 
+    @property
+    def max_length(self) -> int:
+        """Tokens of ``x`` that the encoder takes."""
+        return self.lm.source_room(self._prefix)
+
     def values(self, x: Tensor, hint: Any = None) -> Tensor:
         return self.token_terms(x).sum(dim=1)
 

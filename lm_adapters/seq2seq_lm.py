@@ -22,7 +22,6 @@ more. Prefix and source are spelled each on its own, then joined.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +34,7 @@ from lm_adapters.given_source import GivenSource
 from lm_adapters.head import HeadOnRows
 from lm_adapters.loading import load_pretrained
 from lm_adapters.reconstruction import Reconstruction
+from lm_adapters.seq2seq_parts import TargetSpelling, decoder_context, end_token, positions, shared_vocabulary
 from lm_adapters.sequence_energy import SequenceEnergy
 from lm_adapters.text import TextSpace
 from samplers import InvalidInput
@@ -52,7 +52,8 @@ class Seq2SeqLM:
 
     ``space`` is that of targets, of all states that ``energy`` scores. ``source_space`` is that of sources and of the
     states that ``reconstruction`` scores. They are one and the same, except for Marian tokenizers, which spell the
-    two languages by two sentencepiece models over one vocabulary: there ``ThroughText`` leads from one to the other.
+    two languages by two sentencepiece models over one vocabulary: there ``ThroughText`` leads from one to the other
+    (the class itself: ``ThroughText.of`` compares vocabularies only).
 
     ``tokens_per_pass`` bounds the tokens of one forward pass, hence memory; results do not depend on it.
     Raises ``InvalidInput`` for a model without encoder, two vocabularies, or no start or end token of the decoder.
@@ -68,15 +69,15 @@ class Seq2SeqLM:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.tokens_per_pass = tokens_per_pass
-        vocabulary = _vocabulary(model, tokenizer)
+        vocabulary = shared_vocabulary(model, tokenizer)
         self.source_space = self.space = TextSpace(tokenizer, vocabulary)
         if hasattr(tokenizer, "spm_target"):
-            self.space = TextSpace(_TargetSpelling(tokenizer), vocabulary)
+            self.space = TextSpace(TargetSpelling(tokenizer), vocabulary)
         self.allowed = self.space.proposable.to(self.device)
         if not bool(self.allowed.any()):
             raise InvalidInput("the tokenizer has no token that may be proposed; is its vocabulary missing?")
-        self.eos_id = _end(model, tokenizer)
-        _context(model)
+        self.eos_id = end_token(model, tokenizer)
+        decoder_context(model)
         self.head = HeadOnRows(model, model.get_decoder().base_model)
         self._last: tuple[tuple[Any, ...], GivenSource] | None = None
 
@@ -99,12 +100,12 @@ class Seq2SeqLM:
     @property
     def context(self) -> list[int]:
         """What the decoder reads before the first token of text; see the top of this module."""
-        return _context(self.model)
+        return decoder_context(self.model)
 
     @property
     def max_length(self) -> int:
         """Tokens of text that fit the decoder's positions."""
-        return _positions(self.model.get_decoder().base_model) - len(self.context)
+        return positions(self.model.get_decoder().base_model) - len(self.context)
 
     def task_prefix(self, task: str) -> str:
         """What the model's configuration puts before a source for ``task``; nothing if it names no tasks."""
@@ -150,69 +151,14 @@ class Seq2SeqLM:
 
     def encoder_input(self, x: Tensor, prefix: Sequence[int]) -> tuple[Tensor, Tensor | None]:
         """Input ids and attention mask of ``source_space`` states behind ``prefix_ids``."""
-        ids, attention = framed(self.source_space, x, prefix)
-        positions = _positions(self.model.get_encoder())
-        if ids.shape[1] > positions:
+        length, room = int(self.source_space.lengths(x).max()), self.source_room(prefix)
+        if length > room:
             raise InvalidInput(
-                f"the encoder's input has {ids.shape[1]} tokens, special ones included, the model takes {positions}; "
-                "shorten the text"
+                f"a source has {length} tokens, the encoder takes {room} beside prefix and special tokens; shorten it"
             )
-        return ids, attention
+        return framed(self.source_space, x, prefix)
 
-
-class _TargetSpelling:
-    """A tokenizer that spells texts as targets, and is itself in all else."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self._tokenizer = tokenizer
-
-    def __call__(self, text: str | list[str], **options: Any) -> Any:
-        return self._tokenizer(text_target=text, **options)
-
-    def __len__(self) -> int:
-        return len(self._tokenizer)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._tokenizer, name)
-
-
-def _vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
-    """The size of the one vocabulary that both sides have."""
-    source, target = (part.weight.shape[0] for part in (model.get_input_embeddings(), model.get_output_embeddings()))
-    if source != target or getattr(tokenizer, "separate_vocabs", False):
-        raise InvalidInput(
-            f"encoder and decoder have vocabularies of their own ({source} and {target} tokens); "
-            "a model with one for both is needed"
-        )
-    return target
-
-
-def _context(model: PreTrainedModel) -> list[int]:
-    settings = model.generation_config
-    start = settings.decoder_start_token_id
-    if start is None:
-        start = getattr(model.config, "decoder_start_token_id", None)
-    if start is None:
-        raise InvalidInput("the model has no decoder start token; set model.generation_config.decoder_start_token_id")
-    return [start] if settings.forced_bos_token_id is None else [start, settings.forced_bos_token_id]
-
-
-def _end(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
-    """What ends a target, as ``generate`` knows it; the first where it knows several."""
-    end = model.generation_config.eos_token_id
-    if end is None:
-        end = tokenizer.eos_token_id
-    if end is None:
-        raise InvalidInput("the model has no end token; set model.generation_config.eos_token_id")
-    return end if isinstance(end, int) else end[0]
-
-
-def _positions(body: PreTrainedModel) -> int:
-    """Tokens that an encoder or decoder takes; relative positions (T5) have no end."""
-    positions = getattr(body.config, "max_position_embeddings", None)
-    if positions is None:
-        return sys.maxsize
-    # RoBERTa counts positions from the padding id onwards.
-    table = getattr(getattr(body, "embeddings", None), "position_embeddings", None)
-    offset = table.padding_idx + 1 if table is not None and table.padding_idx is not None else 0
-    return positions - offset
+    def source_room(self, prefix: Sequence[int]) -> int:
+        """Tokens of source that fit the encoder's positions behind ``prefix_ids``."""
+        frame = len(self.source_space.prefix) + len(prefix) + len(self.source_space.suffix)
+        return positions(self.model.get_encoder()) - frame

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
+import pytest
 import torch
 from tokenizers import Tokenizer, normalizers, processors
 from transformers import (
@@ -32,8 +34,6 @@ from tests.lm_adapters import tiny
 
 Built = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
-POSITIONS = 24
-SPARE = 5
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 PIECES = [(f"▁{c}", -2.0) for c in LETTERS] + [(c, -3.0) for c in LETTERS] + [("▁he", -1.5), ("llo", -1.5)]
 
@@ -74,15 +74,15 @@ def t5(config: type[T5Config], model: type[PreTrainedModel], factor: float) -> B
     tokenizer = sentencepiece()
     sizes = {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 2, "num_heads": 2, "relative_attention_num_buckets": 8}
     sizes |= {"initializer_factor": factor, "pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0}
-    return model(config(vocab_size=len(tokenizer) + SPARE, **sizes)), tokenizer
+    return model(config(vocab_size=len(tokenizer) + tiny.SPARE, **sizes)), tokenizer
 
 
 def bart_sizes(tokenizer: PreTrainedTokenizerBase, **more: object) -> dict[str, object]:
     sides = {f"{side}_{name}": 2 for side in ("encoder", "decoder") for name in ("layers", "attention_heads")}
-    sides |= {"encoder_ffn_dim": 24, "decoder_ffn_dim": 24, "d_model": 16, "max_position_embeddings": POSITIONS}
+    sides |= {"encoder_ffn_dim": 24, "decoder_ffn_dim": 24, "d_model": 16, "max_position_embeddings": tiny.POSITIONS}
     names = ("pad", "eos", "bos")
     ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in names}
-    return {"vocab_size": len(tokenizer) + SPARE, **sides, **ids, **more}
+    return {"vocab_size": len(tokenizer) + tiny.SPARE, **sides, **ids, **more}
 
 
 def biased(model: PreTrainedModel) -> PreTrainedModel:
@@ -147,3 +147,47 @@ def build(name: str, *, scale: float = 16.0, double: bool = False) -> Seq2SeqLM:
         for side in (model.get_encoder(), model.get_decoder()):
             side.embed_positions.weight.div_(scale)
     return Seq2SeqLM(model.double() if double else model, tokenizer)
+
+
+# What tests of every class share
+
+SOURCE = "hello b c"
+TEXTS = ["a b c d", "e", "hello z a"]
+CONTEXT = {  # what stands before the first token of text, by name
+    "t5": ["<pad>"],
+    "mt5": ["<pad>"],
+    "bart": ["</s>"],
+    "bart forced": ["</s>", "<s>"],
+    "mbart": ["ro_RO"],
+    "mbart forced": ["</s>", "ro_RO"],
+    "marian": ["<pad>"],
+    "encoder-decoder": ["[CLS]"],
+    "encoder-decoder wide": ["[CLS]"],
+}
+END = {name: "[SEP]" if name.startswith("encoder") else "</s>" for name in CONTEXT}
+EXACT = {"atol": 1e-10, "rtol": 0}  # the models are of float64
+classes = pytest.mark.parametrize("name", CLASSES)
+
+
+@cache
+def lm(name: str, double: bool = True) -> Seq2SeqLM:
+    return build(name, double=double)
+
+
+def bodies(model: Seq2SeqLM, texts: list[str] = TEXTS) -> list[list[int]]:
+    x = model.space.encode(texts)
+    return [row[row != model.space.pad_id].tolist() for row in x]
+
+
+def ids(name: str, tokens: list[str]) -> list[int]:
+    return lm(name).tokenizer.convert_tokens_to_ids(tokens)
+
+
+def by_hand(name: str, read: list[int], target: list[int]) -> list[float]:
+    """``-log p`` of each token of ``target`` and of the end: one full forward pass for each."""
+    model, told, written = lm(name).model, [], ids(name, CONTEXT[name])
+    for token in [*target, *ids(name, [END[name]])]:
+        logits = model(input_ids=torch.tensor([read]), decoder_input_ids=torch.tensor([written])).logits[0, -1]
+        told.append(-float(logits.log_softmax(dim=0)[token]))
+        written.append(token)
+    return told

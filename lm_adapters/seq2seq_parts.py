@@ -1,0 +1,72 @@
+"""How an encoder-decoder model spells, starts and ends a target, and how much it takes."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from samplers import InvalidInput
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["TargetSpelling", "decoder_context", "end_token", "positions", "shared_vocabulary"]
+
+
+class TargetSpelling:
+    """A tokenizer that spells texts as targets, and is itself in all else."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+
+    def __call__(self, text: str | list[str], **options: Any) -> Any:
+        return self._tokenizer(text_target=text, **options)
+
+    def __len__(self) -> int:
+        return len(self._tokenizer)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tokenizer, name)
+
+
+def shared_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    """The size of the vocabulary of both sides. Raises ``InvalidInput`` where each has its own."""
+    source, target = (part.weight.shape[0] for part in (model.get_input_embeddings(), model.get_output_embeddings()))
+    if source != target or getattr(tokenizer, "separate_vocabs", False):
+        raise InvalidInput(
+            f"encoder and decoder have vocabularies of their own ({source} and {target} tokens); "
+            "a model with one for both is needed"
+        )
+    return target
+
+
+def decoder_context(model: PreTrainedModel) -> list[int]:
+    """What the decoder reads before a text; see ``seq2seq_lm``. Raises ``InvalidInput`` where nothing is set."""
+    settings = model.generation_config
+    start = settings.decoder_start_token_id
+    if start is None:
+        start = getattr(model.config, "decoder_start_token_id", None)
+    if start is None:
+        raise InvalidInput("the model has no decoder start token; set model.generation_config.decoder_start_token_id")
+    return [start] if settings.forced_bos_token_id is None else [start, settings.forced_bos_token_id]
+
+
+def end_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    """What ends a target, as ``generate`` knows it, or the first of several. Raises ``InvalidInput`` for none."""
+    end = model.generation_config.eos_token_id
+    if end is None:
+        end = tokenizer.eos_token_id
+    if end is None:
+        raise InvalidInput("the model has no end token; set model.generation_config.eos_token_id")
+    return end if isinstance(end, int) else end[0]
+
+
+def positions(body: PreTrainedModel) -> int:
+    """Tokens that an encoder or decoder takes; relative positions (T5) have no end."""
+    most = getattr(body.config, "max_position_embeddings", None)
+    if most is None:
+        return sys.maxsize
+    # RoBERTa counts positions from the padding id onwards.
+    table = getattr(getattr(body, "embeddings", None), "position_embeddings", None)
+    offset = table.padding_idx + 1 if table is not None and table.padding_idx is not None else 0
+    return most - offset
