@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from experiments.methods import Problem, begun, in_words, run_chains
-from experiments.options import LENGTH, run_options
+from experiments.options import LENGTH, check_length, run_options
 from experiments.report import show
 from experiments.run_directory import default_directory
 from experiments.settings import Settings
+from experiments.sources import encode_source
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from experiments.text_run import TextRun
-    from lm_adapters import GibbsProposal, MaskedLM
+    from lm_adapters import GibbsProposal, MaskedLM, Truncation
     from samplers import Kernel
 
 __all__ = ["command", "gibbs"]
@@ -65,7 +66,7 @@ def gibbs(
     with begun(settings, config) as finish:
         lm = settings.masked_lm()
         proposal = lm.gibbs_proposal(block, truncation=truncation)
-        x0 = start_states(lm, proposal, init=init, length=length, chains=settings.chains, seed=settings.seed)
+        x0 = start_states(lm, truncation, init=init, length=length, chains=settings.chains, seed=settings.seed)
         scored = settings.with_custom(lm.energy(energy_kind), lm.space)
         kernel = scanning(proposal, scan, x0.shape[1], corrected=correct == "mh")
         if correct == "mh":
@@ -80,39 +81,23 @@ def gibbs(
 
 
 def start_states(
-    lm: MaskedLM, proposal: GibbsProposal, *, init: str | None, length: tuple[int, int], chains: int, seed: int
+    lm: MaskedLM, truncation: Truncation, *, init: str | None, length: tuple[int, int], chains: int, seed: int
 ) -> Tensor:
-    """``int64 [chains, width]`` start texts: ``init`` for all, or one draw of the model a chain, filled left to right.
-
-    A state that holds a mask token is outside every target, so masks are filled before the first step.
-    """
+    """``int64 [chains, width]`` start texts: ``init`` for all, or masks filled by the model."""
     import torch
 
-    from samplers import Cycle, Flat, InvalidInput, PseudoGibbs, generator, iterate
+    from lm_adapters import fill_masks
+    from samplers import generator
 
     if init is not None:
-        try:
-            x0 = lm.space.encode([init] * chains).to(lm.device)
-        except InvalidInput as error:
-            raise InvalidInput(f"--init: {error}") from error
-        if x0.shape[1] > lm.max_length:
-            raise InvalidInput(f"--init has {x0.shape[1]} tokens, the model takes {lm.max_length}; shorten it")
-        stuck = x0[0][~lm.allowed[x0[0]]].tolist()
-        if stuck:
-            names = lm.space.tokenizer.convert_ids_to_tokens(stuck)
-            raise InvalidInput(
-                f"--init holds the tokens {names}, which no step could ever change; use other characters"
-            )
-        return x0
+        return encode_source(lm, init, chains, longer=0, argument="--init")[0]
+    check_length(length, lm)
     low, high = length
-    if high > lm.max_length:
-        raise InvalidInput(f"--length goes to {high} tokens, the model takes {lm.max_length}; give at most that")
     spread = low + torch.arange(chains) % (high - low + 1)
-    masks = lm.space.masks(spread).to(lm.device)
-    fill = Cycle([PseudoGibbs(turn) for turn in proposal.scan(masks.shape[1])])
-    rng = generator(seed, shard=chains, device=lm.device)  # beyond the shards of the run itself
-    *_, (_, state, _) = iterate(fill, Flat(), masks, steps=len(fill.parts), rng=rng)
-    return state.x
+    # Beyond the shards of the run itself, which take theirs from 0 on.
+    rng = generator(seed, shard=chains, device=lm.device)
+    with torch.inference_mode():
+        return fill_masks(lm, lm.space.masks(spread).to(lm.device), rng, truncation=truncation)
 
 
 def scanning(proposal: GibbsProposal, scan: str, width: int, *, corrected: bool) -> Kernel:

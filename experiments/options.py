@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-__all__ = ["LENGTH", "run_options"]
+if TYPE_CHECKING:
+    from lm_adapters import MaskedLM
+
+__all__ = ["LENGTH", "check_length", "run_options"]
 
 
 class _Length(click.ParamType):
@@ -57,3 +60,11 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
+
+
+def check_length(length: tuple[int, int], lm: MaskedLM) -> None:
+    """Raise ``InvalidInput`` if texts may get longer than the model takes."""
+    from samplers import InvalidInput
+
+    if length[1] > lm.max_length:
+        raise InvalidInput(f"--length goes to {length[1]} tokens, the model takes {lm.max_length}; give at most that")

@@ -11,7 +11,7 @@ import click
 
 from experiments.run_directory import json_line
 
-__all__ = ["Run", "distinct", "number", "print_run", "self_bleu", "show"]
+__all__ = ["Run", "distinct", "number", "print_run", "self_bleu", "shares", "show"]
 
 SELF_BLEU_TEXTS = 200  # self-BLEU compares all pairs; more texts than this would take longer than the sampling
 
@@ -76,6 +76,13 @@ def self_bleu(texts: Sequence[str]) -> float:
 
 def distinct(summary: Mapping[str, Any], draws: int) -> str:
     return f"{summary['distinct']:,} of {draws:,}"
+
+
+def shares(terms: Mapping[str, float]) -> Iterator[tuple[str, str]]:
+    """The line of an energy's terms, where more than one has a part in it."""
+    parts = [f"{name} {value:.2f}" for name, value in terms.items() if value != 0]
+    if len(parts) > 1:
+        yield "of it", ", ".join(parts)
 
 
 def number(value: float, spec: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from experiments.cost import Cost
-from experiments.report import distinct
+from experiments.report import distinct, shares
 
 if TYPE_CHECKING:
     from lm_adapters import TextSpace
@@ -68,8 +68,7 @@ class SearchRun:
         yield "made small", self.objective
         yield "best text", summary["best"]["text"]
         yield "its energy", f"{summary['best']['energy']:.2f} nats"
-        if shares := {name: value for name, value in summary["terms"].items() if value != 0}:
-            yield "of it", ", ".join(f"{name} {value:.2f}" for name, value in shares.items())
+        yield from shares(summary["terms"])
         yield "mean over chains", f"{summary['energy_mean']:.2f} nats"
         yield "distinct texts", distinct(summary, summary["chains"])
         yield "cost", str(self.cost)

@@ -77,6 +77,11 @@ class Settings:
     def config(self, experiment: str, **own: Any) -> dict[str, Any]:
         """As ``config.json`` has it: the experiment's own arguments beside the shared ones."""
         shared = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "progress"}
-        shared["model"] = self.model if isinstance(self.model, str) else type(self.model.model).__name__
         shared["energies"] = [energy.spec for energy in self.energies if isinstance(energy, CustomEnergy)]
-        return {"experiment": experiment, **own, **shared}
+        told = {name: _name(value) for name, value in {**own, **shared}.items()}
+        return {"experiment": experiment, **told}
+
+
+def _name(value: Any) -> Any:
+    """A loaded model by its class, everything else as it is."""
+    return type(value.model).__name__ if hasattr(value, "model") else value

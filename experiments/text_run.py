@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from experiments.cost import Cost
-from experiments.report import distinct, number, self_bleu
+from experiments.report import distinct, number, self_bleu, shares
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -91,30 +91,25 @@ class TextRun:
         draws = summary["chains"] * summary["kept_per_chain"]
         yield "target", self.target
         yield "energy", f"{summary['energy_mean']:.2f} nats a text, {summary['energy_per_token']:.2f} a token"
-        if shares := {name: mean for name, mean in summary["terms"].items() if mean != 0} if self._summed else {}:
-            yield "of it", ", ".join(f"{name} {mean:.2f}" for name, mean in shares.items())
+        yield from shares(summary["terms"])
         ess, r_hat = number(summary["ess_bulk"], ".0f"), number(summary["r_hat"], ".2f")
         yield "ESS, R-hat of it", f"{ess} of {draws:,} draws, {r_hat}"
         yield "accepted, changed", f"{summary['acceptance']:.0%} of proposals, {summary['changed']:.0%} of steps"
-        if len(self.trace.moves) > 1:
-            yield "accepted by move", ", ".join(_by_kind(self.trace))
+        if len(kinds := _by_kind(self.trace)) > 1:
+            yield "accepted by move", ", ".join(kinds)
         yield "distinct texts", distinct(summary, draws)
         yield "self-BLEU", f"{number(summary['self_bleu'], '.1f')} of 100, last draws (low is diverse)"
         yield "cost", str(self.cost)
         yield "speed", f"{summary['chain_steps_per_second']:,.0f} chain-steps/s, {summary['seconds']:.1f} s"
-
-    @property
-    def _summed(self) -> bool:
-        return len(self.trace.term_names) > 1
 
     def _term_means(self) -> dict[str, float]:
         means: Tensor = self.trace.terms.mean(dim=(0, 1))
         return dict(zip(self.trace.term_names, means.tolist(), strict=True))
 
 
-def _by_kind(trace: Trace) -> Iterator[str]:
-    for kind, count in trace.moves.items():
-        yield f"{kind} {count.accepted / count.tried:.0%}" if count.tried else f"{kind} -"
+def _by_kind(trace: Trace) -> list[str]:
+    """Of the kinds of move that were tried."""
+    return [f"{kind} {count.accepted / count.tried:.0%}" for kind, count in trace.moves.items() if count.tried]
 
 
 def mixing(trace: Trace, groups: list[int]) -> Diagnostics:

@@ -3,7 +3,17 @@
 from samplers.annealing import Annealed, anneal
 from samplers.compose import Cycle, Mixture
 from samplers.driver import iterate, sample
-from samplers.energies import CallCounter, Constraint, EnergyTerm, Flat, WeightedSum, evaluate, named, term_names
+from samplers.energies import (
+    CallCounter,
+    Constraint,
+    EnergyTerm,
+    Flat,
+    WeightedSum,
+    evaluate,
+    evaluate_candidates,
+    named,
+    term_names,
+)
 from samplers.errors import BoundViolated, EnergyError, InvalidInput, McmcTextError, ProposalError, TrialsExhausted
 from samplers.gibbs import Gibbs, PseudoGibbs
 from samplers.importance import ImportanceSample, importance_sample
@@ -11,6 +21,7 @@ from samplers.metropolis import MetropolisHastings
 from samplers.randomness import generator
 from samplers.rejection import RejectionSample, rejection_sample
 from samplers.schedules import constant, geometric, linear, logarithmic
+from samplers.shortlist import ShortlistGibbs
 from samplers.tempering import Tempered, swap_report
 from samplers.trace import Diagnostics, MoveCount, Trace, diagnose
 from samplers.types import ChainState, Distribution, Energy, Kernel, Proposal, Proposed, StepInfo
@@ -41,6 +52,7 @@ __all__ = [
     "Proposed",
     "PseudoGibbs",
     "RejectionSample",
+    "ShortlistGibbs",
     "StepInfo",
     "Tempered",
     "Trace",
@@ -50,6 +62,7 @@ __all__ = [
     "constant",
     "diagnose",
     "evaluate",
+    "evaluate_candidates",
     "generator",
     "geometric",
     "importance_sample",

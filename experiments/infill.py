@@ -1,0 +1,109 @@
+"""Blanks in a sentence filled jointly: each word in the light of the others, and as many words as fit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from experiments.methods import Problem, begun, in_words, run_annealing, run_chains
+from experiments.moves import edit_kernel, shortlist_kernel
+from experiments.options import run_options
+from experiments.report import Run, show
+from experiments.run_directory import default_directory
+from experiments.scorers import load_scorer
+from experiments.settings import Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lm_adapters import MaskedLM, Template
+
+__all__ = ["SAMPLERS", "command", "infill"]
+
+SAMPLERS = ("mh", "gibbs", "anneal")
+HOT, COLD = 1.0, 0.1
+
+
+def infill(
+    template: str,
+    *,
+    sampler: Literal["mh", "gibbs", "anneal"] = "mh",
+    scorer: str = "causal-en",
+    shortlist: int = 64,
+    **shared: Any,
+) -> Run:
+    """Texts with law ``exp(-fluency)`` among those that fit ``template``.
+
+    Main arguments
+        ``template``: a text with slots; ``[MASK]`` is one token, ``[MASK:2]`` two, ``[MASK:1-4]`` one to four. The
+        rest is frozen. ``scorer``: the language model whose ``-log p`` of the whole text is the fluency.
+    Other arguments
+        ``shortlist``: candidates that ``sampler="gibbs"`` scores at a site. ``shared``: see ``Settings``.
+    Raises
+        ``InvalidInput`` for a template without a slot, or one that the models cannot take.
+    """
+    own = {name: value for name, value in locals().items() if name != "shared"}
+    from lm_adapters import Template
+    from samplers import InvalidInput
+
+    settings = Settings(**shared)
+    config = settings.config("infill", **own)
+    with begun(settings, config) as finish:
+        lm = settings.masked_lm()
+        lock = Template(lm.space, template)
+        if lock.max_length > lm.max_length:
+            raise InvalidInput(
+                f"TEMPLATE goes to {lock.max_length} tokens, the model takes {lm.max_length}; shorten it"
+            )
+        x0 = _starts(lm, lock, settings)
+        scored = load_scorer(scorer, lm, settings)
+        energy = settings.with_custom(lock + scored.energy, lm.space)
+        problem = Problem(lm.space, energy, x0, in_words(energy), [lm.model, scored.model])
+        bounds: dict[str, Any] = {"lock": lock, "min_length": lock.min_length, "max_length": lock.max_length}
+        if sampler == "gibbs":
+            run: Run = run_chains(problem, shortlist_kernel(lm, shortlist=shortlist, **bounds), settings, config)
+        elif sampler == "mh":
+            run = run_chains(problem, edit_kernel(lm, **bounds), settings, config)
+        else:
+            run = run_annealing(problem, edit_kernel(lm, **bounds), settings, config, hot=HOT, cold=COLD)
+        finish(run)
+    return run
+
+
+def _starts(lm: MaskedLM, lock: Template, settings: Settings) -> Tensor:
+    """Slots of lengths drawn uniformly, filled from left to right by the masked model."""
+    import torch
+
+    from lm_adapters import fill_masks
+    from samplers import generator
+
+    # Beyond the shards of the run itself, which take theirs from 0 on.
+    rng = generator(settings.seed, shard=settings.chains, device=lm.device)
+    counts = [
+        [int(torch.randint(fewest, most + 1, (), generator=rng, device=lm.device)) for fewest, most in lock.slots]
+        for _ in range(settings.chains)
+    ]
+    masks = lock.masks(counts, width=lock.max_length).to(lm.device)
+    with torch.inference_mode():
+        return fill_masks(lm, masks, rng, lock=lock)
+
+
+@click.command("infill")
+@click.argument("template")
+@click.option("--sampler", type=click.Choice(SAMPLERS), default="mh", show_default=True,
+              help="mh, gibbs: Markov chains. anneal: search for the best.")  # fmt: skip
+@click.option("--scorer", default="causal-en", show_default=True, help="Language model whose -log p is the fluency.")
+@click.option("--shortlist", type=click.IntRange(min=1), default=64, show_default=True,
+              help="Candidates that --sampler gibbs scores at a site.")  # fmt: skip
+@run_options
+def command(as_json: bool, quiet: bool, out: str | None, **options: Any) -> None:
+    """Fill the slots of TEMPLATE jointly: "The [MASK] sat on the [MASK:1-4]." """
+    run = infill(**options, out=out or default_directory("infill"), progress=not quiet)
+    show(run, as_json=as_json, quiet=quiet)
+
+
+if __name__ == "__main__":
+    from experiments.cli import run_command
+
+    run_command(command.main)

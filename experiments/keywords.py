@@ -1,0 +1,126 @@
+"""Sentences that hold given words: the same target by six samplers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from experiments.methods import Problem, begun, in_words, run_annealing, run_chains, run_importance, run_rejection
+from experiments.moves import edit_kernel, shortlist_kernel
+from experiments.options import LENGTH, check_length, run_options
+from experiments.report import Run, show
+from experiments.run_directory import default_directory
+from experiments.scorers import Scorer, load_scorer
+from experiments.settings import Settings
+
+if TYPE_CHECKING:
+    from lm_adapters import KeywordFill, SequenceDistribution
+
+__all__ = ["SAMPLERS", "command", "keywords"]
+
+SAMPLERS = ("mh", "gibbs", "anneal", "tempered", "rejection", "importance")
+BETAS = (1.0, 0.8, 0.65, 0.5)  # the ladder of the tempered sampler
+HOT, COLD = 1.0, 0.1  # temperatures between which annealing falls
+
+
+def keywords(
+    words: Sequence[str],
+    *,
+    any_order: bool = False,
+    sampler: Literal["mh", "gibbs", "anneal", "tempered", "rejection", "importance"] = "mh",
+    scorer: str = "causal-en",
+    length: tuple[int, int] = (3, 16),
+    shortlist: int = 64,
+    **shared: Any,
+) -> Run:
+    """Texts with law ``exp(-fluency)`` among those that contain ``words``.
+
+    Main arguments
+        ``words`` or phrases, in this order unless ``any_order``; a word given twice must come twice. ``length``:
+        bounds on the tokens of a text. ``scorer``: the language model whose ``-log p`` is the fluency.
+    Other arguments
+        ``shortlist``: candidates that ``sampler="gibbs"`` scores at a site. ``shared``: see ``Settings``.
+    Raises
+        ``InvalidInput`` for words that the tokenizer cannot spell or that do not fit, before a scorer is loaded.
+    """
+    own = {name: value for name, value in locals().items() if name != "shared"}
+    from lm_adapters import KeywordFill, Keywords
+    from samplers import generator
+
+    settings = Settings(**shared)
+    config = settings.config("keywords", **{**own, "words": list(words)})
+    with begun(settings, config) as finish:
+        lm = settings.masked_lm()
+        check_length(length, lm)
+        lock = Keywords(lm.space, words, any_order=any_order)
+        fill = KeywordFill(lm, lock, min_length=length[0], max_length=length[1])
+        scored = load_scorer(scorer, lm, settings)
+        energy = settings.with_custom(lock + scored.energy, lm.space)
+        # Beyond the shards of the run itself, which take theirs from 0 on.
+        x0 = fill.draw(settings.chains, generator(settings.seed, shard=settings.chains, device=lm.device))
+        problem = Problem(lm.space, energy, x0, in_words(energy), [lm.model, scored.model])
+        run = _solve(problem, sampler, fill, scored, shortlist, settings, config)
+        finish(run)
+    return run
+
+
+def _solve(
+    problem: Problem,
+    sampler: str,
+    fill: KeywordFill,
+    scored: Scorer,
+    shortlist: int,
+    settings: Settings,
+    config: Mapping[str, Any],
+) -> Run:
+    from samplers import Tempered
+
+    if sampler == "importance":
+        return run_importance(problem, fill, settings, config)
+    if sampler == "rejection":
+        return run_rejection(problem, _itself(scored, fill), settings, config, log_bound=0.0)
+    bounds = {"lock": fill.lock, "min_length": fill.min_length, "max_length": fill.max_length}
+    if sampler == "gibbs":
+        return run_chains(problem, shortlist_kernel(fill.model, shortlist=shortlist, **bounds), settings, config)
+    kernel = edit_kernel(fill.model, swap=fill.lock.any_order, **bounds)
+    if sampler == "anneal":
+        return run_annealing(problem, kernel, settings, config, hot=HOT, cold=COLD)
+    return run_chains(problem, kernel if sampler == "mh" else Tempered(kernel, BETAS), settings, config)
+
+
+def _itself(scored: Scorer, fill: KeywordFill) -> SequenceDistribution:
+    """The scorer as its own proposal: what it draws it scores with the same density or less, so the bound is 0."""
+    from lm_adapters import CausalLM, SequenceDistribution
+    from samplers import InvalidInput
+
+    if (
+        not isinstance(scored.lm, CausalLM)
+        or scored.lm.space.tokenizer.get_vocab() != fill.model.space.tokenizer.get_vocab()
+    ):
+        raise InvalidInput("--sampler rejection draws from the scorer: give a causal one with the tokenizer of --model")
+    return SequenceDistribution(scored.lm.given(), min_length=fill.min_length, max_length=fill.max_length)
+
+
+@click.command("keywords")
+@click.argument("words", nargs=-1, required=True, metavar="WORD...")
+@click.option("--any-order", is_flag=True, help="The words may come in any order.")
+@click.option("--sampler", type=click.Choice(SAMPLERS), default="mh", show_default=True,
+              help="mh, gibbs, tempered: Markov chains. anneal: search for the best. rejection, importance: draw whole "
+              "texts.")  # fmt: skip
+@click.option("--scorer", default="causal-en", show_default=True, help="Language model whose -log p is the fluency.")
+@click.option("--length", type=LENGTH, default="3:16", show_default=True, help="Tokens a text: N or LOW:HIGH.")
+@click.option("--shortlist", type=click.IntRange(min=1), default=64, show_default=True,
+              help="Candidates that --sampler gibbs scores at a site.")  # fmt: skip
+@run_options
+def command(words: tuple[str, ...], as_json: bool, quiet: bool, out: str | None, **options: Any) -> None:
+    """Sentences that contain the given WORDs (or quoted phrases), likely under a language model."""
+    run = keywords(words, **options, out=out or default_directory("keywords"), progress=not quiet)
+    show(run, as_json=as_json, quiet=quiet)
+
+
+if __name__ == "__main__":
+    from experiments.cli import run_command
+
+    run_command(command.main)

@@ -1,0 +1,89 @@
+"""Other words for a sentence: fluent, close in meaning, far in wording."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import click
+
+from experiments.methods import Problem, begun, in_words, run_annealing, run_chains
+from experiments.moves import edit_kernel
+from experiments.options import run_options
+from experiments.report import Run, show
+from experiments.run_directory import default_directory
+from experiments.scorers import load_meaning, load_scorer
+from experiments.settings import Settings
+from experiments.sources import encode_source
+
+__all__ = ["SAMPLERS", "command", "paraphrase"]
+
+SAMPLERS = ("anneal", "mh")
+HOT, COLD = 1.0, 0.1
+LONGER = 4  # tokens that a paraphrase may have more than its source
+
+
+def paraphrase(
+    text: str,
+    *,
+    sampler: Literal["anneal", "mh"] = "anneal",
+    scorer: str = "causal-en",
+    encoder: str | None = None,
+    similarity: float = 20.0,
+    distance: float = 2.0,
+    **shared: Any,
+) -> Run:
+    """Texts made likely by ``exp(-(fluency + similarity * S + distance * D))``, started from ``text``.
+
+    Main arguments
+        ``S = -log cos`` of the sentence embeddings, ``D = -log(1.01 - BLEU)`` against ``text``: 4.6 nats for a copy.
+        All three are nats of a sentence, not of a token, so the weights mean the same for short and long texts, and a
+        temperature of 1 is the law as written. ``sampler="anneal"`` gives the best text of each chain, ``"mh"`` draws.
+    Other arguments
+        ``scorer``: the language model whose ``-log p`` is the fluency. ``encoder``: the model whose embeddings are
+        compared; by default the one that proposes. ``shared``: see ``Settings``.
+    Raises
+        ``InvalidInput`` for a text that the models cannot take.
+    """
+    own = {name: value for name, value in locals().items() if name != "shared"}
+    from lm_adapters import Similarity, SourceBleu
+
+    settings = Settings(**shared)
+    config = settings.config("paraphrase", **own)
+    with begun(settings, config) as finish:
+        lm = settings.masked_lm()
+        source, longest = encode_source(lm, text, settings.chains, longer=LONGER, argument="TEXT")
+        scored = load_scorer(scorer, lm, settings)
+        meaning = load_meaning(encoder, lm, settings)
+        terms = scored.energy + similarity * Similarity(lm.space, meaning, text)
+        terms = terms + distance * SourceBleu(lm.space, text)
+        energy = settings.with_custom(terms, lm.space)
+        problem = Problem(lm.space, energy, source, in_words(energy), [lm.model, scored.model, meaning.model])
+        kernel = edit_kernel(lm, max_length=longest, swap=True)
+        run: Run
+        if sampler == "anneal":
+            run = run_annealing(problem, kernel, settings, config, hot=HOT, cold=COLD)
+        else:
+            run = run_chains(problem, kernel, settings, config)
+        finish(run)
+    return run
+
+
+@click.command("paraphrase")
+@click.argument("text")
+@click.option("--sampler", type=click.Choice(SAMPLERS), default="anneal", show_default=True,
+              help="anneal: search for the best. mh: draw from the law.")  # fmt: skip
+@click.option("--scorer", default="causal-en", show_default=True, help="Language model whose -log p is the fluency.")
+@click.option("--encoder", help="Model whose sentence embeddings are compared.  [default: --model]")
+@click.option("--similarity", type=float, default=20.0, show_default=True, help="Weight of -log cos, nats a sentence.")
+@click.option("--distance", type=float, default=2.0, show_default=True, help="Weight of -log(1.01 - BLEU to TEXT).")
+@run_options
+def command(as_json: bool, quiet: bool, out: str | None, **options: Any) -> None:
+    """Other words for TEXT: fluent, close in meaning, far in wording."""
+    run = paraphrase(**options, out=out or default_directory("paraphrase"), progress=not quiet)
+    show(run, as_json=as_json, quiet=quiet)
+
+
+if __name__ == "__main__":
+    from experiments.cli import run_command
+
+    run_command(command.main)

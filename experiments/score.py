@@ -1,0 +1,137 @@
+"""Energies of given texts under one or several models, term by term."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from experiments.custom_energy import CustomEnergy, load_custom_energies
+from experiments.run_directory import json_line
+
+if TYPE_CHECKING:
+    from lm_adapters import TextSpace
+    from samplers import EnergyTerm
+
+__all__ = ["command", "score"]
+
+BATCH = 256  # texts scored together; memory is bounded by the models' own passes
+
+
+def score(
+    texts: Sequence[str],
+    *,
+    models: Sequence[str] = ("masked-en",),
+    source: str | None = None,
+    prefix: str = "",
+    energies: Sequence[str | CustomEnergy] = (),
+    device: str = "cpu",
+    dtype: str = "float32",
+) -> Iterator[dict[str, Any]]:
+    """One object a text: ``text``, ``energy`` (the sum, nats) and ``terms`` by name; lower is likelier.
+
+    Main arguments
+        ``models``, each a term: a masked model gives minus the pseudo-log-likelihood, a causal one ``-log p(text)``, a
+        seq2seq one ``-log p(text | source)``. ``energies``: your own, as for every experiment.
+    Other arguments
+        ``source`` for seq2seq models, with ``prefix`` before it.
+    Raises
+        ``InvalidInput`` for a text that a model cannot take, before anything is scored; ``EnergyError`` from energies.
+    """
+    import torch
+
+    from lm_adapters import check_device
+    from samplers import InvalidInput, evaluate
+
+    if not texts:
+        raise InvalidInput("there is no text to score; give at least one")
+    custom = load_custom_energies(energies)
+    check_device(device)
+    terms = [_model_term(name, source, prefix, device, dtype) for name in models]
+    states = [space.encode(texts).to(device) for _, space in terms]
+    for start in range(0, len(texts), BATCH):
+        part = texts[start : start + BATCH]
+        row_terms: dict[str, list[float]] = {}
+        for (term, space), x in zip(terms, states, strict=True):
+            with torch.inference_mode(), space.texts_in_errors():
+                row_terms[term.name] = evaluate(term, x[start : start + BATCH]).energy.tolist()
+        for own in custom:
+            term, space, x = own.term(terms[0][1]), terms[0][1], states[0]
+            with torch.inference_mode(), space.texts_in_errors():
+                row_terms[own.name] = evaluate(term, x[start : start + BATCH]).energy.tolist()
+        for row, text in enumerate(part):
+            named = {name: values[row] for name, values in row_terms.items()}
+            yield {"text": text, "energy": sum(named.values()), "terms": named}
+
+
+def _model_term(name: str, source: str | None, prefix: str, device: str, dtype: str) -> tuple[EnergyTerm, TextSpace]:
+    """The model's energy, called by the model's name, and the space of its states."""
+    from lm_adapters import CausalLM, MaskedLM, Seq2SeqLM, task_of
+    from samplers import InvalidInput
+
+    task = task_of(name)
+    if task == "seq2seq":
+        if source is None:
+            raise InvalidInput(f"{name!r} is a seq2seq model and scores a text given a source; give --source")
+        seq2seq = Seq2SeqLM.from_pretrained(name, device, dtype)
+        term, space = seq2seq.energy(source, prefix=prefix), seq2seq.space
+    elif task == "causal":
+        causal = CausalLM.from_pretrained(name, device, dtype)
+        term, space = causal.energy(), causal.space
+    else:
+        masked = MaskedLM.from_pretrained(name, device, dtype)
+        term, space = masked.energy("pll"), masked.space
+    term.name = name
+    return term, space
+
+
+def read_texts(path: Path) -> list[str]:
+    """One text a line; a line that is a JSON object (as in ``samples.jsonl``) gives its ``text``."""
+    from samplers import InvalidInput
+
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"FILE {str(path)!r} cannot be read as text: {error}") from error
+    texts = [_text_of(line, number, path) for number, line in enumerate(lines, start=1) if line.strip()]
+    if not texts:
+        raise InvalidInput(f"FILE {str(path)!r} has no text; write one a line")
+    return texts
+
+
+def _text_of(line: str, number: int, path: Path) -> str:
+    from samplers import InvalidInput
+
+    if not line.lstrip().startswith("{"):
+        return line
+    try:
+        text = json.loads(line)["text"]
+    except (ValueError, KeyError) as error:
+        raise InvalidInput(f"FILE {str(path)!r}, line {number}: no JSON object with a 'text'") from error
+    if not isinstance(text, str):
+        raise InvalidInput(f"FILE {str(path)!r}, line {number}: 'text' is {text!r}, not a string")
+    return text
+
+
+@click.command("score")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--model", "models", multiple=True, default=("masked-en",), show_default=True,
+              help="Masked, causal or seq2seq model; repeatable, each is a term.")  # fmt: skip
+@click.option("--source", metavar="TEXT", help="What a seq2seq model conditions on.")
+@click.option("--prefix", default="", help="Stands before the source in a seq2seq model's input.")
+@click.option("--energy", "energies", multiple=True, metavar="FILE.py:NAME[=WEIGHT]", help="Your own energy, a term.")
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--dtype", default="float32", show_default=True)
+def command(file: Path, **options: Any) -> None:
+    """Energies of the texts in FILE (one a line, or JSON Lines with "text"), in nats, as JSON Lines."""
+    for line in score(read_texts(file), **options):
+        click.echo(json_line(line))
+
+
+if __name__ == "__main__":
+    from experiments.cli import run_command
+
+    run_command(command.main)

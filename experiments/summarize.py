@@ -1,0 +1,103 @@
+"""A short sentence for a long one: fluent, close in meaning, within a number of words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from experiments.methods import Problem, begun, in_words, run_annealing, run_chains
+from experiments.moves import edit_kernel
+from experiments.options import run_options
+from experiments.report import Run, show
+from experiments.run_directory import default_directory
+from experiments.scorers import load_meaning, load_scorer
+from experiments.settings import Settings
+from experiments.sources import encode_source
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lm_adapters import MaskedLM
+
+__all__ = ["SAMPLERS", "command", "summarize"]
+
+SAMPLERS = ("anneal", "mh")
+HOT, COLD = 1.0, 0.1
+
+
+def summarize(
+    text: str,
+    *,
+    max_words: int,
+    sampler: Literal["anneal", "mh"] = "anneal",
+    scorer: str = "causal-en",
+    encoder: str | None = None,
+    similarity: float = 20.0,
+    **shared: Any,
+) -> Run:
+    """Texts of at most ``max_words`` words, likely by ``exp(-(fluency + similarity * S))``.
+
+    Main arguments
+        ``S = -log cos`` of the sentence embeddings of the summary and ``text``; both terms are nats of a sentence.
+        Chains start from ``max_words`` neighbouring words of ``text``, each from another place.
+    Other arguments
+        As for ``paraphrase``. ``shared``: see ``Settings``.
+    Raises
+        ``InvalidInput`` for a text that is no longer than the summary may be, or that the models cannot take.
+    """
+    own = {name: value for name, value in locals().items() if name != "shared"}
+    from lm_adapters import Similarity, WordLimit
+    from samplers import InvalidInput
+
+    if max_words < 1:
+        raise InvalidInput(f"--max-words is {max_words}; give at least 1")
+    if len(text.split()) <= max_words:
+        raise InvalidInput(f"TEXT has {len(text.split())} words and --max-words is {max_words}; give a smaller number")
+    settings = Settings(**shared)
+    config = settings.config("summarize", **own)
+    with begun(settings, config) as finish:
+        lm = settings.masked_lm()
+        source, longest = encode_source(lm, text, 1, longer=0, argument="TEXT")
+        scored = load_scorer(scorer, lm, settings)
+        meaning = load_meaning(encoder, lm, settings)
+        terms = WordLimit(lm.space, max_words) + scored.energy + similarity * Similarity(lm.space, meaning, text)
+        energy = settings.with_custom(terms, lm.space)
+        x0 = _starts(lm, text, max_words, settings.chains, source.shape[1])
+        problem = Problem(lm.space, energy, x0, in_words(energy), [lm.model, scored.model, meaning.model])
+        kernel = edit_kernel(lm, max_length=longest, swap=True)
+        run: Run
+        if sampler == "anneal":
+            run = run_annealing(problem, kernel, settings, config, hot=HOT, cold=COLD)
+        else:
+            run = run_chains(problem, kernel, settings, config)
+        finish(run)
+    return run
+
+
+def _starts(lm: MaskedLM, text: str, max_words: int, chains: int, width: int) -> Tensor:
+    words = text.split()
+    places = len(words) - max_words + 1
+    windows = [" ".join(words[i : i + max_words]) for i in (chain % places for chain in range(chains))]
+    return lm.space.encode(windows, width=width).to(lm.device)
+
+
+@click.command("summarize")
+@click.argument("text")
+@click.option("--max-words", type=int, required=True, help="Words that the summary may have.")
+@click.option("--sampler", type=click.Choice(SAMPLERS), default="anneal", show_default=True,
+              help="anneal: search for the best. mh: draw from the law.")  # fmt: skip
+@click.option("--scorer", default="causal-en", show_default=True, help="Language model whose -log p is the fluency.")
+@click.option("--encoder", help="Model whose sentence embeddings are compared.  [default: --model]")
+@click.option("--similarity", type=float, default=20.0, show_default=True, help="Weight of -log cos, nats a sentence.")
+@run_options
+def command(as_json: bool, quiet: bool, out: str | None, **options: Any) -> None:
+    """TEXT in at most so many words: fluent and close in meaning."""
+    run = summarize(**options, out=out or default_directory("summarize"), progress=not quiet)
+    show(run, as_json=as_json, quiet=quiet)
+
+
+if __name__ == "__main__":
+    from experiments.cli import run_command
+
+    run_command(command.main)

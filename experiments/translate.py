@@ -1,0 +1,114 @@
+"""Translations that must contain given words: a seq2seq model scores, a masked model proposes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from experiments.methods import Problem, begun, in_words, run_annealing, run_chains
+from experiments.moves import edit_kernel
+from experiments.options import run_options
+from experiments.report import Run, show
+from experiments.run_directory import default_directory
+from experiments.settings import Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lm_adapters import TextSpace
+    from samplers import EnergyTerm
+
+__all__ = ["SAMPLERS", "command", "translate"]
+
+SAMPLERS = ("anneal", "mh")
+HOT, COLD = 1.0, 0.1
+LONGER = 6  # tokens that a state may have more than the model's own translation
+
+
+def translate(
+    text: str,
+    *,
+    must_contain: Sequence[str] = (),
+    any_order: bool = True,
+    sampler: Literal["anneal", "mh"] = "anneal",
+    scorer: str = "seq2seq-en",
+    prefix: str | None = None,
+    **shared: Any,
+) -> Run:
+    """Translations likely by ``exp(-E)``, ``E = -log p(translation | text)``, that contain ``must_contain``.
+
+    Main arguments
+        ``must_contain``: words or phrases of the target language, in any order unless ``any_order=False``. Chains
+        start from the model's own translation (beam search), with each missing word put where it costs least.
+    Other arguments
+        ``scorer``: a seq2seq model whose target side has the tokenizer of ``model``. ``prefix``: what stands before
+        the source; by default the model's own for translation. ``shared``: see ``Settings``.
+    Raises
+        ``InvalidInput`` for an empty text, words that cannot be spelled, or models that do not fit each other.
+    """
+    own = {name: value for name, value in locals().items() if name != "shared"}
+    from lm_adapters import Keywords, Seq2SeqLM, ThroughText
+
+    settings = Settings(**shared)
+    config = settings.config("translate", **{**own, "must_contain": list(must_contain)})
+    with begun(settings, config) as finish:
+        lm = settings.masked_lm()
+        lock = Keywords(lm.space, must_contain, any_order=any_order) if must_contain else None
+        seq2seq = Seq2SeqLM.from_pretrained(scorer, settings.device, settings.dtype)
+        prefix = seq2seq.task_prefix("translation") if prefix is None else prefix
+        forward = ThroughText.of(seq2seq.energy(text, prefix=prefix), lm.space, seq2seq.space, name="translation")
+        energy = settings.with_custom(forward if lock is None else lock + forward, lm.space)
+        own_translation = lm.space.encode([seq2seq.translate(text, prefix=prefix)])[0]
+        start = put_in(must_contain, any_order, own_translation, forward, lm.space)
+        longest = min(len(start) + LONGER, lm.max_length)
+        x0 = start.new_full((settings.chains, longest), lm.space.pad_id)
+        x0[:, : len(start)] = start
+        problem = Problem(lm.space, energy, x0.to(lm.device), in_words(energy), [lm.model, seq2seq.model])
+        kernel = edit_kernel(lm, lock=lock, max_length=longest, swap=any_order)
+        run: Run
+        if sampler == "anneal":
+            run = run_annealing(problem, kernel, settings, config, hot=HOT, cold=COLD)
+        else:
+            run = run_chains(problem, kernel, settings, config)
+        finish(run)
+    return run
+
+
+def put_in(words: Sequence[str], any_order: bool, x: Tensor, energy: EnergyTerm, space: TextSpace) -> Tensor:
+    """``int64 [tokens]``: ``x`` with every word that it lacks put at the slot where the energy is lowest."""
+    import torch
+
+    from lm_adapters import Keywords
+    from samplers import evaluate
+
+    for count, word in enumerate(words, start=1):
+        lock = Keywords(space, words[:count], any_order=any_order)
+        if bool(lock.pieces(x.unsqueeze(0)).any()):
+            continue
+        spelled = space.encode([word])[0]
+        rows = torch.stack([torch.cat([x[:slot], spelled, x[slot:]]) for slot in range(len(x) + 1)])
+        x = rows[int(evaluate(lock + energy, rows).energy.argmin())]
+    return x
+
+
+@click.command("translate")
+@click.argument("text")
+@click.option("--must-contain", multiple=True, metavar="WORD", help="A word or phrase of the translation. Repeatable.")
+@click.option("--any-order/--in-order", default=True, show_default=True, help="Of several words.")
+@click.option("--sampler", type=click.Choice(SAMPLERS), default="anneal", show_default=True,
+              help="anneal: search for the best. mh: draw from the law.")  # fmt: skip
+@click.option("--scorer", default="seq2seq-en", show_default=True, help="Seq2seq model.")
+@click.option("--prefix", help="Stands before TEXT in the model's input.  [default: the model's own]")
+@run_options
+def command(as_json: bool, quiet: bool, out: str | None, **options: Any) -> None:
+    """Translate TEXT with words that must come."""
+    run = translate(**options, out=out or default_directory("translate"), progress=not quiet)
+    show(run, as_json=as_json, quiet=quiet)
+
+
+if __name__ == "__main__":
+    from experiments.cli import run_command
+
+    run_command(command.main)
