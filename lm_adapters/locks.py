@@ -50,9 +50,8 @@ class Lock(EnergyTerm):
     def check_length(self, max_length: int) -> None:
         """Raises ``InvalidInput`` if the pieces do not fit into ``max_length`` tokens."""
         if self.min_length > max_length:
-            raise InvalidInput(
-                f"{self} take {self.min_length} tokens, the limit is {max_length}; raise the limit or shorten them"
-            )
+            least = f"{self.min_length} tokens at least"
+            raise InvalidInput(f"no room for {self}: {least}, the limit is {max_length}; raise it or shorten the text")
 
     def __str__(self) -> str:
         return f"the pieces of {self.name!r}"
