@@ -110,7 +110,7 @@ def evaluate_translate(corpus: Path, *, count: int = 100, steps: int = 200, seed
     """``translate`` of held-out French with one word of the reference required, and the model's own translations."""
     from sacrebleu.metrics import BLEU
 
-    from experiments.translate import translate
+    from experiments.translate import TASK, translate
     from lm_adapters import MaskedLM, Seq2SeqLM
 
     lm, scorer = MaskedLM.from_pretrained("masked-en"), Seq2SeqLM.from_pretrained("seq2seq-en")
@@ -120,7 +120,7 @@ def evaluate_translate(corpus: Path, *, count: int = 100, steps: int = 200, seed
     shared = {"model": lm, "scorer": scorer, "chains": CHAINS, "steps": steps, "burn_in": 0, "seed": seed}
     for english, french in pairs:
         word = rng.choice(_words(english))
-        own.append(scorer.translate(french, prefix=scorer.task_prefix("translation")))
+        own.append(scorer.translate(french, prefix=scorer.task_prefix(TASK)))
         free.append(translate(french, **shared).best())
         bound.append(translate(french, must_contain=[word], **shared).best())
         covered.append(bool(re.search(rf"\b{re.escape(word)}\b", bound[-1])))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from experiments.methods import Problem, begun, in_words, run_annealing, run_chains
+from experiments.methods import Problem, begun, in_words, run_steps
 from experiments.moves import edit_kernel, shortlist_kernel
 from experiments.options import run_options
 from experiments.report import Run, show
@@ -17,19 +17,18 @@ from experiments.settings import Settings
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lm_adapters import MaskedLM, Template
+    from lm_adapters import CausalLM, MaskedLM, Template
 
 __all__ = ["SAMPLERS", "command", "infill"]
 
 SAMPLERS = ("mh", "gibbs", "anneal")
-HOT, COLD = 1.0, 0.1
 
 
 def infill(
     template: str,
     *,
     sampler: Literal["mh", "gibbs", "anneal"] = "mh",
-    scorer: str = "causal-en",
+    scorer: str | CausalLM | MaskedLM = "causal-en",
     shortlist: int = 64,
     **shared: Any,
 ) -> Run:
@@ -61,12 +60,10 @@ def infill(
         energy = settings.with_custom(lock + scored.energy, lm.space)
         problem = Problem(lm.space, energy, x0, in_words(energy), [lm.model, scored.model])
         bounds: dict[str, Any] = {"lock": lock, "min_length": lock.min_length, "max_length": lock.max_length}
-        if sampler == "gibbs":
-            run: Run = run_chains(problem, shortlist_kernel(lm, shortlist=shortlist, **bounds), settings, config)
-        elif sampler == "mh":
-            run = run_chains(problem, edit_kernel(lm, **bounds), settings, config)
-        else:
-            run = run_annealing(problem, edit_kernel(lm, **bounds), settings, config, hot=HOT, cold=COLD)
+        kernel = (
+            shortlist_kernel(lm, shortlist=shortlist, **bounds) if sampler == "gibbs" else edit_kernel(lm, **bounds)
+        )
+        run = run_steps(problem, kernel, sampler, settings, config)
         finish(run)
     return run
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from experiments.methods import Problem, begun, in_words, run_annealing, run_chains, run_importance, run_rejection
+from experiments.methods import Problem, begun, in_words, run_importance, run_rejection, run_steps
 from experiments.moves import edit_kernel, shortlist_kernel
 from experiments.options import LENGTH, check_length, run_options
 from experiments.report import Run, show
@@ -16,13 +16,13 @@ from experiments.scorers import Scorer, load_scorer
 from experiments.settings import Settings
 
 if TYPE_CHECKING:
-    from lm_adapters import KeywordFill, SequenceDistribution
+    from lm_adapters import CausalLM, KeywordFill, MaskedLM, SequenceDistribution
+    from samplers import Kernel
 
 __all__ = ["SAMPLERS", "command", "keywords"]
 
 SAMPLERS = ("mh", "gibbs", "anneal", "tempered", "rejection", "importance")
 BETAS = (1.0, 0.8, 0.65, 0.5)  # the ladder of the tempered sampler
-HOT, COLD = 1.0, 0.1  # temperatures between which annealing falls
 
 
 def keywords(
@@ -30,7 +30,7 @@ def keywords(
     *,
     any_order: bool = False,
     sampler: Literal["mh", "gibbs", "anneal", "tempered", "rejection", "importance"] = "mh",
-    scorer: str = "causal-en",
+    scorer: str | CausalLM | MaskedLM = "causal-en",
     length: tuple[int, int] = (3, 16),
     shortlist: int = 64,
     **shared: Any,
@@ -83,11 +83,10 @@ def _solve(
         return run_rejection(problem, _itself(scored, fill), settings, config, log_bound=0.0)
     bounds = {"lock": fill.lock, "min_length": fill.min_length, "max_length": fill.max_length}
     if sampler == "gibbs":
-        return run_chains(problem, shortlist_kernel(fill.model, shortlist=shortlist, **bounds), settings, config)
-    kernel = edit_kernel(fill.model, swap=fill.lock.any_order, **bounds)
-    if sampler == "anneal":
-        return run_annealing(problem, kernel, settings, config, hot=HOT, cold=COLD)
-    return run_chains(problem, kernel if sampler == "mh" else Tempered(kernel, BETAS), settings, config)
+        kernel: Kernel = shortlist_kernel(fill.model, shortlist=shortlist, **bounds)
+    else:
+        kernel = edit_kernel(fill.model, swap=fill.lock.any_order, **bounds)
+    return run_steps(problem, Tempered(kernel, BETAS) if sampler == "tempered" else kernel, sampler, settings, config)
 
 
 def _itself(scored: Scorer, fill: KeywordFill) -> SequenceDistribution:

@@ -22,7 +22,18 @@ if TYPE_CHECKING:
     from lm_adapters import TextSpace
     from samplers import Distribution, Energy, Kernel
 
-__all__ = ["Problem", "begun", "in_words", "run_annealing", "run_chains", "run_importance", "run_rejection"]
+__all__ = [
+    "Problem",
+    "_search",
+    "begun",
+    "in_words",
+    "run_chains",
+    "run_importance",
+    "run_rejection",
+    "run_steps",
+]
+
+HOT, COLD = 1.0, 0.1  # temperatures of a search; energies are nats of a sentence
 
 
 @dataclass(frozen=True)
@@ -79,23 +90,12 @@ def run_chains(
     return TextRun(config, problem.target, problem.space, trace, seconds, cost, watched is None, fixed_lengths)
 
 
-def run_annealing(
-    problem: Problem, kernel: Kernel, settings: Settings, config: Mapping[str, Any], *, hot: float, cold: float
-) -> SearchRun:
-    """Search for the lowest energy while the temperature falls geometrically from ``hot`` to ``cold``."""
-    from samplers import anneal, geometric
-
-    with _measured(problem) as (cost, clock):
-        found = anneal(
-            kernel,
-            problem.energy,
-            problem.x0,
-            schedule=geometric(hot, cold),
-            steps=settings.steps,
-            seed=settings.seed,
-            progress=settings.progress,
-        )
-        return SearchRun(config, problem.target, problem.space, found, clock(), cost)
+def run_steps(
+    problem: Problem, kernel: Kernel, sampler: str, settings: Settings, config: Mapping[str, Any]
+) -> TextRun | SearchRun:
+    """``anneal``: search with the kernel; anything else: sample with it."""
+    run = _search if sampler == "anneal" else run_chains
+    return run(problem, kernel, settings, config)
 
 
 def run_rejection(
@@ -145,6 +145,23 @@ def in_words(energy: Energy, suffix: str = "") -> str:
     hard = [part.name for _, part in energy.parts if part.hard]
     law = f"exp(-({' + '.join(soft)}))" if len(soft) > 1 else f"exp(-{soft[0]})" if soft else "uniform"
     return law + (f" given {', '.join(hard)}" if hard else "") + suffix
+
+
+def _search(problem: Problem, kernel: Kernel, settings: Settings, config: Mapping[str, Any]) -> SearchRun:
+    """Search for the lowest energy while the temperature falls geometrically from ``HOT`` to ``COLD``."""
+    from samplers import anneal, geometric
+
+    with _measured(problem) as (cost, clock):
+        found = anneal(
+            kernel,
+            problem.energy,
+            problem.x0,
+            schedule=geometric(HOT, COLD),
+            steps=settings.steps,
+            seed=settings.seed,
+            progress=settings.progress,
+        )
+        return SearchRun(config, problem.target, problem.space, found, clock(), cost)
 
 
 @contextmanager

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from experiments.methods import Problem, begun, in_words, run_annealing, run_chains
+from experiments.methods import Problem, begun, in_words, run_steps
 from experiments.moves import edit_kernel
 from experiments.options import run_options
 from experiments.report import Run, show
@@ -15,10 +15,12 @@ from experiments.scorers import load_meaning, load_scorer
 from experiments.settings import Settings
 from experiments.sources import encode_source
 
+if TYPE_CHECKING:
+    from lm_adapters import CausalLM, MaskedLM
+
 __all__ = ["SAMPLERS", "command", "paraphrase"]
 
 SAMPLERS = ("anneal", "mh")
-HOT, COLD = 1.0, 0.1
 LONGER = 4  # tokens that a paraphrase may have more than its source
 
 
@@ -26,7 +28,7 @@ def paraphrase(
     text: str,
     *,
     sampler: Literal["anneal", "mh"] = "anneal",
-    scorer: str = "causal-en",
+    scorer: str | CausalLM | MaskedLM = "causal-en",
     encoder: str | None = None,
     similarity: float = 20.0,
     distance: float = 2.0,
@@ -59,11 +61,7 @@ def paraphrase(
         energy = settings.with_custom(terms, lm.space)
         problem = Problem(lm.space, energy, source, in_words(energy), [lm.model, scored.model, meaning.model])
         kernel = edit_kernel(lm, max_length=longest, swap=True)
-        run: Run
-        if sampler == "anneal":
-            run = run_annealing(problem, kernel, settings, config, hot=HOT, cold=COLD)
-        else:
-            run = run_chains(problem, kernel, settings, config)
+        run = run_steps(problem, kernel, sampler, settings, config)
         finish(run)
     return run
 

@@ -13,8 +13,10 @@ from experiments.custom_energy import CustomEnergy, load_custom_energies
 from experiments.run_directory import json_line
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from lm_adapters import TextSpace
-    from samplers import EnergyTerm
+    from samplers import Energy
 
 __all__ = ["command", "score"]
 
@@ -41,34 +43,38 @@ def score(
     Raises
         ``InvalidInput`` for a text that a model cannot take, before anything is scored; ``EnergyError`` from energies.
     """
-    import torch
-
     from lm_adapters import check_device
-    from samplers import InvalidInput, evaluate
+    from samplers import InvalidInput
 
     if not texts:
         raise InvalidInput("there is no text to score; give at least one")
     custom = load_custom_energies(energies)
     check_device(device)
     terms = [_model_term(name, source, prefix, device, dtype) for name in models]
-    states = [space.encode(texts).to(device) for _, space in terms]
+    terms += [(own.name, own.term(terms[0][2]), terms[0][2]) for own in custom]
+    states = [space.encode(texts).to(device) for _, _, space in terms]
+    return _scored(texts, terms, states)
+
+
+def _scored(
+    texts: Sequence[str], terms: Sequence[tuple[str, Energy, TextSpace]], states: Sequence[Tensor]
+) -> Iterator[dict[str, Any]]:
+    import torch
+
+    from samplers import evaluate
+
     for start in range(0, len(texts), BATCH):
-        part = texts[start : start + BATCH]
-        row_terms: dict[str, list[float]] = {}
-        for (term, space), x in zip(terms, states, strict=True):
+        columns = {}
+        for (name, term, space), x in zip(terms, states, strict=True):
             with torch.inference_mode(), space.texts_in_errors():
-                row_terms[term.name] = evaluate(term, x[start : start + BATCH]).energy.tolist()
-        for own in custom:
-            term, space, x = own.term(terms[0][1]), terms[0][1], states[0]
-            with torch.inference_mode(), space.texts_in_errors():
-                row_terms[own.name] = evaluate(term, x[start : start + BATCH]).energy.tolist()
-        for row, text in enumerate(part):
-            named = {name: values[row] for name, values in row_terms.items()}
+                columns[name] = evaluate(term, x[start : start + BATCH]).energy.tolist()
+        for row, text in enumerate(texts[start : start + BATCH]):
+            named = {name: values[row] for name, values in columns.items()}
             yield {"text": text, "energy": sum(named.values()), "terms": named}
 
 
-def _model_term(name: str, source: str | None, prefix: str, device: str, dtype: str) -> tuple[EnergyTerm, TextSpace]:
-    """The model's energy, called by the model's name, and the space of its states."""
+def _model_term(name: str, source: str | None, prefix: str, device: str, dtype: str) -> tuple[str, Energy, TextSpace]:
+    """The model's name, its energy and the space of its states."""
     from lm_adapters import CausalLM, MaskedLM, Seq2SeqLM, task_of
     from samplers import InvalidInput
 
@@ -77,15 +83,12 @@ def _model_term(name: str, source: str | None, prefix: str, device: str, dtype: 
         if source is None:
             raise InvalidInput(f"{name!r} is a seq2seq model and scores a text given a source; give --source")
         seq2seq = Seq2SeqLM.from_pretrained(name, device, dtype)
-        term, space = seq2seq.energy(source, prefix=prefix), seq2seq.space
-    elif task == "causal":
+        return name, seq2seq.energy(source, prefix=prefix), seq2seq.space
+    if task == "causal":
         causal = CausalLM.from_pretrained(name, device, dtype)
-        term, space = causal.energy(), causal.space
-    else:
-        masked = MaskedLM.from_pretrained(name, device, dtype)
-        term, space = masked.energy("pll"), masked.space
-    term.name = name
-    return term, space
+        return name, causal.energy(), causal.space
+    masked = MaskedLM.from_pretrained(name, device, dtype)
+    return name, masked.energy("pll"), masked.space
 
 
 def read_texts(path: Path) -> list[str]:

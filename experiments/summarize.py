@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from experiments.methods import Problem, begun, in_words, run_annealing, run_chains
+from experiments.methods import Problem, begun, in_words, run_steps
 from experiments.moves import edit_kernel
 from experiments.options import run_options
 from experiments.report import Run, show
@@ -18,12 +18,11 @@ from experiments.sources import encode_source
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lm_adapters import MaskedLM
+    from lm_adapters import CausalLM, MaskedLM
 
 __all__ = ["SAMPLERS", "command", "summarize"]
 
 SAMPLERS = ("anneal", "mh")
-HOT, COLD = 1.0, 0.1
 
 
 def summarize(
@@ -31,7 +30,7 @@ def summarize(
     *,
     max_words: int,
     sampler: Literal["anneal", "mh"] = "anneal",
-    scorer: str = "causal-en",
+    scorer: str | CausalLM | MaskedLM = "causal-en",
     encoder: str | None = None,
     similarity: float = 20.0,
     **shared: Any,
@@ -66,11 +65,7 @@ def summarize(
         x0 = _starts(lm, text, max_words, settings.chains, source.shape[1])
         problem = Problem(lm.space, energy, x0, in_words(energy), [lm.model, scored.model, meaning.model])
         kernel = edit_kernel(lm, max_length=longest, swap=True)
-        run: Run
-        if sampler == "anneal":
-            run = run_annealing(problem, kernel, settings, config, hot=HOT, cold=COLD)
-        else:
-            run = run_chains(problem, kernel, settings, config)
+        run = run_steps(problem, kernel, sampler, settings, config)
         finish(run)
     return run
 

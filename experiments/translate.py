@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from experiments.methods import Problem, begun, in_words, run_annealing, run_chains
+from experiments.methods import Problem, begun, in_words, run_steps
 from experiments.moves import edit_kernel
 from experiments.options import run_options
 from experiments.report import Run, show
@@ -17,13 +17,13 @@ from experiments.settings import Settings
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lm_adapters import TextSpace
+    from lm_adapters import Seq2SeqLM, TextSpace
     from samplers import EnergyTerm
 
 __all__ = ["SAMPLERS", "command", "translate"]
 
 SAMPLERS = ("anneal", "mh")
-HOT, COLD = 1.0, 0.1
+TASK = "translation_fr_to_en"  # in the table of tasks that a model's configuration may have
 LONGER = 6  # tokens that a state may have more than the model's own translation
 
 
@@ -33,7 +33,7 @@ def translate(
     must_contain: Sequence[str] = (),
     any_order: bool = True,
     sampler: Literal["anneal", "mh"] = "anneal",
-    scorer: str = "seq2seq-en",
+    scorer: str | Seq2SeqLM = "seq2seq-en",
     prefix: str | None = None,
     **shared: Any,
 ) -> Run:
@@ -56,8 +56,12 @@ def translate(
     with begun(settings, config) as finish:
         lm = settings.masked_lm()
         lock = Keywords(lm.space, must_contain, any_order=any_order) if must_contain else None
-        seq2seq = Seq2SeqLM.from_pretrained(scorer, settings.device, settings.dtype)
-        prefix = seq2seq.task_prefix("translation") if prefix is None else prefix
+        seq2seq = (
+            scorer
+            if isinstance(scorer, Seq2SeqLM)
+            else Seq2SeqLM.from_pretrained(scorer, settings.device, settings.dtype)
+        )
+        prefix = seq2seq.task_prefix(TASK) if prefix is None else prefix
         forward = ThroughText.of(seq2seq.energy(text, prefix=prefix), lm.space, seq2seq.space, name="translation")
         energy = settings.with_custom(forward if lock is None else lock + forward, lm.space)
         own_translation = lm.space.encode([seq2seq.translate(text, prefix=prefix)])[0]
@@ -67,29 +71,29 @@ def translate(
         x0[:, : len(start)] = start
         problem = Problem(lm.space, energy, x0.to(lm.device), in_words(energy), [lm.model, seq2seq.model])
         kernel = edit_kernel(lm, lock=lock, max_length=longest, swap=any_order)
-        run: Run
-        if sampler == "anneal":
-            run = run_annealing(problem, kernel, settings, config, hot=HOT, cold=COLD)
-        else:
-            run = run_chains(problem, kernel, settings, config)
+        run = run_steps(problem, kernel, sampler, settings, config)
         finish(run)
     return run
 
 
 def put_in(words: Sequence[str], any_order: bool, x: Tensor, energy: EnergyTerm, space: TextSpace) -> Tensor:
-    """``int64 [tokens]``: ``x`` with every word that it lacks put at the slot where the energy is lowest."""
+    """``int64 [tokens]``: ``x`` with every word that it lacks put in, each at the slot where the energy is lowest.
+
+    Of all slots only those count after which the most of the words, from the first on, are found.
+    """
     import torch
 
     from lm_adapters import Keywords
-    from samplers import evaluate
 
-    for count, word in enumerate(words, start=1):
-        lock = Keywords(space, words[:count], any_order=any_order)
-        if bool(lock.pieces(x.unsqueeze(0)).any()):
+    locks = [Keywords(space, words[:count], any_order=any_order) for count in range(1, len(words) + 1)]
+    for word, lock in zip(words, locks, strict=True):
+        if bool(lock.found(x.unsqueeze(0))):
             continue
         spelled = space.encode([word])[0]
         rows = torch.stack([torch.cat([x[:slot], spelled, x[slot:]]) for slot in range(len(x) + 1)])
-        x = rows[int(evaluate(lock + energy, rows).energy.argmin())]
+        found = torch.stack([lock.found(rows) for lock in locks]).sum(dim=0)
+        rows = rows[found == found.max()]
+        x = rows[int(energy(rows).argmin())]
     return x
 
 

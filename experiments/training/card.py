@@ -39,6 +39,7 @@ def export(task: Task, model: Any, recipe: Recipe, run: Path, out: Path) -> None
         "recipe": recipe,
         "figures": figures,
         "config": model.config,
+        "embedding_rate": f"{task.embedding_rate:g}",
         "layers": model.config.num_hidden_layers,
         "width": model.config.hidden_size,
         "parameters": f"{figures['parameters'] / 1e6:.2f} M",

@@ -36,6 +36,7 @@ class CausalTask(Task):
     """A Llama that writes English sentences from left to right."""
 
     name, kind, card = "causal-en", "causal", cards.CAUSAL
+    embedding_rate = 4.0
     recipe = Recipe(
         phases=(
             Phase(steps=800, rate=1.5e-3, final_rate=1.5e-3, batch_tokens=2048),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerFast
 
 from experiments.training.data import Pair
@@ -54,12 +54,13 @@ class Mixture:
             tokenizer.mask_token_id,
         )
         self.rows: dict[str, Tensor] = {}
-        sources: list[Tensor] = []
-        targets: list[Tensor] = []
+        sources: list[list[int]] = []
+        targets: list[list[int]] = []
         marks: list[int] = []
         for task, examples in pairs.items():
             begin = len(sources)
-            for source, target in zip(*(_encode(tokenizer, side) for side in zip(*examples, strict=True)), strict=True):
+            sides = [_ids(tokenizer, side) for side in zip(*examples, strict=True)]
+            for source, target in zip(*sides, strict=True):
                 if len(source) <= limit - 2 and len(target) <= limit - 1:
                     sources.append(source)
                     targets.append(target)
@@ -67,8 +68,7 @@ class Mixture:
                 raise InvalidInput(f"the corpus has no example of {task}; it needs more rows than are held out")
             self.rows[task] = torch.arange(begin, len(sources))
             marks += [tokenizer.convert_tokens_to_ids(prefixes[task])] * (len(sources) - begin)
-        self._source = pad_sequence(sources, batch_first=True, padding_value=self.pad_id)
-        self._target = pad_sequence(targets, batch_first=True, padding_value=self.pad_id)
+        self._source, self._target = _padded(sources, self.pad_id), _padded(targets, self.pad_id)
         self._mark = torch.tensor(marks)
         self._noisy = torch.zeros(len(marks), dtype=torch.bool).index_fill(0, self.rows[noisy], True)
         self._source_tokens = (self._source != self.pad_id).sum(dim=1) + 2
@@ -77,6 +77,11 @@ class Mixture:
     def tokens(self, index: Tensor) -> Tensor:
         """``int64 [examples]``: of source and target together, framed."""
         return self._source_tokens[index] + self._target_tokens[index]
+
+    def occurrences(self, task: str, vocabulary: int) -> Tensor:
+        """``int64 [vocabulary]``: how often each token stands in the targets of a task."""
+        target = self._target[self.rows[task]]
+        return torch.bincount(target[target != self.pad_id], minlength=vocabulary)
 
     def epoch(self, shares: Mapping[str, float], rng: torch.Generator) -> Tensor:
         """Numbers of examples, the first task's each once and of the others what their share asks for, by length.
@@ -134,7 +139,13 @@ def corrupt(rows: Tensor, pad_id: int, mask_id: int, rng: torch.Generator) -> Te
     return noisy.gather(1, place.masked_fill(gone, torch.inf).argsort(dim=1))
 
 
-def _encode(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[Tensor]:
-    # Half the memory of int32, and the vocabulary fits.
-    ids = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-    return [torch.tensor(row, dtype=torch.int16) for row in ids]
+def _ids(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[list[int]]:
+    return tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+
+
+def _padded(rows: Sequence[Sequence[int]], pad_id: int) -> Tensor:
+    """``int16 [rows, width]``: the vocabulary fits, and the corpus stays small."""
+    lengths = torch.tensor([len(row) for row in rows])
+    padded = torch.full((len(rows), int(lengths.max())), pad_id, dtype=torch.int16)
+    padded[torch.arange(padded.shape[1]) < lengths.unsqueeze(1)] = torch.tensor([*chain(*rows)], dtype=torch.int16)
+    return padded

@@ -37,13 +37,14 @@ QUICK_CHECK = 150  # held-out pairs of each task scored along the way
 CHECK = 1000  # and for the card
 ROWS = 50  # pairs of a pass
 GENERATED = 500  # held-out pairs whose source is translated, or paraphrased, for the card
-KNOWN = 20  # occurrences in the masked model's training rows that make its vector of a token worth having
+KNOWN = 20  # occurrences in English, which make the masked model's vector of a token worth having
 
 
 class Seq2SeqTask(Task):
     """A T5 that translates French to English, paraphrases English, and mends broken English."""
 
     name, kind, card = "seq2seq-en", "seq2seq", cards.SEQ2SEQ
+    embedding_rate = 8.0
     recipe = Recipe(
         phases=(
             Phase(steps=1600, rate=2e-3, final_rate=2e-3, batch_tokens=2048),
@@ -55,10 +56,10 @@ class Seq2SeqTask(Task):
 
     def __init__(self, corpus: Path, tokenizer: PreTrainedTokenizerFast) -> None:
         self.tokenizer = tokenizer
-        self._english, held_out = english_split(corpus)
+        english, held_out = english_split(corpus)
         translations, self.translations = translation_split(corpus)
         paraphrases, self.paraphrases = paraphrase_split(corpus)
-        self.mixture = self._mixture(translations, [*paraphrases, *(pair[::-1] for pair in paraphrases)], self._english)
+        self.mixture = self._mixture(translations, [*paraphrases, *(pair[::-1] for pair in paraphrases)], english)
         self.held_out = self._mixture(self.translations[:CHECK], self.paraphrases[:CHECK], held_out[:CHECK])
         epoch = self.mixture.epoch(SHARES, torch.Generator().manual_seed(0))
         self.epoch_tokens = int(self.mixture.tokens(epoch).sum())
@@ -92,7 +93,8 @@ class Seq2SeqTask(Task):
         )
         model = T5ForConditionalGeneration(config)
         masked, _ = load_pretrained("masked", "masked-en")
-        warm_start_seq2seq(model, masked, self._known())
+        known = self.mixture.occurrences(DENOISE, config.vocab_size) >= KNOWN
+        warm_start_seq2seq(model, masked, known)
         return model
 
     def batches(self, tokens: int, seed: int, first_step: int) -> Iterator[tuple[int, Tensor]]:
@@ -119,13 +121,6 @@ class Seq2SeqTask(Task):
         denoise = [(sentence, sentence) for sentence in english]
         pairs = {TRANSLATION: translations, PARAPHRASE: paraphrases, DENOISE: denoise}
         return Mixture(pairs, PREFIXES, self.tokenizer, noisy=DENOISE, limit=MAX_LENGTH)
-
-    def _known(self) -> Tensor:
-        """``bool [vocabulary]``: tokens that the masked model met often enough."""
-        counts = torch.zeros(len(self.tokenizer), dtype=torch.int64)
-        for ids in self.tokenizer(self._english, add_special_tokens=False)["input_ids"]:
-            counts += torch.bincount(torch.tensor(ids), minlength=len(counts))
-        return counts >= KNOWN
 
     @torch.no_grad()
     def _nats_per_token(self, model: T5ForConditionalGeneration, count: int) -> dict[str, float]:

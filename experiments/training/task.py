@@ -19,12 +19,16 @@ class Task(ABC):
     """The shape of a model, what it learns from, how it is judged and what its card says.
 
     Built with the corpus and the tokenizer, it holds the training rows and the held-out ones.
+
+    ``embedding_rate`` is above 1 where embeddings begin larger than other weights: AdamW moves every coordinate by the
+    rate, whatever its size (Nawrot 2023, arXiv:2309.02373, found the same for T5).
     """
 
     name: ClassVar[str]  # of the embedded model
     kind: ClassVar[str]  # as ``lm_adapters.load_pretrained`` calls it
     recipe: ClassVar[Recipe]
     card: ClassVar[str]  # a template of ``cards.py``
+    embedding_rate: ClassVar[float] = 1.0  # a multiple of the other weights' rate
     tokenizer: PreTrainedTokenizerFast
     epoch_tokens: int  # in one pass over the training rows
 

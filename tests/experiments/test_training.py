@@ -44,6 +44,20 @@ def trained(corpus, tmp_path_factory):
     return run
 
 
+@pytest.fixture(scope="module")
+def exported(trained, tmp_path_factory):
+    """The folder of each model as it would ship."""
+    home = tmp_path_factory.mktemp("pretrained")
+
+    def export_once(name):
+        if not (home / name).exists():
+            task, model, run = trained(name)
+            export(task, deepcopy(model), RECIPES[name], run, home / name)
+        return home / name
+
+    return export_once
+
+
 @every_model
 def test_held_out_sentences_are_in_no_batch(corpus, trained, name):
     task, _, _ = trained(name)
@@ -73,28 +87,39 @@ def test_killed_and_resumed_equals_uninterrupted(corpus, trained, tmp_path, monk
 
 
 @every_model
-def test_export_loads_back_with_the_figures_it_tells(corpus, trained, tmp_path, name):
-    task, model, run = trained(name)
-    export(task, deepcopy(model), RECIPES[name], run, tmp_path)
-    loaded, tokenizer = load_pretrained(task.kind, str(tmp_path))
-    figures = json.loads((tmp_path / "figures.json").read_text())
+def test_export_loads_back_with_the_figures_it_tells(trained, exported, name):
+    task, _, run = trained(name)
+    out = exported(name)
+    loaded, tokenizer = load_pretrained(task.kind, str(out))
+    figures = json.loads((out / "figures.json").read_text())
     assert figures["task"] == task.kind
     assert figures["parameters"] == sum(weight.numel() for weight in loaded.parameters())
     assert task.figures(loaded)["nats_per_token"] == pytest.approx(figures["nats_per_token"], rel=1e-6)
     assert tokenizer("It isn't red.")["input_ids"] == task.tokenizer("It isn't red.")["input_ids"]
-    card = (tmp_path / "README.md").read_text()
+    assert (out / "learning_curve.jsonl").read_bytes() == (run / "learning_curve.jsonl").read_bytes()
+    card = (out / "README.md").read_text()
     assert f"# {name}\n" in card
     assert f"{figures['parameters'] / 1e6:.2f} M parameters" in " ".join(card.split())
 
 
-def test_the_masked_card_tells_what_the_sampler_computes(corpus, trained, tmp_path):
-    task, model, run = trained("masked-en")
-    export(task, deepcopy(model), RECIPES["masked-en"], run, tmp_path)
-    lm = MaskedLM.from_pretrained(str(tmp_path))
-    figures = json.loads((tmp_path / "figures.json").read_text())
-    x = lm.space.encode(task.held_out)
+def test_the_masked_card_tells_what_the_sampler_computes(trained, exported):
+    out = exported("masked-en")
+    lm = MaskedLM.from_pretrained(str(out))
+    figures = json.loads((out / "figures.json").read_text())
+    x = lm.space.encode(trained("masked-en")[0].held_out)
     assert figures["nats_per_token"] == pytest.approx(float(lm.energy("pll")(x).sum() / lm.space.lengths(x).sum()))
-    assert f"{figures['nats_per_character']:.4f}" in (tmp_path / "README.md").read_text()
+    assert f"{figures['nats_per_character']:.4f}" in (out / "README.md").read_text()
+
+
+def test_the_list_of_models_has_a_line_for_each_kind(exported, mcmc_text, monkeypatch):
+    folders = [exported(name) for name in TASKS]
+    monkeypatch.setattr("lm_adapters.pretrained.HERE", folders[0].parent)
+    result = mcmc_text("models")
+    assert result.exit_code == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert [line.split()[:2] for line in lines[1:4]] == [[n, TASKS[n].kind] for n in sorted(TASKS)]
+    assert all("nats/token" in line for line in lines[1:4])
+    assert all(len(line) <= 100 for line in lines)
 
 
 def test_a_causal_figure_is_the_mean_over_text_and_end(trained):
@@ -137,6 +162,18 @@ def test_a_checkpoint_without_a_name_is_the_masked_models(corpus, trained, tmp_p
 def test_the_checkpoint_of_another_model_is_refused(corpus, trained):
     with pytest.raises(InvalidInput, match="is a checkpoint of seq2seq-en, not of causal-en; give another --out"):
         loop.train(TASKS["causal-en"], RECIPES["causal-en"], corpus, trained("seq2seq-en")[2], progress=False)
+
+
+def test_embeddings_have_a_rate_of_their_own(trained):
+    _, model, _ = trained("causal-en")
+    optimizer = loop._optimizer(deepcopy(model), 4.0)
+    held = [weight for group in optimizer.param_groups for weight in group["params"]]
+    assert sum(weight.numel() for weight in held) == sum(weight.numel() for weight in model.parameters())
+    loop._update(torch.nn.Linear(1, 1), optimizer, torch.zeros(1, requires_grad=True), 1e-3, 4.0)
+    rates = {tuple(weight.shape): group["lr"] for group in optimizer.param_groups for weight in group["params"]}
+    words = tuple(model.get_input_embeddings().weight.shape)
+    assert rates.pop(words) == pytest.approx(4e-3)
+    assert set(rates.values()) == {1e-3}
 
 
 def test_equal_phases_follow_each_other(trained):

@@ -1,0 +1,108 @@
+"""Paraphrase, summary and translation: what they start from, what they keep, what they refuse."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+
+from experiments.paraphrase import paraphrase
+from experiments.summarize import summarize
+from experiments.translate import put_in, translate
+from lm_adapters import Keywords, MeanPooled, Similarity, SourceBleu
+from samplers import InvalidInput
+from tests.experiments.tiny_scorers import tiny_causal, tiny_seq2seq
+
+QUICK = {"chains": 3, "steps": 6, "burn_in": 2, "thin": 2}
+LONG = "Tom said that he would come to the old house by the sea after work."
+
+
+@pytest.fixture(scope="session")
+def causal(embedded):
+    return tiny_causal(embedded.space.tokenizer)
+
+
+@pytest.fixture(scope="session")
+def seq2seq(embedded):
+    return tiny_seq2seq(embedded.space.tokenizer)
+
+
+def texts_of(run) -> list[str]:
+    return [line["text"] for line in run.samples()]
+
+
+def test_a_paraphrase_adds_up_fluency_meaning_and_wording(embedded, causal):
+    source = "I like to play the piano."
+    run = paraphrase(source, sampler="mh", model=embedded, scorer=causal, similarity=3.0, distance=0.5, **QUICK)
+    draws = run.trace.draws.flatten(0, 1)
+    meaning = MeanPooled(embedded.model, embedded.space.tokenizer)
+    terms = [
+        causal.energy()(draws),
+        3.0 * Similarity(embedded.space, meaning, source)(draws),
+        0.5 * SourceBleu(embedded.space, source)(draws),
+    ]
+    torch.testing.assert_close(run.trace.terms.flatten(0, 1), torch.stack(terms, dim=1), rtol=0, atol=1e-4)
+    assert run.target == "exp(-(fluency + 3 similarity + 0.5 source bleu))"
+
+
+def test_annealing_gives_the_best_of_each_chain(embedded, causal):
+    run = paraphrase("Tom is here.", model=embedded, scorer=causal, **QUICK)
+    assert len(run.texts()) == 3
+    assert run.best() in run.texts()
+    assert run.summary()["trust"].startswith("A search, not a sample")
+
+
+@pytest.mark.parametrize("sampler", ["anneal", "mh"])
+def test_a_summary_has_no_more_words_than_allowed(embedded, causal, sampler):
+    run = summarize(LONG, max_words=5, sampler=sampler, model=embedded, scorer=causal, **QUICK)
+    assert all(len(text.split()) <= 5 for text in texts_of(run))
+
+
+def test_a_summary_must_be_shorter_than_its_text(embedded):
+    with pytest.raises(InvalidInput, match="TEXT has 3 words and --max-words is 3"):
+        summarize("Tom is here.", max_words=3, model=embedded)
+
+
+@pytest.mark.parametrize("sampler", ["anneal", "mh"])
+def test_a_translation_holds_the_words_and_is_scored_given_its_source(embedded, seq2seq, sampler):
+    source = "Je suis ici."
+    run = translate(
+        source, must_contain=["music", "night"], sampler=sampler, model=embedded, scorer=seq2seq, prefix="", **QUICK
+    )
+    assert all(re.search(r"\bmusic\b", text) and re.search(r"\bnight\b", text) for text in texts_of(run))
+    x = run.found.x if sampler == "anneal" else run.trace.draws.flatten(0, 1)
+    energy = run.found.energy if sampler == "anneal" else run.trace.energy.flatten()
+    torch.testing.assert_close(energy, seq2seq.energy(source)(x), rtol=0, atol=1e-4)
+
+
+def test_missing_words_are_put_where_they_cost_least(embedded, causal):
+    space = embedded.space
+    x = space.encode(["Tom plays at home."])[0]
+    energy = causal.energy()
+    done = put_in(["Tom", "music", "home"], False, x, energy, space)
+    assert bool(Keywords(space, ["Tom", "music", "home"]).found(done.unsqueeze(0)))
+    music = space.encode(["music"])[0]
+    fits = torch.stack([torch.cat([x[:slot], music, x[slot:]]) for slot in range(1, 4)])  # before "home"
+    assert done.tolist() == fits[int(energy(fits).argmin())].tolist()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["paraphrase", ""], "TEXT"),
+        (["paraphrase", "word " * 200], "TEXT has"),
+        (["paraphrase", "I am here \U0001f600."], "which no step could ever change"),
+        (["paraphrase", "Tom is here.", "--similarity", "much"], "--similarity"),
+        (["summarize", LONG], "--max-words"),
+        (["summarize", LONG, "--max-words", 0], "--max-words is 0"),
+        (["summarize", LONG, "--max-words", 50], "--max-words is 50"),
+        (["translate", "Je suis ici.", "--must-contain", ""], "a keyword is empty"),
+        (["translate", "Je suis ici.", "--scorer", "masked-en"], "a seq2seq model is needed here"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(mcmc_text, arguments, named):
+    result = mcmc_text(*arguments)
+    assert result.exit_code == 2
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert named in result.stderr
