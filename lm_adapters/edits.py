@@ -80,6 +80,8 @@ class EditProposal:
         self.weights = torch.tensor(weights, dtype=torch.float64, device=model.device)
 
     def __call__(self, x: Tensor, rng: torch.Generator) -> Proposed:
+        if x.shape[1] < self.max_length:
+            raise InvalidInput(f"states are {x.shape[1]} wide, max_length is {self.max_length}; encode with that width")
         log_label = self.label_log_prob(x)
         stuck = (log_label == -math.inf).flatten(1).all(dim=1)
         # Rows without any move go through the pass like the others, as a replace of the first token.
