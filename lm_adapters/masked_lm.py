@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from lm_adapters.framing import framed, positions
 from lm_adapters.gibbs_proposal import GibbsProposal, SiteHint
 from lm_adapters.head import HeadOnRows
 from lm_adapters.loading import load_pretrained
@@ -69,19 +70,14 @@ class MaskedLM:
     @property
     def max_length(self) -> int:
         """Tokens of text that fit the model's positions."""
-        config = self.model.config
-        positions = config.max_position_embeddings
-        # RoBERTa counts positions from the padding id onwards.
-        table = getattr(getattr(self.model.base_model, "embeddings", None), "position_embeddings", None)
-        offset = table.padding_idx + 1 if table is not None and table.padding_idx is not None else 0
-        return positions - offset - len(self.space.prefix) - len(self.space.suffix)
+        return positions(self.model.base_model) - len(self.space.prefix) - len(self.space.suffix)
 
     def logits(self, x: Tensor, hidden: Tensor) -> Tensor:
         """``[hidden sites, vocabulary]`` logits at the sites that ``hidden`` (``bool [rows, width]``) masks together.
 
         One forward pass; sites in row-major order.
         """
-        ids, attention = self._framed(x.masked_fill(hidden, self.space.mask_id))
+        ids, attention = framed(self.space, x.masked_fill(hidden, self.space.mask_id))
         rows, columns = hidden.nonzero(as_tuple=True)
         with self._head.rows((rows, columns + len(self.space.prefix))):
             return self.model(input_ids=ids, attention_mask=attention).logits.squeeze(0)
@@ -102,21 +98,6 @@ class MaskedLM:
         ``pll``: minus the pseudo-log-likelihood (Salazar et al. 2020, arXiv:1910.14659, eq. 1; E_norm of Goyal et al.).
         """
         return MaskedEnergy(self, kind)
-
-    def _framed(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Model input with special tokens around each text; no attention mask where nothing is padded."""
-        prefix, suffix, pad = self.space.prefix, self.space.suffix, self.space.pad_id
-        lengths = self.space.lengths(x)
-        width = int(lengths.max())
-        total = lengths + len(prefix) + len(suffix)
-        ids = x.new_full((len(x), width + len(prefix) + len(suffix)), pad)
-        ids[:, : len(prefix)] = torch.tensor(prefix, device=x.device, dtype=x.dtype)
-        ids[:, len(prefix) : len(prefix) + width] = x[:, :width]
-        for offset, token in enumerate(suffix):
-            ids.scatter_(1, (lengths + len(prefix) + offset).unsqueeze(1), token)
-        if bool((lengths == width).all()):
-            return ids, None
-        return ids, (torch.arange(ids.shape[1], device=x.device) < total.unsqueeze(1)).long()
 
 
 class MaskedEnergy(EnergyTerm):

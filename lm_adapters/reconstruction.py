@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lm_adapters.passes import passes
+from lm_adapters.sequence_energy import nats
 from samplers import EnergyTerm, InvalidInput
 
 if TYPE_CHECKING:
@@ -69,5 +70,4 @@ class Reconstruction(EnergyTerm):
                 decoder_input_ids=self._read.expand(len(x), -1),
                 use_cache=False,
             ).logits.squeeze(0)
-        chosen = logits.gather(1, self._asked.repeat(len(x)).unsqueeze(1)).double()
-        return (logits.double().logsumexp(dim=1, keepdim=True) - chosen).view(len(x), -1)
+        return nats(logits, self._asked.repeat(len(x)).unsqueeze(1)).view(len(x), -1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from lm_adapters.framing import positions
 from lm_adapters.loading import check_device, check_dtype, load_pretrained, loading_errors, locate
 from lm_adapters.passes import passes
 from lm_adapters.text import TextSpace
@@ -63,7 +63,7 @@ class MeanPooled:
         self.model = model.base_model.eval().requires_grad_(False)
         self.space = TextSpace(tokenizer)
         self.framed, self.tokens_per_pass = framed, tokens_per_pass
-        self.max_tokens = _positions(model) if max_tokens is None else max_tokens
+        self.max_tokens = positions(self.model) if max_tokens is None else max_tokens
 
     def embed(self, texts: Sequence[str]) -> Tensor:
         rows = self.space.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
@@ -163,14 +163,6 @@ def _settings(name_or_path: str, source: str, local: bool, file: str) -> Any:
     with loading_errors(name_or_path):
         path = cached_file(source, file, local_files_only=local, **quietly)
         return None if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
-
-
-def _positions(model: PreTrainedModel) -> float:
-    """Tokens, special ones included, that the model has positions for."""
-    # RoBERTa counts positions from the padding id onwards.
-    table = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
-    offset = table.padding_idx + 1 if table is not None and table.padding_idx is not None else 0
-    return getattr(model.config, "max_position_embeddings", math.inf) - offset
 
 
 def _check_sizes(texts: Sequence[str], sizes: Sequence[int], limit: float | None) -> None:

@@ -29,12 +29,12 @@ import torch
 from torch import Tensor
 
 from lm_adapters.beam_search import beam_search
-from lm_adapters.framing import framed
+from lm_adapters.framing import framed, positions
 from lm_adapters.given_source import GivenSource
 from lm_adapters.head import HeadOnRows
 from lm_adapters.loading import load_pretrained
 from lm_adapters.reconstruction import Reconstruction
-from lm_adapters.seq2seq_parts import TargetSpelling, decoder_context, end_token, positions, shared_vocabulary
+from lm_adapters.seq2seq_parts import TargetSpelling, decoder_context, end_token, shared_vocabulary
 from lm_adapters.sequence_energy import SequenceEnergy
 from lm_adapters.text import TextSpace
 from samplers import InvalidInput

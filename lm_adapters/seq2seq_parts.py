@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 from samplers import InvalidInput
@@ -10,7 +9,7 @@ from samplers import InvalidInput
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["TargetSpelling", "decoder_context", "end_token", "positions", "shared_vocabulary"]
+__all__ = ["TargetSpelling", "decoder_context", "end_token", "shared_vocabulary"]
 
 
 class TargetSpelling:
@@ -59,14 +58,3 @@ def end_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int
     if end is None:
         raise InvalidInput("the model has no end token; set model.generation_config.eos_token_id")
     return end if isinstance(end, int) else end[0]
-
-
-def positions(body: PreTrainedModel) -> int:
-    """Tokens that an encoder or decoder takes; relative positions (T5) have no end."""
-    most = getattr(body.config, "max_position_embeddings", None)
-    if most is None:
-        return sys.maxsize
-    # RoBERTa counts positions from the padding id onwards.
-    table = getattr(getattr(body, "embeddings", None), "position_embeddings", None)
-    offset = table.padding_idx + 1 if table is not None and table.padding_idx is not None else 0
-    return most - offset

@@ -14,7 +14,7 @@ from samplers import EnergyTerm, InvalidInput
 if TYPE_CHECKING:
     from transformers import Cache
 
-__all__ = ["SequenceEnergy"]
+__all__ = ["SequenceEnergy", "nats"]
 
 
 class SequenceEnergy(EnergyTerm):
@@ -39,8 +39,8 @@ class SequenceEnergy(EnergyTerm):
         terms = torch.zeros(tokens.shape, dtype=torch.float64, device=x.device)
         for rows in passes(lengths + 1, self.model.tokens_per_pass):
             asked = wanted[rows]
-            nats = _nats(self.model.logits(x[rows], asked), tokens[rows][asked].unsqueeze(1))
-            terms[rows] = terms[rows].masked_scatter(asked, nats)
+            shares = nats(self.model.logits(x[rows], asked), tokens[rows][asked].unsqueeze(1))
+            terms[rows] = terms[rows].masked_scatter(asked, shares)
         return terms
 
     def candidate_values(self, x: Tensor, site: Tensor, values: Tensor) -> Tensor:
@@ -68,12 +68,12 @@ class SequenceEnergy(EnergyTerm):
         if place > 0:
             after, cache = self.model.extend(cache, x[:, :place])
             seen = torch.cat([logits.unsqueeze(1), after[:, :-1]], dim=1)
-            before, logits = _nats(seen, x[:, :place].unsqueeze(2)).sum(dim=1), after[:, -1]
+            before, logits = nats(seen, x[:, :place].unsqueeze(2)).sum(dim=1), after[:, -1]
         texts = x[:, : int(self.model.space.lengths(x).max())]
         # One chain may have more candidates than a pass holds.
         size = max(1, self.model.tokens_per_pass // (len(x) * (texts.shape[1] - place)))
         behind = [self._behind(texts, place, block, cache) for block in values.split(size, dim=1)]
-        return before + _nats(logits, values) + torch.cat(behind, dim=1)
+        return before + nats(logits, values) + torch.cat(behind, dim=1)
 
     def _behind(self, x: Tensor, place: int, values: Tensor, cache: Cache) -> Tensor:
         """``float64 [chains, K]``: the nats of all that follows each candidate; the cache ends before ``place``."""
@@ -82,8 +82,8 @@ class SequenceEnergy(EnergyTerm):
         tokens = ended(self.model, x)[:, place + 1 :].where(real, self.model.eos_id).repeat_interleave(count, dim=0)
         read = torch.cat([values.reshape(-1, 1), tokens[:, :-1]], dim=1)
         logits, _ = self.model.extend(self.model.repeat(cache, count), read)
-        nats = _nats(logits, tokens.unsqueeze(2)).squeeze(2)
-        return (nats * real.repeat_interleave(count, dim=0)).sum(dim=1).reshape(-1, count)
+        shares = nats(logits, tokens.unsqueeze(2)).squeeze(2)
+        return (shares * real.repeat_interleave(count, dim=0)).sum(dim=1).reshape(-1, count)
 
     def _checked_lengths(self, x: Tensor) -> Tensor:
         lengths = self.model.space.lengths(x)
@@ -94,6 +94,6 @@ class SequenceEnergy(EnergyTerm):
         return lengths
 
 
-def _nats(logits: Tensor, tokens: Tensor) -> Tensor:
+def nats(logits: Tensor, tokens: Tensor) -> Tensor:
     """``float64 [..., K]``: ``-log p`` of ``tokens [..., K]`` under ``logits [..., vocabulary]``."""
     return logits.double().logsumexp(dim=-1, keepdim=True) - logits.gather(-1, tokens).double()
