@@ -1,0 +1,198 @@
+"""Redrawn suffixes by exact enumeration: every text of five words up to length four, each length at its due share."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+import torch
+from torch import Tensor
+
+from lm_adapters.causal_lm import CausalLM
+from lm_adapters.suffix import SuffixProposal
+from lm_adapters.truncation import Truncation
+from samplers import Constraint, Energy, MetropolisHastings, Proposed, sample
+from samplers.metropolis import log_acceptance
+from samplers.randomness import generator
+from samplers.testing.chains import detailed_balance_error, invariance_error
+from samplers.testing.gates import kl_gate, kl_statistic, pool
+from samplers.testing.targets import Enumerated, enumerate_states
+from tests.lm_adapters import tiny_causal
+
+WORDS = ("red", "green", "blue", "grey", "white")
+LONGEST = 4
+CHAINS = 2**12
+TRUNCATIONS = {"whole": Truncation(), "top-k": Truncation(top_k=3), "all three": Truncation(1.4, 4, 0.9)}
+truncations = pytest.mark.parametrize("truncation", TRUNCATIONS.values(), ids=list(TRUNCATIONS))
+targets = pytest.mark.parametrize("target", ["nll", "other"])
+
+
+@cache
+def lm() -> CausalLM:
+    model = tiny_causal.words_lm(WORDS, seed=1, scale=6.0)
+    model.tokens_per_pass = 10**6
+    return model
+
+
+@cache
+def texts() -> Tensor:
+    """Every text of up to ``LONGEST`` words."""
+    words, pad = lm().space.encode([" ".join(WORDS)])[0], lm().space.pad_id
+    parts = [words[enumerate_states(len(WORDS), length)] for length in range(1, LONGEST + 1)]
+    return torch.cat([torch.nn.functional.pad(part, (0, LONGEST - part.shape[1]), value=pad) for part in parts])
+
+
+@cache
+def space(target: str) -> Enumerated:
+    """The model's own law, or one that it knows nothing of: no two equal neighbours, each token at a price."""
+
+    def other(x: Tensor) -> Tensor:
+        return 1.2 * lm().space.lengths(x).double() + 0.3 * (x % 3).double().sum(dim=1)
+
+    def differ(x: Tensor) -> Tensor:
+        return ((x[:, 1:] != x[:, :-1]) | (x[:, 1:] == lm().space.pad_id)).all(dim=1)
+
+    energy: Energy = lm().energy() if target == "nll" else Constraint("neighbours differ", differ) + other
+    return Enumerated(texts(), energy)
+
+
+class Tabled(SuffixProposal):
+    """Looks densities up where texts are compared in pairs."""
+
+    def __init__(self, truncation: Truncation, *, shortest: int = 1, cut_factor: bool = True) -> None:
+        super().__init__(lm().given(), min_length=shortest, max_length=LONGEST, truncation=truncation)
+        self.table = self.distribution.token_log_probs(texts(), torch.zeros(len(texts()), dtype=torch.int64))
+        self.cut_factor = cut_factor
+        self.distribution.token_log_probs = self.looked_up
+
+    def looked_up(self, x: Tensor, since: Tensor) -> Tensor:
+        told = torch.arange(LONGEST + 1) >= since.unsqueeze(1)
+        return torch.where(told, self.table[space("nll").index(x)], 0.0)
+
+    def __call__(self, x: Tensor, rng: torch.Generator) -> Proposed:
+        proposed = super().__call__(x, rng)
+        if self.cut_factor:
+            return proposed
+        old, new = ((lm().space.lengths(y) + 1).double().log() for y in (x, proposed.x))
+        return Proposed(proposed.x, proposed.log_q_forward + old, proposed.log_q_reverse + new)
+
+
+@cache
+def by_cut(truncation: Truncation, shortest: int = 1) -> Tensor:
+    """``float64 [cuts, from, to]`` of all ``texts()``."""
+    proposal, size = Tabled(truncation, shortest=shortest), len(texts())
+    rows = [proposal.cut_log_probs(texts(), row.expand(size, -1)) for row in texts()]
+    return torch.stack(rows).permute(2, 0, 1)
+
+
+def step_matrix(target: Enumerated, labelled: Tensor, ratio: Tensor) -> Tensor:
+    """Move ``t`` is proposed by ``labelled[t]`` and accepted by the densities in ``ratio[t]``, both ``[from, to]``."""
+    matrix = torch.zeros(len(target), len(target), dtype=torch.float64)
+    energy = target.energies.expand(len(target), -1)
+    for log_q, log_ratio in zip(labelled, ratio, strict=True):
+        accept = log_acceptance(energy.T, energy, log_ratio, log_ratio.T).clamp(max=0).exp()
+        matrix += log_q.exp() * accept + torch.diag((log_q.exp() * (1 - accept)).sum(dim=1))
+    return matrix
+
+
+def strain(index: Tensor, law: Tensor) -> float:
+    """``n * KL`` of the cells seen to ``law`` over its gate: above 1 is a rejection."""
+    counts, law = pool(torch.bincount(index, minlength=len(law)), law)
+    return kl_statistic(counts, law) / kl_gate(int((law > 0).sum()))
+
+
+def by_length(law: Tensor) -> Tensor:
+    return torch.zeros(LONGEST + 1, dtype=torch.float64).index_add_(0, lm().space.lengths(texts()), law)
+
+
+def end_states(proposal: SuffixProposal, target: Enumerated, start: Tensor, steps: int) -> Tensor:
+    kernel = MetropolisHastings(proposal)
+    options = {"warmup": steps - 1, "shard_size": len(start), "progress": False}
+    return sample(kernel, target.energy, start, steps=steps, seed=0, **options).draws[:, -1]
+
+
+def test_the_laws_are_not_trivial():
+    own, other = (space(target).probabilities() for target in ("nll", "other"))
+    assert 0.5 * float((own - other).abs().sum()) > 0.5
+    assert all(float(by_length(law)[1:].min()) > 0.01 for law in (own, other))
+
+
+@targets
+@truncations
+@pytest.mark.parametrize("shortest", [1, 2])
+def test_exact_matrix(truncation: Truncation, shortest: int, target: str):
+    """Texts below ``min_length`` may be left, never to come back: no such move is made."""
+    law, labelled = space(target).probabilities(), by_cut(truncation, shortest)
+    matrix = step_matrix(space(target), labelled, labelled)
+    assert float((matrix.sum(dim=1) - 1).abs().max()) < 1e-12
+    assert invariance_error(matrix, law) < 1e-12
+    assert detailed_balance_error(matrix, law) < 1e-12
+    if not truncation.cuts and shortest == 1:
+        assert float(matrix[:, law > 0].min()) > 0  # the first cut can lead anywhere
+
+
+def test_without_the_number_of_cuts_the_law_is_missed():
+    """The negative control: the ratio of the drawn tokens alone."""
+    labelled = by_cut(Truncation())
+    forgetful = labelled + (lm().space.lengths(texts()) + 1).double().log().reshape(1, -1, 1)
+    matrix = step_matrix(space("nll"), labelled, forgetful)
+    assert float((matrix.sum(dim=1) - 1).abs().max()) < 1e-12
+    assert invariance_error(matrix, space("nll").probabilities()) > 1e-4
+    start = space("nll").sample(CHAINS, generator(1))
+    x = end_states(Tabled(Truncation(), cut_factor=False), space("nll"), start, 16)
+    assert strain(space("nll").index(x), space("nll").probabilities()) > 1
+
+
+@truncations
+def test_density_adds_up_to_one_and_is_the_sum_over_cuts(truncation: Truncation):
+    proposal, states = Tabled(truncation, shortest=2), texts()
+    labelled = by_cut(truncation, 2)
+    lengths = lm().space.lengths(states)
+    for cut, log_q in enumerate(labelled):
+        possible = (lengths >= cut).double() / (lengths + 1)
+        assert float((log_q.exp().sum(dim=1) - possible).abs().max()) < 1e-12
+    some = states[::13]
+    total = torch.stack([proposal.log_prob(states, row.expand(len(states), -1)) for row in some])
+    torch.testing.assert_close(total, labelled[:, ::13].logsumexp(dim=0), atol=1e-12, rtol=0)
+
+
+def test_the_table_is_the_model():
+    plain = SuffixProposal(lm().given(), max_length=LONGEST)
+    x, y = texts(), texts()[torch.randperm(len(texts()), generator=generator(0))]
+    torch.testing.assert_close(plain.cut_log_probs(y, x), Tabled(Truncation()).cut_log_probs(y, x), atol=1e-12, rtol=0)
+
+
+@truncations
+def test_draws_follow_the_density(truncation: Truncation):
+    proposal = SuffixProposal(lm().given(), max_length=LONGEST, truncation=truncation)
+    for place in (2, 200, 700):
+        start = texts()[place].expand(CHAINS, -1)
+        law = proposal.log_prob(texts(), start[: len(texts())]).exp()
+        assert strain(space("nll").index(proposal(start, generator(3)).x), law) < 1
+
+
+@targets
+@truncations
+@pytest.mark.parametrize("steps", [1, 8])
+def test_end_states_follow_the_law(truncation: Truncation, steps: int, target: str):
+    start = space(target).sample(CHAINS, generator(11))
+    proposal = SuffixProposal(lm().given(), max_length=LONGEST, truncation=truncation)
+    x = end_states(proposal, space(target), start, steps)
+    assert not torch.equal(x, start)
+    law = space(target).probabilities()
+    assert strain(space(target).index(x), law) < 1
+    assert strain(lm().space.lengths(x), by_length(law)) < 1
+
+
+@targets
+@pytest.mark.parametrize("length", [1, LONGEST])
+def test_texts_grow_and_shrink_to_the_due_lengths(length: int, target: str):
+    """From one text of the least and of the greatest length: what runs is what the matrix says."""
+    steps = 12
+    place = int((space(target).energies + 1e9 * (lm().space.lengths(texts()) != length)).argmin())
+    labelled = by_cut(Truncation())
+    after = torch.linalg.matrix_power(step_matrix(space(target), labelled, labelled), steps)[place]
+    x = end_states(Tabled(Truncation()), space(target), texts()[place].expand(CHAINS // 2, -1), steps)
+    assert strain(space(target).index(x), after) < 1
+    assert strain(lm().space.lengths(x), by_length(after)) < 1
+    assert float(by_length(after)[1:].min()) > 0.002
