@@ -68,7 +68,8 @@ class ThroughText(EnergyTerm):
             total[rows] = self.energy(torch.tensor(padded, device=x.device)).to(total)
         except EnergyError as error:  # told of the states that were given
             error.rows = [rows[row] for row in error.rows]
-            error.x, error.texts = x[error.rows], [texts[row] for row in error.rows]
+            at = error.rows or rows
+            error.x, error.texts = x[at], [texts[row] for row in at]
             raise
         return total
 
