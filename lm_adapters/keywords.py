@@ -18,7 +18,8 @@ class Keywords(Lock):
     """Whole words or phrases, in the given order or any; one given twice must be there twice.
 
     A keyword may be cut into tokens as at the start of a text or as after a space. An occurrence is a whole word: no
-    token goes on with a word at either end of it (``TextSpace.continues``), the start of the text aside.
+    token goes on with a word at either end of it (``TextSpace.continues``), the start of the text aside; an apostrophe
+    or a hyphen ends a word.
 
     A state is its tokens, so which occurrences are locked is a function of the state, and "present" means what this
     rule finds. In order: each keyword at its leftmost place after the one before. In any order: keywords of more

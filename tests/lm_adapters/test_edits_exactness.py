@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lm_adapters import Truncation
+from lm_adapters import TextSpace, Truncation
 from lm_adapters.edits import DELETE, INSERT, REPLACE, EditProposal
 from lm_adapters.keywords import Keywords
 from lm_adapters.locks import Lock, free_sites, insert_slots
@@ -36,6 +36,7 @@ LOCKS = {
     "twice": (["red", "red"], False),
     "twice in any order": (["red", "red"], True),
     "phrase and word": (["green", "red green"], True),
+    "whole words": (["red", "blue"], False),
     "fixed slots": "[MASK] red [MASK]",
     "open slots": "[MASK:1-2] red [MASK:1-2]",
 }
@@ -64,6 +65,7 @@ END_CASES = [
     ("phrase", "whole", "even"),
     ("two in order", "whole", "2 to 3"),
     ("twice in any order", "top-p", "even"),
+    ("whole words", "whole", "even"),
     ("open slots", "whole", "even"),
 ]
 every_lock = pytest.mark.parametrize("lock", LOCKS)
@@ -79,7 +81,11 @@ def lock_of(name: str) -> Lock | None:
     given = LOCKS[name]
     if given is None:
         return None
-    return Template(lm().space, given) if isinstance(given, str) else Keywords(lm().space, *given)
+    space = lm().space
+    if name == "whole words":  # pink is a piece that goes on with the word before it
+        space = TextSpace(space.tokenizer, space.vocabulary)
+        space.continues = torch.arange(space.vocabulary) == space.tokenizer.convert_tokens_to_ids("pink")
+    return Template(space, given) if isinstance(given, str) else Keywords(space, *given)
 
 
 def edits(lock: str, cut: str, mix: str, kind: type[EditProposal] = EditProposal) -> EditProposal:
@@ -249,6 +255,8 @@ def test_every_locked_text_reaches_every_other(lock: str):
     reach, before = (matrix > 0).float(), None
     while before is None or not torch.equal(reach, before):
         reach, before = (reach @ reach > 0).float(), reach
+    if lock == "whole words":
+        assert int(held.sum()) < int((law_of("two in order", "pll") > 0).sum())
     assert len(reach.unique(dim=0)) == (2 if lock in ("two in any order", "phrase and word") else 1)
     assert float(matrix.diagonal().max()) > 0  # hence aperiodic
 
@@ -310,7 +318,7 @@ def places(proposal: EditProposal, x: Tensor, kind: Tensor) -> Tensor:
 
 
 class WithoutPlaces(EditProposal):
-    """The published scheme: the number of free sites and slots is left out of the ratio (methods.md, 6.1)."""
+    """The published scheme: the number of free sites and slots is left out of the ratio."""
 
     def __call__(self, x: Tensor, rng: torch.Generator) -> Proposed:
         p = super().__call__(x, rng)
@@ -344,7 +352,7 @@ def test_without_places_the_gate_closes(lock: str):
 
 
 class ForcedToken(EditProposal):
-    """The published list (6.2): the current token is on it whatever its rank, and the new text's list is not asked."""
+    """The published list: the current token is on it whatever its rank, and the new text's list is not asked."""
 
     def __call__(self, x: Tensor, rng: torch.Generator) -> Proposed:
         at = draw_site(lm().space.inside(x), rng).unsqueeze(1)
