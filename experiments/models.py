@@ -21,8 +21,8 @@ def command() -> None:
         parameters = facts["parameters"] / 1e6
         click.echo(f"{name:<12} {facts['task']:<8} {parameters:>8.2f} M {size:>5.1f} MB  {_quality(facts)}")
     click.echo(
-        "\nNats: minus log p of a token, given all others (masked), those before it (causal), or those before it\n"
-        "and the French source (seq2seq). Any Hugging Face name or folder works too."
+        "\nNats: minus log p of a token, given all others (masked), those before it (causal), or those\n"
+        "before it and the French source (seq2seq). Any Hugging Face name or folder works too."
     )
 
 

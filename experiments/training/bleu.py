@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from sacrebleu import corpus_bleu
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from experiments.training.data import MAX_LENGTH, Pair
@@ -23,14 +24,14 @@ def generate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, texts: 
     model.eval()
     written: list[str] = []
     for start in range(0, len(texts), ROWS):
-        part = tokenizer(
-            [prefix + text for text in texts[start : start + ROWS]],
-            padding=True,
-            return_tensors="pt",
-            return_token_type_ids=False,
+        rows = tokenizer([prefix + text for text in texts[start : start + ROWS]])["input_ids"]
+        # Padded here: the tokenizer would remember having padded, and be saved so.
+        ids = pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=tokenizer.pad_token_id)
+        real = (ids != tokenizer.pad_token_id).long()
+        out = model.generate(
+            input_ids=ids, attention_mask=real, num_beams=BEAMS, do_sample=False, max_new_tokens=MAX_LENGTH
         )
-        ids = model.generate(**part, num_beams=BEAMS, do_sample=False, max_new_tokens=MAX_LENGTH)
-        written += tokenizer.batch_decode(ids, skip_special_tokens=True)
+        written += tokenizer.batch_decode(out, skip_special_tokens=True)
     return written
 
 
@@ -46,8 +47,8 @@ def paraphrase_figures(write: Callable[[list[str]], list[str]], pairs: list[Pair
     return {
         "pairs": len(pairs),
         "scores": {
-            "this model": _paraphrase_scores(write(sources), sources, references),
-            "copying the source": _paraphrase_scores(sources, sources, references),
+            "model": _paraphrase_scores(write(sources), sources, references),
+            "copy": _paraphrase_scores(sources, sources, references),
         },
     }
 

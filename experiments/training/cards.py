@@ -20,8 +20,9 @@ width {{ width }}, {{ parameters }} parameters, float16 weights. It ships with m
 
 ## Figures
 
-On the {{ "{:,}".format(figures.sentences) }} held-out sentences, each token masked by itself:
-{{ "%.3f" % figures.nats_per_token }} nats a token, **{{ "%.4f" % figures.nats_per_character }} nats a character**.
+On the {{ "{:,}".format(figures.sentences) }} held-out sentences, each token masked by itself:\
+ {{ "%.3f" % figures.nats_per_token }} nats a token,
+**{{ "%.4f" % figures.nats_per_character }} nats a character**.
 
 ## Training
 
@@ -81,8 +82,8 @@ probabilities of all texts add up to 1.
 
 ## Figures
 
-On the {{ "{:,}".format(figures.sentences) }} held-out sentences, text and end:
-{{ "%.3f" % figures.nats_per_token }} nats a token, the end counted as one,
+On the {{ "{:,}".format(figures.sentences) }} held-out sentences, text and end: {{ "%.3f" % figures.nats_per_token }}\
+ nats a token, the end counted as one,
 **{{ "%.4f" % figures.nats_per_character }} nats a character**, the end counted as none.
 
 ## Training
@@ -146,16 +147,17 @@ On held-out pairs; outputs by beam search, 4 beams; BLEU by sacrebleu, one refer
 {% for task, nats in figures.nats_per_token.items() -%}
 | {{ task }} | {{ "{:,}".format(figures.pairs[task]) }} | {{ "%.3f" % nats }} |
 {% endfor %}
-Translation of {{ figures.translation_fr_to_en.pairs }} French sentences:
-**BLEU {{ "%.1f" % figures.translation_fr_to_en.bleu }}**.
+Translation of {{ figures.translation_fr_to_en.pairs }} French sentences:\
+ **BLEU {{ "%.1f" % figures.translation_fr_to_en.bleu }}**.
 
 Paraphrases of {{ figures.paraphrase.pairs }} sentences, with iBLEU = 0.9 BLEU against the reference - 0.1 BLEU against
 the source:
 
 | | BLEU, reference | BLEU, source | iBLEU |
 |---|---|---|---|
-{% for name, scores in figures.paraphrase.scores.items() -%}
-| {{ name }} | {{ "%.1f" % scores.bleu_reference }} | {{ "%.1f" % scores.bleu_source }} | {{ "%.1f" % scores.ibleu }} |
+{% for who, scores in figures.paraphrase.scores.items() -%}
+| {{ {"model": "this model", "copy": "copying the source"}[who] }}\
+ | {{ "%.1f" % scores.bleu_reference }} | {{ "%.1f" % scores.bleu_source }} | {{ "%.1f" % scores.ibleu }} |
 {% endfor %}
 ## Training
 

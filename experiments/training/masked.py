@@ -38,7 +38,8 @@ class MaskedTask(Task):
         phases=(
             MaskedPhase(steps=2000, rate=2.08e-3, final_rate=1.56e-3, batch_tokens=2048, mask_power=2),
             MaskedPhase(steps=4400, rate=1.5e-3, final_rate=0.0, batch_tokens=3072, mask_power=5),
-            MaskedPhase(steps=12_000, rate=1.5e-3, final_rate=0.0, batch_tokens=3072, mask_power=5),
+            MaskedPhase(steps=9200, rate=1.5e-3, final_rate=0.35e-3, batch_tokens=3072, mask_power=5),
+            MaskedPhase(steps=1000, rate=0.35e-3, final_rate=0.0, batch_tokens=3072, mask_power=5),
         )
     )
 

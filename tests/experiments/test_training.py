@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from experiments.training import data, loop
 from experiments.training.card import export
 from experiments.training.masked import draw_mask
+from experiments.training.seq2seq import PREFIXES
 from lm_adapters import MaskedLM
 from lm_adapters.loading import load_pretrained
 from samplers import InvalidInput
@@ -96,7 +97,11 @@ def test_export_loads_back_with_the_figures_it_tells(trained, exported, name):
     assert figures["parameters"] == sum(weight.numel() for weight in loaded.parameters())
     assert task.figures(loaded)["nats_per_token"] == pytest.approx(figures["nats_per_token"], rel=1e-6)
     assert tokenizer("It isn't red.")["input_ids"] == task.tokenizer("It isn't red.")["input_ids"]
-    assert (out / "learning_curve.jsonl").read_bytes() == (run / "learning_curve.jsonl").read_bytes()
+    assert getattr(loaded.config, "task_specific_params", None) == (
+        {task: {"prefix": prefix} for task, prefix in PREFIXES.items()} if name == "seq2seq-en" else None
+    )
+    for file in ("learning_curve.jsonl", "tokenizer.json"):
+        assert (out / file).read_bytes() == (run / file).read_bytes()
     card = (out / "README.md").read_text()
     assert f"# {name}\n" in card
     assert f"{figures['parameters'] / 1e6:.2f} M parameters" in " ".join(card.split())
