@@ -1,8 +1,15 @@
 """Language models as proposals and energies. Importing this package imports torch; transformers only on loading."""
 
 from lm_adapters.autoregressive import Autoregressive
-from lm_adapters.causal_lm import CausalLM
-from lm_adapters.constraints import ForbiddenWords, LengthPrior, LengthRange, PerToken, WordLimit
+from lm_adapters.causal_lm import CausalLM, PromptedLM
+from lm_adapters.constraints import (
+    ForbiddenWords,
+    LengthPrior,
+    LengthRange,
+    PerToken,
+    WordLimit,
+    check_compatible,
+)
 from lm_adapters.distance import EditDistance, SourceBleu
 from lm_adapters.edits import EditProposal
 from lm_adapters.fill import KeywordFill, fill_masks
@@ -11,6 +18,7 @@ from lm_adapters.keywords import Keywords
 from lm_adapters.loading import DTYPES, check_device, load_pretrained, task_of
 from lm_adapters.locks import Lock
 from lm_adapters.masked_lm import MaskedEnergy, MaskedLM
+from lm_adapters.reconstruction import Reconstruction
 from lm_adapters.sentence_encoder import MeanPooled, SentenceEncoder, load_encoder
 from lm_adapters.seq2seq_lm import Seq2SeqLM
 from lm_adapters.sequence_distribution import SequenceDistribution
@@ -42,6 +50,8 @@ __all__ = [
     "MaskedLM",
     "MeanPooled",
     "PerToken",
+    "PromptedLM",
+    "Reconstruction",
     "SentenceEncoder",
     "Seq2SeqLM",
     "SequenceDistribution",
@@ -56,6 +66,7 @@ __all__ = [
     "ThroughText",
     "Truncation",
     "WordLimit",
+    "check_compatible",
     "check_device",
     "fill_masks",
     "load_encoder",

@@ -11,6 +11,7 @@ from lm_adapters.autoregressive import Autoregressive, ended
 from lm_adapters.passes import passes
 from lm_adapters.truncation import Truncation
 from samplers import InvalidInput
+from samplers.randomness import inverse_cdf
 
 __all__ = ["SequenceDistribution"]
 
@@ -91,7 +92,7 @@ class SequenceDistribution:
         logits, cache = self.model.begin(x[:, :start])
         for column in range(start, self.max_length):
             log_prob = self._conditionals(logits, torch.full_like(cut, column))
-            token = _inverse_cdf(log_prob, noise[:, column])
+            token = inverse_cdf(log_prob, noise[:, column])
             drawn = (cut <= column) & ~over
             total += log_prob.gather(1, token.unsqueeze(1)).squeeze(1) * drawn
             over |= drawn & (token == self.model.eos_id)
@@ -108,12 +109,3 @@ class SequenceDistribution:
         possible = self.model.allowed.repeat(len(logits), 1)
         possible[:, self.model.eos_id] = column >= self.min_length
         return self.truncation.log_prob(logits, possible)
-
-
-def _inverse_cdf(log_prob: Tensor, noise: Tensor) -> Tensor:
-    """``int64 [rows]``: the value at quantile ``noise [rows]``, in [0, 1), of each row; ``-inf`` is never drawn."""
-    cumulative = log_prob.exp().cumsum(dim=1)
-    total = cumulative[:, -1:]
-    # Strictly below the total even after rounding: the first value that exceeds the threshold then has weight > 0.
-    threshold = torch.minimum(noise.unsqueeze(1) * total, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(cumulative, threshold, right=True).squeeze(1)

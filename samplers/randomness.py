@@ -11,7 +11,7 @@ from torch import Tensor
 
 from samplers.errors import InvalidInput
 
-__all__ = ["categorical", "draw_site", "generator", "log_uniform", "nth_site", "scoped_global_seed"]
+__all__ = ["categorical", "draw_site", "generator", "inverse_cdf", "log_uniform", "nth_site", "scoped_global_seed"]
 
 
 def generator(seed: int, shard: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
@@ -35,12 +35,16 @@ def categorical(log_prob: Tensor, rng: torch.Generator) -> Tensor:
 
     Each row must hold a finite weight and no NaN.
     """
+    return inverse_cdf(log_prob, torch.rand(len(log_prob), dtype=torch.float64, device=rng.device, generator=rng))
+
+
+def inverse_cdf(log_prob: Tensor, u: Tensor) -> Tensor:
+    """``int64 [rows]``: the value at quantile ``u [rows]``, in [0, 1), of log-weights as ``categorical`` takes them."""
     weights = (log_prob - log_prob.amax(dim=1, keepdim=True)).exp()
     cumulative = weights.cumsum(dim=1)
-    u = torch.rand(len(log_prob), 1, dtype=torch.float64, device=rng.device, generator=rng)
     total = cumulative[:, -1:]
     # Strictly below the total even after rounding: the first value that exceeds the threshold then has weight > 0.
-    threshold = torch.minimum(u * total, torch.nextafter(total, torch.zeros_like(total)))
+    threshold = torch.minimum(u.unsqueeze(1) * total, torch.nextafter(total, torch.zeros_like(total)))
     return torch.searchsorted(cumulative, threshold, right=True).squeeze(1)
 
 
