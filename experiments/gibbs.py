@@ -60,13 +60,13 @@ def gibbs(
     except InvalidInput as error:
         raise InvalidInput(f"--{str(error).replace('_', '-', 1)}") from error
     settings = Settings(**shared)
-    if settings.energies and correct == "none":
-        raise InvalidInput("--energy needs an accept step to have an effect; use --correct mh with it")
+    if (settings.energies or settings.forbid) and correct == "none":
+        raise InvalidInput("--energy and --forbid need an accept step to have an effect; use --correct mh with them")
     config = settings.config("gibbs", **own)
     with begun(settings, config) as finish:
         lm = settings.masked_lm()
         proposal = lm.gibbs_proposal(block, truncation=truncation)
-        x0 = start_states(lm, truncation, init=init, length=length, chains=settings.chains, seed=settings.seed)
+        x0 = start_states(lm, truncation, settings, init=init, length=length)
         scored = settings.with_custom(lm.energy(energy_kind), lm.space)
         kernel = scanning(proposal, scan, x0.shape[1], corrected=correct == "mh")
         if correct == "mh":
@@ -81,7 +81,7 @@ def gibbs(
 
 
 def start_states(
-    lm: MaskedLM, truncation: Truncation, *, init: str | None, length: tuple[int, int], chains: int, seed: int
+    lm: MaskedLM, truncation: Truncation, settings: Settings, *, init: str | None, length: tuple[int, int]
 ) -> Tensor:
     """``int64 [chains, width]`` start texts: ``init`` for all, or masks filled by the model."""
     import torch
@@ -90,14 +90,15 @@ def start_states(
     from samplers import generator
 
     if init is not None:
-        return encode_source(lm, init, chains, longer=0, argument="--init")[0]
+        return encode_source(lm, init, settings.chains, longer=0, argument="--init")[0]
     check_length(length, lm)
     low, high = length
-    spread = low + torch.arange(chains) % (high - low + 1)
+    spread = low + torch.arange(settings.chains) % (high - low + 1)
     # Beyond the shards of the run itself, which take theirs from 0 on.
-    rng = generator(seed, shard=chains, device=lm.device)
+    rng = generator(settings.seed, shard=settings.chains, device=lm.device)
     with torch.inference_mode():
-        return fill_masks(lm, lm.space.masks(spread).to(lm.device), rng, truncation=truncation)
+        masks, given = lm.space.masks(spread).to(lm.device), settings.forbidden(lm.space)
+        return fill_masks(lm, masks, rng, truncation=truncation, given=given)
 
 
 def scanning(proposal: GibbsProposal, scan: str, width: int, *, corrected: bool) -> Kernel:

@@ -83,7 +83,7 @@ def _starts(lm: MaskedLM, lock: Template, settings: Settings) -> Tensor:
     ]
     masks = lock.masks(counts, width=lock.max_length).to(lm.device)
     with torch.inference_mode():
-        return fill_masks(lm, masks, rng, lock=lock)
+        return fill_masks(lm, masks, rng, given=[lock, *settings.forbidden(lm.space)])
 
 
 @click.command("infill")

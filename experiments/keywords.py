@@ -46,7 +46,7 @@ def keywords(
         ``InvalidInput`` for words that the tokenizer cannot spell or that do not fit, before a scorer is loaded.
     """
     own = {name: value for name, value in locals().items() if name != "shared"}
-    from lm_adapters import KeywordFill, Keywords
+    from lm_adapters import KeywordFill, Keywords, check_compatible
     from samplers import generator
 
     settings = Settings(**shared)
@@ -55,7 +55,9 @@ def keywords(
         lm = settings.masked_lm()
         check_length(length, lm)
         lock = Keywords(lm.space, words, any_order=any_order)
-        fill = KeywordFill(lm, lock, min_length=length[0], max_length=length[1])
+        check_compatible(words, lock.min_length, forbidden=settings.forbid, max_length=length[1])
+        given = settings.forbidden(lm.space)
+        fill = KeywordFill(lm, lock, min_length=length[0], max_length=length[1], given=given)
         scored = load_scorer(scorer, lm, settings)
         energy = settings.with_custom(lock + scored.energy, lm.space)
         # Beyond the shards of the run itself, which take theirs from 0 on.

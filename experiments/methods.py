@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -45,6 +46,17 @@ class Problem:
     x0: Tensor
     target: str
     models: Sequence[PreTrainedModel]
+
+    def __post_init__(self) -> None:
+        """Raise ``InvalidInput`` for a start that a constraint forbids."""
+        from samplers import InvalidInput, WeightedSum
+
+        parts = self.energy.parts if isinstance(self.energy, WeightedSum) else []
+        for term in (part for _, part in parts if part.hard):
+            forbidden = (term(self.x0) == math.inf).nonzero().squeeze(1)
+            if len(forbidden):
+                text = self.space.decode(self.x0[forbidden[:1]])[0]
+                raise InvalidInput(f"the start {text!r} breaks the constraint {term.name!r}; change one of the two")
 
 
 @contextmanager

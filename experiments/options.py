@@ -47,6 +47,7 @@ _OPTIONS = [
         metavar="FILE.py:NAME[=WEIGHT]",
         help="Add your own energy: a function of a list of texts that returns nats, lower is better. Repeatable.",
     ),
+    click.option("--forbid", multiple=True, metavar="WORD", help="No text may hold this word or phrase. Repeatable."),
     click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ..."),
     click.option("--dtype", default="float32", show_default=True, help="float32, bfloat16 or float16."),
     click.option("--out", type=click.Path(), help="Folder for the run's files.  [default: runs/NAME-TIME]"),

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING, Any
 
 from experiments.custom_energy import CustomEnergy, load_custom_energies
 from experiments.run_directory import RunDirectory
 
 if TYPE_CHECKING:
-    from lm_adapters import MaskedLM, TextSpace
+    from lm_adapters import ForbiddenWords, MaskedLM, TextSpace
     from samplers import Energy
 
 __all__ = ["Settings"]
@@ -32,6 +34,7 @@ class Settings:
     thin: int = 4
     seed: int = 0
     energies: Sequence[str | CustomEnergy] = ()
+    forbid: Sequence[str] = ()
     device: str = "cpu"
     dtype: str = "float32"
     out: str | None = None
@@ -53,6 +56,8 @@ class Settings:
             )
         if self.thin > kept:
             raise InvalidInput(f"--thin is {self.thin}, but only {kept} steps follow the burn-in; lower it")
+        if any(not word.strip() for word in self.forbid):
+            raise InvalidInput("--forbid is empty; give a word")
         check_device(self.device)
         object.__setattr__(self, "energies", tuple(load_custom_energies(self.energies)))
 
@@ -67,12 +72,16 @@ class Settings:
             return self.model
         return MaskedLM.from_pretrained(self.model, self.device, self.dtype)
 
+    def forbidden(self, space: TextSpace) -> list[ForbiddenWords]:
+        """The constraint that ``forbid`` makes, if it names a word."""
+        from lm_adapters import ForbiddenWords
+
+        return [ForbiddenWords(space, self.forbid)] if self.forbid else []
+
     def with_custom(self, energy: Energy, space: TextSpace) -> Energy:
-        """``energy`` plus the user's own."""
-        for custom in self.energies:
-            assert isinstance(custom, CustomEnergy), "loaded on construction"
-            energy = energy + custom.term(space)  # type: ignore[operator]
-        return energy
+        """``energy`` plus the user's own, without the words that are forbidden."""
+        own = [custom.term(space) for custom in self.energies if isinstance(custom, CustomEnergy)]
+        return reduce(add, [*own, *self.forbidden(space)], energy)
 
     def config(self, experiment: str, **own: Any) -> dict[str, Any]:
         """As ``config.json`` has it: the experiment's own arguments beside the shared ones."""

@@ -49,13 +49,14 @@ def translate(
         ``InvalidInput`` for an empty text, words that cannot be spelled, or models that do not fit each other.
     """
     own = {name: value for name, value in locals().items() if name != "shared"}
-    from lm_adapters import Keywords, Seq2SeqLM, ThroughText
+    from lm_adapters import Keywords, Seq2SeqLM, ThroughText, check_compatible
 
     settings = Settings(**shared)
     config = settings.config("translate", **{**own, "must_contain": list(must_contain)})
     with begun(settings, config) as finish:
         lm = settings.masked_lm()
         lock = Keywords(lm.space, must_contain, any_order=any_order) if must_contain else None
+        check_compatible(must_contain, lock.min_length if lock else 0, forbidden=settings.forbid)
         seq2seq = (
             scorer
             if isinstance(scorer, Seq2SeqLM)

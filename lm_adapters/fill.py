@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from lm_adapters.keywords import Keywords
-from lm_adapters.locks import Lock, free_sites
+from lm_adapters.locks import free_sites
 from lm_adapters.masked_lm import MaskedLM
 from lm_adapters.matching import tokens_after
 from lm_adapters.truncation import Truncation
-from samplers import InvalidInput
+from samplers import EnergyTerm, InvalidInput
 from samplers.randomness import categorical
 
 __all__ = ["KeywordFill", "fill_masks"]
@@ -27,18 +27,26 @@ class KeywordFill:
     ``q(x)``, up to a constant, is the product of: the number of free tokens, uniform on what the bounds allow; the
     places of the keywords among them, uniform (their order too, where it is free); and each free token's conditional
     given what stands already, the keywords on both sides included. A draw in which the keywords are found elsewhere
-    than they were put (the model wrote one of them again, further left) is drawn anew; the constant is the
-    probability that it need not be. Self-normalised weights, and hence importance sampling, do not see it.
+    than they were put (the model wrote one of them again, further left), or that a hard term ``given`` forbids, is
+    drawn anew; the constant is the probability that it need not be. Self-normalised weights, and hence importance
+    sampling, do not see it.
 
     Cost: a pass a free token, to draw as to score. Raises ``InvalidInput`` where the keywords do not fit.
     """
 
     def __init__(
-        self, model: MaskedLM, lock: Keywords, *, min_length: int, max_length: int, truncation: Truncation | None = None
+        self,
+        model: MaskedLM,
+        lock: Keywords,
+        *,
+        min_length: int,
+        max_length: int,
+        truncation: Truncation | None = None,
+        given: Sequence[EnergyTerm] = (),
     ) -> None:
         lock.check_length(max_length)
         self.model, self.lock, self.truncation = model, lock, truncation or Truncation()
-        self.min_length, self.max_length = min_length, max_length
+        self.min_length, self.max_length, self.given = min_length, max_length, given
         space = model.space
         self._first = [space.tokenizer(word, add_special_tokens=False)["input_ids"] for word in lock.words]
         self._later = [tokens_after(space, word, " ") for word in lock.words]
@@ -57,11 +65,12 @@ class KeywordFill:
         for _ in range(ATTEMPTS):
             placed, pieces = self._place(missing, rng)
             x = fill_masks(self.model, placed, rng, truncation=self.truncation)
-            kept.append(x[(self.lock.pieces(x) == pieces).all(dim=1)])
+            kept.append(x[(self.lock.pieces(x) == pieces).all(dim=1) & _possible(self.given, x)])
             missing -= len(kept[-1])
             if not missing:
                 return torch.cat(kept)
-        raise InvalidInput(f"the model keeps writing {self.lock} by itself; use other words")
+        terms = ", ".join(term.name for term in (self.lock, *self.given))
+        raise InvalidInput(f"the model finds no start that keeps to {terms}; ask for less")
 
     def log_prob(self, value: Tensor) -> Tensor:
         """``float64 [n]`` in nats, up to a constant; ``-inf`` for what is never drawn."""
@@ -118,25 +127,32 @@ def fill_masks(
     rng: torch.Generator,
     *,
     truncation: Truncation | None = None,
-    lock: Lock | None = None,
+    given: Sequence[EnergyTerm] = (),
 ) -> Tensor:
     """``int64 [rows, width]`` with every mask token drawn from its conditional, from left to right.
 
-    A state that holds a mask token is outside every target, so chains that start from masks are filled first. Rows in
-    which ``lock`` then misses a piece (a token that goes on with a frozen word) are filled again; ``InvalidInput``
-    when that never ends. Cost: one pass for each mask of the row that has the most.
+    A state that holds a mask token is outside every target, so chains that start from masks are filled first. Rows that
+    one of the hard terms ``given`` then forbids (a lock that misses a piece, a forbidden word) are filled again;
+    ``InvalidInput`` when that never ends. Cost: one pass for each mask of the row that has the most.
     """
     filled = x
     for site in _in_turn(x == model.space.mask_id):
         filled = filled.masked_scatter(site, categorical(model.conditionals(filled, site, truncation), rng))
-    if lock is None:
-        return filled
     for _ in range(ATTEMPTS):
-        rows = (~lock.found(filled)).nonzero().squeeze(1)
+        rows = (~_possible(given, filled)).nonzero().squeeze(1)
         if len(rows) == 0:
             return filled
-        filled[rows] = fill_masks(model, x[rows], rng, truncation=truncation)
-    raise InvalidInput(f"the model finds no text that holds {lock}; change it")
+        filled = filled.index_copy(0, rows, fill_masks(model, x[rows], rng, truncation=truncation))
+    terms = ", ".join(term.name for term in given)
+    raise InvalidInput(f"the model finds no start that keeps to {terms}; ask for less")
+
+
+def _possible(given: Sequence[EnergyTerm], x: Tensor) -> Tensor:
+    """``bool [rows]``: no term forbids the text."""
+    possible = torch.ones(len(x), dtype=torch.bool, device=x.device)
+    for term in given:
+        possible &= term(x) < math.inf
+    return possible
 
 
 def _in_turn(free: Tensor) -> Iterator[Tensor]:

@@ -76,6 +76,14 @@ def test_rejection_needs_a_scorer_that_can_be_drawn_from(embedded):
         keywords(["music"], sampler="rejection", model=embedded, scorer=embedded, **QUICK)
 
 
+@pytest.mark.parametrize("sampler", ["mh", "importance"])
+def test_no_text_holds_a_forbidden_word(embedded, causal, sampler):
+    forbid = ["the", "a", "in", "is", "to"]
+    run = keywords(["music"], sampler=sampler, forbid=forbid, model=embedded, scorer=causal, **QUICK)
+    assert not any(set(re.findall(r"\w+", text.lower())) & set(forbid) for text in texts_of(run))
+    assert "given keywords, forbidden words" in run.target
+
+
 def test_the_seed_decides(embedded, causal):
     runs = [keywords(["music"], model=embedded, scorer=causal, seed=seed, **QUICK) for seed in (3, 3, 4)]
     first, again, other = (texts_of(run) for run in runs)
@@ -102,6 +110,8 @@ def test_run_directory(embedded, causal, tmp_path):
         (["  "], "a keyword is empty"),
         (["one", "two", "three", "--length", "2"], "the keywords 'one', 'two', 'three'"),
         (["music", "--length", "3:500"], "--length"),
+        (["last night", "--forbid", "night"], "the keyword 'last night' holds the forbidden word 'night'"),
+        (["music", "--forbid", ""], "--forbid is empty"),
         (["music", "--sampler", "magic"], "--sampler"),
         (["music", "--shortlist", 0], "--shortlist"),
         (["music", "--scorer", "no-such-model"], "no-such-model"),

@@ -94,6 +94,7 @@ def test_missing_words_are_put_where_they_cost_least(embedded, causal):
         (["paraphrase", "word " * 200], "TEXT has"),
         (["paraphrase", "I am here \U0001f600."], "which no step could ever change"),
         (["paraphrase", "Tom is here.", "--similarity", "much"], "--similarity"),
+        (["paraphrase", "Tom is here.", "--forbid", "tom"], "the start 'Tom is here.' breaks the constraint"),
         (["summarize", LONG], "--max-words"),
         (["summarize", LONG, "--max-words", 0], "--max-words is 0"),
         (["summarize", LONG, "--max-words", 50], "--max-words is 50"),
