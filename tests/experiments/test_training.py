@@ -18,8 +18,7 @@ from experiments.training.seq2seq import PREFIXES
 from lm_adapters import MaskedLM
 from lm_adapters.loading import load_pretrained
 from samplers import InvalidInput
-
-from .tiny_corpus import HELD_OUT, RECIPES, TASKS, interrupted, shrink, write_corpus
+from tests.experiments.tiny_corpus import HELD_OUT, RECIPES, TASKS, interrupted, shrink, write_corpus
 
 every_model = pytest.mark.parametrize("name", TASKS)
 

@@ -9,8 +9,7 @@ from experiments.training import bleu, data
 from experiments.training.mixture import Mixture, corrupt
 from experiments.training.seq2seq import PREFIXES, SHARES, Seq2SeqTask
 from samplers import InvalidInput
-
-from .tiny_corpus import HELD_OUT, shrink, write_corpus
+from tests.experiments.tiny_corpus import HELD_OUT, shrink, write_corpus
 
 PAD, EOS, MASK = 0, 2, 4
 
