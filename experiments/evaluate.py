@@ -1,7 +1,6 @@
 """The experiments on held-out sentences, beside the figures that they have to be compared with.
 
-The corpus folder is that of ``train-embedded``; only the last 10,000 rows of a file, which no embedded model was
-trained on, are used.
+The corpus folder is that of ``train-embedded``; only rows that it holds out from all embedded models are used.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import random
 import re
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,49 +89,56 @@ def evaluate_infill(corpus: Path, *, count: int = 200, steps: int = 60, seed: in
 def evaluate_paraphrase(corpus: Path, *, count: int = 100, steps: int = 200, seed: int = 0) -> dict[str, Any]:
     """``paraphrase`` of held-out pairs: BLEU to the reference and to the source, beside a copy of the source."""
     from experiments.paraphrase import paraphrase
+    from experiments.training.bleu import paraphrase_figures
+    from experiments.training.data import paraphrase_split
 
     lm, scorer = _models()
-    pairs = _pairs(corpus, "tatoeba.eng-paraphrase.tsv.gz", count, seed)
+    pairs = paraphrase_split(corpus)[1][:count]
     written = []
     for source, _ in pairs:
         run = paraphrase(source, model=lm, scorer=scorer, chains=CHAINS, steps=steps, burn_in=0, seed=seed)
         written.append(run.best())
-    sources, references = [a for a, _ in pairs], [b for _, b in pairs]
+    scores = paraphrase_figures(lambda _: written, pairs)["scores"]
+    names = ("paraphrase", "copy of the source")
     return {
         "pairs": count,
-        **{f"paraphrase, {name}": value for name, value in _ibleu(written, references, sources).items()},
-        **{f"copy, {name}": value for name, value in _ibleu(sources, references, sources).items()},
-        "changed": f"{statistics.mean(a != b for a, b in zip(written, sources, strict=True)):.0%}",
+        **{
+            f"{name}, {figure.replace('_', ' to ')}": f"{value:.1f}"
+            for name, of_it in zip(names, scores.values(), strict=True)
+            for figure, value in of_it.items()
+        },
+        "changed": f"{statistics.mean(text != source for text, (source, _) in zip(written, pairs, strict=True)):.0%}",
     }
 
 
 def evaluate_translate(corpus: Path, *, count: int = 100, steps: int = 200, seed: int = 0) -> dict[str, Any]:
     """``translate`` of held-out French with one word of the reference required, and the model's own translations."""
-    from sacrebleu.metrics import BLEU
-
+    from experiments.training.bleu import translation_figures
+    from experiments.training.data import translation_split
     from experiments.translate import TASK, translate
     from lm_adapters import MaskedLM, Seq2SeqLM
 
     lm, scorer = MaskedLM.from_pretrained("masked-en"), Seq2SeqLM.from_pretrained("seq2seq-en")
     rng = random.Random(seed)
-    pairs = _pairs(corpus, "tatoeba.eng-fra.tsv.gz", count, seed, wanted=lambda english, _: bool(_words(english)))
+    pairs = [pair for pair in translation_split(corpus)[1] if _words(pair[1])][:count]
     own, free, bound, covered, had = [], [], [], [], []
     shared = {"model": lm, "scorer": scorer, "chains": CHAINS, "steps": steps, "burn_in": 0, "seed": seed}
-    for english, french in pairs:
+    for french, english in pairs:
         word = rng.choice(_words(english))
         own.append(scorer.translate(french, prefix=scorer.task_prefix(TASK)))
         free.append(translate(french, **shared).best())
         bound.append(translate(french, must_contain=[word], **shared).best())
         covered.append(bool(re.search(rf"\b{re.escape(word)}\b", bound[-1])))
         had.append(bool(re.search(rf"\b{re.escape(word)}\b", own[-1])))
-    references = [[english for english, _ in pairs]]
+    written = {"word required": bound, "none required": free, "beam search": own}
     return {
         "pairs": count,
         "coverage": f"{statistics.mean(covered):.0%}",
         "coverage of beam search": f"{statistics.mean(had):.0%}",
-        "BLEU, word required": f"{BLEU().corpus_score(bound, references).score:.1f}",
-        "BLEU, none required": f"{BLEU().corpus_score(free, references).score:.1f}",
-        "BLEU, beam search": f"{BLEU().corpus_score(own, references).score:.1f}",
+        **{
+            f"BLEU, {name}": f"{translation_figures(lambda _, texts=texts: texts, pairs)['bleu']:.1f}"
+            for name, texts in written.items()
+        },
     }
 
 
@@ -142,15 +148,11 @@ def _models() -> tuple[MaskedLM, CausalLM]:
     return MaskedLM.from_pretrained("masked-en"), CausalLM.from_pretrained("causal-en")
 
 
-def _held_out(corpus: Path, name: str) -> list[str]:
-    from experiments.training.data import HELD_OUT, read_rows
-
-    return read_rows(corpus, name)[-HELD_OUT:]
-
-
 def _sentences(corpus: Path, count: int, rng: random.Random, *, least: int) -> list[str]:
     """Of ``least`` to 14 words."""
-    rows = [row for row in _held_out(corpus, "tatoeba.eng.txt.gz") if least <= len(row.split()) <= 14]
+    from experiments.training.data import english_split
+
+    rows = [row for row in english_split(corpus)[1] if least <= len(row.split()) <= 14]
     return rng.sample(rows, count)
 
 
@@ -171,13 +173,6 @@ def _keyword_sets(corpus: Path, count: int, seed: int) -> list[tuple[list[str], 
     return found
 
 
-def _pairs(
-    corpus: Path, name: str, count: int, seed: int, wanted: Callable[[str, str], bool] = lambda a, b: True
-) -> list[tuple[str, str]]:
-    rows = [tuple(row.split("\t")) for row in _held_out(corpus, name)]
-    return random.Random(seed).sample([(a, b) for a, b in rows if wanted(a, b)], count)
-
-
 def _templates(corpus: Path, lm: MaskedLM, count: int, rng: random.Random) -> Iterator[tuple[str, str]]:
     """Sentences, and the same with two words, each one token, put behind masks."""
     for sentence in _sentences(corpus, 2 * count, rng, least=6):
@@ -188,19 +183,6 @@ def _templates(corpus: Path, lm: MaskedLM, count: int, rng: random.Random) -> It
                 words[index] = "[MASK]"
             count -= 1
             yield sentence, " ".join(words)
-
-
-def _ibleu(written: Sequence[str], references: Sequence[str], sources: Sequence[str]) -> Mapping[str, str]:
-    """Corpus BLEU to the reference and to the source, and iBLEU, 0.9 of the first less 0.1 of the second."""
-    from sacrebleu.metrics import BLEU
-
-    reference = BLEU().corpus_score(list(written), [list(references)]).score
-    source = BLEU().corpus_score(list(written), [list(sources)]).score
-    return {
-        "BLEU to reference": f"{reference:.1f}",
-        "BLEU to source": f"{source:.1f}",
-        "iBLEU": f"{0.9 * reference - 0.1 * source:.1f}",
-    }
 
 
 EVALUATIONS = {
