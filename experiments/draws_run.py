@@ -22,9 +22,10 @@ PARETO_K = 0.7  # Vehtari et al. 2024, JMLR 25: above it the estimates cannot be
 
 @dataclass(frozen=True)
 class DrawsRun:
-    """``x [draws, width]`` with ``energy float64 [draws]``; of importance sampling they are resampled by weight.
+    """``x [draws, width]`` with ``terms float64 [draws, terms]`` of their energies in nats.
 
-    ``wanted`` draws were asked for; rejection sampling may have run out of trials.
+    Of importance sampling they are drawn again by weight. ``wanted`` draws were asked for; rejection sampling may have
+    run out of trials.
     """
 
     config: Mapping[str, Any]
@@ -32,17 +33,29 @@ class DrawsRun:
     space: TextSpace
     result: RejectionSample | ImportanceSample
     x: Tensor
-    energy: Tensor
+    terms: Tensor
+    term_names: tuple[str, ...]
     wanted: int
     seconds: float
     cost: Cost
+
+    @property
+    def energy(self) -> Tensor:
+        """``float64 [draws]``."""
+        return self.terms.sum(dim=1)
 
     def texts(self) -> list[str]:
         return self.space.decode(self.x) if len(self.x) else []
 
     def samples(self) -> Iterator[dict[str, Any]]:
-        for draw, (text, energy) in enumerate(zip(self.texts(), self.energy.tolist(), strict=True)):
-            yield {"draw": draw, "energy": energy, "text": text}
+        rows = zip(self.texts(), self.energy.tolist(), self.terms.tolist(), strict=True)
+        for draw, (text, energy, terms) in enumerate(rows):
+            yield {
+                "draw": draw,
+                "energy": energy,
+                "terms": dict(zip(self.term_names, terms, strict=True)),
+                "text": text,
+            }
 
     def summary(self) -> dict[str, Any]:
         texts = self.texts()

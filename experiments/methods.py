@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from lm_adapters import TextSpace
-    from samplers import Distribution, Energy, Kernel
+    from samplers import Distribution, Energy, ImportanceSample, Kernel, RejectionSample
 
 __all__ = [
     "Problem",
@@ -34,6 +34,7 @@ __all__ = [
     "run_steps",
 ]
 
+BATCH = 256  # texts drawn together
 HOT, COLD = 1.0, 0.1  # temperatures of a search; energies are nats of a sentence
 
 
@@ -125,26 +126,47 @@ def run_rejection(
                 num_samples=settings.chains,
                 seed=settings.seed,
                 max_trials=settings.chains * settings.steps,
-                batch_size=256,
+                batch_size=BATCH,
             )
         except TrialsExhausted as error:
             result = error.result
-        run = (problem.target, problem.space, result, result.x, result.energy, settings.chains)
-        return DrawsRun(config, *run, clock(), cost)
+        seconds = clock()
+    return _scored(problem, result, result.x, config, settings.chains, seconds, cost)
 
 
 def run_importance(problem: Problem, proposal: Distribution, settings: Settings, config: Mapping[str, Any]) -> DrawsRun:
     """``chains * steps`` weighted draws, of which ``chains`` are drawn again by weight to be read."""
     from samplers import importance_sample
-    from samplers.randomness import categorical, generator
 
     with _measured(problem) as (cost, clock):
         count = settings.chains * settings.steps
-        result = importance_sample(problem.energy, proposal, num_samples=count, seed=settings.seed, batch_size=256)
-        rng = generator(settings.seed, shard=1, device=result.log_weights.device)
-        rows = categorical(result.log_weights.expand(settings.chains, -1), rng)
-        run = (problem.target, problem.space, result, result.x[rows], result.energy[rows], settings.chains)
-        return DrawsRun(config, *run, clock(), cost)
+        result = importance_sample(problem.energy, proposal, num_samples=count, seed=settings.seed, batch_size=BATCH)
+        seconds = clock()
+    # Another seed than that of the draws, or both would read one stream.
+    x = result.resample(settings.chains, seed=settings.seed + 1)
+    return _scored(problem, result, x, config, settings.chains, seconds, cost)
+
+
+def _scored(
+    problem: Problem,
+    result: RejectionSample | ImportanceSample,
+    x: Tensor,
+    config: Mapping[str, Any],
+    wanted: int,
+    seconds: float,
+    cost: Cost,
+) -> DrawsRun:
+    """The run, with the terms of each draw's energy."""
+    import torch
+
+    from samplers import evaluate, term_names
+
+    names = term_names(problem.energy)
+    terms = torch.zeros(0, len(names), dtype=torch.float64)
+    if len(x):
+        with torch.inference_mode():
+            terms = evaluate(problem.energy, x).terms
+    return DrawsRun(config, problem.target, problem.space, result, x, terms, names, wanted, seconds, cost)
 
 
 def in_words(energy: Energy, suffix: str = "") -> str:
