@@ -32,7 +32,9 @@ def evaluate_keywords(corpus: Path, *, count: int = 50, steps: int = 400, seed: 
     covered, per_token, texts = [], [], set()
     sentences = []
     for words, sentence in _keyword_sets(corpus, count, seed):
-        run = keywords(words, model=lm, scorer=scorer, chains=CHAINS, steps=steps, burn_in=steps // 2, seed=seed)
+        run = keywords(
+            words, model=lm, scorer=scorer, chains=CHAINS, steps=steps, burn_in=steps // 2, thin=1, seed=seed
+        )
         sentences.append(sentence)
         last = run.trace.draws[:, -1]
         for text in run.space.decode(last):
@@ -64,9 +66,7 @@ def evaluate_infill(corpus: Path, *, count: int = 200, steps: int = 60, seed: in
     rng = random.Random(seed)
     figures: dict[str, list[float]] = defaultdict(list)
     for sentence, template in _templates(corpus, lm, count, rng):
-        run = infill(
-            template, model=lm, scorer=scorer, sampler="anneal", chains=CHAINS, steps=steps, burn_in=0, seed=seed
-        )
+        run = infill(template, model=lm, scorer=scorer, sampler="anneal", chains=CHAINS, steps=steps, seed=seed)
         lock = Template(lm.space, template)
         masked = lock.masks([[fewest for fewest, _ in lock.slots]])
         hidden = masked == lm.space.mask_id
@@ -96,7 +96,7 @@ def evaluate_paraphrase(corpus: Path, *, count: int = 100, steps: int = 200, see
     pairs = paraphrase_split(corpus)[1][:count]
     written = []
     for source, _ in pairs:
-        run = paraphrase(source, model=lm, scorer=scorer, chains=CHAINS, steps=steps, burn_in=0, seed=seed)
+        run = paraphrase(source, model=lm, scorer=scorer, chains=CHAINS, steps=steps, seed=seed)
         written.append(run.best())
     scores = paraphrase_figures(lambda _: written, pairs)["scores"]
     names = ("paraphrase", "copy of the source")
@@ -122,7 +122,7 @@ def evaluate_translate(corpus: Path, *, count: int = 100, steps: int = 200, seed
     rng = random.Random(seed)
     pairs = [pair for pair in translation_split(corpus)[1] if _words(pair[1])][:count]
     own, free, bound, covered, had = [], [], [], [], []
-    shared = {"model": lm, "scorer": scorer, "chains": CHAINS, "steps": steps, "burn_in": 0, "seed": seed}
+    shared = {"model": lm, "scorer": scorer, "chains": CHAINS, "steps": steps, "seed": seed}
     for french, english in pairs:
         word = rng.choice(_words(english))
         own.append(scorer.translate(french, prefix=scorer.task_prefix(TASK)))

@@ -47,6 +47,7 @@ def infill(
     from samplers import InvalidInput
 
     settings = Settings(**shared)
+    settings.check_kept(sampler)
     config = settings.config("infill", **own)
     with begun(settings, config) as finish:
         lm = settings.masked_lm()

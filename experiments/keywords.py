@@ -50,6 +50,7 @@ def keywords(
     from samplers import generator
 
     settings = Settings(**shared)
+    settings.check_kept(sampler)
     config = settings.config("keywords", **{**own, "words": list(words)})
     with begun(settings, config) as finish:
         lm = settings.masked_lm()

@@ -50,6 +50,7 @@ def paraphrase(
     from lm_adapters import Similarity, SourceBleu
 
     settings = Settings(**shared)
+    settings.check_kept(sampler)
     config = settings.config("paraphrase", **own)
     with begun(settings, config) as finish:
         lm = settings.masked_lm()

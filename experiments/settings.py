@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Settings"]
 
+WHOLE = ("anneal", "rejection", "importance")  # samplers without burn-in and thinning
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -49,6 +51,17 @@ class Settings:
             if getattr(self, name) < least:
                 option = name.replace("_", "-")
                 raise InvalidInput(f"--{option} is {getattr(self, name)}; give at least {least}")
+        if any(not word.strip() for word in self.forbid):
+            raise InvalidInput("--forbid is empty; give a word")
+        check_device(self.device)
+        object.__setattr__(self, "energies", tuple(load_custom_energies(self.energies)))
+
+    def check_kept(self, sampler: str = "mh") -> None:
+        """Raise ``InvalidInput`` if Markov chains would keep no draw. Other samplers keep what they draw or find."""
+        from samplers import InvalidInput
+
+        if sampler in WHOLE:
+            return
         kept = self.steps - self.burn_in
         if kept < 1:
             raise InvalidInput(
@@ -56,10 +69,6 @@ class Settings:
             )
         if self.thin > kept:
             raise InvalidInput(f"--thin is {self.thin}, but only {kept} steps follow the burn-in; lower it")
-        if any(not word.strip() for word in self.forbid):
-            raise InvalidInput("--forbid is empty; give a word")
-        check_device(self.device)
-        object.__setattr__(self, "energies", tuple(load_custom_energies(self.energies)))
 
     def directory(self) -> RunDirectory | None:
         """The run's folder, made and found writable; ``None`` if none was asked for."""

@@ -52,6 +52,7 @@ def translate(
     from lm_adapters import Keywords, Seq2SeqLM, ThroughText, check_compatible
 
     settings = Settings(**shared)
+    settings.check_kept(sampler)
     config = settings.config("translate", **{**own, "must_contain": list(must_contain)})
     with begun(settings, config) as finish:
         lm = settings.masked_lm()
