@@ -79,7 +79,7 @@ def row(sampler: str, summary: Mapping[str, Any]) -> str:
 @click.option("--any-order", is_flag=True, help="The words may come in any order.")
 @click.option("--scorer", default="causal-en", show_default=True, help="Language model whose -log p is the fluency.")
 @click.option("--length", type=LENGTH, default="3:16", show_default=True, help="Tokens a text: N or LOW:HIGH.")
-@run_options
+@run_options()
 def command(words: tuple[str, ...], as_json: bool, quiet: bool, out: str | None, **options: Any) -> None:
     """Sentences that contain the WORDs, by all six samplers of `keywords`, with what each costs."""
     found = compare(words, **options, out=out or default_directory("compare"), progress=not quiet)

@@ -129,7 +129,7 @@ def scanning(proposal: GibbsProposal, scan: str, width: int, *, corrected: bool)
 )
 @click.option("--energy-kind", type=click.Choice(["raw", "pll"]), default="pll", show_default=True,
               help="Target of mh: pseudo-log-likelihood, or sum of logits.")  # fmt: skip
-@run_options
+@run_options()
 def command(as_json: bool, quiet: bool, out: str | None, **options: Any) -> None:
     """Unconditional text from a masked language model."""
     run = gibbs(**options, out=out or default_directory("gibbs"), progress=not quiet)

@@ -94,7 +94,7 @@ def _starts(lm: MaskedLM, lock: Template, settings: Settings) -> Tensor:
 @click.option("--scorer", default="causal-en", show_default=True, help="Language model whose -log p is the fluency.")
 @click.option("--shortlist", type=click.IntRange(min=1), default=64, show_default=True,
               help="Candidates that --sampler gibbs scores at a site.")  # fmt: skip
-@run_options
+@run_options()
 def command(as_json: bool, quiet: bool, out: str | None, **options: Any) -> None:
     """Fill the slots of TEMPLATE jointly: "The [MASK] sat on the [MASK:1-4]." """
     run = infill(**options, out=out or default_directory("infill"), progress=not quiet)

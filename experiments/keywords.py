@@ -115,7 +115,7 @@ def _itself(scored: Scorer, fill: KeywordFill) -> SequenceDistribution:
 @click.option("--length", type=LENGTH, default="3:16", show_default=True, help="Tokens a text: N or LOW:HIGH.")
 @click.option("--shortlist", type=click.IntRange(min=1), default=64, show_default=True,
               help="Candidates that --sampler gibbs scores at a site.")  # fmt: skip
-@run_options
+@run_options(steps=800, burn_in=400)
 def command(words: tuple[str, ...], as_json: bool, quiet: bool, out: str | None, **options: Any) -> None:
     """Sentences that contain the given WORDs (or quoted phrases), likely under a language model."""
     run = keywords(words, **options, out=out or default_directory("keywords"), progress=not quiet)

@@ -33,34 +33,43 @@ class _Length(click.ParamType):
 
 LENGTH = _Length()
 
-_OPTIONS = [
-    click.option("--model", default="masked-en", show_default=True, help="Embedded model, folder, or hub name."),
-    click.option("--chains", type=click.IntRange(min=1), default=10, show_default=True, help="Chains run together."),
-    click.option("--steps", type=click.IntRange(min=1), default=300, show_default=True, help="Steps in all."),
-    click.option("--burn-in", type=click.IntRange(min=0), default=100, show_default=True, help="Steps not kept."),
-    click.option("--thin", type=click.IntRange(min=1), default=4, show_default=True, help="Keep every n-th step."),
-    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
-    click.option(
-        "--energy",
-        "energies",
-        multiple=True,
-        metavar="FILE.py:NAME[=WEIGHT]",
-        help="Add your own energy: a function of a list of texts that returns nats, lower is better. Repeatable.",
-    ),
-    click.option("--forbid", multiple=True, metavar="WORD", help="No text may hold this word or phrase. Repeatable."),
-    click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ..."),
-    click.option("--dtype", default="float32", show_default=True, help="float32, bfloat16 or float16."),
-    click.option("--out", type=click.Path(), help="Folder for the run's files.  [default: runs/NAME-TIME]"),
-    click.option("--json", "as_json", is_flag=True, help="Print the samples as JSON Lines, and nothing else."),
-    click.option("--quiet", is_flag=True, help="Print nothing but errors."),
-]
 
+def run_options(*, steps: int = 300, burn_in: int = 100) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A decorator that adds them to a command, with the command's own defaults for how long to run."""
+    options = [
+        click.option("--model", default="masked-en", show_default=True, help="Embedded model, folder, or hub name."),
+        click.option(
+            "--chains", type=click.IntRange(min=1), default=10, show_default=True, help="Chains run together."
+        ),
+        click.option("--steps", type=click.IntRange(min=1), default=steps, show_default=True, help="Steps in all."),
+        click.option(
+            "--burn-in", type=click.IntRange(min=0), default=burn_in, show_default=True, help="Steps not kept."
+        ),
+        click.option("--thin", type=click.IntRange(min=1), default=4, show_default=True, help="Keep every n-th step."),
+        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
+        click.option(
+            "--energy",
+            "energies",
+            multiple=True,
+            metavar="FILE.py:NAME[=WEIGHT]",
+            help="Add your own energy: a function of a list of texts that returns nats, lower is better. Repeatable.",
+        ),
+        click.option(
+            "--forbid", multiple=True, metavar="WORD", help="No text may hold this word or phrase. Repeatable."
+        ),
+        click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ..."),
+        click.option("--dtype", default="float32", show_default=True, help="float32, bfloat16 or float16."),
+        click.option("--out", type=click.Path(), help="Folder for the run's files.  [default: runs/NAME-TIME]"),
+        click.option("--json", "as_json", is_flag=True, help="Print the samples as JSON Lines, and nothing else."),
+        click.option("--quiet", is_flag=True, help="Print nothing but errors."),
+    ]
 
-def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add them to a command, in this order."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
 
 
 def check_length(length: tuple[int, int], lm: MaskedLM) -> None:

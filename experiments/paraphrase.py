@@ -30,7 +30,7 @@ def paraphrase(
     sampler: Literal["anneal", "mh"] = "anneal",
     scorer: str | CausalLM | MaskedLM = "causal-en",
     encoder: str | None = None,
-    similarity: float = 20.0,
+    similarity: float = 100.0,
     distance: float = 2.0,
     **shared: Any,
 ) -> Run:
@@ -73,9 +73,9 @@ def paraphrase(
               help="anneal: search for the best. mh: draw from the law.")  # fmt: skip
 @click.option("--scorer", default="causal-en", show_default=True, help="Language model whose -log p is the fluency.")
 @click.option("--encoder", help="Model whose sentence embeddings are compared.  [default: --model]")
-@click.option("--similarity", type=float, default=20.0, show_default=True, help="Weight of -log cos, nats a sentence.")
+@click.option("--similarity", type=float, default=100.0, show_default=True, help="Weight of -log cos, nats a sentence.")
 @click.option("--distance", type=float, default=2.0, show_default=True, help="Weight of -log(1.01 - BLEU to TEXT).")
-@run_options
+@run_options()
 def command(as_json: bool, quiet: bool, out: str | None, **options: Any) -> None:
     """Other words for TEXT: fluent, close in meaning, far in wording."""
     run = paraphrase(**options, out=out or default_directory("paraphrase"), progress=not quiet)

@@ -32,7 +32,7 @@ def summarize(
     sampler: Literal["anneal", "mh"] = "anneal",
     scorer: str | CausalLM | MaskedLM = "causal-en",
     encoder: str | None = None,
-    similarity: float = 20.0,
+    similarity: float = 100.0,
     **shared: Any,
 ) -> Run:
     """Texts of at most ``max_words`` words, likely by ``exp(-(fluency + similarity * S))``.
@@ -85,8 +85,8 @@ def _starts(lm: MaskedLM, text: str, max_words: int, chains: int, width: int) ->
               help="anneal: search for the best. mh: draw from the law.")  # fmt: skip
 @click.option("--scorer", default="causal-en", show_default=True, help="Language model whose -log p is the fluency.")
 @click.option("--encoder", help="Model whose sentence embeddings are compared.  [default: --model]")
-@click.option("--similarity", type=float, default=20.0, show_default=True, help="Weight of -log cos, nats a sentence.")
-@run_options
+@click.option("--similarity", type=float, default=100.0, show_default=True, help="Weight of -log cos, nats a sentence.")
+@run_options()
 def command(as_json: bool, quiet: bool, out: str | None, **options: Any) -> None:
     """TEXT in at most so many words: fluent and close in meaning."""
     run = summarize(**options, out=out or default_directory("summarize"), progress=not quiet)

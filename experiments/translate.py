@@ -107,7 +107,7 @@ def put_in(words: Sequence[str], any_order: bool, x: Tensor, energy: EnergyTerm,
               help="anneal: search for the best. mh: draw from the law.")  # fmt: skip
 @click.option("--scorer", default="seq2seq-en", show_default=True, help="Seq2seq model.")
 @click.option("--prefix", help="Stands before TEXT in the model's input.  [default: the model's own]")
-@run_options
+@run_options()
 def command(as_json: bool, quiet: bool, out: str | None, **options: Any) -> None:
     """Translate TEXT with words that must come."""
     run = translate(**options, out=out or default_directory("translate"), progress=not quiet)
