@@ -16,12 +16,15 @@ from experiments.scorers import Scorer, load_scorer
 from experiments.settings import Settings
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from lm_adapters import CausalLM, KeywordFill, MaskedLM, SequenceDistribution
-    from samplers import Kernel
+    from samplers import Energy, Kernel
 
 __all__ = ["SAMPLERS", "command", "keywords"]
 
 SAMPLERS = ("mh", "gibbs", "anneal", "tempered", "rejection", "importance")
+TRIES = 10  # texts drawn for each chain to start from one of them
 BETAS = (1.0, 0.8, 0.65, 0.5)  # the ladder of the tempered sampler
 
 
@@ -47,7 +50,6 @@ def keywords(
     """
     own = {name: value for name, value in locals().items() if name != "shared"}
     from lm_adapters import KeywordFill, Keywords, check_compatible
-    from samplers import generator
 
     settings = Settings(**shared)
     settings.check_kept(sampler)
@@ -61,12 +63,32 @@ def keywords(
         fill = KeywordFill(lm, lock, min_length=length[0], max_length=length[1], given=given)
         scored = load_scorer(scorer, lm, settings)
         energy = settings.with_custom(lock + scored.energy, lm.space)
-        # Beyond the shards of the run itself, which take theirs from 0 on.
-        x0 = fill.draw(settings.chains, generator(settings.seed, shard=settings.chains, device=lm.device))
+        x0 = _starts(fill, energy, settings)
         problem = Problem(lm.space, energy, x0, in_words(energy), [lm.model, scored.model])
         run = _solve(problem, sampler, fill, scored, shortlist, settings, config)
         finish(run)
     return run
+
+
+def _starts(fill: KeywordFill, energy: Energy, settings: Settings) -> Tensor:
+    """``int64 [chains, width]``: for each chain one of ``TRIES`` texts of its own, drawn by its importance weight.
+
+    Near the target, so that less is left to burn in, and still apart from each other, as R-hat wants them.
+    """
+    import torch
+
+    from samplers import evaluate, generator
+    from samplers.randomness import categorical
+
+    # Beyond the shards of the run itself, which take theirs from 0 on.
+    rng = generator(settings.seed, shard=settings.chains, device=fill.model.device)
+    with torch.inference_mode(), fill.model.space.texts_in_errors():
+        x = fill.draw(settings.chains * TRIES, rng)
+        log_weight = -evaluate(energy, x).energy - fill.log_prob(x)
+        # Where a custom energy forbids every try, any of them.
+        log_weight = log_weight.clamp(min=torch.finfo(torch.float64).min).reshape(settings.chains, TRIES)
+        chosen = categorical(log_weight, rng)
+        return x.reshape(settings.chains, TRIES, -1)[torch.arange(settings.chains, device=x.device), chosen]
 
 
 def _solve(
