@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Problem",
-    "_search",
     "begun",
     "in_words",
     "run_chains",
