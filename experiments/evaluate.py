@@ -51,7 +51,7 @@ def evaluate_keywords(corpus: Path, *, count: int = 50, steps: int = 400, seed: 
         "coverage": f"{statistics.mean(covered):.0%}",
         "median nats a token": f"{statistics.median(per_token):.2f}",
         "held-out sentences": f"{own.median().item():.2f}",
-        "accepted by move": ", ".join(f"{kind} {accepted[kind] / tried[kind]:.0%}" for kind in tried),
+        "accepted by move": ", ".join(f"{kind} {accepted[kind] / n:.0%}" for kind, n in tried.items() if n),
         "distinct texts": len(texts),
     }
 
