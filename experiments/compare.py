@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from experiments.keywords import SAMPLERS, keywords
-from experiments.options import LENGTH, run_options
+from experiments.options import LENGTH, run_options, scorer_option
 from experiments.report import number
 from experiments.run_directory import default_directory, json_line
 from experiments.settings import Settings
@@ -77,7 +77,7 @@ def row(sampler: str, summary: Mapping[str, Any]) -> str:
 @click.command("compare")
 @click.argument("words", nargs=-1, required=True, metavar="WORD...")
 @click.option("--any-order", is_flag=True, help="The words may come in any order.")
-@click.option("--scorer", default="causal-en", show_default=True, help="Language model whose -log p is the fluency.")
+@scorer_option
 @click.option("--length", type=LENGTH, default="3:16", show_default=True, help="Tokens a text: N or LOW:HIGH.")
 @run_options()
 def command(words: tuple[str, ...], as_json: bool, quiet: bool, out: str | None, **options: Any) -> None:

@@ -8,7 +8,7 @@ import click
 
 from experiments.methods import Problem, begun, in_words, run_steps
 from experiments.moves import edit_kernel, shortlist_kernel
-from experiments.options import run_options
+from experiments.options import run_options, scorer_option, shortlist_option
 from experiments.report import Run, show
 from experiments.run_directory import default_directory
 from experiments.scorers import load_scorer
@@ -91,9 +91,8 @@ def _starts(lm: MaskedLM, lock: Template, settings: Settings) -> Tensor:
 @click.argument("template")
 @click.option("--sampler", type=click.Choice(SAMPLERS), default="mh", show_default=True,
               help="mh, gibbs: Markov chains. anneal: search for the best.")  # fmt: skip
-@click.option("--scorer", default="causal-en", show_default=True, help="Language model whose -log p is the fluency.")
-@click.option("--shortlist", type=click.IntRange(min=1), default=64, show_default=True,
-              help="Candidates that --sampler gibbs scores at a site.")  # fmt: skip
+@scorer_option
+@shortlist_option
 @run_options()
 def command(as_json: bool, quiet: bool, out: str | None, **options: Any) -> None:
     """Fill the slots of TEMPLATE jointly: "The [MASK] sat on the [MASK:1-4]." """

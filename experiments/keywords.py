@@ -9,7 +9,7 @@ import click
 
 from experiments.methods import Problem, begun, in_words, run_importance, run_rejection, run_steps
 from experiments.moves import edit_kernel, shortlist_kernel
-from experiments.options import LENGTH, check_length, run_options
+from experiments.options import LENGTH, check_length, run_options, scorer_option, shortlist_option
 from experiments.report import Run, show
 from experiments.run_directory import default_directory
 from experiments.scorers import Scorer, load_scorer
@@ -63,15 +63,15 @@ def keywords(
         fill = KeywordFill(lm, lock, min_length=length[0], max_length=length[1], given=given)
         scored = load_scorer(scorer, lm, settings)
         energy = settings.with_custom(lock + scored.energy, lm.space)
-        x0 = _starts(fill, energy, settings)
+        x0 = _starts(fill, energy, settings, tries=1 if sampler in ("rejection", "importance") else TRIES)
         problem = Problem(lm.space, energy, x0, in_words(energy), [lm.model, scored.model])
         run = _solve(problem, sampler, fill, scored, shortlist, settings, config)
         finish(run)
     return run
 
 
-def _starts(fill: KeywordFill, energy: Energy, settings: Settings) -> Tensor:
-    """``int64 [chains, width]``: for each chain one of ``TRIES`` texts of its own, drawn by its importance weight.
+def _starts(fill: KeywordFill, energy: Energy, settings: Settings, tries: int) -> Tensor:
+    """``int64 [chains, width]``: for each chain one of ``tries`` texts of its own, drawn by its importance weight.
 
     Near the target, so that less is left to burn in, and still apart from each other, as R-hat wants them.
     """
@@ -83,12 +83,12 @@ def _starts(fill: KeywordFill, energy: Energy, settings: Settings) -> Tensor:
     # Beyond the shards of the run itself, which take theirs from 0 on.
     rng = generator(settings.seed, shard=settings.chains, device=fill.model.device)
     with torch.inference_mode(), fill.model.space.texts_in_errors():
-        x = fill.draw(settings.chains * TRIES, rng)
+        x = fill.draw(settings.chains * tries, rng)
         log_weight = -evaluate(energy, x).energy - fill.log_prob(x)
         # Where a custom energy forbids every try, any of them.
-        log_weight = log_weight.clamp(min=torch.finfo(torch.float64).min).reshape(settings.chains, TRIES)
+        log_weight = log_weight.clamp(min=torch.finfo(torch.float64).min).reshape(settings.chains, tries)
         chosen = categorical(log_weight, rng)
-        return x.reshape(settings.chains, TRIES, -1)[torch.arange(settings.chains, device=x.device), chosen]
+        return x.reshape(settings.chains, tries, -1)[torch.arange(settings.chains, device=x.device), chosen]
 
 
 def _solve(
@@ -133,10 +133,9 @@ def _itself(scored: Scorer, fill: KeywordFill) -> SequenceDistribution:
 @click.option("--sampler", type=click.Choice(SAMPLERS), default="mh", show_default=True,
               help="mh, gibbs, tempered: Markov chains. anneal: search for the best. rejection, importance: draw whole "
               "texts.")  # fmt: skip
-@click.option("--scorer", default="causal-en", show_default=True, help="Language model whose -log p is the fluency.")
+@scorer_option
 @click.option("--length", type=LENGTH, default="3:16", show_default=True, help="Tokens a text: N or LOW:HIGH.")
-@click.option("--shortlist", type=click.IntRange(min=1), default=64, show_default=True,
-              help="Candidates that --sampler gibbs scores at a site.")  # fmt: skip
+@shortlist_option
 @run_options(steps=800, burn_in=400)
 def command(words: tuple[str, ...], as_json: bool, quiet: bool, out: str | None, **options: Any) -> None:
     """Sentences that contain the given WORDs (or quoted phrases), likely under a language model."""

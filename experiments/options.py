@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     from lm_adapters import MaskedLM
 
-__all__ = ["LENGTH", "check_length", "run_options"]
+__all__ = ["LENGTH", "check_length", "run_options", "scorer_option", "shortlist_option"]
 
 
 class _Length(click.ParamType):
@@ -32,6 +32,17 @@ class _Length(click.ParamType):
 
 
 LENGTH = _Length()
+
+scorer_option = click.option(
+    "--scorer", default="causal-en", show_default=True, help="Language model whose -log p is the fluency."
+)
+shortlist_option = click.option(
+    "--shortlist",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="Candidates that --sampler gibbs scores at a site.",
+)
 
 
 def run_options(*, steps: int = 300, burn_in: int = 100) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

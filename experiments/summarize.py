@@ -8,7 +8,7 @@ import click
 
 from experiments.methods import Problem, begun, in_words, run_steps
 from experiments.moves import edit_kernel
-from experiments.options import run_options
+from experiments.options import run_options, scorer_option
 from experiments.report import Run, show
 from experiments.run_directory import default_directory
 from experiments.scorers import load_meaning, load_scorer
@@ -83,7 +83,7 @@ def _starts(lm: MaskedLM, text: str, max_words: int, chains: int, width: int) ->
 @click.option("--max-words", type=int, required=True, help="Words that the summary may have.")
 @click.option("--sampler", type=click.Choice(SAMPLERS), default="anneal", show_default=True,
               help="anneal: search for the best. mh: draw from the law.")  # fmt: skip
-@click.option("--scorer", default="causal-en", show_default=True, help="Language model whose -log p is the fluency.")
+@scorer_option
 @click.option("--encoder", help="Model whose sentence embeddings are compared.  [default: --model]")
 @click.option("--similarity", type=float, default=100.0, show_default=True, help="Weight of -log cos, nats a sentence.")
 @run_options()

@@ -50,6 +50,7 @@ def translate(
     """
     own = {name: value for name, value in locals().items() if name != "shared"}
     from lm_adapters import Keywords, Seq2SeqLM, ThroughText, check_compatible
+    from samplers import InvalidInput
 
     settings = Settings(**shared)
     settings.check_kept(sampler)
@@ -66,12 +67,14 @@ def translate(
         prefix = seq2seq.task_prefix(TASK) if prefix is None else prefix
         forward = ThroughText.of(seq2seq.energy(text, prefix=prefix), lm.space, seq2seq.space, name="translation")
         energy = settings.with_custom(forward if lock is None else lock + forward, lm.space)
-        own_translation = lm.space.encode([seq2seq.translate(text, prefix=prefix)])[0]
+        own_translation = lm.space.encode([seq2seq.translate(text, prefix=prefix)])[0].to(lm.device)
         start = put_in(must_contain, any_order, own_translation, forward, lm.space)
+        if len(start) > lm.max_length:
+            raise InvalidInput(f"the translation has {len(start)} tokens, --model takes {lm.max_length}; shorten TEXT")
         longest = min(len(start) + LONGER, lm.max_length)
         x0 = start.new_full((settings.chains, longest), lm.space.pad_id)
         x0[:, : len(start)] = start
-        problem = Problem(lm.space, energy, x0.to(lm.device), in_words(energy), [lm.model, seq2seq.model])
+        problem = Problem(lm.space, energy, x0, in_words(energy), [lm.model, seq2seq.model])
         kernel = edit_kernel(lm, lock=lock, max_length=longest, swap=any_order)
         run = run_steps(problem, kernel, sampler, settings, config)
         finish(run)
@@ -91,7 +94,7 @@ def put_in(words: Sequence[str], any_order: bool, x: Tensor, energy: EnergyTerm,
     for word, lock in zip(words, locks, strict=True):
         if bool(lock.found(x.unsqueeze(0))):
             continue
-        spelled = space.encode([word])[0]
+        spelled = space.encode([word])[0].to(x.device)
         rows = torch.stack([torch.cat([x[:slot], spelled, x[slot:]]) for slot in range(len(x) + 1)])
         found = torch.stack([lock.found(rows) for lock in locks]).sum(dim=0)
         rows = rows[found == found.max()]

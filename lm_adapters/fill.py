@@ -55,8 +55,10 @@ class KeywordFill:
         self._fewest = min(self._most, max(0, min_length - lock.min_length))
 
     def sample(self, sample_shape: torch.Size) -> Tensor:
-        """``int64 [n, max_length]``, from torch's global generator as ``torch.distributions`` do."""
-        return self.draw(math.prod(sample_shape), torch.default_generator)
+        """``int64 [n, max_length]``, from the device's global generator as ``torch.distributions`` do."""
+        device = self.model.device
+        rng = torch.default_generator if device.type == "cpu" else torch.cuda.default_generators[device.index or 0]
+        return self.draw(math.prod(sample_shape), rng)
 
     def draw(self, count: int, rng: torch.Generator) -> Tensor:
         """``int64 [count, max_length]``."""
@@ -95,9 +97,9 @@ class KeywordFill:
         pieces = torch.zeros_like(x)
         words = len(self.lock.words)
         for row in range(count):
-            free = int(torch.randint(self._fewest, self._most + 1, (), generator=rng))
-            order = torch.randperm(words, generator=rng).tolist() if self.lock.any_order else list(range(words))
-            places = torch.randperm(free + words, generator=rng)[:words].sort().values.tolist()
+            free = int(torch.randint(self._fewest, self._most + 1, (), generator=rng, device=rng.device))
+            order = _permutation(words, rng) if self.lock.any_order else list(range(words))
+            places = sorted(_permutation(free + words, rng)[:words])
             put = dict(zip(places, order, strict=True))
             ids: list[int] = []
             for item in range(free + words):
@@ -145,6 +147,10 @@ def fill_masks(
         filled = filled.index_copy(0, rows, fill_masks(model, x[rows], rng, truncation=truncation))
     terms = ", ".join(term.name for term in given)
     raise InvalidInput(f"the model finds no start that keeps to {terms}; ask for less")
+
+
+def _permutation(count: int, rng: torch.Generator) -> list[int]:
+    return torch.randperm(count, generator=rng, device=rng.device).tolist()
 
 
 def _possible(given: Sequence[EnergyTerm], x: Tensor) -> Tensor:
