@@ -7,18 +7,30 @@
     ├── EnergyError       an energy raised, or returned NaN, -inf or the wrong shape: carries rows, states and term
     ├── ProposalError     a proposal returned NaN, the wrong shape, or changed what it must not change
     ├── BoundViolated     rejection sampling met a point above its bound: carries the point and the excess
+    ├── Interrupted       SIGINT or SIGTERM came, and what was done is committed: carries the signal
+    ├── StoreError        a file of a run's folder cannot be written, or is not what was written
     └── TrialsExhausted   rejection sampling ran out of trials: carries the draws it has
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["BoundViolated", "EnergyError", "InvalidInput", "McmcTextError", "ProposalError", "TrialsExhausted"]
+__all__ = [
+    "BoundViolated",
+    "EnergyError",
+    "Interrupted",
+    "InvalidInput",
+    "McmcTextError",
+    "ProposalError",
+    "StoreError",
+    "TrialsExhausted",
+]
 
 SHOWN = 5  # rows named in a message
 
@@ -66,6 +78,18 @@ class BoundViolated(McmcTextError):
         super().__init__(
             f"the bound is too small by {excess:.6g} nats at x = {_short(x)}; raise log_bound by at least that much"
         )
+
+
+class Interrupted(McmcTextError):
+    """A run stopped because it was asked to; running it again in the same folder goes on from ``done`` steps."""
+
+    def __init__(self, signal: int, folder: Path, done: int) -> None:
+        self.signal, self.folder, self.done = signal, folder, done
+        super().__init__(f"stopped after {done} steps, which are kept in {str(folder)!r}")
+
+
+class StoreError(McmcTextError):
+    """A file of a run's folder cannot be written or read; the message names it. What was committed before holds."""
 
 
 class TrialsExhausted(McmcTextError):

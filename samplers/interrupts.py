@@ -1,0 +1,41 @@
+"""Ctrl-C and SIGTERM, told to a run that can finish its step and keep what it has."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+__all__ = ["Stop", "stop_signals"]
+
+Stop = Callable[[], int | None]
+"""The number of the signal that asked to stop, ``None`` as long as none did."""
+
+
+@contextmanager
+def stop_signals(*, caught: bool = True) -> Iterator[Stop]:
+    """Catch the first SIGINT or SIGTERM inside the block; a second one does at once what it does without us.
+
+    Python delivers signals to the main thread alone; elsewhere, or not ``caught``, nothing is changed.
+    """
+    received: list[int] = []
+    if not caught or threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+
+    def receive(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        restore()
+
+    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    try:
+        yield lambda: received[0] if received else None
+    finally:
+        restore()
