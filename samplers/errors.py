@@ -5,6 +5,8 @@
     McmcTextError
     ├── InvalidInput      (also ValueError)  an argument that cannot mean anything: says what, where, what to do
     ├── EnergyError       an energy raised, or returned NaN, -inf or the wrong shape: carries rows, states and term
+    ├── TooManyNaN        more of the scored rows were NaN than are borne
+    ├── OutOfMemory       a single row of a scorer does not fit in memory
     ├── ProposalError     a proposal returned NaN, the wrong shape, or changed what it must not change
     ├── BoundViolated     rejection sampling met a point above its bound: carries the point and the excess
     ├── Interrupted       SIGINT or SIGTERM came, and what was done is committed: carries the signal
@@ -47,12 +49,23 @@ class EnergyError(McmcTextError):
     """An energy cannot be used for a step.
 
     ``rows`` are the indices in the batch that was scored, ``x`` the states at those rows, ``term`` the name of the
-    term at fault. ``sample`` fills in ``step``; whoever can decode states fills in ``texts``.
+    term at fault. ``nan``: those rows are NaN, and nothing else is wrong. ``where`` is ``file:line: source`` of the
+    user's own function. ``sample`` fills in ``step``; whoever can decode states fills in ``texts``.
     """
 
-    def __init__(self, problem: str, *, term: str, rows: Sequence[int] = (), x: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        problem: str,
+        *,
+        term: str,
+        rows: Sequence[int] = (),
+        x: Tensor | None = None,
+        nan: bool = False,
+        where: str | None = None,
+    ) -> None:
         super().__init__(problem)
         self.problem, self.term, self.rows, self.x = problem, term, list(rows), x
+        self.nan, self.where = nan, where
         self.step: int | None = None
         self.texts: list[str] = []
 
@@ -60,7 +73,16 @@ class EnergyError(McmcTextError):
         rows = f" (chain {_some(list(dict.fromkeys(self.rows)))})" if self.rows else ""
         step = "" if self.step is None else " at the start" if self.step < 0 else f" at step {self.step}"
         texts = f": {_some([repr(text) for text in self.texts])}" if self.texts else ""
-        return f"energy {self.term!r} {self.problem}{step}{rows}{texts}"
+        where = f" [{self.where}]" if self.where else ""
+        return f"energy {self.term!r} {self.problem}{step}{rows}{texts}{where}"
+
+
+class TooManyNaN(McmcTextError):
+    """``nan="reject"`` met NaN too often: rejected one by one they would hide a broken energy."""
+
+
+class OutOfMemory(McmcTextError):
+    """A pass of one row does not fit in memory, so there is nothing left to split."""
 
 
 class ProposalError(McmcTextError):
