@@ -2,7 +2,7 @@
 
 from samplers.annealing import Annealed, anneal
 from samplers.compose import Cycle, Mixture
-from samplers.driver import iterate, sample
+from samplers.driver import sample
 from samplers.energies import (
     CallCounter,
     Constraint,
@@ -14,14 +14,25 @@ from samplers.energies import (
     named,
     term_names,
 )
-from samplers.errors import BoundViolated, EnergyError, InvalidInput, McmcTextError, ProposalError, TrialsExhausted
+from samplers.errors import (
+    BoundViolated,
+    EnergyError,
+    Interrupted,
+    InvalidInput,
+    McmcTextError,
+    ProposalError,
+    StoreError,
+    TrialsExhausted,
+)
 from samplers.gibbs import Gibbs, PseudoGibbs
 from samplers.importance import ImportanceSample, importance_sample
+from samplers.iterate import iterate
 from samplers.metropolis import MetropolisHastings
 from samplers.randomness import generator
 from samplers.rejection import RejectionSample, rejection_sample
 from samplers.schedules import constant, geometric, linear, logarithmic
 from samplers.shortlist import ShortlistGibbs
+from samplers.store import RunStore
 from samplers.tempering import Tempered, swap_report
 from samplers.trace import Diagnostics, MoveCount, Trace, diagnose
 from samplers.types import ChainState, Distribution, Energy, Kernel, Proposal, Proposed, StepInfo
@@ -41,6 +52,7 @@ __all__ = [
     "Flat",
     "Gibbs",
     "ImportanceSample",
+    "Interrupted",
     "InvalidInput",
     "Kernel",
     "McmcTextError",
@@ -52,8 +64,10 @@ __all__ = [
     "Proposed",
     "PseudoGibbs",
     "RejectionSample",
+    "RunStore",
     "ShortlistGibbs",
     "StepInfo",
+    "StoreError",
     "Tempered",
     "Trace",
     "TrialsExhausted",

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from samplers.driver import Observer, ObserverGuard, begin, check_run, iterate
+from samplers.driver import check_run, opened
 from samplers.energies import term_names
 from samplers.errors import InvalidInput
-from samplers.progress import progress_bar
-from samplers.randomness import generator
+from samplers.observers import Observer, ObserverGuard
+from samplers.records import digest
 from samplers.schedules import Schedule
-from samplers.types import ChainState, Energy, Kernel, select
+from samplers.shards import ShardedRun
+from samplers.store import RunStore
+from samplers.types import ChainState, Energy, Kernel, StepInfo, select
 
 __all__ = ["Annealed", "anneal"]
 
@@ -47,44 +50,70 @@ def anneal(
     steps: int,
     seed: int = 0,
     shard_size: int = 256,
+    run_dir: str | Path | RunStore | None = None,
+    shards: Sequence[int] | None = None,
     observers: Sequence[Observer] = (),
     progress: bool = True,
 ) -> Annealed:
     """Run ``kernel`` at ``beta = 1 / schedule(step, steps)`` and keep the best state of each chain.
 
-    A temperature of 0 accepts no rise in energy (hill climbing). Arguments and errors as in ``sample``.
+    A temperature of 0 accepts no rise in energy (hill climbing). Arguments and errors as in ``sample``; but since the
+    temperatures depend on ``steps``, a run in ``run_dir`` can be gone on with and not extended.
     Reference: Kirkpatrick, Gelatt & Vecchi 1983, Science 220.
     """
     check_run(x0, steps=steps, shard_size=shard_size)
     betas = [_beta(schedule(step, steps), step) for step in range(steps)]
-    notify = ObserverGuard(observers)
-    results = []
-    with progress_bar(steps * -(-len(x0) // shard_size), shown=progress) as bar:
-        for index, start in enumerate(x0.split(shard_size)):
-            first_row, rng = index * shard_size, generator(seed, index, x0.device)
-            best = state = begin(kernel, energy, start, first_row=first_row)
-            found_at = torch.full((len(start),), -1, device=x0.device)
-            history = torch.empty(len(start), steps, dtype=torch.float64, device=x0.device)
-            run = iterate(kernel, energy, state, steps=steps, rng=rng, beta=betas.__getitem__, first_row=first_row)
-            for step, state, info in run:
-                better = state.energy < best.energy
-                best = _better(better, state, best)
-                found_at = found_at.masked_fill(better, step)
-                history[:, step] = state.energy
-                notify(step, state, info)
-                bar.update()
-            results.append((best.x, best.energy, best.terms, found_at, history))
-    x, value, terms, found_at, history = (torch.cat(column) for column in zip(*results, strict=True))
-    return Annealed(x, value, terms, term_names(energy), found_at, history, seed, notify.failures)
+    run = ShardedRun(
+        kernel=kernel,
+        energy=energy,
+        x0=x0,
+        steps=steps,
+        seed=seed,
+        shard_size=shard_size,
+        collector=_Best,
+        notify=ObserverGuard(observers),
+        frozen={"betas": digest({"betas": torch.tensor(betas, dtype=torch.float64)})},
+        betas=betas.__getitem__,
+    )
+    with opened(run_dir) as store:
+        finished = run.run(store, shards, progress=progress)
+    columns = [
+        (best.x, best.energy, best.terms, best.found_at, rows["history"].T.to(x0.device)) for best, _, rows in finished
+    ]
+    x, value, terms, found_at, history = (torch.cat(column) for column in zip(*columns, strict=True))
+    return Annealed(x, value, terms, term_names(energy), found_at, history, seed, run.notify.failures)
+
+
+class _Best:
+    """Of one shard: the best state of each chain so far, the start included, and all energies on the way."""
+
+    def __init__(self, start: Tensor) -> None:
+        self._nothing = start.new_empty((0, len(start)), dtype=torch.float64)
+        self._energies: list[Tensor] = []
+
+    def begin(self, state: ChainState) -> None:
+        self.x, self.energy, self.terms = state.x, state.energy, state.terms
+        self.found_at = torch.full((len(state.x),), -1, device=state.x.device)
+
+    def add(self, step: int, state: ChainState, info: StepInfo) -> None:
+        better = state.energy < self.energy
+        self.x, self.energy = select(better, state.x, self.x), select(better, state.energy, self.energy)
+        self.terms = select(better, state.terms, self.terms)
+        self.found_at = self.found_at.masked_fill(better, step)
+        self._energies.append(state.energy)
+
+    def flush(self) -> dict[str, Tensor]:
+        energies, self._energies = self._energies, []
+        return {"history": torch.stack(energies) if energies else self._nothing}
+
+    def memory(self) -> dict[str, Tensor]:
+        return {"x": self.x, "energy": self.energy, "terms": self.terms, "found_at": self.found_at}
+
+    def restore(self, memory: Mapping[str, Tensor]) -> None:
+        self.x, self.energy, self.terms, self.found_at = (memory[name] for name in ("x", "energy", "terms", "found_at"))
 
 
 def _beta(temperature: float, step: int) -> float:
     if not 0 <= temperature < math.inf:
         raise InvalidInput(f"the schedule gives the temperature {temperature} at step {step}; give finite numbers >= 0")
     return 1 / temperature if temperature > 0 else math.inf
-
-
-def _better(mask: Tensor, new: ChainState, old: ChainState) -> ChainState:
-    return ChainState(
-        select(mask, new.x, old.x), select(mask, new.energy, old.energy), {}, select(mask, new.terms, old.terms)
-    )

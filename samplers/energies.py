@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
 
 from samplers.candidates import rectangles, replaced
 from samplers.errors import EnergyError, InvalidInput, McmcTextError
+from samplers.pointing import defined_at, raised_at
 from samplers.types import Energy
 
 __all__ = [
@@ -25,10 +26,13 @@ __all__ = [
     "Evaluation",
     "Flat",
     "WeightedSum",
+    "code_of",
     "evaluate",
     "evaluate_candidates",
     "named",
+    "refused",
     "term_names",
+    "weighed",
 ]
 
 
@@ -42,6 +46,11 @@ class EnergyTerm(ABC):
 
     name: str = "energy"
     hard: bool = False
+
+    @property
+    def code(self) -> Callable[..., Any]:
+        """What errors point at: the function that computes the energy."""
+        return self.values
 
     @abstractmethod
     def values(self, x: Tensor, hint: Any = None) -> Tensor: ...
@@ -73,6 +82,10 @@ class _Named(EnergyTerm):
     def __init__(self, name: str, function: Callable[[Tensor], Tensor]) -> None:
         self.name, self.function = name, function
 
+    @property
+    def code(self) -> Callable[..., Any]:
+        return self.function
+
     def values(self, x: Tensor, hint: Any = None) -> Tensor:
         return self.function(x)
 
@@ -99,6 +112,10 @@ class Constraint(EnergyTerm):
     def __init__(self, name: str, allowed: Callable[[Tensor], Tensor]) -> None:
         self.name, self.allowed = name, allowed
 
+    @property
+    def code(self) -> Callable[..., Any]:
+        return self.allowed
+
     def values(self, x: Tensor, hint: Any = None) -> Tensor:
         zeros = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         return zeros.masked_fill(~self.allowed(x), math.inf)
@@ -107,10 +124,16 @@ class Constraint(EnergyTerm):
 class CallCounter(EnergyTerm):
     """``inner`` with a count of calls and rows: the budget in which samplers are compared."""
 
+    transient = ("calls", "rows")
+
     def __init__(self, inner: Energy) -> None:
         self.inner = inner
         self.name, self.hard = " + ".join(term_names(inner)), getattr(inner, "hard", False)
         self.calls = self.rows = 0
+
+    @property
+    def code(self) -> Callable[..., Any]:
+        return code_of(self.inner)
 
     def values(self, x: Tensor, hint: Any = None) -> Tensor:
         self.calls += 1
@@ -203,8 +226,11 @@ def _candidates_of(part: EnergyTerm, weight: float, x: Tensor, site: Tensor, val
     """One call: the candidates with the given ``numbers``, ``[chains of the call, candidates of each]``."""
     chains = numbers // values.shape[1]
     x, site, values = x[chains[:, 0]], site[chains[:, 0]], values.flatten()[numbers]
-    scored = named(part.name, lambda _: part.candidate_values(x, site, values).flatten())
-    return _checked(scored, replaced(x, site, values), None, chains.flatten(), weight).reshape(numbers.shape)
+    rows = replaced(x, site, values)
+    scored = _checked(
+        part, rows, None, chains.flatten(), weight, lambda: part.candidate_values(x, site, values).flatten()
+    )
+    return scored.reshape(numbers.shape)
 
 
 def term_names(energy: Energy) -> tuple[str, ...]:
@@ -234,28 +260,84 @@ def _raw_values(energy: Energy, x: Tensor, hint: Any) -> Tensor:
     return energy.values(x, hint) if isinstance(energy, EnergyTerm) else energy(x)
 
 
-def _checked(energy: Energy, x: Tensor, hint: Any, rows: Tensor | None = None, weight: float = 1.0) -> Tensor:
-    """``weight * energy``, where ``+inf`` forbids at weight 0 too; ``rows`` are the numbers of the rows of ``x``."""
-    term = term_names(energy)[0]
+def _checked(
+    energy: Energy,
+    x: Tensor,
+    hint: Any,
+    rows: Tensor | None = None,
+    weight: float = 1.0,
+    score: Callable[[], Tensor] | None = None,
+) -> Tensor:
+    """``weight * energy``, neither NaN nor ``-inf``; ``rows`` are the numbers of the rows of ``x``."""
     try:
-        values = _raw_values(energy, x, hint)
+        return refused(energy, x, weighed(energy, x, hint, weight=weight, score=score), weight)
     except EnergyError as error:
         error.rows = error.rows if rows is None else rows[error.rows].tolist()
         raise
+
+
+def weighed(
+    energy: Energy, x: Tensor, hint: Any = None, *, weight: float = 1.0, score: Callable[[], Tensor] | None = None
+) -> Tensor:
+    """``weight * energy``, ``float64 [rows]``, whatever the values are; ``+inf`` forbids at weight 0 too.
+
+    ``score`` computes the energy where it is not simply asked for ``x``. Raises ``EnergyError`` for what is no tensor
+    of one number a row on the device of ``x``, and where the energy raises: it then names the first state that does
+    so alone, if there is one.
+    """
+    try:
+        values = _raw_values(energy, x, hint) if score is None else score()
     except McmcTextError:
         raise
     except Exception as error:
-        raise EnergyError(f"raised {type(error).__name__}: {error}", term=term, x=x) from error
-    if not isinstance(values, Tensor):
-        raise EnergyError(f"returned {type(values).__name__}, not a tensor of shape [{len(x)}]", term=term, x=x)
-    if values.shape != (len(x),):
-        raise EnergyError(f"returned shape {list(values.shape)} for {len(x)} states, not [{len(x)}]", term=term, x=x)
-    values = values.detach().to(x.device, torch.float64)
-    values = values if weight == 1 else torch.where((values == math.inf) & (weight == 0), values, weight * values)
+        _blame(energy, x, hint, error)
+    if problem := _unusable(values, x):
+        raise EnergyError(problem, term=term_names(energy)[0], x=x, where=defined_at(code_of(energy)))
+    values = values.detach().to(torch.float64)
+    return values if weight == 1 else torch.where((values == math.inf) & (weight == 0), values, weight * values)
+
+
+def refused(energy: Energy, x: Tensor, values: Tensor, weight: float = 1.0) -> Tensor:
+    """The weighed ``values`` of ``energy`` at ``x``. Raises ``EnergyError`` where one is NaN or ``-inf``."""
     bad = values.isnan() | (values == -math.inf)
     if bool(bad.any()):
         at = bad.nonzero().squeeze(1)
         times = "" if weight == 1 else f"times {weight:g} "
         what = "is NaN" if bool(values[at].isnan().any()) else f"{times}is -inf, so its law cannot be normalised"
-        raise EnergyError(what, term=term, rows=(at if rows is None else rows[at]).tolist(), x=x[at])
+        only = bool(values[at].isnan().all())
+        raise EnergyError(what, term=term_names(energy)[0], rows=at.tolist(), x=x[at], nan=only)
     return values
+
+
+def code_of(energy: Energy) -> Callable[..., Any]:
+    """The function that somebody wrote to compute ``energy``."""
+    return energy.code if isinstance(energy, EnergyTerm) else energy
+
+
+def _unusable(values: Any, x: Tensor) -> str | None:
+    """What keeps ``values`` from being one number a row of ``x``."""
+    if not isinstance(values, Tensor):
+        return f"returned {type(values).__name__}, not a tensor of shape [{len(x)}]"
+    if values.shape != (len(x),):
+        return f"returned shape {list(values.shape)} for {len(x)} states, not [{len(x)}]"
+    if values.device != x.device:
+        return f"returned a tensor on {values.device} for states on {x.device}; compute it there, or move it"
+    return None
+
+
+def _blame(energy: Energy, x: Tensor, hint: Any, error: Exception) -> NoReturn:
+    """Raise for the first state that makes the energy raise by itself, or for all where none does."""
+    for row in range(len(x)):
+        one = torch.tensor([row], device=x.device)
+        try:
+            _raw_values(energy, x[one], None if hint is None else hint[one])
+        except Exception as single:
+            raise _told(energy, single, [row], x[one]) from single
+    raise _told(energy, error, [], x) from error
+
+
+def _told(energy: Energy, error: Exception, rows: list[int], x: Tensor) -> EnergyError:
+    where = raised_at(error, code_of(energy))
+    return EnergyError(
+        f"raised {type(error).__name__}: {error}", term=term_names(energy)[0], rows=rows, x=x, where=where
+    )

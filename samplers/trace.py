@@ -120,38 +120,50 @@ class Trace:
 
 
 class TraceBuilder:
-    """Collects one shard: memory for the kept draws is taken once."""
+    """Collects one shard, whose chains start at ``start [chains, ...]``: every ``thin``-th state after the warm-up."""
 
-    def __init__(self, kinds: Sequence[str], names: tuple[str, ...], *, steps: int, warmup: int, thin: int) -> None:
-        self.kinds, self.names, self.warmup, self.thin = tuple(kinds), names, warmup, thin
-        self.kept = (steps - warmup) // thin
-        self.counts: Tensor | None = None
+    def __init__(self, kinds: Sequence[str], start: Tensor, *, terms: int, warmup: int, thin: int) -> None:
+        self.kinds, self.warmup, self.thin = tuple(kinds), warmup, thin
+        self.counts = torch.zeros(3, len(self.kinds), dtype=torch.int64, device=start.device)
+        scalar = start.new_empty((0, len(start)), dtype=torch.float64)
+        terms_of_all = start.new_empty((0, len(start), terms), dtype=torch.float64)
+        self._nothing = {"draws": start.new_empty((0, *start.shape)), "energy": scalar, "terms": terms_of_all}
+        self._kept: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def begin(self, state: ChainState) -> None:
+        """The start is no draw."""
 
     def add(self, step: int, state: ChainState, info: StepInfo) -> None:
         if step < self.warmup:
             return
-        if self.counts is None:
-            chains, device = len(state.x), state.x.device
-            self.counts = torch.zeros(3, len(self.kinds), dtype=torch.int64, device=device)
-            self.draws = torch.empty(self.kept, *state.x.shape, dtype=state.x.dtype, device=device)
-            self.energy = torch.empty(self.kept, chains, dtype=torch.float64, device=device)
-            self.terms = torch.empty(self.kept, *state.terms.shape, dtype=torch.float64, device=device)
         one = torch.ones_like(info.kind)
         for row, happened in enumerate((one, info.accepted.long(), info.changed.long())):
             self.counts[row].index_add_(0, info.kind, happened)
-        index, rest = divmod(step - self.warmup + 1, self.thin)
-        if rest == 0 and index <= self.kept:
-            self.draws[index - 1], self.energy[index - 1], self.terms[index - 1] = state.x, state.energy, state.terms
+        if (step - self.warmup + 1) % self.thin == 0:
+            self._kept.append((state.x.clone(), state.energy.clone(), state.terms.clone()))
 
-    def finish(self, state: ChainState) -> Trace:
-        assert self.counts is not None, "check_run leaves at least one step after the warm-up"
+    def flush(self) -> dict[str, Tensor]:
+        """``draws [rows, chains, ...]``, ``energy [rows, chains]`` and ``terms [rows, chains, terms]``."""
+        if not (kept := self._kept):
+            return self._nothing
+        self._kept = []
+        return {name: torch.stack(column) for name, column in zip(self._nothing, zip(*kept, strict=True), strict=True)}
+
+    def memory(self) -> dict[str, Tensor]:
+        return {"counts": self.counts}
+
+    def restore(self, memory: Mapping[str, Tensor]) -> None:
+        self.counts = memory["counts"].clone()
+
+    def finish(self, names: tuple[str, ...], state: ChainState, rows: Mapping[str, Tensor]) -> Trace:
         counts = self.counts.T.tolist()
+        device = state.x.device
         return Trace(
-            draws=self.draws.transpose(0, 1),
-            energy=self.energy.T,
-            terms=self.terms.transpose(0, 1),
-            term_names=self.names,
-            steps=self.warmup + self.thin * torch.arange(1, self.kept + 1) - 1,
+            draws=rows["draws"].transpose(0, 1).to(device),
+            energy=rows["energy"].T.to(device),
+            terms=rows["terms"].transpose(0, 1).to(device),
+            term_names=names,
+            steps=self.warmup + self.thin * torch.arange(1, len(rows["energy"]) + 1) - 1,
             moves={kind: MoveCount(*count) for kind, count in zip(self.kinds, counts, strict=True)},
             final=(state,),
         )

@@ -39,7 +39,7 @@ def export(task: Task, model: Any, recipe: Recipe, run: Path, out: Path) -> None
         "recipe": recipe,
         "figures": figures,
         "config": model.config,
-        "embedding_rate": f"{task.embedding_rate:g}",
+        "rates": _rates(task),
         "layers": model.config.num_hidden_layers,
         "width": model.config.hidden_size,
         "parameters": f"{figures['parameters'] / 1e6:.2f} M",
@@ -52,3 +52,9 @@ def export(task: Task, model: Any, recipe: Recipe, run: Path, out: Path) -> None
         undefined=StrictUndefined, keep_trailing_newline=True, loader=DictLoader({"phases": PHASES, "card": task.card})
     )
     (out / "README.md").write_text(templates.get_template("card").render(facts))
+
+
+def _rates(task: Task) -> str:
+    if task.relative_rates:
+        return "each weight's rate times its root mean square"
+    return f"the embeddings at {task.embedding_rate:g} times the rate"

@@ -57,7 +57,7 @@ of the world, nothing after a sentence's end, and may repeat prejudices found in
 # Included by the others as "phases".
 PHASES = """\
 {{ recipe.steps }} steps, {{ tokens }} tokens ({{ epochs }} passes over {{ epoch_tokens }}), {{ minutes }} minutes on
-{{ recipe.threads }} CPU cores in float32. AdamW, the embeddings at {{ embedding_rate }} times the rate; by phase:
+{{ recipe.threads }} CPU cores in float32. AdamW, {{ rates }}; by phase:
 
 | steps | rate | batch, tokens |
 |---|---|---|

@@ -35,13 +35,13 @@ def train(
         task_class.make_tokenizer(corpus).save_pretrained(out)
     task = task_class(corpus, PreTrainedTokenizerFast.from_pretrained(out))
     model = task.build().train()
-    optimizer = _optimizer(model, task.embedding_rate)
+    optimizer = _optimizer(model, task)
     done, seconds = _resume(out / "checkpoint.pt", task.name, model, optimizer)
     began = time.monotonic()
     bar = tqdm(total=recipe.steps, initial=done, disable=not progress, unit="step")
     for step, phase, rate, batch in _schedule(task, recipe, done):
         loss = task.loss(model, batch, phase, torch.Generator().manual_seed(recipe.seed * 1_000_003 + step))
-        _update(model, optimizer, loss, rate, task.embedding_rate)
+        _update(model, optimizer, loss, rate)
         bar.set_postfix_str(f"loss {loss.item():.2f}", refresh=False)
         bar.update()
         if (step + 1) % recipe.evaluate_every == 0 or step + 1 == recipe.steps:
@@ -65,27 +65,34 @@ def _schedule(task: Task, recipe: Recipe, done: int) -> Iterator[tuple[int, Phas
         begin += phase.steps
 
 
-def _optimizer(model: PreTrainedModel, embedding_rate: float) -> torch.optim.AdamW:
-    apart = [] if embedding_rate == 1.0 else [model.get_input_embeddings().weight]
+def _optimizer(model: PreTrainedModel, task: Task) -> torch.optim.AdamW:
+    """Groups by weight decay and by ``multiple``, their rate beside the recipe's (``None``: the weight's size)."""
+    if task.relative_rates:
+        groups = [{"params": [w], "weight_decay": 0.0, "multiple": None} for w in model.parameters()]
+        return torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
+    apart = [] if task.embedding_rate == 1.0 else [model.get_input_embeddings().weight]
     weights = [w for w in model.parameters() if not any(w is other for other in apart)]
     groups = [
-        {"params": [w for w in weights if w.dim() >= 2], "weight_decay": 0.05},
-        {"params": [w for w in weights if w.dim() < 2], "weight_decay": 0.0},
-        {"params": apart, "weight_decay": 0.05 / embedding_rate},
+        {"params": [w for w in weights if w.dim() >= 2], "weight_decay": 0.05, "multiple": 1.0},
+        {"params": [w for w in weights if w.dim() < 2], "weight_decay": 0.0, "multiple": 1.0},
+        {"params": apart, "weight_decay": 0.05 / task.embedding_rate, "multiple": task.embedding_rate},
     ]
     return torch.optim.AdamW([group for group in groups if group["params"]], betas=(0.9, 0.98), fused=True)
 
 
-def _update(
-    model: torch.nn.Module, optimizer: torch.optim.Optimizer, loss: torch.Tensor, rate: float, embedding_rate: float
-) -> None:
-    # The first checkpoints have two groups; embeddings have one of their own, the third, only where their rate differs.
-    for group, multiple in zip(optimizer.param_groups, (1.0, 1.0, embedding_rate), strict=False):
-        group["lr"] = rate * multiple
+def _update(model: torch.nn.Module, optimizer: torch.optim.Optimizer, loss: torch.Tensor, rate: float) -> None:
+    for group in optimizer.param_groups:
+        multiple = group["multiple"]
+        group["lr"] = rate * (_size(group["params"][0]) if multiple is None else multiple)
     optimizer.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
+
+
+def _size(weight: torch.Tensor) -> float:
+    """Root mean square; what starts at zero has to be able to leave it."""
+    return max(1e-3, weight.detach().square().mean().sqrt().item())
 
 
 def _resume(path: Path, name: str, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, float]:

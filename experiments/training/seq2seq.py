@@ -44,13 +44,13 @@ class Seq2SeqTask(Task):
     """A T5 that translates French to English, paraphrases English, and mends broken English."""
 
     name, kind, card = "seq2seq-en", "seq2seq", cards.SEQ2SEQ
-    embedding_rate = 8.0
+    relative_rates = True
     recipe = Recipe(
         phases=(
-            Phase(steps=1600, rate=2e-3, final_rate=2e-3, batch_tokens=2048),
-            Phase(steps=2200, rate=2e-3, final_rate=0.0, batch_tokens=3072),
+            Phase(steps=1600, rate=1.5e-2, final_rate=1.5e-2, batch_tokens=2048),
+            Phase(steps=2200, rate=1.5e-2, final_rate=0.0, batch_tokens=3072),
         ),
-        warmup=200,
+        warmup=100,
         evaluate_every=200,
     )
 

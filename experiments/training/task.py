@@ -20,8 +20,10 @@ class Task(ABC):
 
     Built with the corpus and the tokenizer, it holds the training rows and the held-out ones.
 
-    ``embedding_rate`` is above 1 where embeddings begin larger than other weights: AdamW moves every coordinate by the
-    rate, whatever its size (Nawrot 2023, arXiv:2309.02373, found the same for T5).
+    AdamW moves every coordinate by the rate, whatever its size. ``embedding_rate`` is above 1 where embeddings begin
+    larger than other weights. With ``relative_rates`` every weight has a rate times its own root mean square: a T5's
+    range from 0.008 (queries, which hold the scale that its attention lacks) to 1 (embeddings), and at one rate for all
+    its decoder learns to ignore the source (Nawrot 2023, arXiv:2309.02373).
     """
 
     name: ClassVar[str]  # of the embedded model
@@ -29,6 +31,7 @@ class Task(ABC):
     recipe: ClassVar[Recipe]
     card: ClassVar[str]  # a template of ``cards.py``
     embedding_rate: ClassVar[float] = 1.0  # a multiple of the other weights' rate
+    relative_rates: ClassVar[bool] = False
     tokenizer: PreTrainedTokenizerFast
     epoch_tokens: int  # in one pass over the training rows
 

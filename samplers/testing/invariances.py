@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from samplers.compose import Cycle, Mixture
-from samplers.driver import iterate
 from samplers.gibbs import Gibbs, PseudoGibbs
+from samplers.iterate import iterate
 from samplers.metropolis import MetropolisHastings
 from samplers.randomness import generator
 from samplers.shortlist import ShortlistGibbs

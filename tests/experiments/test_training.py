@@ -169,15 +169,25 @@ def test_the_checkpoint_of_another_model_is_refused(corpus, trained):
 
 
 def test_embeddings_have_a_rate_of_their_own(trained):
-    _, model, _ = trained("causal-en")
-    optimizer = loop._optimizer(deepcopy(model), 4.0)
+    task, model, _ = trained("causal-en")
+    optimizer = loop._optimizer(deepcopy(model), task)
     held = [weight for group in optimizer.param_groups for weight in group["params"]]
     assert sum(weight.numel() for weight in held) == sum(weight.numel() for weight in model.parameters())
-    loop._update(torch.nn.Linear(1, 1), optimizer, torch.zeros(1, requires_grad=True), 1e-3, 4.0)
+    loop._update(torch.nn.Linear(1, 1), optimizer, torch.zeros(1, requires_grad=True), 1e-3)
     rates = {tuple(weight.shape): group["lr"] for group in optimizer.param_groups for weight in group["params"]}
     words = tuple(model.get_input_embeddings().weight.shape)
     assert rates.pop(words) == pytest.approx(4e-3)
     assert set(rates.values()) == {1e-3}
+
+
+def test_relative_rates_follow_the_size_of_each_weight(trained):
+    task, model, _ = trained("seq2seq-en")
+    optimizer = loop._optimizer(deepcopy(model), task)
+    loop._update(torch.nn.Linear(1, 1), optimizer, torch.zeros(1, requires_grad=True), 1e-2)
+    for group in optimizer.param_groups:
+        (weight,) = group["params"]
+        assert group["lr"] == pytest.approx(1e-2 * max(1e-3, weight.square().mean().sqrt().item()))
+    assert max(group["lr"] for group in optimizer.param_groups) > 10 * min(g["lr"] for g in optimizer.param_groups)
 
 
 def test_equal_phases_follow_each_other(trained):

@@ -9,7 +9,7 @@ import torch
 
 from lm_adapters import MaskedLM
 from samplers import ChainState, Energy, Flat, Kernel, MetropolisHastings, PseudoGibbs
-from samplers.driver import begin
+from samplers.iterate import begin
 from samplers.randomness import generator
 from tests.lm_adapters import tiny
 

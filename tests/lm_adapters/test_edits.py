@@ -14,7 +14,7 @@ from lm_adapters.keywords import Keywords
 from lm_adapters.locks import Lock
 from lm_adapters.template import Template
 from samplers import Flat, InvalidInput, MetropolisHastings, named, sample
-from samplers.driver import begin
+from samplers.iterate import begin
 from samplers.randomness import generator
 from tests.lm_adapters import tiny
 from tests.lm_adapters.test_cost import Meter

@@ -106,14 +106,14 @@ def test_acceptance_and_changed_are_over_all_kinds():
 
 
 def test_a_builder_counts_each_kind_and_keeps_copies():
-    builder = TraceBuilder(("a", "b"), ("e",), steps=3, warmup=1, thin=1)
     yes, no = torch.tensor([True, True]), torch.tensor([True, False])
     x = torch.tensor([[1], [2]])
+    builder = TraceBuilder(("a", "b"), x, terms=1, warmup=1, thin=1)
     state = ChainState(x, torch.tensor([0.5, 1.5]), {}, torch.tensor([[0.5], [1.5]]))
     for step, kind in enumerate(([0, 0], [0, 1], [1, 1])):
         builder.add(step, state, StepInfo(yes, no, torch.tensor(kind)))
         x += 10
-    trace = builder.finish(state)
+    trace = builder.finish(("e",), state, builder.flush())
     assert trace.moves == {"a": MoveCount(1, 1, 1), "b": MoveCount(3, 3, 1)}
     assert trace.draws[:, :, 0].tolist() == [[11, 21], [12, 22]]
     assert trace.energy.tolist() == [[0.5, 0.5], [1.5, 1.5]]

@@ -1,0 +1,53 @@
+"""A kernel's chain, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from samplers.errors import EnergyError
+from samplers.types import ChainState, Energy, Kernel, StepInfo
+
+__all__ = ["begin", "iterate"]
+
+
+def begin(kernel: Kernel, energy: Energy, x0: Tensor, *, first_row: int = 0) -> ChainState:
+    """The kernel's start state; an ``EnergyError`` carries step -1."""
+    with torch.inference_mode(), _located(-1, first_row):
+        return kernel.init(x0, energy)
+
+
+def iterate(
+    kernel: Kernel,
+    energy: Energy,
+    start: Tensor | ChainState,
+    *,
+    steps: int,
+    rng: torch.Generator,
+    beta: float | Callable[[int], float] = 1.0,
+    first: int = 0,
+    first_row: int = 0,
+) -> Iterator[tuple[int, ChainState, StepInfo]]:
+    """Yield ``(step, state, info)`` for ``step`` in ``first..steps-1``.
+
+    ``start`` is ``[chains, ...]`` states or a ``ChainState``; ``beta`` is a number or a function of the step;
+    ``first_row`` is the number that errors give to the first chain.
+    Raises ``EnergyError`` with its ``step`` filled in.
+    """
+    state = start if isinstance(start, ChainState) else begin(kernel, energy, start, first_row=first_row)
+    for step in range(first, steps):
+        with torch.inference_mode(), _located(step, first_row):
+            state, info = kernel.step(state, energy, rng, beta=beta(step) if callable(beta) else beta)
+        yield step, state, info
+
+
+@contextmanager
+def _located(step: int, first_row: int) -> Iterator[None]:
+    try:
+        yield
+    except EnergyError as error:
+        error.step, error.rows = step, [row + first_row for row in error.rows]
+        raise

@@ -1,0 +1,36 @@
+"""Those who watch a run: they see every step and can never break it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from samplers.types import ChainState, StepInfo
+
+__all__ = ["Observer", "ObserverGuard"]
+
+Observer = Callable[[int, ChainState, StepInfo], None]
+"""Called as ``observer(step, state, info)`` after each step; what it raises becomes one warning."""
+
+
+class ObserverGuard:
+    """Calls observers; a failure is counted and told once, and never reaches the sampler."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self.observers, self.failures, self.told = observers, 0, False
+
+    def __call__(self, step: int, state: ChainState, info: StepInfo) -> None:
+        for observer in self.observers:
+            try:
+                observer(step, state, info)
+            except Exception as error:
+                self.failures += 1
+                if not self.told:
+                    self.told = True  # before warning: a warning may itself be turned into an error
+                    self._tell(step, error)
+
+    @staticmethod
+    def _tell(step: int, error: Exception) -> None:
+        with suppress(Warning):
+            warnings.warn(f"an observer raised {type(error).__name__} at step {step}: {error}", stacklevel=4)

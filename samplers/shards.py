@@ -1,0 +1,166 @@
+"""The loop that sampling and annealing share: shards of chains, each resumable, each with a generator of its own."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from samplers.checkpoint import pack, unpack
+from samplers.describe import describe
+from samplers.energies import evaluate, term_names
+from samplers.errors import Interrupted, InvalidInput
+from samplers.interrupts import Stop, stop_signals
+from samplers.iterate import begin, iterate
+from samplers.observers import ObserverGuard
+from samplers.progress import progress_bar
+from samplers.randomness import generator
+from samplers.records import digest
+from samplers.store import RunStore, ShardStore
+from samplers.types import ChainState, Energy, Kernel, StepInfo
+
+__all__ = ["Collector", "Finished", "ShardedRun"]
+
+TOLERANCE = 1e-4  # relative, and in nats: energies that passes of another shape may give for the same texts
+
+
+class Collector(Protocol):
+    """What a run keeps of one shard."""
+
+    def begin(self, state: ChainState) -> None:
+        """Where the chains start; of a run that goes on ``restore`` tells instead."""
+
+    def add(self, step: int, state: ChainState, info: StepInfo) -> None: ...
+
+    def flush(self) -> dict[str, Tensor]:
+        """Rows kept since the last call, ``[rows, ...]`` by name; at first none, with their types and shapes."""
+
+    def memory(self) -> dict[str, Tensor]:
+        """What has to survive besides rows."""
+
+    def restore(self, memory: Mapping[str, Tensor]) -> None: ...
+
+
+class Finished(NamedTuple):
+    """A shard whose steps are all done: its collector, its last state, and all its rows."""
+
+    collector: Any
+    state: ChainState
+    rows: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class ShardedRun:
+    """``steps`` of ``kernel`` on every chain of ``x0``, ``shard_size`` chains at a time.
+
+    ``betas`` is a function of the step. ``frozen`` are the facts, besides those that are seen here, which a run that
+    goes on must share with the one it continues.
+    """
+
+    kernel: Kernel
+    energy: Energy
+    x0: Tensor
+    steps: int
+    seed: int
+    shard_size: int
+    collector: Callable[[Tensor], Any]
+    notify: ObserverGuard
+    frozen: Mapping[str, Any]
+    betas: Callable[[int], float] | float = 1.0
+
+    @property
+    def count(self) -> int:
+        return -(-len(self.x0) // self.shard_size)
+
+    def run(self, store: RunStore | None, shards: Sequence[int] | None, *, progress: bool) -> list[Finished]:
+        """Do what is not yet done of the given shards, by default all.
+
+        Raises ``InvalidInput`` where the folder's run is another one, ``StoreError`` where it is damaged,
+        ``Interrupted`` after SIGINT or SIGTERM.
+        """
+        chosen = range(self.count) if shards is None else shards
+        if store:
+            store.pin("fingerprint.json", self.fingerprint())
+        with (
+            progress_bar(self.steps * len(chosen), shown=progress) as bar,
+            stop_signals(caught=store is not None) as stop,
+        ):
+            return [self._shard(index, store.shard(index) if store else None, stop, bar.update) for index in chosen]
+
+    def fingerprint(self) -> dict[str, Any]:
+        """All that the draws depend on, but for the models' weights and the libraries' versions."""
+        return {
+            "kernel": describe(self.kernel),
+            "energy": describe(self.energy),
+            "chains": len(self.x0),
+            "start": digest({"x0": self.x0}),
+            "device": self.x0.device.type,
+            "seed": self.seed,
+            "shard_size": self.shard_size,
+            **self.frozen,
+        }
+
+    def _shard(self, index: int, files: ShardStore | None, stop: Stop, advance: Callable[[int], Any]) -> Finished:
+        first_row = index * self.shard_size
+        start = self.x0[first_row : first_row + self.shard_size]
+        rng = generator(self.seed, index, self.x0.device)
+        collector = self.collector(start)
+        nothing = collector.flush()
+        done, state = self._begun(start, first_row, collector, rng, files)
+        advance(done)
+        following = iterate(
+            self.kernel,
+            self.energy,
+            state,
+            steps=self.steps,
+            first=done,
+            rng=rng,
+            beta=self.betas,
+            first_row=first_row,
+        )
+        for step, state, info in following:
+            collector.add(step, state, info)
+            self.notify(step, state, info)
+            advance(1)
+            stopped = stop()
+            if files and (stopped or files.due(step + 1) or step + 1 == self.steps):
+                tensors, facts = pack(state, rng, collector.memory())
+                files.commit(step + 1, tensors, facts, collector.flush())
+                if stopped and step + 1 < self.steps:
+                    raise Interrupted(stopped, files.path.parents[1], step + 1)
+        return Finished(collector, state, files.rows(nothing) if files else collector.flush())
+
+    def _begun(
+        self, start: Tensor, first_row: int, collector: Collector, rng: torch.Generator, files: ShardStore | None
+    ) -> tuple[int, ChainState]:
+        """Steps done and the state after them."""
+        saved = files.load() if files else None
+        if files is None or saved is None:
+            state = begin(self.kernel, self.energy, start, first_row=first_row)
+            collector.begin(state)
+            return 0, state
+        if files.done > self.steps:
+            raise InvalidInput(
+                f"steps is {self.steps}, but {files.done} are done in {str(files.path)!r}; give at least that many"
+            )
+        state, memory = unpack(saved, files.record_path, start, len(term_names(self.energy)), rng)
+        collector.restore(memory)
+        if files.done < self.steps:
+            self._compare(state)
+        return files.done, state
+
+    def _compare(self, state: ChainState) -> None:
+        """Warn where the energy now gives other values for the states than it gave when they were committed."""
+        with torch.inference_mode():
+            now = evaluate(self.energy, state.x).energy
+        if not torch.allclose(now, state.energy, rtol=TOLERANCE, atol=TOLERANCE):
+            apart = (now - state.energy).abs().max().item()
+            warnings.warn(
+                f"energies differ by up to {apart:.2g} nats from those of the same states before the run stopped; the "
+                "draws may differ from those of an uninterrupted run",
+                stacklevel=2,
+            )
