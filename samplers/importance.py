@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from samplers.describe import describe
+from samplers.draws import kept_draws
 from samplers.errors import InvalidInput
 from samplers.randomness import categorical, generator
 from samplers.rejection import draw_scored
+from samplers.store import RunStore
 from samplers.types import Distribution, Energy
 
 __all__ = ["ImportanceSample", "importance_sample"]
@@ -46,7 +50,13 @@ class ImportanceSample:
 
 
 def importance_sample(
-    energy: Energy, proposal: Distribution, *, num_samples: int, seed: int = 0, batch_size: int = 4096
+    energy: Energy,
+    proposal: Distribution,
+    *,
+    num_samples: int,
+    seed: int = 0,
+    batch_size: int = 4096,
+    run_dir: str | Path | RunStore | None = None,
 ) -> ImportanceSample:
     """Draw ``x ~ q`` and weigh it by ``exp(-energy(x)) / q(x)``.
 
@@ -58,15 +68,29 @@ def importance_sample(
         Owen 2013, Monte Carlo theory, methods and examples, chapter 9.
     Cost
         ``num_samples`` energy rows.
+    Run folder
+        with ``run_dir`` each batch is kept as it comes, and the same call goes on where it stopped; see ``sample``.
     Raises
-        ``InvalidInput``, also when every draw is forbidden.
+        ``InvalidInput``, also when every draw is forbidden; ``StoreError``; ``Interrupted``.
     """
     if num_samples < 1 or batch_size < 1:
         raise InvalidInput(f"num_samples={num_samples}, batch_size={batch_size}: give at least 1 of each")
     rng = generator(seed)
-    sizes = [min(batch_size, num_samples - done) for done in range(0, num_samples, batch_size)]
-    parts = [draw_scored(energy, proposal, size, rng) for size in sizes]
-    x, log_q, value = (torch.cat(column) for column in zip(*parts, strict=True))
+    fingerprint = {
+        "sampler": "importance",
+        "energy": describe(energy),
+        "proposal": describe(proposal),
+        "seed": seed,
+        "num_samples": num_samples,
+        "batch_size": batch_size,
+    }
+    with kept_draws(run_dir, fingerprint, rng) as kept:
+        while kept.done < num_samples:
+            size = min(batch_size, num_samples - kept.done)
+            drawn = draw_scored(energy, proposal, size, rng)
+            kept.add(size, dict(zip(("x", "log_q", "energy"), drawn, strict=True)))
+    rows = kept.rows
+    x, log_q, value = rows["x"], rows["log_q"], rows["energy"]
     raw = -value - log_q
     total = torch.logsumexp(raw, dim=0)
     if not bool(total.isfinite()):

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from samplers.describe import describe
+from samplers.draws import kept_draws
 from samplers.energies import evaluate
 from samplers.errors import BoundViolated, InvalidInput, TrialsExhausted
 from samplers.randomness import generator, log_uniform, scoped_global_seed
+from samplers.store import RunStore
 from samplers.types import Distribution, Energy
 
 __all__ = ["RejectionSample", "draw_scored", "rejection_sample"]
@@ -49,6 +53,7 @@ def rejection_sample(
     seed: int = 0,
     max_trials: int = 10_000_000,
     batch_size: int = 4096,
+    run_dir: str | Path | RunStore | None = None,
 ) -> RejectionSample:
     """Draw ``x ~ q`` and keep it with probability ``exp(-energy(x) - log q(x) - log_bound)``.
 
@@ -60,9 +65,11 @@ def rejection_sample(
         von Neumann 1951, NBS Applied Mathematics Series 12.
     Cost
         ``exp(log_bound) / Z`` energy rows a draw, in calls of ``batch_size`` rows.
+    Run folder
+        with ``run_dir`` each batch is kept as it comes, and the same call goes on where it stopped; see ``sample``.
     Raises
         ``BoundViolated`` with the point and the excess; ``TrialsExhausted``, whose ``result`` has the draws so far,
-        when ``max_trials`` proposals were not enough; ``InvalidInput``.
+        when ``max_trials`` proposals were not enough; ``InvalidInput``; ``StoreError``; ``Interrupted``.
     """
     if num_samples < 1 or max_trials < 1 or batch_size < 1:
         raise InvalidInput(
@@ -70,25 +77,31 @@ def rejection_sample(
         )
     if not math.isfinite(log_bound):
         raise InvalidInput(f"log_bound is {log_bound}; give a finite number of nats")
-    kept, energies, trials, accepted = [], [], 0, 0
-    rng: torch.Generator | None = None
-    while trials < max_trials and accepted < num_samples:
-        size = min(batch_size, max_trials - trials)
-        rng = rng or generator(seed)
-        x, log_q, value = draw_scored(energy, proposal, size, rng)
-        log_accept = -value - log_q - log_bound
-        if float(log_accept.max()) > ROUNDING:
-            raise BoundViolated(x[log_accept.argmax()], float(log_accept.max()))
-        keep = (log_uniform(size, rng).to(log_accept.device) < log_accept).nonzero().squeeze(1)
-        if accepted + len(keep) >= num_samples:  # trials end with the draw that completes the sample
-            keep = keep[: num_samples - accepted]
-            trials += int(keep[-1]) + 1
-        else:
-            trials += size
-        kept.append(x[keep])
-        energies.append(value[keep])
-        accepted += len(keep)
-    result = RejectionSample(torch.cat(kept), torch.cat(energies), trials, accepted, log_bound)
+    rng = generator(seed)
+    fingerprint = {
+        "sampler": "rejection",
+        "energy": describe(energy),
+        "proposal": describe(proposal),
+        "seed": seed,
+        "log_bound": log_bound,
+        "num_samples": num_samples,
+        "max_trials": max_trials,
+        "batch_size": batch_size,
+    }
+    with kept_draws(run_dir, fingerprint, rng) as kept:
+        while kept.done < max_trials and kept.count < num_samples:
+            size = min(batch_size, max_trials - kept.done)
+            x, log_q, value = draw_scored(energy, proposal, size, rng)
+            log_accept = -value - log_q - log_bound
+            if float(log_accept.max()) > ROUNDING:
+                raise BoundViolated(x[log_accept.argmax()], float(log_accept.max()))
+            keep = (log_uniform(size, rng).to(log_accept.device) < log_accept).nonzero().squeeze(1)
+            if kept.count + len(keep) >= num_samples:  # trials end with the draw that completes the sample
+                keep = keep[: num_samples - kept.count]
+                size = int(keep[-1]) + 1
+            kept.add(size, {"x": x[keep], "energy": value[keep]})
+    trials, accepted, rows = kept.done, kept.count, kept.rows
+    result = RejectionSample(rows["x"], rows["energy"], trials, accepted, log_bound)
     if accepted < num_samples:
         raise TrialsExhausted(
             f"{trials} trials gave {accepted} of {num_samples} draws (acceptance {result.acceptance:.2g}); raise "
