@@ -1,9 +1,10 @@
 # make demo   sentences from a bare clone    make test      the tests         make battery   proof of every sampler
-# make check  lint and types                 make slow      the slow tests    make clean     remove .venv and runs
+# make check  lint and types                 make slow      the slow tests    make soak      kills and resumes, an hour
+# make clean  remove .venv and runs
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test battery check slow clean
+.PHONY: demo test battery check slow soak clean
 
 demo: .venv/installed
 	$(BIN)/mcmc-text gibbs
@@ -16,6 +17,9 @@ slow: .venv/installed-dev
 
 battery: .venv/installed
 	$(BIN)/python -m samplers.testing.battery
+
+soak: .venv/installed
+	$(BIN)/python -m tests.soak
 
 check: .venv/installed-dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy samplers
