@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from experiments.settings import LIMITS, Settings
+
 if TYPE_CHECKING:
     from lm_adapters import MaskedLM
 
@@ -49,15 +51,11 @@ def run_options(*, steps: int = 300, burn_in: int = 100) -> Callable[[Callable[.
     """A decorator that adds them to a command, with the command's own defaults for how long to run."""
     options = [
         click.option("--model", default="masked-en", show_default=True, help="Embedded model, folder, or hub name."),
-        click.option(
-            "--chains", type=click.IntRange(min=1), default=10, show_default=True, help="Chains run together."
-        ),
-        click.option("--steps", type=click.IntRange(min=1), default=steps, show_default=True, help="Steps in all."),
-        click.option(
-            "--burn-in", type=click.IntRange(min=0), default=burn_in, show_default=True, help="Steps not kept."
-        ),
-        click.option("--thin", type=click.IntRange(min=1), default=4, show_default=True, help="Keep every n-th step."),
-        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
+        _count("--chains", "Chains run together."),
+        _count("--steps", "Steps in all.", steps),
+        _count("--burn-in", "Steps not kept.", burn_in),
+        _count("--thin", "Keep every n-th step."),
+        _count("--seed", "Decides the draws."),
         click.option(
             "--energy",
             "energies",
@@ -71,6 +69,11 @@ def run_options(*, steps: int = 300, burn_in: int = 100) -> Callable[[Callable[.
         click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ..."),
         click.option("--dtype", default="float32", show_default=True, help="float32, bfloat16 or float16."),
         click.option("--out", type=click.Path(), help="Folder for the run's files.  [default: runs/NAME-TIME]"),
+        _count("--shard-size", "Chains that share a generator; part of what a seed means."),
+        _count("--commit-every", "Steps between two times that the folder gets all that was drawn."),
+        click.option(
+            "--allow-version-change", is_flag=True, help="Go on with a run that other versions of the libraries began."
+        ),
         click.option("--json", "as_json", is_flag=True, help="Print the samples as JSON Lines, and nothing else."),
         click.option("--quiet", is_flag=True, help="Print nothing but errors."),
     ]
@@ -81,6 +84,13 @@ def run_options(*, steps: int = 300, burn_in: int = 100) -> Callable[[Callable[.
         return command
 
     return decorate
+
+
+def _count(option: str, told: str, default: int | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """An option for one of the ``LIMITS``; its default is that of ``Settings``."""
+    name = option.removeprefix("--").replace("-", "_")
+    default = getattr(Settings, name) if default is None else default
+    return click.option(option, type=click.IntRange(*LIMITS[name]), default=default, show_default=True, help=told)
 
 
 def check_length(length: tuple[int, int], lm: MaskedLM) -> None:

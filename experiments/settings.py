@@ -15,8 +15,18 @@ if TYPE_CHECKING:
     from lm_adapters import ForbiddenWords, MaskedLM, TextSpace
     from samplers import Energy
 
-__all__ = ["Settings"]
+__all__ = ["LIMITS", "Settings"]
 
+LIMITS = {
+    "chains": (1, 10**6),
+    "steps": (1, 10**7),
+    "burn_in": (0, None),
+    "thin": (1, None),
+    "seed": (0, None),
+    "shard_size": (1, None),
+    "commit_every": (1, None),
+}  # least and most of what is counted; above it a machine has no memory, or a person no patience
+UNTOLD = ("progress", "allow_version_change")  # of one process, not of the run
 WHOLE = ("anneal", "rejection", "importance")  # samplers without burn-in and thinning
 
 
@@ -40,6 +50,9 @@ class Settings:
     device: str = "cpu"
     dtype: str = "float32"
     out: str | None = None
+    shard_size: int = 256
+    commit_every: int = 100
+    allow_version_change: bool = False
     progress: bool = False
 
     def __post_init__(self) -> None:
@@ -47,10 +60,12 @@ class Settings:
         from lm_adapters import check_device
         from samplers import InvalidInput
 
-        for name, least in (("chains", 1), ("steps", 1), ("burn_in", 0), ("thin", 1), ("seed", 0)):
-            if getattr(self, name) < least:
-                option = name.replace("_", "-")
-                raise InvalidInput(f"--{option} is {getattr(self, name)}; give at least {least}")
+        for name, (least, most) in LIMITS.items():
+            value, option = getattr(self, name), name.replace("_", "-")
+            if value < least:
+                raise InvalidInput(f"--{option} is {value}; give at least {least}")
+            if most is not None and value > most:
+                raise InvalidInput(f"--{option} is {value}; give at most {most}")
         if any(not word.strip() for word in self.forbid):
             raise InvalidInput("--forbid is empty; give a word")
         check_device(self.device)
@@ -94,7 +109,7 @@ class Settings:
 
     def config(self, experiment: str, **own: Any) -> dict[str, Any]:
         """As ``config.json`` has it: the experiment's own arguments beside the shared ones."""
-        shared = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "progress"}
+        shared = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in UNTOLD}
         shared["energies"] = [energy.spec for energy in self.energies if isinstance(energy, CustomEnergy)]
         told = {name: _name(value) for name, value in {**own, **shared}.items()}
         return {"experiment": experiment, **told}
