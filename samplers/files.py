@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from samplers.errors import StoreError
 
-__all__ = ["append_line", "read_bounded", "write_atomically"]
+__all__ = ["append_line", "read_bounded", "write_atomically", "write_parts"]
 
 PARTIAL = ".part"
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Make ``path`` hold ``data``: after a crash at any instant it holds all of the old bytes or all of the new.
+    """Make ``path`` hold ``data``: after a crash at any instant it holds all of the old bytes or all of the new."""
+    write_parts(path, [data])
+
+
+def write_parts(path: Path, parts: Iterable[bytes]) -> None:
+    """As ``write_atomically``, with contents that are made as they are written.
 
     Temporary file, fsync, rename, fsync of the folder. A symbolic link at ``path`` is replaced, not followed. Raises
     ``StoreError`` for a full disk, a folder that is not writable and the like; ``path`` is then as it was.
@@ -21,7 +27,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     partial = path.with_name(f".{path.name}{PARTIAL}")
     try:
         with _opened(partial, os.O_TRUNC) as file:
-            file.write(data)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
