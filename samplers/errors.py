@@ -50,7 +50,8 @@ class EnergyError(McmcTextError):
 
     ``rows`` are the indices in the batch that was scored, ``x`` the states at those rows, ``term`` the name of the
     term at fault. ``nan``: those rows are NaN, and nothing else is wrong. ``where`` is ``file:line: source`` of the
-    user's own function. ``sample`` fills in ``step``; whoever can decode states fills in ``texts``.
+    user's own function. ``sample`` fills in ``step``; whoever can decode states fills in ``texts``, and whoever keeps
+    these in a file its name, ``saved``.
     """
 
     def __init__(
@@ -68,13 +69,15 @@ class EnergyError(McmcTextError):
         self.nan, self.where = nan, where
         self.step: int | None = None
         self.texts: list[str] = []
+        self.saved: str | None = None
 
     def __str__(self) -> str:
         rows = f" (chain {_some(list(dict.fromkeys(self.rows)))})" if self.rows else ""
         step = "" if self.step is None else " at the start" if self.step < 0 else f" at step {self.step}"
         texts = f": {_some([repr(text) for text in self.texts])}" if self.texts else ""
         where = f" [{self.where}]" if self.where else ""
-        return f"energy {self.term!r} {self.problem}{step}{rows}{texts}{where}"
+        saved = f"; the texts are kept in {self.saved!r}" if self.saved else ""
+        return f"energy {self.term!r} {self.problem}{step}{rows}{texts}{where}{saved}"
 
 
 class TooManyNaN(McmcTextError):
@@ -103,11 +106,19 @@ class BoundViolated(McmcTextError):
 
 
 class Interrupted(McmcTextError):
-    """A run stopped because it was asked to; running it again in the same folder goes on from ``done`` steps."""
+    """A run stopped because it was asked to; running it again in the same folder goes on from ``done`` steps.
+
+    Whoever knows more of the run says better how far it came, ``progress``, and how to go on, ``way_on``.
+    """
 
     def __init__(self, signal: int, folder: Path, done: int) -> None:
+        super().__init__(signal, folder, done)
         self.signal, self.folder, self.done = signal, folder, done
-        super().__init__(f"stopped after {done} steps, which are kept in {str(folder)!r}")
+        self.progress = f"stopped after {done} steps"
+        self.way_on = f"which are kept in {str(folder)!r}"
+
+    def __str__(self) -> str:
+        return f"{self.progress}, {self.way_on}"
 
 
 class StoreError(McmcTextError):
