@@ -1,4 +1,4 @@
-"""Algebra of energies: named terms, weighted sums, hard constraints, and the one place where energies are checked.
+"""Algebra of energies: named terms, weighted sums, hard constraints. Every call of a term is checked in ``scoring``.
 
 ``fluency + 2.0 * similarity + keywords`` is an energy that remembers its terms. Any callable ``x -> [chains]`` takes
 part once it is named: ``named("short", lambda x: x.sum(1))``.
@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from samplers.candidates import rectangles, replaced
-from samplers.errors import EnergyError, InvalidInput, McmcTextError
-from samplers.pointing import defined_at, raised_at
+from samplers.errors import InvalidInput
+from samplers.scoring import scored
 from samplers.types import Energy
 
 __all__ = [
@@ -26,13 +26,10 @@ __all__ = [
     "Evaluation",
     "Flat",
     "WeightedSum",
-    "code_of",
     "evaluate",
     "evaluate_candidates",
     "named",
-    "refused",
     "term_names",
-    "weighed",
 ]
 
 
@@ -133,7 +130,7 @@ class CallCounter(EnergyTerm):
 
     @property
     def code(self) -> Callable[..., Any]:
-        return code_of(self.inner)
+        return self.inner.code if isinstance(self.inner, EnergyTerm) else self.inner
 
     def values(self, x: Tensor, hint: Any = None) -> Tensor:
         self.calls += 1
@@ -169,11 +166,11 @@ class WeightedSum(EnergyTerm):
         possible = torch.ones(len(x), dtype=torch.bool, device=x.device)
         for column, weight, part in _hard_first(self.parts):
             if bool(possible.all()):
-                values = _checked(part, x, hint, weight=weight)
+                values = scored(part, x, hint, weight=weight)
             elif bool(possible.any()):
                 rows = possible.nonzero().squeeze(1)
                 values = terms[:, column].clone()
-                values[rows] = _checked(part, x[rows], None if hint is None else hint[rows], rows, weight)
+                values[rows] = scored(part, x[rows], None if hint is None else hint[rows], rows=rows, weight=weight)
             else:
                 break
             terms[:, column] = values
@@ -196,7 +193,8 @@ def evaluate(energy: Energy, x: Tensor, hint: Any = None) -> Evaluation:
     """
     if isinstance(energy, WeightedSum):
         return energy.evaluate(x, hint)
-    values = _checked(energy, x, hint)
+    ((_, term),) = _parts(energy)
+    values = scored(term, x, hint)
     return Evaluation(values, values.unsqueeze(1))
 
 
@@ -216,8 +214,8 @@ def evaluate_candidates(
     for column, weight, part in _hard_first(parts):
         shares = type(part).candidate_values is not EnergyTerm.candidate_values
         for numbers, real in rectangles(wanted, by_chain=shares, max_rows=max_rows):
-            scored = _candidates_of(part, weight, x, site, values, numbers)
-            terms[numbers[real], column] = scored[real]
+            found = _candidates_of(part, weight, x, site, values, numbers)
+            terms[numbers[real], column] = found[real]
         wanted = wanted & (terms[:, column] != math.inf).reshape(values.shape)
     return Evaluation(terms.sum(dim=1).reshape(values.shape), terms.reshape(*values.shape, -1))
 
@@ -226,11 +224,12 @@ def _candidates_of(part: EnergyTerm, weight: float, x: Tensor, site: Tensor, val
     """One call: the candidates with the given ``numbers``, ``[chains of the call, candidates of each]``."""
     chains = numbers // values.shape[1]
     x, site, values = x[chains[:, 0]], site[chains[:, 0]], values.flatten()[numbers]
-    rows = replaced(x, site, values)
-    scored = _checked(
-        part, rows, None, chains.flatten(), weight, lambda: part.candidate_values(x, site, values).flatten()
-    )
-    return scored.reshape(numbers.shape)
+
+    def score() -> Tensor:
+        return part.candidate_values(x, site, values).flatten()
+
+    found = scored(part, replaced(x, site, values), rows=chains.flatten(), weight=weight, score=score)
+    return found.reshape(numbers.shape)
 
 
 def term_names(energy: Energy) -> tuple[str, ...]:
@@ -258,86 +257,3 @@ def _hard_first(parts: list[tuple[float, EnergyTerm]]) -> list[tuple[int, float,
 
 def _raw_values(energy: Energy, x: Tensor, hint: Any) -> Tensor:
     return energy.values(x, hint) if isinstance(energy, EnergyTerm) else energy(x)
-
-
-def _checked(
-    energy: Energy,
-    x: Tensor,
-    hint: Any,
-    rows: Tensor | None = None,
-    weight: float = 1.0,
-    score: Callable[[], Tensor] | None = None,
-) -> Tensor:
-    """``weight * energy``, neither NaN nor ``-inf``; ``rows`` are the numbers of the rows of ``x``."""
-    try:
-        return refused(energy, x, weighed(energy, x, hint, weight=weight, score=score), weight)
-    except EnergyError as error:
-        error.rows = error.rows if rows is None else rows[error.rows].tolist()
-        raise
-
-
-def weighed(
-    energy: Energy, x: Tensor, hint: Any = None, *, weight: float = 1.0, score: Callable[[], Tensor] | None = None
-) -> Tensor:
-    """``weight * energy``, ``float64 [rows]``, whatever the values are; ``+inf`` forbids at weight 0 too.
-
-    ``score`` computes the energy where it is not simply asked for ``x``. Raises ``EnergyError`` for what is no tensor
-    of one number a row on the device of ``x``, and where the energy raises: it then names the first state that does
-    so alone, if there is one.
-    """
-    try:
-        values = _raw_values(energy, x, hint) if score is None else score()
-    except McmcTextError:
-        raise
-    except Exception as error:
-        _blame(energy, x, hint, error)
-    if problem := _unusable(values, x):
-        raise EnergyError(problem, term=term_names(energy)[0], x=x, where=defined_at(code_of(energy)))
-    values = values.detach().to(torch.float64)
-    return values if weight == 1 else torch.where((values == math.inf) & (weight == 0), values, weight * values)
-
-
-def refused(energy: Energy, x: Tensor, values: Tensor, weight: float = 1.0) -> Tensor:
-    """The weighed ``values`` of ``energy`` at ``x``. Raises ``EnergyError`` where one is NaN or ``-inf``."""
-    bad = values.isnan() | (values == -math.inf)
-    if bool(bad.any()):
-        at = bad.nonzero().squeeze(1)
-        times = "" if weight == 1 else f"times {weight:g} "
-        what = "is NaN" if bool(values[at].isnan().any()) else f"{times}is -inf, so its law cannot be normalised"
-        only = bool(values[at].isnan().all())
-        raise EnergyError(what, term=term_names(energy)[0], rows=at.tolist(), x=x[at], nan=only)
-    return values
-
-
-def code_of(energy: Energy) -> Callable[..., Any]:
-    """The function that somebody wrote to compute ``energy``."""
-    return energy.code if isinstance(energy, EnergyTerm) else energy
-
-
-def _unusable(values: Any, x: Tensor) -> str | None:
-    """What keeps ``values`` from being one number a row of ``x``."""
-    if not isinstance(values, Tensor):
-        return f"returned {type(values).__name__}, not a tensor of shape [{len(x)}]"
-    if values.shape != (len(x),):
-        return f"returned shape {list(values.shape)} for {len(x)} states, not [{len(x)}]"
-    if values.device != x.device:
-        return f"returned a tensor on {values.device} for states on {x.device}; compute it there, or move it"
-    return None
-
-
-def _blame(energy: Energy, x: Tensor, hint: Any, error: Exception) -> NoReturn:
-    """Raise for the first state that makes the energy raise by itself, or for all where none does."""
-    for row in range(len(x)):
-        one = torch.tensor([row], device=x.device)
-        try:
-            _raw_values(energy, x[one], None if hint is None else hint[one])
-        except Exception as single:
-            raise _told(energy, single, [row], x[one]) from single
-    raise _told(energy, error, [], x) from error
-
-
-def _told(energy: Energy, error: Exception, rows: list[int], x: Tensor) -> EnergyError:
-    where = raised_at(error, code_of(energy))
-    return EnergyError(
-        f"raised {type(error).__name__}: {error}", term=term_names(energy)[0], rows=rows, x=x, where=where
-    )
