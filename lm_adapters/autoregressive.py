@@ -26,6 +26,10 @@ class Autoregressive(Protocol):
     """
 
     @property
+    def lm(self) -> object:
+        """The model that reads: what is told where memory ends."""
+
+    @property
     def space(self) -> TextSpace:
         """Of the states that are scored."""
 

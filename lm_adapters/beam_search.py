@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import takewhile
 
 import torch
 
 from lm_adapters.given_source import GivenSource
+from lm_adapters.memory import in_one
 
 __all__ = ["beam_search"]
 
@@ -21,7 +23,8 @@ def beam_search(given: GivenSource, max_length: int, beams: int) -> str:
     lm, space, begun = given.lm, given.space, given.context.shape[1]
     special = {*space.tokenizer.all_special_ids, *space.tokenizer.added_tokens_decoder} - {given.eos_id}
     beyond = range(len(space.tokenizer), space.vocabulary)
-    written = lm.model.generate(
+    write = partial(
+        lm.model.generate,
         encoder_outputs=BaseModelOutput(last_hidden_state=given.states),
         attention_mask=torch.ones(given.states.shape[:2], dtype=torch.int64, device=lm.device),
         decoder_input_ids=given.context,
@@ -36,6 +39,7 @@ def beam_search(given: GivenSource, max_length: int, beams: int) -> str:
         min_length=begun + 1,
         max_length=begun + max_length + 1,
     )
+    written = in_one(write, scorer=lm, tokens=begun + max_length + 1)
     tokens = list(takewhile(lambda token: token != given.eos_id, written[0, begun:].tolist()))
     text = space.decode(torch.tensor([tokens]))[0]
     # The text's own spelling may be longer than what the model wrote.

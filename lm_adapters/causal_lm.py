@@ -8,7 +8,7 @@ tokenised apart and their tokens joined. The text ends with the EOS token, which
 from __future__ import annotations
 
 from copy import deepcopy
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lm_adapters.head import HeadOnRows
 from lm_adapters.loading import load_pretrained
+from lm_adapters.memory import in_one
 from lm_adapters.sequence_energy import SequenceEnergy
 from lm_adapters.text import TextSpace
 from samplers import InvalidInput
@@ -136,8 +137,9 @@ class PromptedLM:
         if len(self.context) == 1:
             return None
         ids = torch.tensor([self.context[:-1]], device=self.lm.device)
+        read = partial(self.lm.model.base_model, input_ids=ids, use_cache=True)
         with torch.inference_mode(False):  # tensors made in inference mode could not be copied outside of it
-            return self.lm.model.base_model(input_ids=ids, use_cache=True).past_key_values
+            return in_one(read, scorer=self.lm, tokens=ids.shape[1]).past_key_values
 
 
 def _repeated(cache: Cache, times: int) -> Cache:

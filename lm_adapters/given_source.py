@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+from lm_adapters.memory import in_one
 
 if TYPE_CHECKING:
     from transformers import Cache, DynamicCache
@@ -31,7 +34,8 @@ class GivenSource:
         x = lm.source_space.encode([source]).to(lm.device)
         ids, _ = lm.encoder_input(x, lm.prefix_ids(prefix))
         self.context = torch.tensor([lm.context], device=lm.device)
-        output = lm.model(input_ids=ids, decoder_input_ids=self.context, use_cache=True)
+        read = partial(lm.model, input_ids=ids, decoder_input_ids=self.context, use_cache=True)
+        output = in_one(read, scorer=lm, tokens=ids.shape[1])
         past = output.past_key_values
         self.states: Tensor = output.encoder_last_hidden_state
         self._own = [(keys[:, :, :-1], values[:, :, :-1]) for keys, values, _ in past.self_attention_cache]

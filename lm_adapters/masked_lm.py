@@ -16,7 +16,7 @@ from lm_adapters.gibbs_proposal import GibbsProposal, SiteHint
 from lm_adapters.head import HeadOnRows
 from lm_adapters.loading import load_pretrained
 from lm_adapters.locks import Lock
-from lm_adapters.passes import passes
+from lm_adapters.memory import run_passes, split_on_oom
 from lm_adapters.text import TextSpace
 from lm_adapters.truncation import Truncation
 from samplers import EnergyTerm, InvalidInput
@@ -75,9 +75,19 @@ class MaskedLM:
     def logits(self, x: Tensor, hidden: Tensor) -> Tensor:
         """``[hidden sites, vocabulary]`` logits at the sites that ``hidden`` (``bool [rows, width]``) masks together.
 
-        One forward pass; sites in row-major order.
+        One forward pass, or parts of it where memory ends; sites in row-major order.
         """
         ids, attention = framed(self.space, x.masked_fill(hidden, self.space.mask_id))
+
+        def run(rows: Tensor) -> Tensor:
+            return self._read(ids[rows], None if attention is None else attention[rows], hidden[rows])
+
+        # Parts are padded as the whole is: another width would round otherwise.
+        rows = torch.arange(len(x), device=x.device)
+        parts = [part for _, part in split_on_oom(rows, run, scorer=self, tokens=ids.shape[1])]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _read(self, ids: Tensor, attention: Tensor | None, hidden: Tensor) -> Tensor:
         rows, columns = hidden.nonzero(as_tuple=True)
         with self._head.rows((rows, columns + len(self.space.prefix))):
             return self.model(input_ids=ids, attention_mask=attention).logits.squeeze(0)
@@ -119,16 +129,16 @@ class MaskedEnergy(EnergyTerm):
             known = -hint.logit if self.kind == "raw" else hint.log_total - hint.logit
             total += known.where(hint.site >= 0, 0.0)
             todo &= torch.arange(x.shape[1], device=x.device) != hint.site.unsqueeze(1)
-        for rows, sites in self._passes(x, todo):
-            total.index_add_(0, rows, self._site_terms(x[rows], sites))
+        for rows, _, terms in self._passes(x, todo):
+            total.index_add_(0, rows, terms)
         return total
 
     def site_terms(self, x: Tensor) -> Tensor:
         """``float64 [rows, width]``: each site's share of the energy, 0 at padding."""
-        terms = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
-        for rows, sites in self._passes(x, self.model.space.inside(x)):
-            terms[rows, sites] = self._site_terms(x[rows], sites)
-        return terms
+        total = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
+        for rows, sites, terms in self._passes(x, self.model.space.inside(x)):
+            total[rows, sites] = terms
+        return total
 
     def _site_terms(self, x: Tensor, sites: Tensor) -> Tensor:
         hidden = torch.zeros_like(x, dtype=torch.bool).scatter(1, sites.unsqueeze(1), True)
@@ -137,9 +147,13 @@ class MaskedEnergy(EnergyTerm):
         # The softmax runs over the model's whole vocabulary, as published figures do, not over proposable tokens.
         return -chosen if self.kind == "raw" else logits.double().logsumexp(dim=1) - chosen
 
-    def _passes(self, x: Tensor, todo: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Rows and sites of each pass."""
+    def _passes(self, x: Tensor, todo: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Rows, sites and their terms, ``[rows of the pass]`` each."""
         rows, sites = todo.nonzero(as_tuple=True)
-        frame = len(self.model.space.prefix) + len(self.model.space.suffix)
-        for part in passes(self.model.space.lengths(x)[rows] + frame, self.model.tokens_per_pass):
-            yield rows[part], sites[part]
+        widths = self.model.space.lengths(x)[rows] + len(self.model.space.prefix) + len(self.model.space.suffix)
+
+        def run(part: Tensor) -> Tensor:
+            return self._site_terms(x[rows[part]], sites[part])
+
+        for part, terms in run_passes(widths, self.model.tokens_per_pass, run, scorer=self.model):
+            yield rows[part], sites[part], terms

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from lm_adapters.passes import passes
+from lm_adapters.memory import run_passes
 from lm_adapters.sequence_energy import nats
 from samplers import EnergyTerm, InvalidInput
 
@@ -54,8 +54,12 @@ class Reconstruction(EnergyTerm):
         terms = torch.zeros(len(x), len(self._asked), dtype=torch.float64, device=x.device)
         framing = len(self.space.prefix) + len(self._prefix) + len(self.space.suffix)
         widths = self.space.lengths(x) + framing + len(self._read)
-        for rows in passes(widths, self.lm.tokens_per_pass):
-            terms[rows] = self._terms(x[rows])
+
+        def run(rows: Tensor) -> Tensor:
+            return self._terms(x[rows])
+
+        for rows, shares in run_passes(widths, self.lm.tokens_per_pass, run, scorer=self.lm):
+            terms[rows] = shares
         return terms
 
     def _terms(self, x: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch.nn.functional import normalize
 
 from lm_adapters.framing import positions
 from lm_adapters.loading import check_device, check_dtype, load_pretrained, loading_errors, locate
-from lm_adapters.passes import passes
+from lm_adapters.memory import run_passes, split_on_oom
 from lm_adapters.text import TextSpace
 from samplers import InvalidInput
 
@@ -72,8 +72,12 @@ class MeanPooled:
         sizes = torch.tensor([len(row) for row in rows])
         shape = (len(rows), self.model.config.hidden_size)
         vectors = torch.zeros(shape, dtype=torch.float64, device=self.model.device)
-        for part in passes(sizes, self.tokens_per_pass):
-            vectors[part] = self._pooled([rows[i] for i in part.tolist()], sizes[part])
+
+        def run(part: Tensor) -> Tensor:
+            return self._pooled([rows[i] for i in part.tolist()], sizes[part])
+
+        for part, pooled in run_passes(sizes, self.tokens_per_pass, run, scorer=self):
+            vectors[part] = pooled
         return normalize(vectors, dim=1)
 
     def _pooled(self, rows: list[list[int]], sizes: Tensor) -> Tensor:
@@ -102,8 +106,13 @@ class _LibraryEncoder:
         ids = self.whole.tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]
         # The library itself would cut a long text without a word.
         _check_sizes(texts, [len(row) for row in ids], self.whole.max_seq_length)
-        vectors = self.whole.encode(list(texts), convert_to_tensor=True, show_progress_bar=False)
-        return normalize(vectors.double(), dim=1)
+
+        def run(part: Tensor) -> Tensor:
+            asked = [texts[i] for i in part.tolist()]
+            return self.whole.encode(asked, convert_to_tensor=True, show_progress_bar=False).double()
+
+        parts = split_on_oom(torch.arange(len(texts)), run, scorer=self, tokens=max(map(len, ids), default=0))
+        return normalize(torch.cat([vectors for _, vectors in parts]), dim=1)
 
 
 def load_encoder(name_or_path: str, device: str = "cpu", dtype: str = "float32") -> SentenceEncoder:

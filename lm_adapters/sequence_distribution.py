@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from lm_adapters.autoregressive import Autoregressive, ended
-from lm_adapters.passes import passes
+from lm_adapters.memory import run_passes, split_on_oom
 from lm_adapters.truncation import Truncation
 from samplers import InvalidInput
 from samplers.randomness import inverse_cdf
@@ -58,12 +59,17 @@ class SequenceDistribution:
         total = torch.zeros(tokens.shape, dtype=torch.float64, device=x.device)
         total[told & (column >= self.max_length) & (column < lengths)] = -math.inf
         wanted = told & (column < self.max_length)
-        for rows in passes((wanted * (column + 1)).amax(dim=1), self.model.tokens_per_pass):
+
+        def run(rows: Tensor) -> Tensor:
             asked = wanted[rows]
-            if bool(asked.any()):
-                log_prob = self._conditionals(self.model.logits(x[rows], asked), column[rows][asked])
-                chosen = log_prob.gather(1, tokens[rows][asked].unsqueeze(1))
-                total[rows] = total[rows].masked_scatter(asked, chosen)
+            if not bool(asked.any()):
+                return total.new_empty(0)
+            log_prob = self._conditionals(self.model.logits(x[rows], asked), column[rows][asked])
+            return log_prob.gather(1, tokens[rows][asked].unsqueeze(1))
+
+        widths = (wanted * (column + 1)).amax(dim=1)
+        for rows, chosen in run_passes(widths, self.model.tokens_per_pass, run, scorer=self.model.lm):
+            total[rows] = total[rows].masked_scatter(wanted[rows], chosen)
         return total
 
     def redraw(self, x: Tensor, cut: Tensor, rng: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
@@ -78,12 +84,14 @@ class SequenceDistribution:
         new, log_prob = x.clone(), torch.empty(len(x), dtype=torch.float64, device=x.device)
         rows_per_pass = max(1, self.model.tokens_per_pass // (self.max_length + 1))
         for rows in cut.argsort(stable=True).split(rows_per_pass):  # texts cut at like places share the most work
-            new[rows], log_prob[rows] = self._redraw(x[rows], cut[rows], noise[rows])
+            run = partial(self._redraw, x, cut, noise, int(cut[rows[0]]))
+            for part, (texts, told) in split_on_oom(rows, run, scorer=self.model.lm, tokens=self.max_length + 1):
+                new[part], log_prob[part] = texts, told
         return new, log_prob
 
-    def _redraw(self, x: Tensor, cut: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """One pass over the columns from the smallest cut on; tokens before a text's own cut are fed, not drawn."""
-        start = int(cut.min())
+    def _redraw(self, x: Tensor, cut: Tensor, noise: Tensor, start: int, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """One pass over the columns from ``start`` on; tokens before a text's own cut are fed, not drawn."""
+        x, cut, noise = x[rows], cut[rows], noise[rows]
         new = x.masked_fill(torch.arange(x.shape[1], device=x.device) >= cut.unsqueeze(1), self.model.space.pad_id)
         total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         over = torch.zeros(len(x), dtype=torch.bool, device=x.device)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lm_adapters.autoregressive import Autoregressive, ended
+from lm_adapters.memory import run_passes, split_on_oom
 from lm_adapters.passes import passes
 from samplers import EnergyTerm, InvalidInput
 
@@ -37,10 +38,13 @@ class SequenceEnergy(EnergyTerm):
         lengths, tokens = self._checked_lengths(x), ended(self.model, x)
         wanted = torch.arange(tokens.shape[1], device=x.device) <= lengths.unsqueeze(1)
         terms = torch.zeros(tokens.shape, dtype=torch.float64, device=x.device)
-        for rows in passes(lengths + 1, self.model.tokens_per_pass):
+
+        def run(rows: Tensor) -> Tensor:
             asked = wanted[rows]
-            shares = nats(self.model.logits(x[rows], asked), tokens[rows][asked].unsqueeze(1))
-            terms[rows] = terms[rows].masked_scatter(asked, shares)
+            return nats(self.model.logits(x[rows], asked), tokens[rows][asked].unsqueeze(1))
+
+        for rows, shares in run_passes(lengths + 1, self.model.tokens_per_pass, run, scorer=self.model.lm):
+            terms[rows] = terms[rows].masked_scatter(wanted[rows], shares)
         return terms
 
     def candidate_values(self, x: Tensor, site: Tensor, values: Tensor) -> Tensor:
@@ -51,15 +55,22 @@ class SequenceEnergy(EnergyTerm):
         lengths = self._checked_lengths(x)
         if bool((values == self.model.space.pad_id).any()) or bool((site >= lengths).any()):
             return super().candidate_values(x, site, values)  # texts of other lengths share no positions
-        energies = torch.empty(values.shape, dtype=torch.float64, device=x.device)
+        energies = torch.empty(values.numel(), dtype=torch.float64, device=x.device)
         context = self.model.begin(x[:1, :0])
         tokens = torch.maximum(site, values.shape[1] * (lengths - site))  # of the larger of a chain's two rows
+        candidates = torch.arange(values.numel(), device=x.device).reshape(values.shape)
+
+        def run(block: Tensor) -> Tensor:
+            rows = block[:, 0] // values.shape[1]
+            return self._of_candidates(x[rows], int(site[rows[0]]), values.flatten()[block], *context)
+
         for place in site.unique().tolist():
             chains = (site == place).nonzero().squeeze(1)
             for part in passes(tokens[chains], self.model.tokens_per_pass):
-                rows = chains[part]
-                energies[rows] = self._of_candidates(x[rows], place, values[rows], *context)
-        return energies
+                rows = candidates[chains[part]]
+                for block, nll in split_on_oom(rows, run, scorer=self.model.lm, tokens=x.shape[1] + 1):
+                    energies[block] = nll
+        return energies.reshape(values.shape)
 
     def _of_candidates(self, x: Tensor, place: int, values: Tensor, first: Tensor, context: Cache) -> Tensor:
         """``candidate_values`` of chains with one site ``place``; ``first`` and ``context`` are of the empty text."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-import traceback
 from collections.abc import Callable, Sequence
-from functools import partial
 from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lm_adapters.memory import is_out_of_memory, split_on_oom
 from samplers import EnergyError, EnergyTerm
+from samplers.pointing import defined_at, raised_at
 
 __all__ = ["TextEnergy"]
 
@@ -20,8 +20,9 @@ __all__ = ["TextEnergy"]
 class TextEnergy(EnergyTerm):
     """``function(texts) -> one number of nats a text``, lower is better, ``inf`` forbids.
 
-    Raises ``EnergyError`` with the text at fault when the function raises (then also with the line that did), returns
-    NaN or ``-inf``, something that is not a number, or the wrong number of values.
+    Raises ``EnergyError`` with the text at fault and the line of the function when it raises, returns NaN or ``-inf``,
+    something that is not a number, or the wrong number of values. Where it runs out of memory it is given the texts in
+    halves; ``OutOfMemory`` where one text is too many.
     """
 
     def __init__(
@@ -35,7 +36,21 @@ class TextEnergy(EnergyTerm):
 
     def values(self, x: Tensor, hint: Any = None) -> Tensor:
         texts = self.decode(x)
-        values = self._call(texts, x)
+        total = torch.empty(len(x), dtype=torch.float64)
+
+        def run(rows: Tensor) -> list[float]:
+            try:
+                return self._scored(x[rows.to(x.device)], [texts[row] for row in rows.tolist()])
+            except EnergyError as error:
+                error.rows = rows[error.rows].tolist()
+                raise
+
+        for rows, values in split_on_oom(torch.arange(len(x)), run, scorer=self):
+            total[rows] = torch.tensor(values, dtype=torch.float64)
+        return total.to(x.device)
+
+    def _scored(self, x: Tensor, texts: list[str]) -> list[float]:
+        values = self._call(x, texts)
         if hasattr(values, "tolist"):  # arrays and tensors, also those without a dimension
             values = values.tolist()
         if isinstance(values, str) or not hasattr(values, "__len__"):
@@ -45,37 +60,43 @@ class TextEnergy(EnergyTerm):
         for row, value in enumerate(values):
             if not isinstance(value, Real):
                 problem = f"returned {value!r} ({type(value).__name__}), not a number of nats"
-                raise self._error(problem, x, texts, row)
-            if math.isnan(value) or value == -math.inf:
-                raise self._error(f"returned {value}; give a number of nats, inf to forbid", x, texts, row)
-        return torch.tensor([float(value) for value in values], dtype=torch.float64, device=x.device)
+                raise self._error(problem, x, texts, [row])
+        for what, wrong in (("-inf", lambda value: value == -math.inf), ("nan", math.isnan)):
+            if rows := [row for row, value in enumerate(values) if wrong(value)]:
+                problem = f"returned {what}; give a number of nats, inf to forbid"
+                raise self._error(problem, x, texts, rows, nan=what == "nan")
+        return [float(value) for value in values]
 
-    def _call(self, texts: list[str], x: Tensor) -> Any:
+    def _call(self, x: Tensor, texts: list[str]) -> Any:
         try:
             return self.function(list(texts))
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
             for row, text in enumerate(texts):  # the first text that does it alone, where one does
                 try:
                     self.function([text])
                 except Exception as single:
-                    raise self._error(self._told(single), x, texts, row) from single
-            raise self._error(self._told(error), x, texts) from error
+                    raise self._raised(single, x, texts, [row]) from single
+            raise self._raised(error, x, texts) from error
 
-    def _error(self, problem: str, x: Tensor, texts: list[str], row: int | None = None) -> EnergyError:
-        """Of one row, or of all where none is known to be at fault."""
-        rows = slice(None) if row is None else slice(row, row + 1)
-        error = EnergyError(problem, term=self.name, rows=() if row is None else [row], x=x[rows])
-        error.texts = texts[rows]
+    def _raised(self, error: Exception, x: Tensor, texts: list[str], rows: Sequence[int] = ()) -> EnergyError:
+        problem, where = f"raised {type(error).__name__}: {error}", raised_at(error, self.function)
+        return self._error(problem, x, texts, rows, where=where)
+
+    def _error(
+        self,
+        problem: str,
+        x: Tensor,
+        texts: list[str],
+        rows: Sequence[int] = (),
+        *,
+        nan: bool = False,
+        where: str | None = None,
+    ) -> EnergyError:
+        """Of ``rows``, or of all where none is known to be at fault."""
+        at = list(rows) or list(range(len(texts)))
+        where = where or defined_at(self.function)
+        error = EnergyError(problem, term=self.name, rows=rows, x=x[at], nan=nan, where=where)
+        error.texts = [texts[row] for row in at]
         return error
-
-    def _told(self, error: Exception) -> str:
-        frames = traceback.extract_tb(error.__traceback__)
-        where = next((f for f in reversed(frames) if f.filename == _source(self.function)), frames[-1])
-        return f"raised {type(error).__name__}: {error} [{where.filename}:{where.lineno}: {where.line}]"
-
-
-def _source(function: Callable[..., Any]) -> str | None:
-    while isinstance(function, partial):
-        function = function.func
-    code = getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
-    return code.co_filename if code else None
