@@ -39,8 +39,8 @@ class NaNCount:
         self.rows, self.nan = self.rows + rows, self.nan + nan
         if self.nan > MOST * max(self.rows, ENOUGH):
             raise TooManyNaN(
-                f"{self.nan} of {self.rows} rows were NaN, lately in energy {term!r}, and more than {MOST:.0%} hide "
-                'what is wrong; run with nan="raise" to see the first of them'
+                f"{self.nan} of {self.rows} rows were NaN, lately in energy {term!r}; to reject more than {MOST:.0%} "
+                'would hide what is wrong: run with nan="raise" to see the first of them'
             )
 
 
