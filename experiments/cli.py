@@ -34,7 +34,10 @@ class Experiments(click.Group):
 
 
 def run_command(run: Any, *args: Any, **kwargs: Any) -> None:
-    """Run a click command; exit 2 for bad input, 1 for a run that failed, 130 on Ctrl-C, with one line each."""
+    """Run a click command; one line for every end but a good one.
+
+    The exit code is 2 for bad input, 1 for a run that failed, 130 on Ctrl-C, 143 on SIGTERM.
+    """
     try:
         sys.exit(run(*args, **{**kwargs, "standalone_mode": False}))
     except click.exceptions.Exit as stop:
@@ -48,12 +51,17 @@ def run_command(run: Any, *args: Any, **kwargs: Any) -> None:
         code = _exit_code(error)
         if code is None:
             raise
+        if code > 128:
+            click.echo(str(error), err=True)
+            sys.exit(code)
         _fail(str(error), code)
 
 
 def _exit_code(error: Exception) -> int | None:
-    from samplers import InvalidInput, McmcTextError
+    from samplers import Interrupted, InvalidInput, McmcTextError
 
+    if isinstance(error, Interrupted):
+        return 128 + error.signal
     if isinstance(error, InvalidInput):
         return 2
     return 1 if isinstance(error, McmcTextError) else None

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from experiments.keywords import SAMPLERS, keywords
+from experiments.methods import begun
 from experiments.options import LENGTH, run_options, scorer_option
 from experiments.report import number
-from experiments.run_directory import default_directory, json_line
+from experiments.run_directory import json_line
 from experiments.settings import Settings
 
 if TYPE_CHECKING:
@@ -37,24 +38,27 @@ def compare(
 
     Arguments and errors as there; ``out`` gets a folder for each sampler.
     """
+    own = {name: value for name, value in locals().items() if name != "shared"}
     from experiments.scorers import load_scorer
 
     settings = Settings(**shared)
     settings.check_kept()
-    lm = settings.masked_lm()
-    loaded = load_scorer(scorer, lm, settings).lm
+    config = settings.config("compare", **{**own, "words": list(words)})
     found = {}
-    for sampler in SAMPLERS:
-        out = f"{settings.out}/{sampler}" if settings.out else None
-        run = keywords(
-            words,
-            any_order=any_order,
-            sampler=sampler,
-            scorer=loaded,
-            length=length,
-            **{**shared, "model": lm, "out": out},
-        )
-        found[sampler] = run.summary()
+    with begun(settings, config, extensible=False):
+        lm = settings.masked_lm()
+        loaded = load_scorer(scorer, lm, settings).lm
+        for sampler in SAMPLERS:
+            out = f"{settings.out}/{sampler}" if settings.out else None
+            run = keywords(
+                words,
+                any_order=any_order,
+                sampler=sampler,
+                scorer=loaded,
+                length=length,
+                **{**shared, "model": lm, "out": out},
+            )
+            found[sampler] = run.summary()
     return found
 
 
@@ -80,9 +84,9 @@ def row(sampler: str, summary: Mapping[str, Any]) -> str:
 @scorer_option
 @click.option("--length", type=LENGTH, default="3:16", show_default=True, help="Tokens a text: N or LOW:HIGH.")
 @run_options()
-def command(words: tuple[str, ...], as_json: bool, quiet: bool, out: str | None, **options: Any) -> None:
+def command(words: tuple[str, ...], as_json: bool, quiet: bool, **options: Any) -> None:
     """Sentences that contain the WORDs, by all six samplers of `keywords`, with what each costs."""
-    found = compare(words, **options, out=out or default_directory("compare"), progress=not quiet)
+    found = compare(words, **options, progress=not quiet)
     if as_json:
         for sampler, summary in found.items():
             click.echo(json_line({"sampler": sampler, **summary}))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
 
-__all__ = ["Cost", "counted"]
+__all__ = ["Cost", "Spent", "counted"]
+
+LEAST = 1e-9  # seconds, for speeds
 
 
 @dataclass
@@ -27,6 +29,21 @@ class Cost:
 
     def __str__(self) -> str:
         return f"{self.forwards:,} forwards, {self.rows:,} rows, {self.tokens:,} tokens"
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Seconds and passes of a run, all processes that worked on it together, and a line of ``news`` if there is any."""
+
+    seconds: float
+    cost: Cost
+    news: str = ""
+
+    @classmethod
+    def of(cls, totals: Mapping[str, float]) -> Spent:
+        """From what a run's folder has added up."""
+        cost = Cost(*(int(totals.get(field.name, 0)) for field in fields(Cost)))
+        return cls(max(totals.get("seconds", 0.0), LEAST), cost)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import math
 import re
@@ -23,12 +24,13 @@ SPEC = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)(=(?P<weight>.*))?")
 
 @dataclass(frozen=True)
 class CustomEnergy:
-    """A callable read from a file. ``spec`` is what the user wrote."""
+    """A callable read from a file. ``spec`` is what the user wrote, ``sha256`` the digest of the file."""
 
     spec: str
     name: str
     weight: float
     function: Callable[[Any], Any]
+    sha256: str | None = None
 
     def term(self, space: TextSpace) -> WeightedSum:
         """As a term over states: of texts, unless its argument is annotated as a tensor or it is an ``EnergyTerm``."""
@@ -71,10 +73,14 @@ def _load(spec: str) -> CustomEnergy:
         weight = math.nan
     if not math.isfinite(weight):
         raise InvalidInput(f"--energy {spec!r}: the weight {match['weight']!r} is not a finite number")
+    try:
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InvalidInput(f"--energy {spec!r}: {str(path)!r} cannot be read ({error.strerror})") from error
     function = getattr(_module(path, spec), name, None)
     if not callable(function):
         raise InvalidInput(f"--energy {spec!r}: {str(path)!r} defines no function {name!r}")
-    return CustomEnergy(spec, name, weight, function)
+    return CustomEnergy(spec, name, weight, function, sha256)
 
 
 def _module(path: Path, spec: str) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from experiments.cost import Cost
+from experiments.cost import Spent
 from experiments.report import distinct, number, self_bleu
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ class DrawsRun:
     terms: Tensor
     term_names: tuple[str, ...]
     wanted: int
-    seconds: float
-    cost: Cost
+    spent: Spent
 
     @property
     def energy(self) -> Tensor:
@@ -67,8 +66,8 @@ class DrawsRun:
             "ess_bulk": self._ess,
             "distinct": len(set(texts)),
             "self_bleu": self_bleu(texts),
-            "cost": vars(self.cost),
-            "seconds": self.seconds,
+            "cost": vars(self.spent.cost),
+            "seconds": self.spent.seconds,
             "trust": self._trust(),
             **self._own(),
         }
@@ -87,8 +86,8 @@ class DrawsRun:
             yield name.replace("_", " "), f"{value:,}" if isinstance(value, int) else number(value, ".4g")
         yield "ESS", number(summary["ess_bulk"], ".1f")
         yield "distinct texts", distinct(summary, summary["draws"])
-        yield "cost", str(self.cost)
-        yield "speed", f"{self.seconds:.1f} s"
+        yield "cost", str(self.spent.cost)
+        yield "speed", f"{self.spent.seconds:.1f} s"
 
     @property
     def _ess(self) -> float:

@@ -9,7 +9,6 @@ import click
 from experiments.methods import Problem, begun, in_words, run_chains
 from experiments.options import LENGTH, check_length, run_options
 from experiments.report import show
-from experiments.run_directory import default_directory
 from experiments.settings import Settings
 from experiments.sources import encode_source
 
@@ -64,7 +63,7 @@ def gibbs(
     if (settings.energies or settings.forbid) and correct == "none":
         raise InvalidInput("--energy and --forbid need an accept step to have an effect; use --correct mh with them")
     config = settings.config("gibbs", **own)
-    with begun(settings, config) as finish:
+    with begun(settings, config) as job:
         lm = settings.masked_lm()
         proposal = lm.gibbs_proposal(block, truncation=truncation)
         x0 = start_states(lm, truncation, settings, init=init, length=length)
@@ -72,12 +71,12 @@ def gibbs(
         kernel = scanning(proposal, scan, x0.shape[1], corrected=correct == "mh")
         if correct == "mh":
             reached = " among the texts that the truncated proposal reaches" if truncation.cuts else ""
-            problem = Problem(lm.space, scored, x0, in_words(scored, f" at each length{reached}"), [lm.model])
-            run = run_chains(problem, kernel, settings, config, fixed_lengths=True)
+            problem = Problem(lm.space, scored, x0, in_words(scored, f" at each length{reached}"), {"model": lm})
+            run = run_chains(problem, kernel, job, fixed_lengths=True)
         else:
-            problem = Problem(lm.space, Flat(), x0, NO_TARGET, [lm.model])
-            run = run_chains(problem, kernel, settings, config, fixed_lengths=True, watched=scored)
-        finish(run)
+            problem = Problem(lm.space, Flat(), x0, NO_TARGET, {"model": lm})
+            run = run_chains(problem, kernel, job, fixed_lengths=True, watched=scored)
+        job.finish(run)
     return run
 
 
@@ -130,9 +129,9 @@ def scanning(proposal: GibbsProposal, scan: str, width: int, *, corrected: bool)
 @click.option("--energy-kind", type=click.Choice(["raw", "pll"]), default="pll", show_default=True,
               help="Target of mh: pseudo-log-likelihood, or sum of logits.")  # fmt: skip
 @run_options()
-def command(as_json: bool, quiet: bool, out: str | None, **options: Any) -> None:
+def command(as_json: bool, quiet: bool, **options: Any) -> None:
     """Unconditional text from a masked language model."""
-    run = gibbs(**options, out=out or default_directory("gibbs"), progress=not quiet)
+    run = gibbs(**options, progress=not quiet)
     show(run, as_json=as_json, quiet=quiet)
 
 

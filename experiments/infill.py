@@ -10,7 +10,6 @@ from experiments.methods import Problem, begun, in_words, run_steps
 from experiments.moves import edit_kernel, shortlist_kernel
 from experiments.options import run_options, scorer_option, shortlist_option
 from experiments.report import Run, show
-from experiments.run_directory import default_directory
 from experiments.scorers import load_scorer
 from experiments.settings import Settings
 
@@ -49,7 +48,7 @@ def infill(
     settings = Settings(**shared)
     settings.check_kept(sampler)
     config = settings.config("infill", **own)
-    with begun(settings, config) as finish:
+    with begun(settings, config) as job:
         lm = settings.masked_lm()
         lock = Template(lm.space, template)
         if lock.max_length > lm.max_length:
@@ -59,13 +58,13 @@ def infill(
         x0 = _starts(lm, lock, settings)
         scored = load_scorer(scorer, lm, settings)
         energy = settings.with_custom(lock + scored.energy, lm.space)
-        problem = Problem(lm.space, energy, x0, in_words(energy), [lm.model, scored.model])
+        problem = Problem(lm.space, energy, x0, in_words(energy), {"model": lm, "scorer": scored.lm})
         bounds: dict[str, Any] = {"lock": lock, "min_length": lock.min_length, "max_length": lock.max_length}
         kernel = (
             shortlist_kernel(lm, shortlist=shortlist, **bounds) if sampler == "gibbs" else edit_kernel(lm, **bounds)
         )
-        run = run_steps(problem, kernel, sampler, settings, config)
-        finish(run)
+        run = run_steps(problem, kernel, sampler, job)
+        job.finish(run)
     return run
 
 
@@ -94,9 +93,9 @@ def _starts(lm: MaskedLM, lock: Template, settings: Settings) -> Tensor:
 @scorer_option
 @shortlist_option
 @run_options()
-def command(as_json: bool, quiet: bool, out: str | None, **options: Any) -> None:
+def command(as_json: bool, quiet: bool, **options: Any) -> None:
     """Fill the slots of TEMPLATE jointly: "The [MASK] sat on the [MASK:1-4]." """
-    run = infill(**options, out=out or default_directory("infill"), progress=not quiet)
+    run = infill(**options, progress=not quiet)
     show(run, as_json=as_json, quiet=quiet)
 
 

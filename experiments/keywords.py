@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from experiments.methods import Problem, begun, in_words, run_importance, run_rejection, run_steps
+from experiments.methods import Job, Problem, begun, in_words, run_importance, run_rejection, run_steps
 from experiments.moves import edit_kernel, shortlist_kernel
 from experiments.options import LENGTH, check_length, run_options, scorer_option, shortlist_option
 from experiments.report import Run, show
-from experiments.run_directory import default_directory
 from experiments.scorers import Scorer, load_scorer
 from experiments.settings import Settings
 
@@ -54,7 +53,7 @@ def keywords(
     settings = Settings(**shared)
     settings.check_kept(sampler)
     config = settings.config("keywords", **{**own, "words": list(words)})
-    with begun(settings, config) as finish:
+    with begun(settings, config) as job:
         lm = settings.masked_lm()
         check_length(length, lm)
         lock = Keywords(lm.space, words, any_order=any_order)
@@ -64,9 +63,9 @@ def keywords(
         scored = load_scorer(scorer, lm, settings)
         energy = settings.with_custom(lock + scored.energy, lm.space)
         x0 = _starts(fill, energy, settings, tries=1 if sampler in ("rejection", "importance") else TRIES)
-        problem = Problem(lm.space, energy, x0, in_words(energy), [lm.model, scored.model])
-        run = _solve(problem, sampler, fill, scored, shortlist, settings, config)
-        finish(run)
+        problem = Problem(lm.space, energy, x0, in_words(energy), {"model": lm, "scorer": scored.lm})
+        run = _solve(problem, sampler, fill, scored, shortlist, job)
+        job.finish(run)
     return run
 
 
@@ -97,21 +96,20 @@ def _solve(
     fill: KeywordFill,
     scored: Scorer,
     shortlist: int,
-    settings: Settings,
-    config: Mapping[str, Any],
+    job: Job,
 ) -> Run:
     from samplers import Tempered
 
     if sampler == "importance":
-        return run_importance(problem, fill, settings, config)
+        return run_importance(problem, fill, job)
     if sampler == "rejection":
-        return run_rejection(problem, _itself(scored, fill), settings, config, log_bound=0.0)
+        return run_rejection(problem, _itself(scored, fill), job, log_bound=0.0)
     bounds = {"lock": fill.lock, "min_length": fill.min_length, "max_length": fill.max_length}
     if sampler == "gibbs":
         kernel: Kernel = shortlist_kernel(fill.model, shortlist=shortlist, **bounds)
     else:
         kernel = edit_kernel(fill.model, swap=fill.lock.any_order, **bounds)
-    return run_steps(problem, Tempered(kernel, BETAS) if sampler == "tempered" else kernel, sampler, settings, config)
+    return run_steps(problem, Tempered(kernel, BETAS) if sampler == "tempered" else kernel, sampler, job)
 
 
 def _itself(scored: Scorer, fill: KeywordFill) -> SequenceDistribution:
@@ -137,9 +135,9 @@ def _itself(scored: Scorer, fill: KeywordFill) -> SequenceDistribution:
 @click.option("--length", type=LENGTH, default="3:16", show_default=True, help="Tokens a text: N or LOW:HIGH.")
 @shortlist_option
 @run_options(steps=800, burn_in=400)
-def command(words: tuple[str, ...], as_json: bool, quiet: bool, out: str | None, **options: Any) -> None:
+def command(words: tuple[str, ...], as_json: bool, quiet: bool, **options: Any) -> None:
     """Sentences that contain the given WORDs (or quoted phrases), likely under a language model."""
-    run = keywords(words, **options, out=out or default_directory("keywords"), progress=not quiet)
+    run = keywords(words, **options, progress=not quiet)
     show(run, as_json=as_json, quiet=quiet)
 
 

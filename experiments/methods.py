@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from experiments.cost import Cost, counted
+from experiments.cost import Spent, counted
 from experiments.draws_run import DrawsRun
 from experiments.report import Run
+from experiments.run_directory import RunDirectory, Work, run_directory
 from experiments.search_run import SearchRun
-from experiments.settings import Settings
+from experiments.settings import WHOLE, Settings
 from experiments.text_run import TextRun
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedModel
 
     from lm_adapters import TextSpace
-    from samplers import Distribution, Energy, ImportanceSample, Kernel, RejectionSample
+    from samplers import Annealed, Distribution, Energy, ImportanceSample, Kernel, RejectionSample, Trace
 
 __all__ = [
+    "Job",
     "Problem",
     "begun",
     "in_words",
@@ -36,16 +37,22 @@ __all__ = [
 BATCH = 256  # texts drawn together
 HOT, COLD = 1.0, 0.1  # temperatures of a search; energies are nats of a sentence
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Problem:
-    """What is sampled. ``target`` says it in words; ``models`` are those whose passes count as cost."""
+    """What is sampled. ``target`` says it in words.
+
+    ``models`` are those whose passes count as cost and which a run that goes on must find unchanged, by the option
+    that names each: objects with a ``model`` and a ``space``.
+    """
 
     space: TextSpace
     energy: Energy
     x0: Tensor
     target: str
-    models: Sequence[PreTrainedModel]
+    models: Mapping[str, Any]
 
     def __post_init__(self) -> None:
         """Raise ``InvalidInput`` for a start that a constraint forbids."""
@@ -59,34 +66,49 @@ class Problem:
                 raise InvalidInput(f"the start {text!r} breaks the constraint {term.name!r}; change one of the two")
 
 
+@dataclass(frozen=True)
+class Job:
+    """A run under way: what was asked for, its ``config`` as it is kept, and its folder, if it has one."""
+
+    settings: Settings
+    config: Mapping[str, Any]
+    directory: RunDirectory | None
+
+    def finish(self, run: Run) -> None:
+        """Write samples and summary."""
+        if self.directory:
+            self.directory.finish(run)
+
+
 @contextmanager
-def begun(settings: Settings, config: Mapping[str, Any]) -> Iterator[Callable[[Run], None]]:
-    """Make the run's folder and write its configuration; the function given writes samples and summary."""
-    directory = settings.directory()
-    if directory:
-        directory.begin(config)
+def begun(settings: Settings, config: Mapping[str, Any], *, extensible: bool = True) -> Iterator[Job]:
+    """Begin the run, or go on with the one that the folder holds. Raises as ``run_directory`` does.
 
-    def finish(run: Run) -> None:
-        if directory:
-            directory.finish(run.samples(), run.summary())
-
-    yield finish
+    With more steps than before only if it is ``extensible`` and its sampler's draws do not depend on their number.
+    """
+    if not settings.out:
+        yield Job(settings, config, None)
+        return
+    with run_directory(
+        settings.out,
+        config,
+        extensible=extensible and config.get("sampler") not in WHOLE,
+        every=settings.commit_every,
+        allow_version_change=settings.allow_version_change,
+    ) as directory:
+        yield Job(settings, config, directory)
 
 
 def run_chains(
-    problem: Problem,
-    kernel: Kernel,
-    settings: Settings,
-    config: Mapping[str, Any],
-    *,
-    fixed_lengths: bool = False,
-    watched: Energy | None = None,
+    problem: Problem, kernel: Kernel, job: Job, *, fixed_lengths: bool = False, watched: Energy | None = None
 ) -> TextRun:
     """Sample with Markov chains. With ``watched`` the kernel has no known target, and its draws are scored after."""
     from samplers import sample
 
-    with _measured(problem) as (cost, clock):
-        trace = sample(
+    settings = job.settings
+
+    def draw(**where: Any) -> Trace:
+        return sample(
             kernel,
             problem.energy,
             problem.x0,
@@ -94,66 +116,68 @@ def run_chains(
             warmup=settings.burn_in,
             thin=settings.thin,
             seed=settings.seed,
+            shard_size=settings.shard_size,
             progress=settings.progress,
+            **where,
         )
-        seconds = clock()
+
+    trace, spent = _solved(problem, job, draw, _steps(problem, settings))
     if watched is not None:
         trace = trace.rescored(watched)
-    return TextRun(config, problem.target, problem.space, trace, seconds, cost, watched is None, fixed_lengths)
+    return TextRun(job.config, problem.target, problem.space, trace, spent, watched is None, fixed_lengths)
 
 
-def run_steps(
-    problem: Problem, kernel: Kernel, sampler: str, settings: Settings, config: Mapping[str, Any]
-) -> TextRun | SearchRun:
+def run_steps(problem: Problem, kernel: Kernel, sampler: str, job: Job) -> TextRun | SearchRun:
     """``anneal``: search with the kernel; anything else: sample with it."""
-    run = _search if sampler == "anneal" else run_chains
-    return run(problem, kernel, settings, config)
+    return (_search if sampler == "anneal" else run_chains)(problem, kernel, job)
 
 
-def run_rejection(
-    problem: Problem, proposal: Distribution, settings: Settings, config: Mapping[str, Any], *, log_bound: float
-) -> DrawsRun:
+def run_rejection(problem: Problem, proposal: Distribution, job: Job, *, log_bound: float) -> DrawsRun:
     """One independent draw a chain, from at most ``chains * steps`` trials; fewer draws if those run out."""
     from samplers import TrialsExhausted, rejection_sample
 
-    with _measured(problem) as (cost, clock):
+    settings = job.settings
+    trials = settings.chains * settings.steps
+
+    def draw(**where: Any) -> RejectionSample:
         try:
-            result = rejection_sample(
+            return rejection_sample(
                 problem.energy,
                 proposal,
                 log_bound=log_bound,
                 num_samples=settings.chains,
                 seed=settings.seed,
-                max_trials=settings.chains * settings.steps,
+                max_trials=trials,
                 batch_size=BATCH,
+                **where,
             )
         except TrialsExhausted as error:
-            result = error.result
-        seconds = clock()
-    return _scored(problem, result, result.x, config, settings.chains, seconds, cost)
+            return error.result
+
+    result, spent = _solved(problem, job, draw, Work(1, trials, "texts"))
+    return _scored(problem, result, result.x, job, spent)
 
 
-def run_importance(problem: Problem, proposal: Distribution, settings: Settings, config: Mapping[str, Any]) -> DrawsRun:
+def run_importance(problem: Problem, proposal: Distribution, job: Job) -> DrawsRun:
     """``chains * steps`` weighted draws, of which ``chains`` are drawn again by weight to be read."""
     from samplers import importance_sample
 
-    with _measured(problem) as (cost, clock):
-        count = settings.chains * settings.steps
-        result = importance_sample(problem.energy, proposal, num_samples=count, seed=settings.seed, batch_size=BATCH)
-        seconds = clock()
+    settings = job.settings
+    count = settings.chains * settings.steps
+
+    def draw(**where: Any) -> ImportanceSample:
+        return importance_sample(
+            problem.energy, proposal, num_samples=count, seed=settings.seed, batch_size=BATCH, **where
+        )
+
+    result, spent = _solved(problem, job, draw, Work(1, count, "texts"))
     # Another seed than that of the draws, or both would read one stream.
     x = result.resample(settings.chains, seed=settings.seed + 1)
-    return _scored(problem, result, x, config, settings.chains, seconds, cost)
+    return _scored(problem, result, x, job, spent)
 
 
 def _scored(
-    problem: Problem,
-    result: RejectionSample | ImportanceSample,
-    x: Tensor,
-    config: Mapping[str, Any],
-    wanted: int,
-    seconds: float,
-    cost: Cost,
+    problem: Problem, result: RejectionSample | ImportanceSample, x: Tensor, job: Job, spent: Spent
 ) -> DrawsRun:
     """The run, with the terms of each draw's energy."""
     import torch
@@ -165,7 +189,7 @@ def _scored(
     if len(x):
         with torch.inference_mode():
             terms = evaluate(problem.energy, x).terms
-    return DrawsRun(config, problem.target, problem.space, result, x, terms, names, wanted, seconds, cost)
+    return DrawsRun(job.config, problem.target, problem.space, result, x, terms, names, job.settings.chains, spent)
 
 
 def in_words(energy: Energy, suffix: str = "") -> str:
@@ -180,26 +204,45 @@ def in_words(energy: Energy, suffix: str = "") -> str:
     return law + (f" given {', '.join(hard)}" if hard else "") + suffix
 
 
-def _search(problem: Problem, kernel: Kernel, settings: Settings, config: Mapping[str, Any]) -> SearchRun:
+def _search(problem: Problem, kernel: Kernel, job: Job) -> SearchRun:
     """Search for the lowest energy while the temperature falls geometrically from ``HOT`` to ``COLD``."""
     from samplers import anneal, geometric
 
-    with _measured(problem) as (cost, clock):
-        found = anneal(
+    settings = job.settings
+
+    def find(**where: Any) -> Annealed:
+        return anneal(
             kernel,
             problem.energy,
             problem.x0,
             schedule=geometric(HOT, COLD),
             steps=settings.steps,
             seed=settings.seed,
+            shard_size=settings.shard_size,
             progress=settings.progress,
+            **where,
         )
-        return SearchRun(config, problem.target, problem.space, found, clock(), cost)
+
+    found, spent = _solved(problem, job, find, _steps(problem, settings))
+    return SearchRun(job.config, problem.target, problem.space, found, spent)
 
 
-@contextmanager
-def _measured(problem: Problem) -> Iterator[tuple[Cost, Callable[[], float]]]:
-    """Cost and seconds of what runs inside; energies that fail tell their texts."""
-    began = time.monotonic()
-    with counted(problem.models) as cost, problem.space.texts_in_errors():
-        yield cost, lambda: time.monotonic() - began
+def _steps(problem: Problem, settings: Settings) -> Work:
+    shards = -(-len(problem.x0) // settings.shard_size)
+    return Work(shards, shards * settings.steps, "steps")
+
+
+def _solved(problem: Problem, job: Job, solve: Callable[..., T], work: Work) -> tuple[T, Spent]:
+    """What ``solve`` gives, in the run's folder if it has one. Energies that fail tell their texts."""
+    directory = job.directory
+    with counted(each.model for each in problem.models.values()) as cost, problem.space.texts_in_errors():
+        began = time.monotonic()
+        if directory is None:
+            return solve(), Spent(time.monotonic() - began, cost)
+        directory.work = work
+        directory.pin_models(problem.models)
+        before = directory.done()
+        directory.store.meter = lambda: {"seconds": time.monotonic() - began, **vars(cost)}
+        result = solve(run_dir=directory.store)
+    spent = Spent.of(directory.store.totals(work.shards))
+    return result, spent if directory.done() > before else replace(spent, news=directory.finished_before)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from experiments.resume import folder, resume
 from experiments.settings import LIMITS, Settings
 
 if TYPE_CHECKING:
@@ -68,7 +69,21 @@ def run_options(*, steps: int = 300, burn_in: int = 100) -> Callable[[Callable[.
         ),
         click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ..."),
         click.option("--dtype", default="float32", show_default=True, help="float32, bfloat16 or float16."),
-        click.option("--out", type=click.Path(), help="Folder for the run's files.  [default: runs/NAME-TIME]"),
+        click.option(
+            "--out",
+            type=click.Path(),
+            callback=folder,
+            help="Folder for the run's files; a run that is there already goes on.  [default: runs/NAME-TIME]",
+        ),
+        click.option(
+            "--resume",
+            type=click.Path(),
+            is_eager=True,
+            expose_value=False,
+            callback=resume,
+            metavar="DIR",
+            help="Go on with the run in this folder, with its arguments and options where none are given.",
+        ),
         _count("--shard-size", "Chains that share a generator; part of what a seed means."),
         _count("--commit-every", "Steps between two times that the folder gets all that was drawn."),
         click.option(

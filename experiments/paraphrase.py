@@ -10,7 +10,6 @@ from experiments.methods import Problem, begun, in_words, run_steps
 from experiments.moves import edit_kernel
 from experiments.options import run_options, scorer_option
 from experiments.report import Run, show
-from experiments.run_directory import default_directory
 from experiments.scorers import load_meaning, load_scorer
 from experiments.settings import Settings
 from experiments.sources import encode_source
@@ -52,7 +51,7 @@ def paraphrase(
     settings = Settings(**shared)
     settings.check_kept(sampler)
     config = settings.config("paraphrase", **own)
-    with begun(settings, config) as finish:
+    with begun(settings, config) as job:
         lm = settings.masked_lm()
         source, longest = encode_source(lm, text, settings.chains, longer=LONGER, argument="TEXT")
         scored = load_scorer(scorer, lm, settings)
@@ -60,10 +59,12 @@ def paraphrase(
         terms = scored.energy + similarity * Similarity(lm.space, meaning, text)
         terms = terms + distance * SourceBleu(lm.space, text)
         energy = settings.with_custom(terms, lm.space)
-        problem = Problem(lm.space, energy, source, in_words(energy), [lm.model, scored.model, meaning.model])
+        problem = Problem(
+            lm.space, energy, source, in_words(energy), {"model": lm, "scorer": scored.lm, "encoder": meaning}
+        )
         kernel = edit_kernel(lm, max_length=longest, swap=True)
-        run = run_steps(problem, kernel, sampler, settings, config)
-        finish(run)
+        run = run_steps(problem, kernel, sampler, job)
+        job.finish(run)
     return run
 
 
@@ -76,9 +77,9 @@ def paraphrase(
 @click.option("--similarity", type=float, default=100.0, show_default=True, help="Weight of -log cos, nats a sentence.")
 @click.option("--distance", type=float, default=2.0, show_default=True, help="Weight of -log(1.01 - BLEU to TEXT).")
 @run_options()
-def command(as_json: bool, quiet: bool, out: str | None, **options: Any) -> None:
+def command(as_json: bool, quiet: bool, **options: Any) -> None:
     """Other words for TEXT: fluent, close in meaning, far in wording."""
-    run = paraphrase(**options, out=out or default_directory("paraphrase"), progress=not quiet)
+    run = paraphrase(**options, progress=not quiet)
     show(run, as_json=as_json, quiet=quiet)
 
 

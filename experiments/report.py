@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import click
 
+from experiments.cost import Spent
 from experiments.run_directory import json_line
 
 __all__ = ["Run", "distinct", "number", "print_run", "self_bleu", "shares", "show"]
@@ -20,6 +21,7 @@ class Run(Protocol):
     """The result of an experiment. ``summary()`` has at least ``trust``, one honest line, and ``out`` its folder."""
 
     config: Mapping[str, Any]
+    spent: Spent
 
     def samples(self) -> Iterator[dict[str, Any]]:
         """One object a kept draw, as ``samples.jsonl`` has them."""
@@ -60,6 +62,8 @@ def print_run(run: Run) -> None:
     if run.config["out"]:
         click.echo(f"  {'files':<22} {run.config['out']}/ (samples.jsonl, summary, config, env)")
     click.echo(f"\n{summary['trust']}")
+    if run.spent.news:
+        click.echo(run.spent.news)
 
 
 def self_bleu(texts: Sequence[str]) -> float:

@@ -1,4 +1,4 @@
-"""The files of a run: configuration and environment before the first step, samples and summary after the last."""
+"""The folder of an experiment's run: what was asked for, what was drawn, and what became of it."""
 
 from __future__ import annotations
 
@@ -6,57 +6,164 @@ import json
 import math
 import os
 import platform
-import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["RunDirectory", "default_directory", "json_line"]
+from experiments.same_run import check_config, check_experiment, check_models, check_versions, way_on
+
+if TYPE_CHECKING:
+    from experiments.report import Run
+    from samplers import EnergyError, Interrupted, RunStore
+
+__all__ = ["RunDirectory", "Work", "default_directory", "json_line", "run_directory"]
 
 LIBRARIES = ("mcmc-text", "torch", "transformers", "tokenizers", "numpy", "arviz-stats")
+PINNED = ("config.json", "env.json", "models.json", "fingerprint.json")
+BEFORE_DRAWS = {*PINNED, "events.jsonl", "failed.jsonl", "lock", "owner.json"}  # what a run has before its first draw
 
 
 def default_directory(experiment: str) -> str:
     return f"runs/{experiment}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
-class RunDirectory:
-    """Creates ``path``; a folder that holds files already is refused, so nothing written is ever lost.
+@contextmanager
+def run_directory(
+    path: str | Path, config: Mapping[str, Any], *, extensible: bool, every: int, allow_version_change: bool
+) -> Iterator[RunDirectory]:
+    """Begin the run in ``path``, or go on with it, and keep its lock for the time of the block.
 
-    Raises ``InvalidInput`` if it cannot be written to.
+    Main arguments
+        ``config`` as ``Settings.config`` gives it; in a folder that holds draws already it must be the same, though
+        ``steps`` may have grown where the run is ``extensible``.
+    Other arguments
+        ``every``: steps between commits. ``allow_version_change``: other versions of libraries are a warning.
+    Raises
+        ``InvalidInput`` for a folder that cannot be written to, is in use, or holds anything else than this run;
+        nothing in it is changed then. ``StoreError`` for a damaged one.
     """
+    from samplers import EnergyError, Interrupted, InvalidInput, McmcTextError, RunStore, StoreError
 
-    def __init__(self, path: str | Path) -> None:
-        from samplers import InvalidInput
-
-        self.path = Path(path)
+    store = RunStore(path, every=every)
+    check_experiment(store, config)
+    with ExitStack() as stack:
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            if any(self.path.iterdir()):
-                raise InvalidInput(f"--out {str(path)!r} holds files already; choose a new folder")
-            with tempfile.TemporaryFile(dir=self.path):
-                pass
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise InvalidInput(f"--out {str(path)!r} cannot be written to ({reason}); choose another folder") from error
+            stack.enter_context(store)
+        except InvalidInput as error:
+            raise InvalidInput(f"--out {error}") from error
+        directory = RunDirectory(store, config, extensible=extensible)
+        directory.begin(allow_version_change=allow_version_change)
+        try:
+            yield directory
+        except Interrupted as stop:
+            directory.stopped(stop, allow_version_change=allow_version_change)
+            raise
+        except McmcTextError as error:
+            if isinstance(error, EnergyError):
+                directory.keep_texts(error)
+            with suppress(StoreError):  # a full disk may be what failed
+                directory.log("failed", error=str(error))
+            raise
 
-    def begin(self, config: Mapping[str, Any]) -> None:
-        self._write("config.json", _pretty(config))
-        self._write("env.json", _pretty(environment()))
 
-    def finish(self, samples: Iterable[Mapping[str, Any]], summary: Mapping[str, Any]) -> None:
-        self._write("samples.jsonl", "".join(json_line(sample) + "\n" for sample in samples))
-        self._write("summary.json", _pretty(summary))
+@dataclass(frozen=True)
+class Work:
+    """What a run has to do: ``total`` of ``unit``, all ``shards`` together."""
 
-    def _write(self, name: str, text: str) -> None:
-        partial = self.path / f".{name}.part"
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, self.path / name)
+    shards: int
+    total: int
+    unit: str
+
+
+class RunDirectory:
+    """A run's folder, with ``store`` for its samplers. ``work`` is told once it is known."""
+
+    def __init__(self, store: RunStore, config: Mapping[str, Any], *, extensible: bool) -> None:
+        self.store, self.path, self.config, self.extensible = store, store.path, _plain(config), extensible
+        self.work: Work | None = None
+
+    def begin(self, *, allow_version_change: bool) -> None:
+        """Write configuration and environment, or compare them with those of the run that goes on."""
+        now = environment()
+        if drawn := self._has_draws():
+            check_config(self.store, self.config, extensible=self.extensible)
+            check_versions(self.store, now["versions"], allowed=allow_version_change)
+        else:
+            for name in PINNED:  # of a run that never drew: whatever was wrong with it may be put right
+                (self.path / name).unlink(missing_ok=True)
+        self.store.pin("config.json", self.config, free=self.config)
+        if not drawn:
+            self.store.pin("env.json", now)
+        self.log("resumed" if drawn else "started", environment=now)
+
+    def pin_models(self, models: Mapping[str, Any]) -> None:
+        """Note what ``models``, by the option that names each, compute with, or compare it with what was noted.
+
+        Each has a ``model`` and a ``space`` with its tokenizer. Raises ``InvalidInput`` for another model.
+        """
+        from lm_adapters.identity import identity
+
+        facts = {option: identity(each.model, each.space.tokenizer) for option, each in models.items()}
+        if (self.path / "models.json").exists():
+            check_models(self.store, facts, self.config)
+        self.store.pin("models.json", facts)
+
+    def done(self) -> int:
+        """How much of the work is committed."""
+        done = 0
+        for index in range(self.work.shards if self.work else 0):
+            shard = self.store.shard(index)
+            shard.load()
+            done += shard.done
+        return done
+
+    @property
+    def finished_before(self) -> str:
+        """News of a run that had nothing left to do."""
+        more = "a larger --steps extends it" if self.extensible else "it cannot be extended"
+        return f"The run was finished already and nothing was done; {more}."
+
+    def finish(self, run: Run) -> None:
+        from samplers.files import write_atomically, write_parts
+
+        write_parts(self.path / "samples.jsonl", (json_line(sample).encode() + b"\n" for sample in run.samples()))
+        write_atomically(self.path / "summary.json", _pretty(run.summary()))
+        self.log("finished")
+
+    def stopped(self, stop: Interrupted, *, allow_version_change: bool) -> None:
+        """Fill in how far the run came and how to go on with it."""
+        if self.work:
+            stop.progress = f"stopped after {self.done():,} of {self.work.total:,} {self.work.unit}"
+        stop.way_on = f"go on with: {way_on(self.config, self.path, allow_version_change=allow_version_change)}"
+        self.log("stopped", progress=stop.progress)
+
+    def keep_texts(self, error: EnergyError) -> None:
+        """The texts that an energy could not score, for ``mcmc-text score``."""
+        from samplers.files import append_line
+
+        if not error.texts or error.saved:
+            return
+        path = self.path / "failed.jsonl"
+        # Rows are chains once the run is under way; before it they are texts to start from.
+        started = error.step is not None
+        rows = error.rows if started and len(error.rows) == len(error.texts) else [None] * len(error.texts)
+        for text, row in zip(error.texts, rows, strict=True):
+            append_line(path, json_line({"text": text, "chain": row, "step": error.step, "term": error.term}))
+        error.saved = str(path)
+
+    def log(self, event: str, **facts: Any) -> None:
+        when = datetime.now().astimezone().isoformat(timespec="seconds")
+        self.store.log(event, time=when, pid=os.getpid(), **facts)
+
+    def _has_draws(self) -> bool:
+        from samplers.files import PARTIAL
+
+        names = {path.name for path in self.path.iterdir()}
+        return bool({name for name in names if not name.endswith(PARTIAL)} - BEFORE_DRAWS)
 
 
 def environment() -> dict[str, Any]:
@@ -77,8 +184,8 @@ def json_line(value: Mapping[str, Any]) -> str:
     return json.dumps(_plain(value), ensure_ascii=False)
 
 
-def _pretty(value: Mapping[str, Any]) -> str:
-    return json.dumps(_plain(value), ensure_ascii=False, indent=2) + "\n"
+def _pretty(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(_plain(value), ensure_ascii=False, indent=2) + "\n").encode()
 
 
 def _plain(value: Any) -> Any:

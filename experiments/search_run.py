@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from experiments.cost import Cost
+from experiments.cost import Spent
 from experiments.report import distinct, shares
 
 if TYPE_CHECKING:
@@ -24,8 +24,7 @@ class SearchRun:
     objective: str
     space: TextSpace
     found: Annealed
-    seconds: float
-    cost: Cost
+    spent: Spent
 
     def texts(self) -> list[str]:
         """The best of each chain."""
@@ -52,9 +51,9 @@ class SearchRun:
             "energy_per_token": (found.energy / self.space.lengths(found.x)).mean().item(),
             "terms": dict(zip(found.term_names, found.terms[best].tolist(), strict=True)),
             "distinct": len(set(self.texts())),
-            "cost": vars(self.cost),
-            "seconds": self.seconds,
-            "chain_steps_per_second": chains * self.config["steps"] / self.seconds,
+            "cost": vars(self.spent.cost),
+            "seconds": self.spent.seconds,
+            "chain_steps_per_second": chains * self.config["steps"] / self.spent.seconds,
             "trust": "A search, not a sample: the best text of each chain says nothing about how likely others are.",
         }
 
@@ -71,5 +70,5 @@ class SearchRun:
         yield from shares(summary["terms"])
         yield "mean over chains", f"{summary['energy_mean']:.2f} nats"
         yield "distinct texts", distinct(summary, summary["chains"])
-        yield "cost", str(self.cost)
-        yield "speed", f"{summary['chain_steps_per_second']:,.0f} chain-steps/s, {self.seconds:.1f} s"
+        yield "cost", str(self.spent.cost)
+        yield "speed", f"{summary['chain_steps_per_second']:,.0f} chain-steps/s, {self.spent.seconds:.1f} s"

@@ -9,7 +9,6 @@ from operator import add
 from typing import TYPE_CHECKING, Any
 
 from experiments.custom_energy import CustomEnergy, load_custom_energies
-from experiments.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from lm_adapters import ForbiddenWords, MaskedLM, TextSpace
@@ -85,10 +84,6 @@ class Settings:
         if self.thin > kept:
             raise InvalidInput(f"--thin is {self.thin}, but only {kept} steps follow the burn-in; lower it")
 
-    def directory(self) -> RunDirectory | None:
-        """The run's folder, made and found writable; ``None`` if none was asked for."""
-        return RunDirectory(self.out) if self.out else None
-
     def masked_lm(self) -> MaskedLM:
         from lm_adapters import MaskedLM
 
@@ -110,7 +105,9 @@ class Settings:
     def config(self, experiment: str, **own: Any) -> dict[str, Any]:
         """As ``config.json`` has it: the experiment's own arguments beside the shared ones."""
         shared = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in UNTOLD}
-        shared["energies"] = [energy.spec for energy in self.energies if isinstance(energy, CustomEnergy)]
+        own_energies = [energy for energy in self.energies if isinstance(energy, CustomEnergy)]
+        shared["energies"] = [energy.spec for energy in own_energies]
+        shared["energy_sha256"] = [energy.sha256 for energy in own_energies]
         told = {name: _name(value) for name, value in {**own, **shared}.items()}
         return {"experiment": experiment, **told}
 

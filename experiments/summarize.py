@@ -10,7 +10,6 @@ from experiments.methods import Problem, begun, in_words, run_steps
 from experiments.moves import edit_kernel
 from experiments.options import run_options, scorer_option
 from experiments.report import Run, show
-from experiments.run_directory import default_directory
 from experiments.scorers import load_meaning, load_scorer
 from experiments.settings import Settings
 from experiments.sources import encode_source
@@ -56,7 +55,7 @@ def summarize(
     settings = Settings(**shared)
     settings.check_kept(sampler)
     config = settings.config("summarize", **own)
-    with begun(settings, config) as finish:
+    with begun(settings, config) as job:
         lm = settings.masked_lm()
         source, longest = encode_source(lm, text, 1, longer=0, argument="TEXT")
         scored = load_scorer(scorer, lm, settings)
@@ -64,10 +63,12 @@ def summarize(
         terms = WordLimit(lm.space, max_words) + scored.energy + similarity * Similarity(lm.space, meaning, text)
         energy = settings.with_custom(terms, lm.space)
         x0 = _starts(lm, text, max_words, settings.chains, source.shape[1])
-        problem = Problem(lm.space, energy, x0, in_words(energy), [lm.model, scored.model, meaning.model])
+        problem = Problem(
+            lm.space, energy, x0, in_words(energy), {"model": lm, "scorer": scored.lm, "encoder": meaning}
+        )
         kernel = edit_kernel(lm, max_length=longest, swap=True)
-        run = run_steps(problem, kernel, sampler, settings, config)
-        finish(run)
+        run = run_steps(problem, kernel, sampler, job)
+        job.finish(run)
     return run
 
 
@@ -87,9 +88,9 @@ def _starts(lm: MaskedLM, text: str, max_words: int, chains: int, width: int) ->
 @click.option("--encoder", help="Model whose sentence embeddings are compared.  [default: --model]")
 @click.option("--similarity", type=float, default=100.0, show_default=True, help="Weight of -log cos, nats a sentence.")
 @run_options()
-def command(as_json: bool, quiet: bool, out: str | None, **options: Any) -> None:
+def command(as_json: bool, quiet: bool, **options: Any) -> None:
     """TEXT in at most so many words: fluent and close in meaning."""
-    run = summarize(**options, out=out or default_directory("summarize"), progress=not quiet)
+    run = summarize(**options, progress=not quiet)
     show(run, as_json=as_json, quiet=quiet)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from experiments.cost import Cost
+from experiments.cost import Spent
 from experiments.report import distinct, number, self_bleu, shares
 
 if TYPE_CHECKING:
@@ -33,8 +33,7 @@ class TextRun:
     target: str
     space: TextSpace
     trace: Trace
-    seconds: float
-    cost: Cost
+    spent: Spent
     known_target: bool = True
     fixed_lengths: bool = False
 
@@ -74,9 +73,9 @@ class TextRun:
             "moves": {kind: vars(count) for kind, count in self.trace.moves.items()},
             "distinct": len({text for chain in texts for text in chain}),
             "self_bleu": self_bleu([chain[-1] for chain in texts]),
-            "cost": vars(self.cost),
-            "seconds": self.seconds,
-            "chain_steps_per_second": chains * self.config["steps"] / self.seconds,
+            "cost": vars(self.spent.cost),
+            "seconds": self.spent.seconds,
+            "chain_steps_per_second": chains * self.config["steps"] / self.spent.seconds,
             "trust": trust(self, energy),
         }
 
@@ -99,7 +98,7 @@ class TextRun:
             yield "accepted by move", ", ".join(kinds)
         yield "distinct texts", distinct(summary, draws)
         yield "self-BLEU", f"{number(summary['self_bleu'], '.1f')} of 100, last draws (low is diverse)"
-        yield "cost", str(self.cost)
+        yield "cost", str(self.spent.cost)
         yield "speed", f"{summary['chain_steps_per_second']:,.0f} chain-steps/s, {summary['seconds']:.1f} s"
 
     def _term_means(self) -> dict[str, float]:

@@ -11,7 +11,6 @@ from experiments.methods import Problem, begun, in_words, run_steps
 from experiments.moves import edit_kernel
 from experiments.options import run_options
 from experiments.report import Run, show
-from experiments.run_directory import default_directory
 from experiments.settings import Settings
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def translate(
     settings = Settings(**shared)
     settings.check_kept(sampler)
     config = settings.config("translate", **{**own, "must_contain": list(must_contain)})
-    with begun(settings, config) as finish:
+    with begun(settings, config) as job:
         lm = settings.masked_lm()
         lock = Keywords(lm.space, must_contain, any_order=any_order) if must_contain else None
         check_compatible(must_contain, lock.min_length if lock else 0, forbidden=settings.forbid)
@@ -74,10 +73,10 @@ def translate(
         longest = min(len(start) + LONGER, lm.max_length)
         x0 = start.new_full((settings.chains, longest), lm.space.pad_id)
         x0[:, : len(start)] = start
-        problem = Problem(lm.space, energy, x0, in_words(energy), [lm.model, seq2seq.model])
+        problem = Problem(lm.space, energy, x0, in_words(energy), {"model": lm, "scorer": seq2seq})
         kernel = edit_kernel(lm, lock=lock, max_length=longest, swap=any_order)
-        run = run_steps(problem, kernel, sampler, settings, config)
-        finish(run)
+        run = run_steps(problem, kernel, sampler, job)
+        job.finish(run)
     return run
 
 
@@ -111,9 +110,9 @@ def put_in(words: Sequence[str], any_order: bool, x: Tensor, energy: EnergyTerm,
 @click.option("--scorer", default="seq2seq-en", show_default=True, help="Seq2seq model.")
 @click.option("--prefix", help="Stands before TEXT in the model's input.  [default: the model's own]")
 @run_options()
-def command(as_json: bool, quiet: bool, out: str | None, **options: Any) -> None:
+def command(as_json: bool, quiet: bool, **options: Any) -> None:
     """Translate TEXT with words that must come."""
-    run = translate(**options, out=out or default_directory("translate"), progress=not quiet)
+    run = translate(**options, progress=not quiet)
     show(run, as_json=as_json, quiet=quiet)
 
 

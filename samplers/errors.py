@@ -115,10 +115,10 @@ class Interrupted(McmcTextError):
         super().__init__(signal, folder, done)
         self.signal, self.folder, self.done = signal, folder, done
         self.progress = f"stopped after {done} steps"
-        self.way_on = f"which are kept in {str(folder)!r}"
+        self.way_on = f"they are kept in {str(folder)!r}, where the same call goes on"
 
     def __str__(self) -> str:
-        return f"{self.progress}, {self.way_on}"
+        return f"{self.progress}; {self.way_on}"
 
 
 class StoreError(McmcTextError):

@@ -118,7 +118,12 @@ def test_table_fits_the_terminal_and_ends_with_an_honest_line(mcmc_text, monkeyp
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
         "config.json",
         "env.json",
+        "events.jsonl",
+        "fingerprint.json",
+        "lock",
+        "models.json",
         "samples.jsonl",
+        "shards",
         "summary.json",
     }
 

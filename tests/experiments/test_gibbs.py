@@ -75,8 +75,8 @@ def test_run_directory_holds_config_before_and_samples_after(embedded, tmp_path)
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["moves"]["replace"]["tried"] == 4 * 6
     assert "torch" in json.loads((folder / "env.json").read_text())["versions"]
-    with pytest.raises(InvalidInput, match="holds files already"):
-        gibbs(model=embedded, out=str(folder), **QUICK)
+    with pytest.raises(InvalidInput, match="holds another run: --seed was 0 and is now 1"):
+        gibbs(model=embedded, out=str(folder), seed=1, **QUICK)
 
 
 def test_a_run_that_fails_leaves_its_configuration(embedded, tmp_path):
