@@ -30,7 +30,10 @@ def save_record(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, A
     """Write a safetensors file, atomically, with a SHA-256 of all that it says. Equal contents give equal bytes."""
     from safetensors.torch import save
 
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # A copy of each: one may be a view of another (a single term is the energy), which the format refuses.
+    plain = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
+    }
     told = json.dumps(facts, sort_keys=True)
     # One entry: the format keeps several in no fixed order.
     header = json.dumps({"facts": told, "sha256": digest(plain, told)})
