@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
+from functools import cached_property
 from inspect import signature
 from typing import Any
 
@@ -18,7 +19,7 @@ HOUSE = ("samplers", "lm_adapters", "experiments")
 def describe(thing: Any) -> Any:
     """Classes by name with what they hold, nested; tensors by digest; functions by name; other people's by class.
 
-    Of a class of ours every public attribute counts but those it names in ``transient``; of a user's kernel, proposal
+    Of a class of ours every public attribute counts but those it names in ``transient`` and cached properties; of a user's kernel, proposal
     or energy those that are parameters of its constructor.
     """
     return _described(thing, ())
@@ -46,7 +47,8 @@ def _described(thing: Any, above: tuple[int, ...]) -> Any:
 
 def _counting(thing: Any) -> set[str]:
     """Names of the attributes that make a difference."""
-    public = {name for name in vars(thing) if not name.startswith("_")}
+    cached = {name for name in vars(thing) if isinstance(getattr(type(thing), name, None), cached_property)}
+    public = {name for name in vars(thing) if not name.startswith("_")} - cached
     if type(thing).__module__.partition(".")[0] in HOUSE:
         return public - set(getattr(thing, "transient", ()))
     if any(hasattr(thing, method) for method in ("step", "log_prob", "values")) and not hasattr(thing, "parameters"):
