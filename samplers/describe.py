@@ -19,8 +19,8 @@ HOUSE = ("samplers", "lm_adapters", "experiments")
 def describe(thing: Any) -> Any:
     """Classes by name with what they hold, nested; tensors by digest; functions by name; other people's by class.
 
-    Of a class of ours every public attribute counts but those it names in ``transient`` and cached properties; of a user's kernel, proposal
-    or energy those that are parameters of its constructor.
+    Of a class of ours every public attribute counts but those it names in ``transient`` and its cached properties; of a
+    user's kernel, proposal or energy those that are parameters of its constructor.
     """
     return _described(thing, ())
 
