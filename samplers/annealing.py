@@ -18,6 +18,7 @@ from samplers.records import digest
 from samplers.schedules import Schedule
 from samplers.shards import ShardedRun
 from samplers.store import RunStore
+from samplers.tolerant import NaNPolicy
 from samplers.types import ChainState, Energy, Kernel, StepInfo, select
 
 __all__ = ["Annealed", "anneal"]
@@ -28,7 +29,8 @@ class Annealed:
     """The best state that each chain visited: an optimum found, **not a sample** of any law.
 
     ``x [chains, ...]``, ``energy float64 [chains]`` (untempered, nats), ``terms float64 [chains, terms]``,
-    ``found_at int64 [chains]`` the step (-1: the start), ``history float64 [chains, steps]`` the current energies.
+    ``found_at int64 [chains]`` the step (-1: the start), ``history float64 [chains, steps]`` the current energies,
+    ``nan_rejected`` the rows with ``nan="reject"`` that were NaN.
     """
 
     x: Tensor
@@ -39,6 +41,7 @@ class Annealed:
     history: Tensor
     seed: int
     observer_failures: int
+    nan_rejected: int = 0
 
 
 def anneal(
@@ -52,6 +55,7 @@ def anneal(
     shard_size: int = 256,
     run_dir: str | Path | RunStore | None = None,
     shards: Sequence[int] | None = None,
+    nan: NaNPolicy = "raise",
     observers: Sequence[Observer] = (),
     progress: bool = True,
 ) -> Annealed:
@@ -73,15 +77,18 @@ def anneal(
         collector=_Best,
         notify=ObserverGuard(observers),
         frozen={"betas": digest({"betas": torch.tensor(betas, dtype=torch.float64)})},
+        nan=nan,
         betas=betas.__getitem__,
     )
     with opened(run_dir) as store:
         finished = run.run(store, shards, progress=progress)
     columns = [
-        (best.x, best.energy, best.terms, best.found_at, rows["history"].T.to(x0.device)) for best, _, rows in finished
+        (best.x, best.energy, best.terms, best.found_at, rows["history"].T.to(x0.device))
+        for best, _, rows, _ in finished
     ]
     x, value, terms, found_at, history = (torch.cat(column) for column in zip(*columns, strict=True))
-    return Annealed(x, value, terms, term_names(energy), found_at, history, seed, run.notify.failures)
+    nan_rejected = sum(shard.nan for shard in finished)
+    return Annealed(x, value, terms, term_names(energy), found_at, history, seed, run.notify.failures, nan_rejected)
 
 
 class _Best:

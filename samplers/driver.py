@@ -13,6 +13,7 @@ from samplers.errors import InvalidInput
 from samplers.observers import Observer, ObserverGuard
 from samplers.shards import ShardedRun
 from samplers.store import RunStore
+from samplers.tolerant import NaNPolicy
 from samplers.trace import Trace, TraceBuilder, versions
 from samplers.types import Energy, Kernel
 
@@ -31,6 +32,7 @@ def sample(
     shard_size: int = 256,
     run_dir: str | Path | RunStore | None = None,
     shards: Sequence[int] | None = None,
+    nan: NaNPolicy = "raise",
     observers: Sequence[Observer] = (),
     progress: bool = True,
 ) -> Trace:
@@ -43,8 +45,9 @@ def sample(
         Chains are run in shards of ``shard_size`` rows of ``x0``. The generator of shard ``k`` depends on
         ``(seed, k)`` alone, so shards can be computed anywhere in any order (``shards`` names those to run here);
         ``shard_size`` is part of what a seed means. With ``run_dir``, a folder, draws go to files as they come; the
-        same call goes on where that run stopped, and with more ``steps`` extends it. ``observers`` see every step and
-        can never break a run. ``progress`` shows a bar on stderr if that is a terminal.
+        same call goes on where that run stopped, and with more ``steps`` extends it. ``nan="reject"`` rejects a
+        proposal whose energy is NaN, counts it and raises above 1 %. ``observers`` see every step and can never break a
+        run. ``progress`` shows a bar on stderr if that is a terminal.
     Returns
         ``Trace`` with ``(steps - warmup) // thin`` draws a chain.
     Raises
@@ -64,10 +67,12 @@ def sample(
         collector=lambda start: TraceBuilder(kernel.kinds, start, terms=len(names), warmup=warmup, thin=thin),
         notify=ObserverGuard(observers),
         frozen={"warmup": warmup, "thin": thin},
+        nan=nan,
+        kept_from=warmup + thin - 1,
     )
     with opened(run_dir) as store:
         finished = run.run(store, shards, progress=progress)
-    traces = [collector.finish(names, state, rows) for collector, state, rows in finished]
+    traces = [shard.collector.finish(names, shard.state, shard.rows, shard.nan) for shard in finished]
     return Trace.join(traces, seed=seed, observer_failures=run.notify.failures)
 
 

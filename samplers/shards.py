@@ -11,20 +11,23 @@ import torch
 from torch import Tensor
 
 from samplers.checkpoint import pack, unpack
+from samplers.departure import check_left
 from samplers.describe import describe
 from samplers.energies import evaluate, term_names
-from samplers.errors import Interrupted, InvalidInput
+from samplers.errors import Interrupted, InvalidInput, StoreError
 from samplers.interrupts import Stop, stop_signals
 from samplers.iterate import begin, iterate
 from samplers.observers import ObserverGuard
 from samplers.progress import progress_bar
 from samplers.randomness import generator
-from samplers.records import digest
+from samplers.records import damaged, digest
 from samplers.store import RunStore, ShardStore
+from samplers.tolerant import NaNCount, NaNPolicy, tolerant
 from samplers.types import ChainState, Energy, Kernel, StepInfo
 
 __all__ = ["Collector", "Finished", "ShardedRun"]
 
+NAN = "nan"  # the memory of the NaN policy, beside that of the collector
 TOLERANCE = 1e-4  # relative, and in nats: energies that passes of another shape may give for the same texts
 
 
@@ -46,19 +49,21 @@ class Collector(Protocol):
 
 
 class Finished(NamedTuple):
-    """A shard whose steps are all done: its collector, its last state, and all its rows."""
+    """A shard whose steps are all done: its collector, its last state, all its rows, and the NaN that it met."""
 
     collector: Any
     state: ChainState
     rows: dict[str, Tensor]
+    nan: int
 
 
 @dataclass(frozen=True)
 class ShardedRun:
     """``steps`` of ``kernel`` on every chain of ``x0``, ``shard_size`` chains at a time.
 
-    ``betas`` is a function of the step. ``frozen`` are the facts, besides those that are seen here, which a run that
-    goes on must share with the one it continues.
+    ``betas`` is a function of the step; at step ``kept_from`` no chain may be in a forbidden state any more; ``nan``:
+    see ``tolerant``. ``frozen`` are the facts, besides those that are seen here, which a run that goes on must share
+    with the one it continues.
     """
 
     kernel: Kernel
@@ -70,7 +75,13 @@ class ShardedRun:
     collector: Callable[[Tensor], Any]
     notify: ObserverGuard
     frozen: Mapping[str, Any]
+    nan: NaNPolicy
     betas: Callable[[int], float] | float = 1.0
+    kept_from: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.nan not in ("raise", "reject"):
+            raise InvalidInput(f"nan is {self.nan!r}; choose 'raise' or 'reject'")
 
     @property
     def count(self) -> int:
@@ -101,6 +112,7 @@ class ShardedRun:
             "device": self.x0.device.type,
             "seed": self.seed,
             "shard_size": self.shard_size,
+            "nan": self.nan,
             **self.frozen,
         }
 
@@ -108,13 +120,13 @@ class ShardedRun:
         first_row = index * self.shard_size
         start = self.x0[first_row : first_row + self.shard_size]
         rng = generator(self.seed, index, self.x0.device)
-        collector = self.collector(start)
+        collector, counts = self.collector(start), NaNCount()
         nothing = collector.flush()
-        done, state = self._begun(start, first_row, collector, rng, files)
+        done, state = self._begun(start, first_row, collector, counts, rng, files)
         advance(done)
         following = iterate(
             self.kernel,
-            self.energy,
+            tolerant(self.energy, counts) if self.nan == "reject" else self.energy,
             state,
             steps=self.steps,
             first=done,
@@ -123,19 +135,29 @@ class ShardedRun:
             first_row=first_row,
         )
         for step, state, info in following:
+            if step == self.kept_from:
+                check_left(self.energy, step, state, first_row)
             collector.add(step, state, info)
             self.notify(step, state, info)
             advance(1)
             stopped = stop()
             if files and (stopped or files.due(step + 1) or step + 1 == self.steps):
-                tensors, facts = pack(state, rng, collector.memory())
+                memory = {**collector.memory(), NAN: torch.tensor([counts.rows, counts.nan])}
+                tensors, facts = pack(state, rng, memory)
                 files.commit(step + 1, tensors, facts, collector.flush())
                 if stopped and step + 1 < self.steps:
                     raise Interrupted(stopped, files.path.parents[1], step + 1)
-        return Finished(collector, state, files.rows(nothing) if files else collector.flush())
+        rows = files.rows(nothing) if files else collector.flush()
+        return Finished(collector, state, rows, counts.nan)
 
     def _begun(
-        self, start: Tensor, first_row: int, collector: Collector, rng: torch.Generator, files: ShardStore | None
+        self,
+        start: Tensor,
+        first_row: int,
+        collector: Collector,
+        counts: NaNCount,
+        rng: torch.Generator,
+        files: ShardStore | None,
     ) -> tuple[int, ChainState]:
         """Steps done and the state after them."""
         saved = files.load() if files else None
@@ -148,7 +170,11 @@ class ShardedRun:
                 f"steps is {self.steps}, but {files.done} are done in {str(files.path)!r}; give at least that many"
             )
         state, memory = unpack(saved, files.record_path, start, len(term_names(self.energy)), rng)
-        collector.restore(memory)
+        try:
+            counts.rows, counts.nan = memory.pop(NAN).tolist()
+            collector.restore(memory)
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(damaged(files.record_path)) from error
         if files.done < self.steps:
             self._compare(state)
         return files.done, state

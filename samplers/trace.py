@@ -50,7 +50,7 @@ class Trace:
 
     ``draws [chains, kept, ...]``; ``energy float64 [chains, kept]`` in nats; ``terms float64 [chains, kept, terms]``
     named by ``term_names``; ``steps int64 [kept]`` the step after which each was read; ``moves`` by kind; ``final``
-    the last state of every shard.
+    the last state of every shard; ``nan_rejected`` the rows with ``nan="reject"`` that were NaN.
     """
 
     draws: Tensor
@@ -62,6 +62,7 @@ class Trace:
     final: tuple[ChainState, ...] = ()
     seed: int | None = None
     observer_failures: int = 0
+    nan_rejected: int = 0
     versions: Mapping[str, str] = field(default_factory=lambda: versions())
 
     @staticmethod
@@ -84,6 +85,7 @@ class Trace:
             final=tuple(state for s in shards for state in s.final),
             seed=seed,
             observer_failures=observer_failures,
+            nan_rejected=sum(s.nan_rejected for s in shards),
         )
 
     def rescored(self, energy: Energy) -> Trace:
@@ -155,7 +157,7 @@ class TraceBuilder:
     def restore(self, memory: Mapping[str, Tensor]) -> None:
         self.counts = memory["counts"].clone()
 
-    def finish(self, names: tuple[str, ...], state: ChainState, rows: Mapping[str, Tensor]) -> Trace:
+    def finish(self, names: tuple[str, ...], state: ChainState, rows: Mapping[str, Tensor], nan: int = 0) -> Trace:
         counts = self.counts.T.tolist()
         device = state.x.device
         return Trace(
@@ -166,6 +168,7 @@ class TraceBuilder:
             steps=self.warmup + self.thin * torch.arange(1, len(rows["energy"]) + 1) - 1,
             moves={kind: MoveCount(*count) for kind, count in zip(self.kinds, counts, strict=True)},
             final=(state,),
+            nan_rejected=nan,
         )
 
 
