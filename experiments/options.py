@@ -13,7 +13,7 @@ from experiments.settings import LIMITS, Settings
 if TYPE_CHECKING:
     from lm_adapters import MaskedLM
 
-__all__ = ["LENGTH", "check_length", "run_options", "scorer_option", "shortlist_option"]
+__all__ = ["LENGTH", "check_length", "run_options", "scorer_option", "shortlist_option", "trust_option"]
 
 
 class _Length(click.ParamType):
@@ -47,6 +47,10 @@ shortlist_option = click.option(
     help="Candidates that --sampler gibbs scores at a site.",
 )
 
+trust_option = click.option(
+    "--trust-remote-code", is_flag=True, help="Run Python code that a model brings along. Read it first."
+)
+
 
 def run_options(*, steps: int = 300, burn_in: int = 100) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """A decorator that adds them to a command, with the command's own defaults for how long to run."""
@@ -69,6 +73,7 @@ def run_options(*, steps: int = 300, burn_in: int = 100) -> Callable[[Callable[.
         ),
         click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ..."),
         click.option("--dtype", default="float32", show_default=True, help="float32, bfloat16 or float16."),
+        trust_option,
         click.option(
             "--out",
             type=click.Path(),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from experiments.custom_energy import CustomEnergy, load_custom_energies
+from experiments.options import trust_option
 from experiments.run_directory import json_line
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def score(
     energies: Sequence[str | CustomEnergy] = (),
     device: str = "cpu",
     dtype: str = "float32",
+    trust_remote_code: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """One object a text: ``text``, ``energy`` (the sum, nats) and ``terms`` by name; lower is likelier.
 
@@ -39,7 +41,7 @@ def score(
         ``models``, each a term: a masked model gives minus the pseudo-log-likelihood, a causal one ``-log p(text)``, a
         seq2seq one ``-log p(text | source)``. ``energies``: your own, as for every experiment.
     Other arguments
-        ``source`` for seq2seq models, with ``prefix`` before it.
+        ``source`` for seq2seq models, with ``prefix`` before it. ``trust_remote_code``: run code that models bring.
     Raises
         ``InvalidInput`` for a text that a model cannot take, before anything is scored; ``EnergyError`` from energies.
     """
@@ -50,7 +52,8 @@ def score(
         raise InvalidInput("there is no text to score; give at least one")
     custom = load_custom_energies(energies)
     check_device(device)
-    terms = [_model_term(name, source, prefix, device, dtype) for name in models]
+    trusted = {"trust_remote_code": trust_remote_code}
+    terms = [_model_term(name, source, prefix, (device, dtype), trusted) for name in models]
     terms += [(own.name, own.term(terms[0][2]), terms[0][2]) for own in custom]
     states = [space.encode(texts).to(device) for _, _, space in terms]
     return _scored(texts, terms, states)
@@ -73,21 +76,23 @@ def _scored(
             yield {"text": text, "energy": sum(named.values()), "terms": named}
 
 
-def _model_term(name: str, source: str | None, prefix: str, device: str, dtype: str) -> tuple[str, Energy, TextSpace]:
+def _model_term(
+    name: str, source: str | None, prefix: str, where: tuple[str, str], trusted: dict[str, bool]
+) -> tuple[str, Energy, TextSpace]:
     """The model's name, its energy and the space of its states."""
     from lm_adapters import CausalLM, MaskedLM, Seq2SeqLM, task_of
     from samplers import InvalidInput
 
-    task = task_of(name)
+    task = task_of(name, **trusted)
     if task == "seq2seq":
         if source is None:
             raise InvalidInput(f"{name!r} is a seq2seq model and scores a text given a source; give --source")
-        seq2seq = Seq2SeqLM.from_pretrained(name, device, dtype)
+        seq2seq = Seq2SeqLM.from_pretrained(name, *where, **trusted)
         return name, seq2seq.energy(source, prefix=prefix), seq2seq.space
     if task == "causal":
-        causal = CausalLM.from_pretrained(name, device, dtype)
+        causal = CausalLM.from_pretrained(name, *where, **trusted)
         return name, causal.energy(), causal.space
-    masked = MaskedLM.from_pretrained(name, device, dtype)
+    masked = MaskedLM.from_pretrained(name, *where, **trusted)
     return name, masked.energy("pll"), masked.space
 
 
@@ -96,7 +101,7 @@ def read_texts(path: Path) -> list[str]:
     from samplers import InvalidInput
 
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # and not at U+2028 within a text
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"FILE {str(path)!r} cannot be read as text: {error}") from error
     texts = [_text_of(line, number, path) for number, line in enumerate(lines, start=1) if line.strip()]
@@ -112,7 +117,7 @@ def _text_of(line: str, number: int, path: Path) -> str:
         return line
     try:
         text = json.loads(line)["text"]
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, RecursionError) as error:
         raise InvalidInput(f"FILE {str(path)!r}, line {number}: no JSON object with a 'text'") from error
     if not isinstance(text, str):
         raise InvalidInput(f"FILE {str(path)!r}, line {number}: 'text' is {text!r}, not a string")
@@ -128,6 +133,7 @@ def _text_of(line: str, number: int, path: Path) -> str:
 @click.option("--energy", "energies", multiple=True, metavar="FILE.py:NAME[=WEIGHT]", help="Your own energy, a term.")
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--dtype", default="float32", show_default=True)
+@trust_option
 def command(file: Path, **options: Any) -> None:
     """Energies of the texts in FILE (one a line, or JSON Lines with "text"), in nats, as JSON Lines."""
     for line in score(read_texts(file), **options):

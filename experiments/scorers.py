@@ -38,14 +38,14 @@ def load_scorer(scorer: str | MaskedLM | CausalLM, lm: MaskedLM, settings: Setti
     from samplers import InvalidInput
 
     if isinstance(scorer, str):
-        task = task_of(scorer)
+        task = task_of(scorer, trust_remote_code=settings.trust_remote_code)
         if task not in ("causal", "masked"):
             raise InvalidInput(f"--scorer {scorer!r} is a {task} model; give a causal or a masked language model")
         if scorer == settings.model:
             scorer = lm
         else:
             scorer = (CausalLM if task == "causal" else MaskedLM).from_pretrained(
-                scorer, settings.device, settings.dtype
+                scorer, settings.device, settings.dtype, trust_remote_code=settings.trust_remote_code
             )
     energy = scorer.energy("pll") if isinstance(scorer, MaskedLM) else scorer.energy()
     return Scorer(ThroughText.of(energy, lm.space, scorer.space, name="fluency"), scorer)
@@ -57,4 +57,4 @@ def load_meaning(name: str | None, lm: MaskedLM, settings: Settings) -> Sentence
 
     if name is None:
         return MeanPooled(lm.model, lm.space.tokenizer)
-    return load_encoder(name, settings.device, settings.dtype)
+    return load_encoder(name, settings.device, settings.dtype, trust_remote_code=settings.trust_remote_code)

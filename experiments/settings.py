@@ -35,7 +35,8 @@ class Settings:
 
     ``model`` is the masked language model that proposes: a name, a folder, or a loaded ``MaskedLM``. ``steps`` counts
     all steps, of which ``burn_in`` are not kept; of the rest every ``thin``-th is. ``energies`` are added to the
-    experiment's own target. ``out`` is the folder for the run's files, ``None`` for none.
+    experiment's own target. ``out`` is the folder for the run's files, ``None`` for none. ``trust_remote_code``: code
+    that a model brings along is run.
     """
 
     model: str | MaskedLM = "masked-en"
@@ -48,6 +49,7 @@ class Settings:
     forbid: Sequence[str] = ()
     device: str = "cpu"
     dtype: str = "float32"
+    trust_remote_code: bool = False
     out: str | None = None
     shard_size: int = 256
     commit_every: int = 100
@@ -89,7 +91,7 @@ class Settings:
 
         if isinstance(self.model, MaskedLM):
             return self.model
-        return MaskedLM.from_pretrained(self.model, self.device, self.dtype)
+        return MaskedLM.from_pretrained(self.model, self.device, self.dtype, trust_remote_code=self.trust_remote_code)
 
     def forbidden(self, space: TextSpace) -> list[ForbiddenWords]:
         """The constraint that ``forbid`` makes, if it names a word."""

@@ -61,7 +61,9 @@ def translate(
         seq2seq = (
             scorer
             if isinstance(scorer, Seq2SeqLM)
-            else Seq2SeqLM.from_pretrained(scorer, settings.device, settings.dtype)
+            else Seq2SeqLM.from_pretrained(
+                scorer, settings.device, settings.dtype, trust_remote_code=settings.trust_remote_code
+            )
         )
         prefix = seq2seq.task_prefix(TASK) if prefix is None else prefix
         forward = ThroughText.of(seq2seq.energy(text, prefix=prefix), lm.space, seq2seq.space, name="translation")

@@ -51,10 +51,18 @@ class CausalLM:
 
     @classmethod
     def from_pretrained(
-        cls, name_or_path: str, device: str = "cpu", dtype: str = "float32", *, tokens_per_pass: int = 2048
+        cls,
+        name_or_path: str,
+        device: str = "cpu",
+        dtype: str = "float32",
+        *,
+        tokens_per_pass: int = 2048,
+        trust_remote_code: bool = False,
     ) -> CausalLM:
-        """An embedded model, a local folder or a Hugging Face name. Raises ``InvalidInput`` if it cannot be loaded."""
-        model, tokenizer = load_pretrained("causal", name_or_path, device=device, dtype=dtype)
+        """An embedded model, a local folder or a Hugging Face name; see ``load_pretrained`` for what is refused."""
+        model, tokenizer = load_pretrained(
+            "causal", name_or_path, device=device, dtype=dtype, trust_remote_code=trust_remote_code
+        )
         return cls(model, tokenizer, tokens_per_pass=tokens_per_pass)
 
     def close(self) -> None:

@@ -53,10 +53,18 @@ class MaskedLM:
 
     @classmethod
     def from_pretrained(
-        cls, name_or_path: str, device: str = "cpu", dtype: str = "float32", *, tokens_per_pass: int = 2048
+        cls,
+        name_or_path: str,
+        device: str = "cpu",
+        dtype: str = "float32",
+        *,
+        tokens_per_pass: int = 2048,
+        trust_remote_code: bool = False,
     ) -> MaskedLM:
-        """An embedded model, a local folder or a Hugging Face name. Raises ``InvalidInput`` if it cannot be loaded."""
-        model, tokenizer = load_pretrained("masked", name_or_path, device=device, dtype=dtype)
+        """An embedded model, a local folder or a Hugging Face name; see ``load_pretrained`` for what is refused."""
+        model, tokenizer = load_pretrained(
+            "masked", name_or_path, device=device, dtype=dtype, trust_remote_code=trust_remote_code
+        )
         return cls(model, tokenizer, tokens_per_pass=tokens_per_pass)
 
     def close(self) -> None:
@@ -82,7 +90,7 @@ class MaskedLM:
         def run(rows: Tensor) -> Tensor:
             return self._read(ids[rows], None if attention is None else attention[rows], hidden[rows])
 
-        # Parts are padded as the whole is: another width would round otherwise.
+        # Parts are as wide as the whole: another width would round otherwise.
         rows = torch.arange(len(x), device=x.device)
         parts = [part for _, part in split_on_oom(rows, run, scorer=self, tokens=ids.shape[1])]
         return parts[0] if len(parts) == 1 else torch.cat(parts)

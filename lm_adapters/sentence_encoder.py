@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -17,6 +15,8 @@ from torch.nn.functional import normalize
 from lm_adapters.framing import positions
 from lm_adapters.loading import check_device, check_dtype, load_pretrained, loading_errors, locate
 from lm_adapters.memory import run_passes, split_on_oom
+from lm_adapters.model_files import check_config, check_loaded, read_json
+from lm_adapters.sentence_modules import LIBRARY, beyond_mean_pooling, check_modules
 from lm_adapters.text import TextSpace
 from samplers import InvalidInput
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["MeanPooled", "SentenceEncoder", "load_encoder"]
-
-LIBRARY = "sentence_transformers"
 
 
 class SentenceEncoder(Protocol):
@@ -115,63 +113,45 @@ class _LibraryEncoder:
         return normalize(torch.cat([vectors for _, vectors in parts]), dim=1)
 
 
-def load_encoder(name_or_path: str, device: str = "cpu", dtype: str = "float32") -> SentenceEncoder:
-    """An embedded model, a folder or a Hugging Face name; safetensors only, and no code of the model's own is run.
+def load_encoder(
+    name_or_path: str, device: str = "cpu", dtype: str = "float32", *, trust_remote_code: bool = False
+) -> SentenceEncoder:
+    """An embedded model, a folder or a Hugging Face name; safetensors only.
 
-    A sentence-transformers model is loaded by that library where it is installed. Without it, plain mean pooling is
-    done here, with the same result. Any other encoder is mean-pooled over the tokens of the text.
+    Code that a model brings along is run only with ``trust_remote_code``. A sentence-transformers model is loaded by
+    that library where it is installed. Without it, plain mean pooling is done here, with the same result. Any other
+    encoder is mean-pooled over the tokens of the text.
 
-    Raises ``InvalidInput``: unknown device or type, no such model, no encoder, a sentence-transformers model with code
-    of its own, or with a pooling that needs the library where there is none.
+    Raises ``InvalidInput``: what ``load_pretrained`` refuses, a sentence-transformers model of modules that are
+    unknown or outside of it, or with a pooling that needs the library where there is none.
     """
     found, weights = check_device(device), check_dtype(dtype)
-    source, options = locate(name_or_path)
-    read = partial(_settings, name_or_path, source, options["local_files_only"])
-    modules = read("modules.json")
+    source, options = locate(name_or_path, trust_remote_code)
+    local = options["local_files_only"]
+    read = partial(read_json, source, local)
+    with loading_errors(name_or_path):
+        modules = read("modules.json")
+        if modules is not None:
+            check_modules(modules, source, local, trusted=trust_remote_code)
+    plain = partial(load_pretrained, "encoder", name_or_path, device=device, dtype=dtype)
     if modules is None:
-        return MeanPooled(*load_pretrained("encoder", name_or_path, device=device, dtype=dtype))
-    if foreign := [part["type"] for part in modules if not part["type"].startswith(f"{LIBRARY}.")]:
-        raise InvalidInput(f"{name_or_path!r} brings code of its own, {foreign[0]}, which is never run; choose another")
+        return MeanPooled(*plain(trust_remote_code=trust_remote_code))
     if find_spec(LIBRARY) is not None:
         with loading_errors(name_or_path):
+            check_config(source, local, trusted=trust_remote_code)
             whole = import_module(LIBRARY).SentenceTransformer(
                 source, device=str(found), model_kwargs={"use_safetensors": True, "dtype": weights}, **options
             )
-        return _LibraryEncoder(whole)
-    if problem := _beyond_mean_pooling(modules, read):
-        raise InvalidInput(f"{name_or_path!r} {problem}, which needs a library; pip install sentence-transformers")
-    model, tokenizer = load_pretrained("encoder", name_or_path, device=device, dtype=dtype)
-    longest = (read("sentence_bert_config.json") or {}).get("max_seq_length")
-    return MeanPooled(model, tokenizer, framed=True, max_tokens=longest)
-
-
-def _beyond_mean_pooling(modules: list[dict[str, Any]], read: Callable[[str], Any]) -> str | None:
-    """What a sentence-transformers model does beside the mean over all of its tokens, if anything."""
-    kinds = [part["type"].rsplit(".", 1)[1] for part in modules]
-    if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]) or modules[0]["path"]:
-        return f"is made of {', '.join(kinds)}"
-    pooling = read(f"{modules[1]['path']}/config.json") or {}
-    # One name in files of today, a flag for each way in older ones.
-    flags = [key.removeprefix("pooling_mode_") for key, on in pooling.items() if key.startswith("pooling_mode_") and on]
-    if (how := pooling.get("pooling_mode", flags)) not in ("mean", ["mean"], ["mean_tokens"]):
-        return f"pools by {how if isinstance(how, str) else ' and '.join(how)}"
-    if (read("sentence_bert_config.json") or {}).get("do_lower_case"):
-        return "lower-cases its texts"
-    if (read("config_sentence_transformers.json") or {}).get("default_prompt_name"):
-        return "puts a prompt before its texts"
-    return None
-
-
-def _settings(name_or_path: str, source: str, local: bool, file: str) -> Any:
-    """A JSON file of the model, ``None`` where it has none."""
-    from transformers.utils import cached_file
-
-    quietly = {
-        f"_raise_exceptions_for_{what}": False for what in ("gated_repo", "missing_entries", "connection_errors")
-    }
+            check_loaded(whole.transformers_model, whole.tokenizer)
+            return _LibraryEncoder(whole)
     with loading_errors(name_or_path):
-        path = cached_file(source, file, local_files_only=local, **quietly)
-        return None if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
+        problem = beyond_mean_pooling(modules, read)
+        longest = (read("sentence_bert_config.json") or {}).get("max_seq_length")
+        if not isinstance(longest, int | None):
+            raise ValueError(f"its max_seq_length is {longest!r}")
+    if problem:
+        raise InvalidInput(f"{name_or_path!r} {problem}, which needs a library; pip install sentence-transformers")
+    return MeanPooled(*plain(trust_remote_code=trust_remote_code), framed=True, max_tokens=longest)
 
 
 def _check_sizes(texts: Sequence[str], sizes: Sequence[int], limit: float | None) -> None:

@@ -34,7 +34,7 @@ from lm_adapters.given_source import GivenSource
 from lm_adapters.head import HeadOnRows
 from lm_adapters.loading import load_pretrained
 from lm_adapters.reconstruction import Reconstruction
-from lm_adapters.seq2seq_parts import TargetSpelling, decoder_context, end_token, shared_vocabulary
+from lm_adapters.seq2seq_parts import TargetSpelling, check_known, decoder_context, end_token, shared_vocabulary
 from lm_adapters.sequence_energy import SequenceEnergy
 from lm_adapters.text import TextSpace
 from samplers import InvalidInput
@@ -77,16 +77,24 @@ class Seq2SeqLM:
         if not bool(self.allowed.any()):
             raise InvalidInput("the tokenizer has no token that may be proposed; is its vocabulary missing?")
         self.eos_id = end_token(model, tokenizer)
-        decoder_context(model)
+        check_known([*decoder_context(model), self.eos_id], vocabulary)
         self.head = HeadOnRows(model, model.get_decoder().base_model)
         self._last: tuple[tuple[Any, ...], GivenSource] | None = None
 
     @classmethod
     def from_pretrained(
-        cls, name_or_path: str, device: str = "cpu", dtype: str = "float32", *, tokens_per_pass: int = 2048
+        cls,
+        name_or_path: str,
+        device: str = "cpu",
+        dtype: str = "float32",
+        *,
+        tokens_per_pass: int = 2048,
+        trust_remote_code: bool = False,
     ) -> Seq2SeqLM:
-        """An embedded model, a local folder or a Hugging Face name. Raises ``InvalidInput`` if it cannot be loaded."""
-        model, tokenizer = load_pretrained("seq2seq", name_or_path, device=device, dtype=dtype)
+        """An embedded model, a local folder or a Hugging Face name; see ``load_pretrained`` for what is refused."""
+        model, tokenizer = load_pretrained(
+            "seq2seq", name_or_path, device=device, dtype=dtype, trust_remote_code=trust_remote_code
+        )
         return cls(model, tokenizer, tokens_per_pass=tokens_per_pass)
 
     def close(self) -> None:

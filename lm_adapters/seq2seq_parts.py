@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from samplers import InvalidInput
@@ -9,7 +10,7 @@ from samplers import InvalidInput
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["TargetSpelling", "decoder_context", "end_token", "shared_vocabulary"]
+__all__ = ["TargetSpelling", "check_known", "decoder_context", "end_token", "shared_vocabulary"]
 
 
 class TargetSpelling:
@@ -53,8 +54,15 @@ def decoder_context(model: PreTrainedModel) -> list[int]:
 def end_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
     """What ends a target, as ``generate`` knows it, or the first of several. Raises ``InvalidInput`` for none."""
     end = model.generation_config.eos_token_id
-    if end is None:
+    if end is None or end == []:
         end = tokenizer.eos_token_id
     if end is None:
         raise InvalidInput("the model has no end token; set model.generation_config.eos_token_id")
-    return end if isinstance(end, int) else end[0]
+    return end[0] if isinstance(end, list) else end
+
+
+def check_known(tokens: Sequence[Any], vocabulary: int) -> None:
+    """Raise ``InvalidInput`` for settings that name no token of the model."""
+    for token in tokens:
+        if type(token) is not int or not 0 <= token < vocabulary:
+            raise InvalidInput(f"the model's settings name the token {token!r}, and it has {vocabulary} of them")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["TextSpace"]
 
 UNUSED = re.compile(r"\[unused\d+\]|<unused_?\d+>|<extra_?(id_)?\d+>|madeupword\d+")
+HALVES = re.compile("[\ud800-\udfff]")
 REPLACEMENT = "\ufffd"  # what a byte that is no text of its own decodes to
 
 
@@ -51,6 +52,8 @@ class TextSpace:
         """
         if not texts:
             raise InvalidInput("there is no text to encode; give at least one")
+        if broken := [text for text in texts if HALVES.search(text)]:
+            raise InvalidInput(f"the text {broken[0]!r} holds half a character, as broken files do; take it out")
         rows = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
         width = width or max(map(len, rows))
         for text, ids in zip(texts, rows, strict=True):
@@ -58,7 +61,7 @@ class TextSpace:
                 raise InvalidInput(f"the text {text!r} has no tokens; give at least one word")
             if len(ids) > width:
                 raise InvalidInput(f"the text {text!r} has {len(ids)} tokens, the limit is {width}; shorten it")
-            if self.tokenizer.unk_token_id in ids:
+            if self.tokenizer.unk_token_id in ids or max(ids) >= self.vocabulary:
                 raise InvalidInput(f"the tokenizer cannot represent a part of {text!r}; use other characters")
             if special := set(ids).intersection(self.tokenizer.all_special_ids):
                 name = self.tokenizer.convert_ids_to_tokens(min(special))
@@ -147,5 +150,8 @@ def _frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
     """Special tokens that the tokenizer puts before and after a text."""
     plain = tokenizer("a", add_special_tokens=False)["input_ids"]
     framed = tokenizer("a")["input_ids"]
-    start = next(i for i in range(len(framed)) if framed[i : i + len(plain)] == plain)
+    places = range(len(framed) - len(plain) + 1)
+    start = next((i for i in places if framed[i : i + len(plain)] == plain), None)
+    if start is None:
+        raise InvalidInput("the tokenizer changes a text that it puts special tokens around; choose another model")
     return framed[:start], framed[start + len(plain) :]

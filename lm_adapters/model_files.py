@@ -1,0 +1,158 @@
+"""A model's files are untrusted input: what is looked at before a model is built of them, and after.
+
+Whatever is wrong is a ``ValueError`` with the reason; ``loading_errors`` adds whose files they are.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["check_config", "check_loaded", "check_size", "find_file", "read_json"]
+
+JSON_LIMIT = 2**26  # bytes
+CONFIG, ADAPTER = "config.json", "adapter_config.json"
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+# A number under such a name is one of modules, or of names, that are built one by one before any weight is looked at.
+COUNTS = re.compile(r"(?:^|_)(?:layer|block|expert|stage|group|type)s?(?:_num|_sizes|_repeats)?$")
+LABELS = re.compile(r"(?:^|_)labels$")
+MOST_MODULES, MOST_LABELS = 1_024, 1_000_000
+# A model may be held in fewer bits than it is run in, and build some tables anew.
+TIMES_LARGER, BESIDES = 16, 2**30
+ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
+
+
+def find_file(source: str, local: bool, file: str) -> Path | None:
+    """A file of the model, fetched if need be; ``None`` where it has none of that name."""
+    from transformers.utils import cached_file
+
+    quietly = {
+        f"_raise_exceptions_for_{what}": False for what in ("gated_repo", "missing_entries", "connection_errors")
+    }
+    path = cached_file(source, file, local_files_only=local, **quietly)
+    return None if path is None else Path(path)
+
+
+def read_json(source: str, local: bool, file: str) -> Any:
+    """``None`` where the model has no such file."""
+    path = find_file(source, local, file)
+    if path is None:
+        return None
+    if path.stat().st_size > JSON_LIMIT:
+        raise ValueError(f"its {file} is larger than {JSON_LIMIT:,} bytes")
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"its {file} is no JSON ({type(error).__name__})") from error
+
+
+def check_config(source: str, local: bool, *, trusted: bool) -> None:
+    """What a configuration can do before there is a model: build without end, or name code and weights elsewhere."""
+    if find_file(source, local, CONFIG) is None:  # said better by whoever is asked for the model
+        return
+    facts = read_json(source, local, CONFIG)
+    if not isinstance(facts, dict):
+        raise ValueError(f"its {CONFIG} holds {type(facts).__name__}, not an object")
+    for name, value in _numbers(facts):
+        most = MOST_MODULES if COUNTS.search(name) else MOST_LABELS if LABELS.search(name) else value
+        if value > most:
+            raise ValueError(f"its {CONFIG} asks for {name} {value:,}, and {most:,} is the most")
+    kernels = [value for name, value in _strings(facts) if name.endswith("attn_implementation") and "/" in value]
+    if kernels and not trusted:
+        raise ValueError(f"it needs code from {kernels[0]!r}, which is only run with trust_remote_code")
+    if find_file(source, local, ADAPTER) is not None:
+        raise ValueError("it is an adapter; merge it with its model and save that")
+    weights = facts.get("transformers_weights")
+    if weights is not None and not str(weights).endswith((".safetensors", ".safetensors.index.json")):
+        raise ValueError(f"its weights are in {weights!r}; only safetensors are read")
+    _shards(source, local)
+
+
+def check_size(config: PretrainedConfig, auto: Any, source: str, local: bool) -> None:
+    """Whether the model that ``config`` describes can be the one whose weights are there."""
+    shards = [find_file(source, local, name) for name in _shards(source, local) or [WEIGHTS]]
+    if None in shards:  # said better by whoever is asked for the model
+        return
+    from transformers.initialization import no_init_weights
+
+    held = sum(path.stat().st_size for path in shards if path is not None)
+    with torch.device("meta"), no_init_weights():
+        model = auto.from_config(config)
+    described = sum(tensor.numel() * tensor.element_size() for tensor in chain(model.parameters(), model.buffers()))
+    if described > TIMES_LARGER * held + BESIDES:
+        raise ValueError(f"its configuration describes {described:,} bytes of weights, its files hold {held:,}")
+
+
+def check_loaded(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Whether the weights are numbers, and the tokens have embeddings."""
+    for name, weight in model.named_parameters():
+        if not bool(torch.isfinite(weight).all()):
+            raise ValueError(f"it has NaN or infinite weights ({name}) as {str(weight.dtype).removeprefix('torch.')}")
+    rows = getattr(_embedding(model), "num_embeddings", None)
+    largest = max(_must_be_known(tokenizer), default=-1)
+    if rows is not None and largest >= rows:
+        raise ValueError(f"its tokenizer has a token {largest:,}, and its embedding {rows:,} rows")
+
+
+def _shards(source: str, local: bool) -> list[str] | None:
+    """The files of weights that are in parts, ``None`` where they are in one."""
+    if find_file(source, local, WEIGHTS) is not None:
+        return None
+    index = read_json(source, local, INDEX)
+    if index is None:
+        return None
+    parts = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(parts, dict) or not parts or not all(isinstance(part, str) for part in parts.values()):
+        raise ValueError(f"its {INDEX} names no files")
+    names = sorted(set(parts.values()))
+    for name in names:
+        if PurePosixPath(name).name != name or "\\" in name or not name.endswith(".safetensors"):
+            raise ValueError(f"its {INDEX} names {name!r}; only safetensors files of its own are read")
+    return names
+
+
+def _embedding(model: PreTrainedModel) -> Any:
+    try:
+        return model.get_input_embeddings()
+    except (NotImplementedError, AttributeError):  # models of characters have none
+        return None
+
+
+def _must_be_known(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """Ids that any text may have. A token that was added, for images say, may lack a row: no text of ours has it."""
+    words = set(tokenizer.get_vocab().values()) - set(tokenizer.added_tokens_decoder)
+    named = {getattr(tokenizer, f"{role}_token_id", None) for role in ROLES} - {None}
+    return words | named | set(tokenizer("a")["input_ids"])
+
+
+def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, int]]:
+    """Every integer by the name that it, or the list it is in, stands under."""
+    for key, leaf in _leaves(value, name):
+        if isinstance(leaf, int) and not isinstance(leaf, bool):
+            yield key, leaf
+
+
+def _strings(value: Any) -> Iterator[tuple[str, str]]:
+    for key, leaf in _leaves(value, ""):
+        if isinstance(leaf, str):
+            yield key, leaf
+
+
+def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _leaves(item, str(key))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _leaves(item, name)
+    else:
+        yield name, value
