@@ -26,6 +26,7 @@ def option(field: str) -> str:
 def way_on(config: Mapping[str, Any], path: Path, *, allow_version_change: bool) -> str:
     """The command that goes on with the run in ``path``. What a folder may not decide it says again."""
     again = [part for spec in config["energies"] for part in ("--energy", spec)]
+    again += ["--trust-remote-code"] if config["trust_remote_code"] else []
     again += ["--allow-version-change"] if allow_version_change else []
     return shlex.join(["mcmc-text", str(config["experiment"]), "--resume", str(path), *again])
 
