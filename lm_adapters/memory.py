@@ -37,8 +37,8 @@ def split_on_oom(
     """``(rows, run(rows))``; where memory does not suffice the same for both halves of ``rows``, and so on.
 
     ``rows`` are numbers ``int64 [rows]``, or ``[rows, columns]``, which is halved by columns once a row is alone. What
-    ``run`` gives for a row must not depend on the others. ``tokens`` is the width of a row. The first split of a
-    ``scorer`` is told by a warning. Raises ``OutOfMemory`` where one row alone does not fit.
+    ``run`` gives for a row must not depend on the others, but for rounding. ``tokens`` is the width of a row. The
+    first split of a ``scorer`` is told by a warning. Raises ``OutOfMemory`` where one row alone does not fit.
     """
     done, problem = _tried(rows, run)
     if problem is None:
@@ -90,7 +90,8 @@ def _warn(scorer: object, what: str, problem: str) -> None:
     with suppress(Warning):
         warnings.warn(
             f"{_name(scorer)} has no memory for {what} at once ({problem}); they are run in halves, as small as need "
-            "be, with the same results. To save the time of trying, lower tokens_per_pass or the number of chains",
+            "be: the results are the same up to rounding. To save the time of trying, lower tokens_per_pass or the "
+            "number of chains",
             stacklevel=4,
         )
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lm_adapters.autoregressive import Autoregressive, ended
-from lm_adapters.memory import run_passes, split_on_oom
+from lm_adapters.memory import in_one, run_passes, split_on_oom
 from lm_adapters.passes import passes
 from samplers import EnergyTerm, InvalidInput
 
@@ -56,7 +56,7 @@ class SequenceEnergy(EnergyTerm):
         if bool((values == self.model.space.pad_id).any()) or bool((site >= lengths).any()):
             return super().candidate_values(x, site, values)  # texts of other lengths share no positions
         energies = torch.empty(values.numel(), dtype=torch.float64, device=x.device)
-        context = self.model.begin(x[:1, :0])
+        context = in_one(lambda: self.model.begin(x[:1, :0]), scorer=self.model.lm, tokens=1)
         tokens = torch.maximum(site, values.shape[1] * (lengths - site))  # of the larger of a chain's two rows
         candidates = torch.arange(values.numel(), device=x.device).reshape(values.shape)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lm_adapters import TextEnergy, TextSpace
 from samplers import Constraint, EnergyError, Flat, MetropolisHastings, evaluate, sample, term_names
+from samplers.tolerant import NaNCount, tolerant
 from tests.lm_adapters.tiny import word_level, words_lm
 
 SPACE = TextSpace(word_level(["red", "green", "blue"]))
@@ -183,3 +184,45 @@ def test_the_function_cannot_change_what_it_is_given():
         return values
 
     assert TextEnergy(greedy, SPACE.decode)(X).tolist() == [3.0, 10.0, 4.0]
+
+
+def green_is_nan(texts: list[str]) -> list[float]:
+    return [math.nan if "green" in text else float(len(text)) for text in texts]
+
+
+def test_all_texts_that_are_nan_are_told_as_such():
+    x = SPACE.encode(["green", "red", "blue green"])
+    error = failure(green_is_nan, x)
+    assert (error.rows, error.texts, error.nan) == ([0, 2], ["green", "blue green"], True)
+    assert torch.equal(error.x, x[[0, 2]])
+    assert str(error).endswith(
+        f"{green_is_nan.__code__.co_firstlineno}: def green_is_nan(texts: list[str]) -> list[float]:]"
+    )
+
+
+@pytest.mark.parametrize(
+    "values", [[math.nan, -math.inf, 1.0], [math.nan, None, 1.0], [math.nan], ["1", "2", "3"]], ids=str
+)
+def test_other_faults_are_not_told_as_nan(values: list):
+    assert not failure(lambda texts: values).nan
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.0, -2.0])
+def test_texts_that_are_nan_may_be_rejected(weight: float):
+    counts = NaNCount()
+    energy = weight * SPACE.energy(green_is_nan) + Constraint("long", lambda x: SPACE.lengths(x) < 3)
+    x = SPACE.encode(["green", "red", "red red red", "green blue", "blue"])
+    assert evaluate(tolerant(energy, counts), x).energy.tolist() == [
+        math.inf,
+        3 * weight,
+        math.inf,
+        math.inf,
+        4 * weight,
+    ]
+    assert counts == NaNCount(rows=4, nan=2)
+
+
+def test_other_faults_of_texts_are_errors_also_where_nan_is_rejected():
+    energy = SPACE.energy(lambda texts: [math.nan if text == "red" else -math.inf for text in texts])
+    with pytest.raises(EnergyError, match=r"returned -inf.* \(chain 1, 2\): 'green blue', 'blue'"):
+        evaluate(tolerant(energy, NaNCount()), X)
