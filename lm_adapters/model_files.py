@@ -79,12 +79,15 @@ def check_config(source: str, local: bool, *, trusted: bool) -> None:
 
 def check_size(config: PretrainedConfig, auto: Any, source: str, local: bool) -> None:
     """Whether the model that ``config`` describes can be the one whose weights are there."""
-    shards = [find_file(source, local, name) for name in _shards(source, local) or [WEIGHTS]]
-    if None in shards:  # said better by whoever is asked for the model
-        return
+    names = _shards(source, local)
+    shards = {name: find_file(source, local, name) for name in names or [WEIGHTS]}
+    if absent := [name for name, path in shards.items() if path is None]:
+        if names is None:  # the hub may still make it of another
+            return
+        raise ValueError(f"its {INDEX} names {absent[0]!r}, which is not there")
     from transformers.initialization import no_init_weights
 
-    held = sum(path.stat().st_size for path in shards if path is not None)
+    held = sum(path.stat().st_size for path in shards.values() if path is not None)
     with torch.device("meta"), no_init_weights():
         model = auto.from_config(config)
     described = sum(tensor.numel() * tensor.element_size() for tensor in chain(model.parameters(), model.buffers()))
