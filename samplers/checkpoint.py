@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,62 +16,63 @@ from samplers.types import ChainState
 
 __all__ = ["pack", "unpack"]
 
-AUX, MEMORY = "aux/", "memory/"
+AUX, MEMORY, RNG = "aux/", "memory/", "rng"
 
 
-def pack(state: ChainState, rng: torch.Generator, memory: Mapping[str, Tensor]) -> Record:
-    """``memory``: what else the run keeps. Raises ``InvalidInput`` for an ``aux`` that is no mapping of tensors."""
-    tensors = {"x": state.x, "energy": state.energy, "terms": state.terms, "rng": rng.get_state()}
-    empty: list[str] = []
-    _flatten(AUX, state.aux, tensors, empty)
-    # Counters stay on the CPU where the states are not: each aux tensor goes back to where it was.
-    on_cpu = [name for name, value in tensors.items() if name.startswith(AUX) and value.device.type == "cpu"]
-    tensors |= {f"{MEMORY}{name}": value for name, value in memory.items()}
-    return Record(tensors, {"empty": empty, "on_cpu": on_cpu})
+def pack(state: ChainState, rng: torch.Generator, memory: Mapping[str, Tensor], like: ChainState) -> dict[str, Tensor]:
+    """``memory``: what else the run keeps. ``like``: an earlier state.
+
+    Raises ``InvalidInput`` for an ``aux`` that is no mapping of tensors, or not of those that ``like`` has.
+    """
+    tensors = _flat(state, memory)
+    before = _flat(like, memory)
+    changed = [name for name in before.keys() | tensors.keys() if _form(tensors, name) != _form(before, name)]
+    if changed:
+        name = min(changed)
+        raise InvalidInput(
+            f"the kernel's {name} was {_form(before, name)} and is now {_form(tensors, name)}; a run in a folder needs "
+            "an aux that keeps its names, types and shapes"
+        )
+    return tensors | {RNG: rng.get_state()}
 
 
 def unpack(
-    record: Record, path: Path, start: Tensor, terms: int, rng: torch.Generator
+    record: Record, path: Path, like: ChainState, memory: Mapping[str, Tensor], rng: torch.Generator
 ) -> tuple[ChainState, dict[str, Tensor]]:
-    """State, on the device of ``start [chains, ...]``, and memory; ``rng`` gets its state back.
+    """State and memory of the record at ``path``; ``rng`` gets its state back.
 
-    Raises ``StoreError`` where the record at ``path`` is not that of such a run.
+    ``like`` and ``memory`` are others of the same run: each tensor must be of the type and shape of its like, and goes
+    to its device. Raises ``StoreError`` where the record is not that of such a run.
     """
-    tensors = record.tensors
-    chains = len(start)
-    wanted = {
-        "x": (start.dtype, start.shape),
-        "energy": (torch.float64, (chains,)),
-        "terms": (torch.float64, (chains, terms)),
-    }
+    wanted = _flat(like, memory)
+    tensors = dict(record.tensors)
     try:
-        if any((tensors[name].dtype, tensors[name].shape) != like for name, like in wanted.items()):
-            raise StoreError(damaged(path))
-        rng.set_state(tensors["rng"])
-        aux: dict[str, Any] = {}
-        for name in record.facts["empty"]:
-            _branch(aux, name.removeprefix(AUX).split("/"))
-        for name, value in tensors.items():
-            if name.startswith(AUX):
-                *above, last = name.removeprefix(AUX).split("/")
-                _branch(aux, above)[last] = value if name in record.facts["on_cpu"] else value.to(start.device)
-    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        rng.set_state(tensors.pop(RNG))
+    except (KeyError, TypeError, RuntimeError) as error:
         raise StoreError(damaged(path)) from error
-    memory = {
-        name.removeprefix(MEMORY): value.to(start.device) for name, value in tensors.items() if name.startswith(MEMORY)
-    }
-    x, energy, term_values = (tensors[name].to(start.device) for name in wanted)
-    return ChainState(x, energy, aux, term_values), memory
+    if tensors.keys() != wanted.keys() or any(_form(tensors, name) != _form(wanted, name) for name in wanted):
+        raise StoreError(damaged(path))
+    kept = [tensors["energy"], tensors["terms"], *(tensors[f"{MEMORY}{name}"] for name in memory)]
+    if any(bool((value.isnan() | (value == -math.inf)).any()) for value in kept):
+        raise StoreError(damaged(path))
+    tensors = {name: value.to(wanted[name].device) for name, value in tensors.items()}
+    state = ChainState(tensors["x"], tensors["energy"], _nested(AUX, like.aux, tensors), tensors["terms"])
+    return state, {name: tensors[f"{MEMORY}{name}"] for name in memory}
 
 
-def _flatten(prefix: str, aux: Mapping[str, Any], tensors: dict[str, Tensor], empty: list[str]) -> None:
+def _flat(state: ChainState, memory: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    tensors = {"x": state.x, "energy": state.energy, "terms": state.terms}
+    tensors |= {f"{MEMORY}{name}": value for name, value in memory.items()}
+    _flatten(AUX, state.aux, tensors)
+    return tensors
+
+
+def _flatten(prefix: str, aux: Mapping[str, Any], tensors: dict[str, Tensor]) -> None:
     for name, value in aux.items():
         if isinstance(value, Tensor) and "/" not in name:
             tensors[f"{prefix}{name}"] = value
         elif isinstance(value, Mapping) and "/" not in name:
-            _flatten(f"{prefix}{name}/", value, tensors, empty)
-            if not value:
-                empty.append(f"{prefix}{name}")
+            _flatten(f"{prefix}{name}/", value, tensors)
         else:
             raise InvalidInput(
                 f"the kernel's aux[{name!r}] is {type(value).__name__}; a run in a folder needs tensors, or mappings "
@@ -78,7 +80,15 @@ def _flatten(prefix: str, aux: Mapping[str, Any], tensors: dict[str, Tensor], em
             )
 
 
-def _branch(aux: dict[str, Any], names: list[str]) -> dict[str, Any]:
-    for name in names:
-        aux = aux.setdefault(name, {})
-    return aux
+def _nested(prefix: str, like: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """A mapping such as ``like``, of the ``tensors`` whose names begin with ``prefix``."""
+    return {
+        name: _nested(f"{prefix}{name}/", value, tensors) if isinstance(value, Mapping) else tensors[f"{prefix}{name}"]
+        for name, value in like.items()
+    }
+
+
+def _form(tensors: Mapping[str, Tensor], name: str) -> str:
+    """Type and shape, in words."""
+    tensor = tensors.get(name)
+    return "missing" if tensor is None else f"{tensor.dtype} {list(tensor.shape)}"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from samplers.errors import StoreError
 
-__all__ = ["append_line", "read_bounded", "write_atomically", "write_parts"]
+__all__ = ["append_line", "exists", "make_folder", "read_bounded", "sweep", "write_atomically", "write_parts"]
 
 PARTIAL = ".part"
+NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)  # what file systems say that cannot do it
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -21,29 +24,49 @@ def write_atomically(path: Path, data: bytes) -> None:
 def write_parts(path: Path, parts: Iterable[bytes]) -> None:
     """As ``write_atomically``, with contents that are made as they are written.
 
-    Temporary file, fsync, rename, fsync of the folder. A symbolic link at ``path`` is replaced, not followed. Raises
+    Temporary file, fsync, rename, fsync of the folder. A link at ``path`` is replaced, not followed. Raises
     ``StoreError`` for a full disk, a folder that is not writable and the like; ``path`` is then as it was.
     """
-    partial = path.with_name(f".{path.name}{PARTIAL}")
+    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")  # workers may write the same facts at once
     try:
-        with _opened(partial, os.O_TRUNC) as file:
-            file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        try:
+            partial.unlink(missing_ok=True)
+            # Made anew, so that it is no link, symbolic or hard, through which another file would be overwritten.
+            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            with os.fdopen(descriptor, "wb") as file:
+                file.writelines(parts)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        except BaseException:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
         _sync_folder(path.parent)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise StoreError(
             f"{str(path)!r} cannot be written ({_reason(error)}); what was written before is whole"
         ) from error
 
 
+def sweep(folder: Path) -> None:
+    """Remove what processes that were killed had half written. Nobody may be writing to ``folder``."""
+    for partial in folder.glob(f".*{PARTIAL}"):
+        with suppress(OSError):
+            partial.unlink()
+
+
 def append_line(path: Path, line: str) -> None:
-    """Add a line; after a crash the last line may be torn. Raises ``StoreError``."""
+    """Add a line; after a crash it may be torn, and the next one then starts a line of its own. Raises ``StoreError``.
+
+    Symbolic links are not followed, nor is a pipe waited for.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
-        with _opened(path, os.O_APPEND) as file:
-            file.write(line.encode() + b"\n")
+        with os.fdopen(os.open(path, flags, 0o644), "r+b") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+            torn = file.read(1) not in (b"", b"\n")
+            file.write(b"\n" * torn + line.encode() + b"\n")
     except OSError as error:
         raise StoreError(f"{str(path)!r} cannot be written ({_reason(error)})") from error
 
@@ -54,18 +77,31 @@ def read_bounded(path: Path, limit: int) -> bytes:
         if not path.is_file():
             raise StoreError(f"{str(path)!r} is missing, or no plain file; put it back from a copy")
         with path.open("rb") as file:
-            data = file.read(limit + 1)
+            size = os.fstat(file.fileno()).st_size
+            if size > limit:
+                raise StoreError(f"{str(path)!r} is larger than {limit:,} bytes, so this program did not write it")
+            return file.read(size)
     except OSError as error:
         raise StoreError(f"{str(path)!r} cannot be read ({_reason(error)})") from error
-    if len(data) > limit:
-        raise StoreError(f"{str(path)!r} is larger than {limit:,} bytes, so this program did not write it")
-    return data
 
 
-def _opened(path: Path, flag: int):  # type: ignore[no-untyped-def]
-    """For writing, and never through a symbolic link that somebody put there."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | flag | getattr(os, "O_NOFOLLOW", 0), 0o644)
-    return os.fdopen(descriptor, "wb" if flag == os.O_TRUNC else "ab")
+def exists(path: Path) -> bool:
+    """Whether there is anything at ``path``. Raises ``StoreError`` where that cannot be told, which is not no."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StoreError(f"{str(path)!r} cannot be read ({_reason(error)})") from error
+    return True
+
+
+def make_folder(path: Path) -> None:
+    """Make ``path`` and what is missing above it, so that a crash undoes none of them. Raises ``OSError``."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        _sync_folder(path.parent)
 
 
 def _sync_folder(path: Path) -> None:
@@ -74,6 +110,9 @@ def _sync_folder(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_FOLDER_SYNC:
+            raise
     finally:
         os.close(descriptor)
 

@@ -37,7 +37,10 @@ def save_record(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, A
     told = json.dumps(facts, sort_keys=True)
     # One entry: the format keeps several in no fixed order.
     header = json.dumps({"facts": told, "sha256": digest(plain, told)})
-    write_atomically(path, save(plain, metadata={"mcmc-text": header}))
+    data = save(plain, metadata={"mcmc-text": header})
+    if len(data) > LIMIT:
+        raise StoreError(f"{str(path)!r} would be larger than {LIMIT:,} bytes and is not written; commit more often")
+    write_atomically(path, data)
 
 
 def load_record(path: Path) -> Record:
@@ -52,7 +55,7 @@ def load_record(path: Path) -> Record:
         header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["mcmc-text"])
         facts = json.loads(header["facts"])
         whole = header["sha256"] == digest(tensors, header["facts"]) and isinstance(facts, dict)
-    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError, RecursionError) as error:
         raise StoreError(damaged(path)) from error
     if not whole:
         raise StoreError(damaged(path))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -13,15 +14,15 @@ from torch import Tensor
 from samplers.checkpoint import pack, unpack
 from samplers.departure import check_left
 from samplers.describe import describe
-from samplers.energies import evaluate, term_names
-from samplers.errors import Interrupted, InvalidInput, StoreError
+from samplers.energies import Flat, WeightedSum, evaluate, named, term_names
+from samplers.errors import Interrupted, InvalidInput, McmcTextError, StoreError
 from samplers.interrupts import Stop, stop_signals
 from samplers.iterate import begin, iterate
 from samplers.observers import ObserverGuard
 from samplers.progress import progress_bar
 from samplers.randomness import generator
-from samplers.records import damaged, digest
-from samplers.store import RunStore, ShardStore
+from samplers.records import digest
+from samplers.store import PUT_BACK, RunStore, ShardStore
 from samplers.tolerant import NaNCount, NaNPolicy, tolerant
 from samplers.types import ChainState, Energy, Kernel, StepInfo
 
@@ -31,11 +32,14 @@ NAN = "nan"  # the memory of the NaN policy, beside that of the collector
 TOLERANCE = 1e-4  # relative, and in nats: energies that passes of another shape may give for the same texts
 
 
+Steps = Iterator[tuple[int, ChainState, StepInfo]]
+
+
 class Collector(Protocol):
     """What a run keeps of one shard."""
 
     def begin(self, state: ChainState) -> None:
-        """Where the chains start; of a run that goes on ``restore`` tells instead."""
+        """Where the chains start; of a run that goes on ``restore`` tells better."""
 
     def add(self, step: int, state: ChainState, info: StepInfo) -> None: ...
 
@@ -43,7 +47,7 @@ class Collector(Protocol):
         """Rows kept since the last call, ``[rows, ...]`` by name; at first none, with their types and shapes."""
 
     def memory(self) -> dict[str, Tensor]:
-        """What has to survive besides rows."""
+        """What has to survive besides rows: always the same names, types and shapes, and no NaN."""
 
     def restore(self, memory: Mapping[str, Tensor]) -> None: ...
 
@@ -94,6 +98,8 @@ class ShardedRun:
         ``Interrupted`` after SIGINT or SIGTERM.
         """
         chosen = range(self.count) if shards is None else shards
+        if not chosen or len(set(chosen)) < len(chosen) or not set(chosen) <= set(range(self.count)):
+            raise InvalidInput(f"shards is {list(chosen)}; give some of 0..{self.count - 1}, each once")
         if store:
             store.pin("fingerprint.json", self.fingerprint())
         with (
@@ -123,6 +129,7 @@ class ShardedRun:
         collector, counts = self.collector(start), NaNCount()
         nothing = collector.flush()
         done, state = self._begun(start, first_row, collector, counts, rng, files)
+        begun = state
         advance(done)
         following = iterate(
             self.kernel,
@@ -134,7 +141,7 @@ class ShardedRun:
             beta=self.betas,
             first_row=first_row,
         )
-        for step, state, info in following:
+        for step, state, info in _going_on(following, files.record_path) if files and done else following:
             if step == self.kept_from:
                 check_left(self.energy, step, state, first_row)
             collector.add(step, state, info)
@@ -143,8 +150,7 @@ class ShardedRun:
             stopped = stop()
             if files and (stopped or files.due(step + 1) or step + 1 == self.steps):
                 memory = {**collector.memory(), NAN: torch.tensor([counts.rows, counts.nan])}
-                tensors, facts = pack(state, rng, memory)
-                files.commit(step + 1, tensors, facts, collector.flush())
+                files.commit(step + 1, pack(state, rng, memory, begun), {}, collector.flush())
                 if stopped and step + 1 < self.steps:
                     raise Interrupted(stopped, files.path.parents[1], step + 1)
         rows = files.rows(nothing) if files else collector.flush()
@@ -169,12 +175,12 @@ class ShardedRun:
             raise InvalidInput(
                 f"steps is {self.steps}, but {files.done} are done in {str(files.path)!r}; give at least that many"
             )
-        state, memory = unpack(saved, files.record_path, start, len(term_names(self.energy)), rng)
-        try:
-            counts.rows, counts.nan = memory.pop(NAN).tolist()
-            collector.restore(memory)
-        except (KeyError, TypeError, ValueError) as error:
-            raise StoreError(damaged(files.record_path)) from error
+        like = begin(self.kernel, _blank(len(term_names(self.energy))), start)
+        collector.begin(like)
+        memory = {**collector.memory(), NAN: torch.zeros(2, dtype=torch.int64)}
+        state, memory = unpack(saved, files.record_path, like, memory, rng)
+        counts.rows, counts.nan = memory.pop(NAN).tolist()
+        collector.restore(memory)
         if files.done < self.steps:
             self._compare(state)
         return files.done, state
@@ -184,9 +190,29 @@ class ShardedRun:
         with torch.inference_mode():
             now = evaluate(self.energy, state.x).energy
         if not torch.allclose(now, state.energy, rtol=TOLERANCE, atol=TOLERANCE):
-            apart = (now - state.energy).abs().max().item()
+            apart = (now - state.energy)[now != state.energy].abs().max().item()
             warnings.warn(
                 f"energies differ by up to {apart:.2g} nats from those of the same states before the run stopped; the "
                 "draws may differ from those of an uninterrupted run",
                 stacklevel=2,
             )
+
+
+def _blank(terms: int) -> Energy:
+    """So many terms, all 0: shows what a kernel keeps in its state without asking a model."""
+    return WeightedSum([(1.0, named(str(term), Flat())) for term in range(terms)])
+
+
+def _going_on(following: Steps, path: Path) -> Steps:
+    """``following``, whose first step meets what somebody may have written into the record at ``path``."""
+    try:
+        first = next(following, None)
+    except McmcTextError:
+        raise
+    except Exception as error:
+        raise StoreError(
+            f"no step can be taken from what {str(path)!r} holds ({type(error).__name__}: {error}); {PUT_BACK}"
+        ) from error
+    if first is not None:
+        yield first
+    yield from following

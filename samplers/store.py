@@ -17,17 +17,19 @@ import os
 import socket
 import warnings
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
 from samplers.errors import InvalidInput, StoreError
-from samplers.files import PARTIAL, append_line, read_bounded, write_atomically
-from samplers.records import Record, damaged, load_record, save_record
+from samplers.files import PARTIAL, append_line, exists, make_folder, read_bounded, sweep, write_atomically
+from samplers.records import Record, damaged, digest, load_record, save_record
 
 __all__ = ["Meter", "RunStore", "ShardStore"]
 
@@ -35,8 +37,12 @@ Meter = Callable[[], Mapping[str, float]]
 """Running totals, such as seconds and forward passes, that are kept with each commit."""
 
 JSON_LIMIT = 2**24  # bytes
-LOCK, OWNER, EVENTS = "lock", "owner.json", "events.jsonl"
-PINNED_FIRST = ("config.json", "fingerprint.json")  # one of them is there in every run that has begun
+LARGEST_TOTAL = 2.0**63
+PUT_BACK = "put it back from a copy, or start anew in another folder"
+LOCK, OWNER, EVENTS, SHARDS = "lock", "owner.json", "events.jsonl", "shards"
+FINGERPRINT = "fingerprint.json"
+PINNED_FIRST = ("config.json", "env.json", FINGERPRINT)  # one of them is there in every run that has begun
+LONGEST_NAME = 255  # of a host
 
 
 class RunStore:
@@ -48,12 +54,14 @@ class RunStore:
     def __init__(self, path: str | Path, *, every: int = 100, meter: Meter | None = None) -> None:
         if every < 1:
             raise InvalidInput(f"every is {every}; commit after at least 1 step")
+        if "\0" in str(path):
+            raise InvalidInput(f"{str(path)!r} is no name of a folder; choose another")
         self.path, self.every, self.meter = Path(path), every, meter or dict
         self._lock: FileLock | None = None
 
     def __enter__(self) -> RunStore:
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path)
             self._check_ours()
             lock = FileLock(self.path / LOCK)
             lock.acquire(timeout=0)
@@ -66,8 +74,10 @@ class RunStore:
             raise InvalidInput(f"{str(self.path)!r} cannot be written to ({reason}); choose another folder") from error
         self._lock = lock
         try:
+            for folder in (self.path, *self._shard_folders()):
+                sweep(folder)
             self._write_json(OWNER, {"pid": os.getpid(), "host": socket.gethostname()})
-        except StoreError:
+        except BaseException:
             self.__exit__(None, None, None)
             raise
         return self
@@ -76,7 +86,8 @@ class RunStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._lock is not None, "left without being entered"
-        (self.path / OWNER).unlink(missing_ok=True)
+        with suppress(OSError):  # it is for people, and stale without its lock
+            (self.path / OWNER).unlink(missing_ok=True)
         self._lock.release()
 
     def pin(
@@ -90,18 +101,21 @@ class RunStore:
         """Write ``facts`` as the JSON file ``name``, or compare them with those it has: true if it was there.
 
         Raises ``InvalidInput`` for the first fact that differs, with the stored and the given value; ``lenient`` makes
-        that a warning. ``free`` facts may differ; the file then gets their new values.
+        that a warning. ``free`` facts may differ; the file then gets their new values. Raises ``StoreError`` where the
+        file is missing although the run has begun to draw.
         """
         path = self.path / name
         facts = json.loads(json.dumps(facts))
-        if not path.exists():
+        if not exists(path):
+            if exists(self.path / SHARDS):
+                raise StoreError(f"{str(path)!r} is missing, which was there before the first draw; {PUT_BACK}")
             self._write_json(name, facts)
             return False
         stored = self.read(name)
         for field, (was, now) in _differences(stored, facts).items():
             if field in free:
                 continue
-            told = f"{str(path)!r}: {field} was {_short(was)} and is now {_short(now)}"
+            told = f"{str(path)!r}: {_short(field)[1:-1]} was {_short(was)} and is now {_short(now)}"
             if not lenient:
                 raise InvalidInput(f"{told}; give the stored value, or another folder")
             warnings.warn(f"{told}; the draws may differ from those of an uninterrupted run", stacklevel=2)
@@ -121,7 +135,7 @@ class RunStore:
         return facts
 
     def shard(self, index: int) -> ShardStore:
-        return ShardStore(self.path / "shards" / f"{index:05d}", self.every, self.meter)
+        return ShardStore(self, index)
 
     def totals(self, shards: int) -> dict[str, float]:
         """The meter's totals over all shards and all the processes that ever worked on them."""
@@ -147,7 +161,13 @@ class RunStore:
             owner = self.read(OWNER)
         except StoreError:  # it is just being written
             return "another process"
-        return f"process {owner.get('pid')} on {owner.get('host')}"
+        pid, host = owner.get("pid"), str(owner.get("host"))
+        known = type(pid) is int and host.isprintable() and len(host) <= LONGEST_NAME
+        return f"process {pid} on {host}" if known else "another process"
+
+    def _shard_folders(self) -> list[Path]:
+        shards = self.path / SHARDS
+        return [] if shards.is_symlink() else [path for path in shards.glob("*") if not path.is_symlink()]
 
     def _write_json(self, name: str, facts: Mapping[str, Any]) -> None:
         write_atomically(self.path / name, (json.dumps(facts, ensure_ascii=False, indent=2) + "\n").encode())
@@ -156,36 +176,44 @@ class RunStore:
 class ShardStore:
     """What one shard has drawn so far. ``load`` first; then ``commit`` as it goes on."""
 
-    def __init__(self, path: Path, every: int, meter: Meter) -> None:
-        self.path, self.every, self.meter = path, every, meter
+    def __init__(self, store: RunStore, index: int) -> None:
+        self.path = store.path / SHARDS / f"{index:05d}"
         self.done = self.rows_to = 0
+        self._store, self._index, self._meter = store, index, store.meter
         self._meter_before: dict[str, float] = {}
-        self._meter_at_load = dict(meter())
+        self._meter_at_load = dict(self._meter())
 
     @property
     def record_path(self) -> Path:
         return self.path / "commit.safetensors"
 
+    @cached_property
+    def identity(self) -> str:
+        """Of this shard of this run: files of another one have another and are no use here."""
+        return digest({}, json.dumps([self._store.read(FINGERPRINT), self._index], sort_keys=True))
+
     def due(self, done: int) -> bool:
         """Whether to commit once ``done`` steps are done."""
-        return done % self.every == 0
+        return done % self._store.every == 0
 
     def load(self) -> Record | None:
         """The commit record, whose ``facts["done"]`` is the number of steps done; ``None`` if nothing is committed."""
-        if not self.record_path.exists():
-            return None
-        record = load_record(self.record_path)
+        for folder in (self.path.parent, self.path):
+            if folder.is_symlink():
+                raise StoreError(
+                    f"{str(folder)!r} is a symbolic link, and files are kept in the run's own folder alone"
+                )
+        if not exists(self.record_path):
+            if any(path != self._chunk(0) for path in self.path.glob("[0-9]*")):
+                raise StoreError(f"{str(self.record_path)!r} is missing; {PUT_BACK}")
+            return None  # a first chunk may be there, of a run killed before its first commit
+        record = self._checked(self.record_path)
         facts = record.facts
-        counts = [facts.get("done"), facts.get("rows_to")]
-        meter = facts.get("meter")
-        if (
-            not all(type(count) is int and count >= 0 for count in counts)
-            or not isinstance(meter, dict)
-            or not all(type(value) in (int, float) for value in meter.values())
-        ):
+        done, rows_to, meter = (facts.get(name) for name in ("done", "rows_to", "meter"))
+        if not (_count(done) and _count(rows_to) and rows_to <= done) or not _totals_only(meter):
             raise StoreError(damaged(self.record_path))
-        self.done, self.rows_to, self._meter_before = facts["done"], facts["rows_to"], meter
-        self._meter_at_load = dict(self.meter())
+        self.done, self.rows_to, self._meter_before = done, rows_to, meter
+        self._meter_at_load = dict(self._meter())
         return record
 
     def commit(
@@ -196,48 +224,73 @@ class ShardStore:
         Raises ``StoreError``; the last commit then still holds.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path)
         except OSError as error:
             raise StoreError(f"{str(self.path)!r} cannot be made ({error.strerror})") from error
         rows_to = self.rows_to
         if any(len(row) for row in rows.values()):
-            save_record(self._chunk(rows_to), rows, {"end": done})
+            save_record(self._chunk(rows_to), rows, {"of": self.identity, "start": rows_to, "end": done})
             rows_to = done
-        save_record(self.record_path, tensors, {**facts, "done": done, "rows_to": rows_to, "meter": self._totals()})
+        told = {**facts, "of": self.identity, "done": done, "rows_to": rows_to, "meter": self._totals()}
+        save_record(self.record_path, tensors, told)
         self.done, self.rows_to = done, rows_to
 
     def rows(self, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """All committed rows, in order. ``like`` gives for each name an empty tensor of its type and row shape.
+        """All committed rows, in order, on the CPU. ``like`` gives for each name an empty tensor of its type and shape.
 
         Raises ``StoreError`` with the name of a chunk that is missing, damaged or of another run.
         """
-        parts: dict[str, list[Tensor]] = {name: [empty] for name, empty in like.items()}
+        parts: dict[str, list[Tensor]] = {name: [empty.cpu()] for name, empty in like.items()}
         start = 0
         while start < self.rows_to:
             path = self._chunk(start)
-            record = load_record(path)
-            end = record.facts.get("end")
-            if type(end) is not int or not start < end <= self.rows_to or not _alike(record.tensors, like):
+            tensors, facts = self._checked(path)
+            end = facts.get("end")
+            if facts.get("start") != start or not _count(end) or not start < end <= self.rows_to:
                 raise StoreError(damaged(path))
-            for name, part in record.tensors.items():
+            if not _rows_like(tensors, like, at_most=end - start):
+                raise StoreError(damaged(path))
+            for name, part in tensors.items():
                 parts[name].append(part)
             start = end
         return {name: torch.cat(part) for name, part in parts.items()}
+
+    def _checked(self, path: Path) -> Record:
+        record = load_record(path)
+        if record.facts.get("of") != self.identity:
+            raise StoreError(f"{str(path)!r} is of another run, or of another part of it; {PUT_BACK}")
+        return record
 
     def _chunk(self, start: int) -> Path:
         return self.path / f"{start:08d}.safetensors"
 
     def _totals(self) -> dict[str, float]:
-        now = self.meter()
+        now = self._meter()
         return {
             name: self._meter_before.get(name, 0) + value - self._meter_at_load.get(name, 0)
             for name, value in now.items()
         }
 
 
-def _alike(rows: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> bool:
-    return rows.keys() == like.keys() and all(
-        rows[name].dtype == empty.dtype and rows[name].shape[1:] == empty.shape[1:] for name, empty in like.items()
+def _count(value: Any) -> TypeGuard[int]:
+    return type(value) is int and value >= 0
+
+
+def _totals_only(meter: Any) -> TypeGuard[dict[str, float]]:
+    """Whether it is a mapping to numbers that can be added up."""
+    return isinstance(meter, dict) and all(type(n) in (int, float) and 0 <= n < LARGEST_TOTAL for n in meter.values())
+
+
+def _rows_like(rows: Mapping[str, Tensor], like: Mapping[str, Tensor], *, at_most: int) -> bool:
+    """Whether ``rows`` are as many of each name, of the types and shapes of ``like``, and without NaN."""
+    return (
+        rows.keys() == like.keys()
+        and all(
+            rows[name].dtype == empty.dtype and rows[name].shape[1:] == empty.shape[1:] for name, empty in like.items()
+        )
+        and len({len(part) for part in rows.values()}) == 1
+        and 0 < len(next(iter(rows.values()))) <= at_most
+        and not any(bool(part.isnan().any()) for part in rows.values())
     )
 
 
@@ -248,11 +301,16 @@ def _differences(stored: Mapping[str, Any], given: Mapping[str, Any], above: str
         was, now = stored.get(name), given.get(name)
         if isinstance(was, Mapping) and isinstance(now, Mapping):
             found |= _differences(was, now, f"{above}{name}.")
-        elif was != now:
+        elif was != now and not (was != was and now != now):  # NaN is as it was
             found[f"{above}{name}"] = was, now
     return found
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
+    """On one line, fit to be printed whatever it is."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        return "[...]"
+    text = text if text.isprintable() else json.dumps(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
