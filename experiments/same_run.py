@@ -15,7 +15,7 @@ __all__ = ["check_config", "check_experiment", "check_models", "check_versions",
 
 FREE = ("steps", "out", "commit_every", "energies", "energy_sha256")  # may differ, or are compared in their own way
 ARGUMENTS = {"words": "WORD", "text": "TEXT", "template": "TEMPLATE"}
-PARTS = {"sha256": "weights", "vocabulary": "tokenizer"}  # of a model's identity, in words
+PARTS = {"sha256": "digest of weights", "vocabulary": "digest of tokens"}  # of a model's identity, in words
 
 
 def option(field: str) -> str:

@@ -1,0 +1,322 @@
+"""The folder of an experiment: it goes on, is extended, and tells every way in which another run differs."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+from experiments.gibbs import gibbs
+from experiments.infill import infill
+from experiments.keywords import SAMPLERS, keywords
+from experiments.paraphrase import paraphrase
+from experiments.report import print_run
+from experiments.score import read_texts
+from experiments.summarize import summarize
+from experiments.translate import translate
+from samplers import EnergyError, Flat, Interrupted, InvalidInput, RunStore, StoreError, sample
+from tests.experiments.tiny_scorers import tiny_causal, tiny_seq2seq
+from tests.lm_adapters.tiny import build
+from tests.samplers.doubles import climb
+
+QUICK = {"chains": 3, "steps": 6, "burn_in": 2, "thin": 2, "commit_every": 2, "shard_size": 2}
+WORDS = {"scorer": None, "length": (3, 8), "shortlist": 8}
+
+
+@pytest.fixture(scope="module")
+def lm():
+    return build("roberta", scale=1.0)
+
+
+@pytest.fixture(scope="module")
+def causal(lm):
+    return tiny_causal(lm.space.tokenizer)
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Write a file with an energy of the user's."""
+    path = tmp_path / "mine.py"
+
+    def write(value: str) -> str:
+        path.write_text(f"def mine(texts):\n    return [{value} for text in texts]\n")
+        return f"{path}:mine"
+
+    return write
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def samples(folder: Path) -> bytes:
+    return (folder / "samples.jsonl").read_bytes()
+
+
+def stopped_and_gone_on(run, folder: Path, stop_after, commits: int):
+    """``run(out)`` in two parts, and what it gives in the end."""
+    stop_after(commits)
+    with pytest.raises(Interrupted):
+        run(str(folder))
+    assert not (folder / "samples.jsonl").exists()
+    return run(str(folder))
+
+
+@pytest.mark.parametrize("commits", [1, 3])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_keywords_stopped_and_gone_on_writes_the_same_samples(
+    lm, causal, sampler, commits, tmp_path, stop_after, monkeypatch
+):
+    monkeypatch.setattr("experiments.methods.BATCH", 4)
+
+    def run(out):
+        how = {**WORDS, "scorer": causal, "sampler": sampler}
+        return keywords(["sea"], model=lm, out=out, **how, **QUICK)
+
+    alone = run(str(tmp_path / "alone"))
+    parts = stopped_and_gone_on(run, tmp_path / "parts", stop_after, commits)
+    assert samples(tmp_path / "parts") == samples(tmp_path / "alone")
+    assert parts.spent.cost.rows >= alone.spent.cost.rows > 0
+    assert parts.spent.news == alone.spent.news == ""
+
+
+@pytest.mark.parametrize("how", [{"correct": "none"}, {"scan": "systematic"}, {"block": 2, "init": "the pupil"}])
+def test_gibbs_stopped_and_gone_on_writes_the_same_samples(lm, how, tmp_path, stop_after):
+    def run(out):
+        return gibbs(model=lm, out=out, **how, **QUICK)
+
+    run(str(tmp_path / "alone"))
+    stopped_and_gone_on(run, tmp_path / "parts", stop_after, 2)
+    assert samples(tmp_path / "parts") == samples(tmp_path / "alone")
+
+
+def test_experiments_that_start_from_a_text_go_on_too(lm, causal, embedded, tmp_path, stop_after):
+    seq2seq = tiny_seq2seq(embedded.space.tokenizer)
+    runs = {
+        "infill": lambda out: infill("the [MASK] is the pupil", model=lm, scorer=causal, out=out, **QUICK),
+        "paraphrase": lambda out: paraphrase("the teacher", model=lm, scorer=causal, out=out, **QUICK),
+        "summarize": lambda out: summarize(
+            "the teacher is the pupil", max_words=3, model=lm, scorer=causal, out=out, **QUICK
+        ),
+        "translate": lambda out: translate("Tom est ici.", model=embedded, scorer=seq2seq, out=out, **QUICK),
+    }
+    for name, run in runs.items():
+        run(str(tmp_path / name / "alone"))
+        stopped_and_gone_on(run, tmp_path / name / "parts", stop_after, 1)
+        assert samples(tmp_path / name / "parts") == samples(tmp_path / name / "alone"), name
+
+
+def test_more_steps_extend_a_chain_and_fewer_are_told(lm, tmp_path):
+    def run(steps, out):
+        return gibbs(model=lm, out=str(tmp_path / out), **{**QUICK, "steps": steps})
+
+    run(10, "long")
+    run(5, "grown")
+    run(10, "grown")
+    assert samples(tmp_path / "grown") == samples(tmp_path / "long")
+    assert json.loads((tmp_path / "grown" / "config.json").read_text())["steps"] == 10
+    before = contents(tmp_path / "grown")
+    with pytest.raises(InvalidInput, match=r"--steps is 7, but the run in '.*grown' has 10; give at least that many"):
+        run(7, "grown")
+    assert contents(tmp_path / "grown") == before
+
+
+@pytest.mark.parametrize("sampler", ["anneal", "rejection", "importance"])
+def test_runs_that_depend_on_their_length_are_not_extended(lm, causal, sampler, tmp_path):
+    how = {"model": lm, "scorer": causal, "sampler": sampler, "length": (2, 4), "out": str(tmp_path / "run")}
+    keywords(["sea"], **how, **QUICK)
+    with pytest.raises(InvalidInput, match=r"--steps is 9, but the run in .* has 6; .* cannot be extended"):
+        keywords(["sea"], **how, **{**QUICK, "steps": 9})
+
+
+@pytest.mark.parametrize(
+    ("sampler", "way"), [("mh", "a larger --steps extends it"), ("importance", "it cannot be extended")]
+)
+def test_a_finished_run_does_nothing_and_says_so(lm, causal, sampler, way, tmp_path, monkeypatch, capsys):
+    def run():
+        how = {"scorer": causal, "sampler": sampler, "length": (2, 4), "out": str(tmp_path / "run")}
+        return keywords(["sea"], model=lm, **how, **QUICK)
+
+    first = run()
+    before = contents(tmp_path / "run")
+    monkeypatch.setattr("samplers.store.ShardStore.commit", None)  # nothing more may be kept
+    again = run()
+    assert again.spent.cost == first.spent.cost
+    assert again.spent.seconds == first.spent.seconds
+    after = contents(tmp_path / "run")
+    assert {name for name in after if after[name] != before[name]} == {"events.jsonl"}
+    print_run(again)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("The run was finished already")
+    assert way in last
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"seed": 1}, "--seed was 0 and is now 1"),
+        ({"chains": 4}, "--chains was 3 and is now 4"),
+        ({"shard_size": 3}, "--shard-size was 2 and is now 3"),
+        ({"burn_in": 1}, "--burn-in was 2 and is now 1"),
+        ({"thin": 1}, "--thin was 2 and is now 1"),
+        ({"block": 2}, "--block was 1 and is now 2"),
+        ({"temperature": 2.0}, "--temperature was 1.0 and is now 2.0"),
+        ({"top_k": 9}, "--top-k was None and is now 9"),
+        ({"length": (3, 4)}, "--length was [6, 12] and is now [3, 4]"),
+        ({"forbid": ["sea"]}, "--forbid was [] and is now ['sea']"),
+    ],
+)
+def test_another_run_is_told_in_the_options_own_words(lm, changed, told, tmp_path):
+    gibbs(model=lm, out=str(tmp_path / "run"), **QUICK)
+    before = contents(tmp_path / "run")
+    with pytest.raises(InvalidInput) as caught:
+        gibbs(model=lm, out=str(tmp_path / "run"), **{**QUICK, **changed})
+    assert told in str(caught.value)
+    assert contents(tmp_path / "run") == before
+
+
+def test_commits_and_folder_name_are_free(lm, tmp_path):
+    gibbs(model=lm, out=str(tmp_path / "run"), **QUICK)
+    before = samples(tmp_path / "run")
+    (tmp_path / "run").rename(tmp_path / "moved")
+    gibbs(model=lm, out=str(tmp_path / "moved"), **{**QUICK, "commit_every": 1})
+    assert samples(tmp_path / "moved") == before
+
+
+def test_another_model_of_the_same_name_is_told(lm, tmp_path):
+    gibbs(model=lm, out=str(tmp_path / "run"), **QUICK)
+    other = build("roberta", scale=1.01)
+    with pytest.raises(InvalidInput, match=r"--model .* is another model than .* its digest of weights was '\w+\.\.\."):
+        gibbs(model=other, out=str(tmp_path / "run"), **QUICK)
+
+
+def test_an_energy_of_the_users_own_is_known_by_its_contents(lm, own, tmp_path):
+    spec = own("len(text)")
+
+    def run(*energies):
+        return gibbs(model=lm, energies=list(energies), out=str(tmp_path / "run"), **QUICK)
+
+    run(spec)
+    moved = tmp_path / "elsewhere.py"
+    moved.write_bytes((tmp_path / "mine.py").read_bytes())
+    assert run(f"{moved}:mine").spent.news
+    with pytest.raises(InvalidInput, match=f"run only where you name them; add --energy {moved}:mine$"):
+        run()
+    with pytest.raises(InvalidInput, match=f"run only where you name them; add --energy {moved}:mine$"):
+        run(f"{spec}=2")
+    moved.write_text("def other(texts):\n    return [0.0 for text in texts]\n")
+    with pytest.raises(InvalidInput, match=r"--energy was \['mine'\] and is now \['mine', 'other'\]"):
+        run(spec, f"{moved}:other")
+    with pytest.raises(InvalidInput, match=r"mine.py:mine' has changed since .*: the file's SHA-256 was"):
+        run(own("2 * len(text)"))
+
+
+def test_other_versions_are_told_and_can_be_allowed(lm, tmp_path):
+    folder = tmp_path / "run"
+    gibbs(model=lm, out=str(folder), **QUICK)
+    env = json.loads((folder / "env.json").read_text())
+    now = env["versions"]["numpy"]
+    env["versions"]["numpy"], env["threads"], env["platform"] = "1.0", 99, "elsewhere"
+    (folder / "env.json").write_text(json.dumps(env))
+    with pytest.raises(InvalidInput, match=f"numpy was 1.0 and is now {now}; .*--allow-version-change"):
+        gibbs(model=lm, out=str(folder), **QUICK)
+    with pytest.warns(UserWarning, match=f"numpy was 1.0 and is now {now}"):
+        gibbs(model=lm, out=str(folder), allow_version_change=True, **QUICK)
+    env["versions"]["numpy"] = now
+    (folder / "env.json").write_text(json.dumps(env))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gibbs(model=lm, out=str(folder), **QUICK)
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({"thesis.txt": "precious"}, "holds files that are no run"),
+        ({"config.json": '{"model_type": "bert"}', "model.safetensors": "weights"}, "config.json that is not of a run"),
+        ({"config.json": '{"experiment": "keywords"}'}, "holds a run of 'keywords', not of 'gibbs'"),
+        ({"fingerprint.json": "{}"}, "holds a run that no experiment began"),
+    ],
+)
+def test_what_is_no_run_of_this_experiment_is_refused_and_not_touched(lm, files, told, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    before = contents(folder)
+    with pytest.raises(InvalidInput, match=told):
+        gibbs(model=lm, out=str(folder), **QUICK)
+    assert contents(folder) == before
+
+
+def test_a_run_of_the_library_alone_is_refused(lm, tmp_path):
+    sample(climb(), Flat(), torch.zeros(2, 1), steps=3, run_dir=tmp_path / "run", progress=False)
+    with pytest.raises(InvalidInput, match="holds a run that no experiment began"):
+        gibbs(model=lm, out=str(tmp_path / "run"), **QUICK)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '"' * 9, "[" * 10**5])
+def test_a_damaged_configuration_is_told(lm, text, tmp_path):
+    gibbs(model=lm, out=str(tmp_path / "run"), **QUICK)
+    (tmp_path / "run" / "config.json").write_text(text)
+    with pytest.raises(StoreError, match=r"config\.json' is damaged"):
+        gibbs(model=lm, out=str(tmp_path / "run"), **QUICK)
+
+
+def test_the_folder_is_locked_before_a_model_is_loaded(tmp_path, monkeypatch):
+    def loaded(*_, **__):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("lm_adapters.MaskedLM.from_pretrained", loaded)
+    with RunStore(tmp_path / "run"), pytest.raises(InvalidInput, match=f"--out .* in use by process {os.getpid()}"):
+        gibbs(out=str(tmp_path / "run"), **QUICK)
+    with pytest.raises(AssertionError, match="a model was loaded"):
+        gibbs(out=str(tmp_path / "run"), **QUICK)
+    with RunStore(tmp_path / "run"):  # the lock was given back
+        pass
+
+
+def test_texts_that_an_energy_fails_on_are_kept(lm, own, tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(EnergyError) as caught:
+        gibbs(model=lm, energies=[own("float('nan') if 'e' in text else 0.0")], out=str(folder), **QUICK)
+    assert str(caught.value).endswith(f"{str(folder / 'failed.jsonl')!r}")
+    lines = [json.loads(line) for line in (folder / "failed.jsonl").read_text().splitlines()]
+    assert [line["text"] for line in lines] == caught.value.texts == read_texts(folder / "failed.jsonl")
+    assert [line["chain"] for line in lines] == caught.value.rows
+    assert {(line["step"], line["term"]) for line in lines} == {(caught.value.step, "mine")}
+    assert [json.loads(line)["event"] for line in (folder / "events.jsonl").read_text().splitlines()] == [
+        "started",
+        "failed",
+    ]
+
+
+def test_what_kept_a_run_from_its_first_draw_may_be_put_right(lm, own, tmp_path):
+    def run(value):
+        return gibbs(model=lm, energies=[own(value)], out=str(tmp_path / "run"), **QUICK)
+
+    with pytest.raises(EnergyError):
+        run("float('nan')")
+    run("float(len(text))")
+    assert (tmp_path / "run" / "samples.jsonl").exists()
+
+
+def test_events_tell_what_became_of_the_run(lm, tmp_path, stop_after):
+    def run(out):
+        return gibbs(model=lm, out=out, **QUICK)
+
+    stopped_and_gone_on(run, tmp_path / "run", stop_after, 1)
+    events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+    assert [event["event"] for event in events] == ["started", "stopped", "resumed", "finished"]
+    assert events[1]["progress"] == "stopped after 3 of 12 steps"  # two shards of six
+    assert {event["pid"] for event in events} == {os.getpid()}
+
+
+def test_without_a_folder_nothing_is_written(lm, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    gibbs(model=lm, **QUICK)
+    assert list(tmp_path.iterdir()) == []
