@@ -50,9 +50,9 @@ def _run_from(case: Case, points: Tensor, steps: int, beta: float, seed: int) ->
 
 
 def spread_run(case: Case, steps: int, beta: float, draws: int, seed: int) -> tuple[Tensor, Trace]:
-    """As many chains from every point of the joint space."""
-    size = len(joint_law(case.kernel, case.target))
-    points = torch.arange(size).repeat_interleave(max(draws // size, 256))
+    """As many chains from every point of the joint space that has a probability: no draw is kept in another."""
+    points = joint_law(case.kernel, case.target).nonzero().squeeze(1)
+    points = points.repeat_interleave(max(draws // len(points), 256))
     return points, _run_from(case, points, steps, beta, seed)
 
 

@@ -24,9 +24,11 @@ from samplers import (
     TrialsExhausted,
     anneal,
     constant,
+    iterate,
     named,
     sample,
 )
+from samplers.randomness import generator
 from tests.samplers.doubles import VALUES, Replace, Shift, climb, starts
 
 inf, nan = math.inf, math.nan
@@ -155,9 +157,11 @@ def wall(x):
 
 
 def test_a_forbidden_start_is_left_as_soon_as_the_kernel_can():
-    trace = sample(climb(), wall, torch.tensor([[0], [5]]), steps=4)
-    assert trace.energy.tolist() == [[inf] * 4, [0.0] * 4]
-    assert trace.draws[0].flatten().tolist() == [0, 0, 0, 0]
+    for step, state, _ in iterate(climb(), wall, torch.tensor([[0], [5]]), steps=4, rng=generator(0)):
+        assert state.energy.tolist() == [inf, 0.0]
+        assert state.x.tolist() == [[0], [6 + step]]
+    with pytest.raises(EnergyError, match=r"'wall' forbids what would be kept as a draw .* at step 2 \(chain 0\)"):
+        sample(climb(), wall, torch.tensor([[0], [5]]), steps=4, warmup=2)
     leaving = sample(MetropolisHastings(Shift(3)), wall, torch.tensor([[0]]), steps=2)
     assert leaving.draws.flatten().tolist() == [3, 6]
     assert leaving.energy.flatten().tolist() == [0, 0]
@@ -168,12 +172,12 @@ def test_gibbs_leaves_a_forbidden_start_where_it_can_and_stays_elsewhere():
         return torch.where((x != 1).sum(dim=1) > 1, inf, 0.0)
 
     x0 = torch.tensor([[0, 1], [0, 0]])
-    trace = sample(Gibbs(2, scan="systematic"), lambda x: walled(torch.nn.functional.pad(x, (0, 1))), x0, steps=4)
-    assert trace.energy[0].tolist() == [0.0] * 4
-    assert trace.draws[0].tolist() == [[1, 1]] * 4
-    assert trace.energy[1].tolist() == [inf] * 4
-    assert trace.draws[1].tolist() == [[0, 0]] * 4
-    assert trace.moves["gibbs"].accepted == 4
+    kernel = Gibbs(2, scan="systematic")
+    run = iterate(kernel, lambda x: walled(torch.nn.functional.pad(x, (0, 1))), x0, steps=4, rng=generator(0))
+    for _, state, info in run:
+        assert state.energy.tolist() == [0.0, inf]
+        assert state.x.tolist() == [[1, 1], [0, 0]]
+        assert info.accepted.tolist() == [True, False]
 
 
 @pytest.mark.parametrize(
