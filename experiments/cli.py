@@ -9,11 +9,13 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 import experiments
+from experiments.visible import visible
 
 __all__ = ["main"]
 
@@ -39,6 +41,7 @@ def run_command(run: Any, *args: Any, **kwargs: Any) -> None:
     The exit code is 2 for bad input, 1 for a run that failed, 130 on Ctrl-C, 143 on SIGTERM.
     """
     try:
+        _check_arguments(args[0] if args else kwargs.get("args"))
         sys.exit(run(*args, **{**kwargs, "standalone_mode": False}))
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
@@ -52,9 +55,18 @@ def run_command(run: Any, *args: Any, **kwargs: Any) -> None:
         if code is None:
             raise
         if code > 128:
-            click.echo(str(error), err=True)
+            click.echo("\n".join(map(visible, str(error).splitlines())), err=True)
             sys.exit(code)
         _fail(str(error), code)
+
+
+def _check_arguments(given: Sequence[str] | None) -> None:
+    """A terminal's bytes that are no UTF-8 come as halves of characters, which no tokenizer and no file takes."""
+    for argument in sys.argv[1:] if given is None else given:
+        try:
+            argument.encode()
+        except UnicodeEncodeError as error:
+            raise click.UsageError(f"{argument!r} is no text: it holds bytes that are no UTF-8") from error
 
 
 def _exit_code(error: Exception) -> int | None:
@@ -68,7 +80,7 @@ def _exit_code(error: Exception) -> int | None:
 
 
 def _fail(message: str, code: int) -> None:
-    click.echo(f"error: {' '.join(message.split())}", err=True)
+    click.echo(f"error: {visible(' '.join(message.split()))}", err=True)
     sys.exit(code)
 
 

@@ -11,6 +11,7 @@ import click
 
 from experiments.cost import Spent
 from experiments.run_directory import json_line
+from experiments.visible import visible
 
 __all__ = ["Run", "distinct", "number", "print_run", "self_bleu", "shares", "show"]
 
@@ -58,9 +59,11 @@ def print_run(run: Run) -> None:
         click.echo(f"{index:>5}  {energy:>7.2f}  {_cut(text, width - 16)}")
     click.echo()
     for label, value in run.facts(summary):
-        click.echo(f"  {label:<22} {_folded(value, width - 25)}")
+        click.echo(f"  {visible(label):<22} {_folded(value, width - 25)}")
+    if run.config["trust_remote_code"]:
+        click.echo(f"  {'code':<22} what the models bring along was run (--trust-remote-code)")
     if run.config["out"]:
-        click.echo(f"  {'files':<22} {run.config['out']}/ (samples.jsonl, summary, config, env)")
+        click.echo(f"  {'files':<22} {visible(run.config['out'])}/ (samples.jsonl, summary, config, env)")
     click.echo(f"\n{summary['trust']}")
     if run.spent.news:
         click.echo(run.spent.news)
@@ -94,7 +97,7 @@ def number(value: float, spec: str) -> str:
 
 
 def _cut(text: str, width: int) -> str:
-    text = " ".join(text.split())
+    text = visible(" ".join(text.split()))
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
@@ -102,4 +105,4 @@ def _folded(text: str, width: int) -> str:
     """At word borders, later lines under the first."""
     import textwrap
 
-    return ("\n" + " " * 25).join(textwrap.wrap(text, width, break_on_hyphens=False) or [""])
+    return ("\n" + " " * 25).join(textwrap.wrap(visible(" ".join(text.split())), width, break_on_hyphens=False) or [""])

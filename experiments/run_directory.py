@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import platform
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.same_run import check_config, check_experiment, check_models, check_versions, way_on
+from experiments.visible import json_text
 
 if TYPE_CHECKING:
     from experiments.report import Run
@@ -181,11 +181,11 @@ def environment() -> dict[str, Any]:
 
 
 def json_line(value: Mapping[str, Any]) -> str:
-    return json.dumps(_plain(value), ensure_ascii=False)
+    return json_text(_plain(value))
 
 
 def _pretty(value: Mapping[str, Any]) -> bytes:
-    return (json.dumps(_plain(value), ensure_ascii=False, indent=2) + "\n").encode()
+    return (json_text(_plain(value), indent=2) + "\n").encode()
 
 
 def _plain(value: Any) -> Any:

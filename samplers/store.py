@@ -170,7 +170,9 @@ class RunStore:
         return [] if shards.is_symlink() else [path for path in shards.glob("*") if not path.is_symlink()]
 
     def _write_json(self, name: str, facts: Mapping[str, Any]) -> None:
-        write_atomically(self.path / name, (json.dumps(facts, ensure_ascii=False, indent=2) + "\n").encode())
+        told = json.dumps(facts, ensure_ascii=False, indent=2) + "\n"
+        # Half a character, as broken arguments have, is no UTF-8; its escape is JSON.
+        write_atomically(self.path / name, told.encode(errors="backslashreplace"))
 
 
 class ShardStore:
