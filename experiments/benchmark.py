@@ -1,116 +1,195 @@
-"""Speed of the masked-LM kernels beside their floor: the bare forward passes that a step needs, on the same tensors."""
+"""Speed of the samplers beside their floor, the bare forward passes that a step needs, and beside the loop by hand."""
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from experiments.run_directory import json_line
+
 if TYPE_CHECKING:
-    from torch import Tensor
+    from experiments.benchmarking.measure import Line
+    from experiments.benchmarking.models import Models
+    from experiments.benchmarking.workloads import Size
 
-    from lm_adapters import MaskedLM
+__all__ = ["LeftOut", "benchmark", "command"]
 
-__all__ = ["Speed", "benchmark", "command"]
+WORKLOADS = ("gibbs", "mh-pll", "keywords", "rescored", "suffix", "translate")
+MODELS = ("embedded", "base")
+CHAINS, CURVE_CHAINS, QUICK_CHAINS = (1, 8, 32, 128, 512), (32,), (1, 32)
+REPEATS, QUICK_REPEATS = 7, 3
+ESS_STEPS = 400
+CURVES = {
+    "chains": (1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
+    "length": (8, 16, 32, 64),
+    "vocabulary": (8192, 16384, 32768, 65536),
+    "k": (8, 16, 32, 64, 128),
+}
 
 
 @dataclass(frozen=True)
-class Speed:
-    """Median seconds of a step and of its floor, timed in turn in one process."""
+class LeftOut:
+    """What was not measured, and why."""
 
     workload: str
-    chains: int
-    step: float
-    floor: float
+    models: str
+    why: str
 
-    @property
-    def chain_steps_per_second(self) -> float:
-        return self.chains / self.step
-
-    @property
-    def ratio(self) -> float:
-        """1 is a sampler that costs nothing besides the model."""
-        return self.floor / self.step
+    def __str__(self) -> str:
+        return f"left out: {self.workload}, {self.models}: {self.why}"
 
 
 def benchmark(
-    *, model: str | MaskedLM = "masked-en", chains: tuple[int, ...] = (1, 32, 256), length: int = 9, repeats: int = 7,
-    device: str = "cpu", dtype: str = "float32",
-) -> list[Speed]:  # fmt: skip
-    """Time masked-LM Gibbs and Metropolis-Hastings on the pseudo-log-likelihood, texts of ``length`` tokens."""
-    import torch
+    *,
+    workloads: Sequence[str] = WORKLOADS,
+    models: Sequence[str] = MODELS,
+    chains: Sequence[int] | None = None,
+    length: int = 16,
+    curve: str | None = None,
+    repeats: int = REPEATS,
+    ess_steps: int = 0,
+    longest: float = 20.0,
+    **options: Any,
+) -> Iterator[Line | LeftOut]:
+    """Measure every workload with all models and numbers of chains; with ``curve`` at the first number, as that grows.
 
-    from lm_adapters import MaskedLM
-    from samplers import Flat, MetropolisHastings, PseudoGibbs
+    A line whose step would take longer than ``longest`` seconds, going by the one before, is left out, and so is one
+    whose models are not there. ``options`` (device, dtype, tokens_per_pass) are those of ``make_models``.
+    Raises ``InvalidInput`` for a device or type that cannot be used.
+    """
+    from experiments.benchmarking.measure import measure
+    from experiments.benchmarking.models import Absent, make_models
 
-    lm = model if isinstance(model, MaskedLM) else MaskedLM.from_pretrained(model, device, dtype)
-    found = []
-    with torch.inference_mode():
-        for count in chains:
-            x = torch.full((count, length), int(lm.allowed.nonzero()[7]), device=lm.device)
-            one = torch.zeros_like(x, dtype=torch.bool)
-            one[:, length // 2] = True
-            copies = x.repeat_interleave(length, dim=0)
-            each = torch.eye(length, dtype=torch.bool, device=lm.device).repeat(count, 1)
-            work = (
-                ("Gibbs, no accept step", PseudoGibbs(lm.gibbs_proposal()), Flat(), x, one),
-                ("MH on pll", MetropolisHastings(lm.gibbs_proposal()), lm.energy("pll"), copies, each),
-            )
-            for name, kernel, energy, rows, hidden in work:
-                rng = torch.Generator(lm.device).manual_seed(0)
-                state = kernel.init(x, energy)
-                step, floor = _in_turn(
-                    lambda kernel=kernel, state=state, energy=energy, rng=rng: kernel.step(state, energy, rng),
-                    lambda rows=rows, hidden=hidden: _bare_forwards(lm, rows, hidden),
-                    repeats,
-                )
-                found.append(Speed(name, count, step, floor))
-    return found
-
-
-def _bare_forwards(lm: MaskedLM, rows: Tensor, hidden: Tensor) -> None:
-    """Encoder on every masked row and head on its masked site, in passes of the model's size."""
-    size = max(1, lm.tokens_per_pass // (rows.shape[1] + len(lm.space.prefix) + len(lm.space.suffix)))
-    for part, mask in zip(rows.split(size), hidden.split(size), strict=True):
-        lm.logits(part, mask)
+    for kind in models:
+        make = partial(make_models, kind, **options)
+        loaded = make()
+        for name in workloads:
+            before: Line | None = None
+            for at, size in _cases(loaded, make, chains or (CURVE_CHAINS if curve else CHAINS), length, curve, name):
+                if before is not None and (seconds := _expected(before, size)) > longest:
+                    yield LeftOut(name, kind, f"a step at {size} would take some {seconds:.0f} s")
+                    break
+                try:
+                    before = measure(name, at, size, repeats=repeats, ess_steps=ess_steps)
+                except Absent as absent:
+                    yield LeftOut(name, kind, str(absent))
+                    break
+                yield before
 
 
-def _in_turn(first: Callable[[], object], second: Callable[[], object], repeats: int) -> tuple[float, float]:
-    """Median seconds of each, run alternately so that a machine that slows down slows both."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for turn in range(repeats + 2):
-        for call, seconds in zip((first, second), times, strict=True):
-            began = time.perf_counter()
-            call()
-            _wait_for_device()
-            if turn >= 2:  # the first two warm up
-                seconds.append(time.perf_counter() - began)
-    return statistics.median(times[0]), statistics.median(times[1])
+def _cases(
+    loaded: Models, make: Any, chains: Sequence[int], length: int, curve: str | None, workload: str
+) -> Iterator[tuple[Models, Size]]:
+    """Models and sizes at which a workload is measured, in the order in which its steps get dearer."""
+    from experiments.benchmarking.workloads import Size
+
+    start = Size(chains[0], length)
+    if curve is None:
+        yield from ((loaded, replace(start, chains=count)) for count in chains)
+    elif curve == "vocabulary":
+        yield from ((make(vocabulary=tokens), start) for tokens in CURVES[curve])
+    elif curve != "k" or workload == "rescored":
+        yield from ((loaded, replace(start, **{curve: value})) for value in CURVES[curve])
 
 
-def _wait_for_device() -> None:
-    import torch
-
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+def _expected(before: Line, size: Size) -> float:
+    """Seconds of a step that grows with the chains, the length and the candidates as if each row cost the same."""
+    grown = [getattr(size, name) / getattr(before.size, name) for name in asdict(size)]
+    return before.step * max(grown)
 
 
 @click.command("benchmark")
-@click.option("--model", default="masked-en", show_default=True, help="Embedded model, folder, or hub name.")
-@click.option("--length", type=click.IntRange(min=1), default=9, show_default=True, help="Tokens a text.")
-@click.option("--repeats", type=click.IntRange(min=3), default=7, show_default=True)
-@click.option("--device", default="cpu", show_default=True)
-@click.option("--dtype", default="float32", show_default=True)
-def command(model: str, length: int, repeats: int, device: str, dtype: str) -> None:
-    """Speed of the masked-LM kernels beside the bare forward passes that they need."""
-    click.echo(f"{'workload':<22} {'chains':>6} {'chain-steps/s':>14} {'floor':>9} {'floor/step time':>16}")
-    for row in benchmark(model=model, length=length, repeats=repeats, device=device, dtype=dtype):
-        click.echo(
-            f"{row.workload:<22} {row.chains:>6} {row.chain_steps_per_second:>14,.0f} {row.chains / row.floor:>9,.0f} "
-            f"{row.ratio:>16.2f}"
-        )
-    click.echo("\nfloor: chain-steps/s of the encoder and the head at the masked sites, nothing else; medians.")
+@click.option("--workload", "workloads", multiple=True, type=click.Choice(WORKLOADS),
+              help="Repeatable.  [default: all]")  # fmt: skip
+@click.option("--models", multiple=True, type=click.Choice(MODELS),
+              help="embedded, or random weights in the shapes of BERT-base, GPT-2 small and T5-small. Repeatable.  "
+              "[default: both]")  # fmt: skip
+@click.option("--chains", multiple=True, type=click.IntRange(min=1),
+              help="Repeatable.  [default: 1 8 32 128 512; of a curve: 32]")  # fmt: skip
+@click.option("--length", type=click.IntRange(min=4), default=16, show_default=True, help="Tokens of a text, or most.")
+@click.option("--curve", type=click.Choice(tuple(CURVES)), help="How time and memory grow with this alone.")
+@click.option("--repeats", type=click.IntRange(min=1), help=f"Rounds, of which medians are told.  [default: {REPEATS}]")
+@click.option("--ess", "ess_steps", type=click.IntRange(min=8), is_flag=False, flag_value=ESS_STEPS, default=None,
+              help=f"Run each so many steps ({ESS_STEPS} if none are given) for the ESS of its energy.")  # fmt: skip
+@click.option("--longest", type=click.FloatRange(min=0), default=20.0, show_default=True,
+              help="Leave out what would take more seconds for one step.")  # fmt: skip
+@click.option("--quick", is_flag=True, help="Embedded models, 1 and 32 chains, 3 rounds: under a minute.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ...")
+@click.option("--dtype", default="float32", show_default=True, help="float32, bfloat16 or float16.")
+@click.option("--tokens-per-pass", type=click.IntRange(min=1), help="Bound of the samplers' own passes.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON Lines: the machine, then what was measured.")
+@click.option("--markdown", is_flag=True, help="Print Markdown.")
+def command(quick: bool, as_json: bool, markdown: bool, **options: Any) -> None:
+    """Speed of each sampler, beside its floor (the bare forward passes that a step needs) and the loop by hand."""
+    from experiments.benchmarking.table import machine
+
+    options["models"] = options["models"] or (MODELS[:1] if quick else MODELS)
+    options["chains"] = options["chains"] or (QUICK_CHAINS if quick and not options["curve"] else None)
+    options["repeats"] = options["repeats"] or (QUICK_REPEATS if quick else REPEATS)
+    options["workloads"] = options["workloads"] or WORKLOADS
+    options["ess_steps"] = options["ess_steps"] or 0
+    found, varied = benchmark(**options), options["curve"] or "chains"
+    show = _show_json if as_json else _show_markdown if markdown else _show
+    show(found, varied, machine(options["device"]))
+
+
+def _show(found: Iterator[Line | LeftOut], varied: str, machine: dict[str, Any]) -> None:
+    """Lines as they come."""
+    from experiments.benchmarking.table import COSTS, LEGEND, SPEED, growth, growth_in_words
+
+    click.echo(_on(machine))
+    click.echo(SPEED.head(varied))
+    lines, missing = [], []
+    for line in found:
+        if isinstance(line, LeftOut):
+            missing.append(line)
+        else:
+            lines.append(line)
+            click.echo(SPEED.row(line, varied))
+    click.echo("\n" + COSTS.head(varied))
+    for line in lines:
+        click.echo(COSTS.row(line, varied))
+    click.echo("\n" + LEGEND + "\n")
+    for told in growth(lines, varied):
+        click.echo(growth_in_words(told))
+    for line in missing:
+        click.echo(str(line))
+
+
+def _show_markdown(found: Iterator[Line | LeftOut], varied: str, machine: dict[str, Any]) -> None:
+    from experiments.benchmarking.table import COSTS, LEGEND, SPEED, growth, growth_in_words
+
+    every = list(found)
+    lines, missing = [x for x in every if not isinstance(x, LeftOut)], [x for x in every if isinstance(x, LeftOut)]
+    parts = [_on(machine), "", *SPEED.markdown(lines, varied), "", *COSTS.markdown(lines, varied), "", LEGEND, ""]
+    notes = [*map(growth_in_words, growth(lines, varied)), *map(str, missing)]
+    click.echo("\n".join([*parts, *(f"- {note}" for note in notes)]))
+
+
+def _show_json(found: Iterator[Line | LeftOut], varied: str, machine: dict[str, Any]) -> None:
+    from experiments.benchmarking.table import as_json, growth
+
+    click.echo(json_line({"machine": machine}))
+    lines = []
+    for line in found:
+        if isinstance(line, LeftOut):
+            click.echo(json_line({"left_out": asdict(line)}))
+        else:
+            lines.append(line)
+            click.echo(json_line(as_json(line)))
+    for told in growth(lines, varied):
+        click.echo(json_line({"growth": told}))
+
+
+def _on(machine: dict[str, Any]) -> str:
+    return f"{machine['device']}, {machine['threads']} threads of {machine['cores']} cores, torch {machine['torch']}\n"
+
+
+if __name__ == "__main__":
+    from experiments.cli import run_command
+
+    run_command(command.main)

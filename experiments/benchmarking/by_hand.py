@@ -1,0 +1,231 @@
+"""The loops that people write by hand: one chain, a full forward pass with the full softmax for all that is asked.
+
+Each is a generator of ``(text, energy)`` after every step, ``text`` a list of token ids. The energies are those of the
+batched kernels, and so are the laws of all loops but ``published_keywords``, whose scheme is not quite reversible.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from lm_adapters import CausalLM, MaskedLM, Seq2SeqLM
+
+__all__ = [
+    "gibbs",
+    "masked_law",
+    "nll",
+    "pll_chain",
+    "pseudo_nll",
+    "published_keywords",
+    "rescored",
+    "suffixes",
+    "translation_nll",
+    "translations",
+]
+
+Text = list[int]
+Chain = Iterator[tuple[Text, float]]
+
+
+def gibbs(lm: MaskedLM, text: Text, seed: int = 0) -> Chain:
+    """Mask a token, draw it anew, take it."""
+    rolls, rng = random.Random(seed), _generator(lm, seed)
+    while True:
+        site = rolls.randrange(len(text))
+        text = _put(text, site, _draw(masked_law(lm, text, site), rng))
+        yield text, 0.0
+
+
+def pll_chain(lm: MaskedLM, text: Text, seed: int = 0) -> Chain:
+    """Metropolis-Hastings on the pseudo-log-likelihood, one pass a masked token."""
+    rolls, rng, energy = random.Random(seed), _generator(lm, seed), pseudo_nll(lm, text)
+    while True:
+        site = rolls.randrange(len(text))
+        law = masked_law(lm, text, site)
+        new = _put(text, site, _draw(law, rng))
+        new_energy = pseudo_nll(lm, new)
+        log_ratio = energy - new_energy + float(law[text[site]].log() - law[new[site]].log())
+        if _accept(log_ratio, rolls):
+            text, energy = new, new_energy
+        yield text, energy
+
+
+def rescored(lm: MaskedLM, scorer: CausalLM, text: Text, k: int, seed: int = 0) -> Chain:
+    """The ``k`` likeliest tokens of a site, each text scored by itself, and one of them drawn."""
+    rolls, energy = random.Random(seed), nll(scorer, text)
+    while True:
+        site = rolls.randrange(len(text))
+        listed = masked_law(lm, text, site).topk(k).indices.tolist()
+        if text[site] in listed:
+            energies = torch.tensor([nll(scorer, _put(text, site, token)) for token in listed], dtype=torch.float64)
+            chosen = rolls.choices(range(k), weights=energies.neg().softmax(dim=0).tolist())[0]
+            text, energy = _put(text, site, listed[chosen]), float(energies[chosen])
+        yield text, energy
+
+
+def published_keywords(
+    scorer: CausalLM, text: Text, pieces: Sequence[int], lengths: tuple[int, int], k: int = 64, seed: int = 0
+) -> Chain:
+    """The published scheme (Miao et al. 2019, arXiv:1811.10996, as GPT-2 users run it), from its description.
+
+    A kind of move and a free place (``pieces`` is 0 there, else the number of a keyword) are drawn. The ``k`` tokens
+    that the scorer finds likeliest after what stands before are candidates, the current one forced among them; the
+    whole text is scored with each, one by one. A replaced or inserted token is drawn from these scores, and accepted by
+    the ratio of the two texts and of the token's share; a deletion is accepted by the share that its token would have.
+    """
+    pieces = list(pieces)
+    rolls, energy = random.Random(seed), nll(scorer, text)
+    while True:
+        kind = rolls.choice(("replace", "insert", "delete"))
+        places = [i for i, piece in enumerate(pieces) if not piece]
+        if kind == "insert":
+            places = [i for i in range(len(text) + 1) if not (0 < i < len(text) and 0 < pieces[i - 1] == pieces[i])]
+        length = len(text) + {"replace": 0, "insert": 1, "delete": -1}[kind]
+        if not places or not lengths[0] <= length <= lengths[1]:
+            yield text, energy
+            continue
+        at = rolls.choice(places)
+        before, after = text[:at], text[at if kind == "insert" else at + 1 :]
+        listed = _likeliest(scorer, before, k, None if kind == "insert" else text[at])
+        energies = torch.tensor([nll(scorer, [*before, token, *after]) for token in listed], dtype=torch.float64)
+        share = energies.neg().log_softmax(dim=0)
+        if kind == "delete":
+            new, new_energy, log_ratio = [*before, *after], nll(scorer, [*before, *after]), float(share[0])
+        else:
+            chosen = rolls.choices(range(len(listed)), weights=share.exp().tolist())[0]
+            new, new_energy = [*before, listed[chosen], *after], float(energies[chosen])
+            log_ratio = (float(share[0]) if kind == "replace" else 0.0) - float(share[chosen])
+        if _accept(energy - new_energy + log_ratio, rolls):
+            rest = pieces[at if kind == "insert" else at + 1 :]
+            pieces = [*pieces[:at], *([] if kind == "delete" else [0]), *rest]
+            text, energy = new, new_energy
+        yield text, energy
+
+
+def suffixes(scorer: CausalLM, text: Text, lengths: tuple[int, int], seed: int = 0) -> Chain:
+    """Cut the text somewhere and write it on, the whole text read anew for every token."""
+    rolls, rng, energy = random.Random(seed), _generator(scorer, seed), nll(scorer, text)
+    while True:
+        cut = rolls.randrange(len(text) + 1)
+        new, log_new = text[:cut], 0.0
+        while len(new) < lengths[1]:
+            law = _next_laws(scorer, new, lengths[0])[-1]
+            token = _draw(law, rng)
+            log_new += float(law[token].log())
+            if token == scorer.eos_id:
+                break
+            new = [*new, token]
+        told = [*text, scorer.eos_id][: lengths[1]]
+        laws = _next_laws(scorer, text, lengths[0])
+        log_old = sum(float(laws[i, token].log()) for i, token in enumerate(told) if i >= cut)
+        new_energy = nll(scorer, new)
+        log_ratio = energy - new_energy + log_old - log_new + math.log((len(text) + 1) / (len(new) + 1))
+        if _accept(log_ratio, rolls):
+            text, energy = new, new_energy
+        yield text, energy
+
+
+def translations(
+    lm: MaskedLM, scorer: Seq2SeqLM, source: Text, text: Text, lengths: tuple[int, int], seed: int = 0
+) -> Chain:
+    """Replace, insert or delete a token; the encoder reads the source again for every text that is scored.
+
+    A move that the bounds on the length forbid is a step that stays, so the factors of kind and place cancel.
+    """
+    rolls, rng, energy = random.Random(seed), _generator(lm, seed), translation_nll(scorer, source, text)
+    while True:
+        kind = rolls.choice(("replace", "insert", "delete"))
+        length = len(text) + {"replace": 0, "insert": 1, "delete": -1}[kind]
+        if not lengths[0] <= length <= lengths[1]:
+            yield text, energy
+            continue
+        at = rolls.randrange(max(len(text), length))
+        opened = [*text[:at], lm.space.mask_id, *text[at if kind == "insert" else at + 1 :]]
+        law = masked_law(lm, opened, at)
+        new, log_ratio = [*text[:at], *text[at + 1 :]], 0.0
+        if kind != "delete":
+            new = _put(opened, at, _draw(law, rng))
+            log_ratio -= float(law[new[at]].log())
+        if kind != "insert":
+            log_ratio += float(law[text[at]].log())
+        new_energy = translation_nll(scorer, source, new)
+        if _accept(energy - new_energy + log_ratio, rolls):
+            text, energy = new, new_energy
+        yield text, energy
+
+
+def masked_law(lm: MaskedLM, text: Text, site: int) -> Tensor:
+    """``[vocabulary]``: the law of one token given the others, over tokens that may be proposed."""
+    logits = _masked_logits(lm, text, site).masked_fill(~lm.allowed, -math.inf)
+    return logits.softmax(dim=-1)[0, len(lm.space.prefix) + site]
+
+
+def pseudo_nll(lm: MaskedLM, text: Text) -> float:
+    """Minus the pseudo-log-likelihood in nats."""
+    total = 0.0
+    for site, token in enumerate(text):
+        law = _masked_logits(lm, text, site).log_softmax(dim=-1)
+        total -= float(law[0, len(lm.space.prefix) + site, token])
+    return total
+
+
+def nll(lm: CausalLM, text: Text) -> float:
+    """``-log p(text, end)`` in nats."""
+    law = lm.model(input_ids=_row(lm, [lm.start_id, *text])).logits.log_softmax(dim=-1)[0]
+    return _told(law, [*text, lm.eos_id])
+
+
+def translation_nll(lm: Seq2SeqLM, source: Text, text: Text) -> float:
+    """``-log p(text, end | source)`` in nats; ``source`` as the encoder reads it."""
+    decoder = _row(lm, [*lm.context, *text])
+    law = lm.model(input_ids=_row(lm, source), decoder_input_ids=decoder).logits.log_softmax(dim=-1)[0]
+    return _told(law[len(lm.context) - 1 :], [*text, lm.eos_id])
+
+
+def _masked_logits(lm: MaskedLM, text: Text, site: int) -> Tensor:
+    ids = [*lm.space.prefix, *_put(text, site, lm.space.mask_id), *lm.space.suffix]
+    return lm.model(input_ids=_row(lm, ids)).logits
+
+
+def _next_laws(lm: CausalLM, text: Text, shortest: int) -> Tensor:
+    """``[length + 1, vocabulary]``: the law of each token, the end among them from the ``shortest`` text on."""
+    possible = lm.allowed.repeat(len(text) + 1, 1)
+    possible[shortest:, lm.eos_id] = True
+    logits = lm.model(input_ids=_row(lm, [lm.start_id, *text])).logits[0]
+    return logits.masked_fill(~possible, -math.inf).softmax(dim=-1)
+
+
+def _likeliest(lm: CausalLM, before: Text, k: int, current: int | None) -> Text:
+    """The ``k`` likeliest tokens after ``before``; ``current`` first among them where there is one."""
+    law = lm.model(input_ids=_row(lm, [lm.start_id, *before])).logits.softmax(dim=-1)[0, -1]
+    listed = law.masked_fill(~lm.allowed, 0.0).topk(k).indices.tolist()
+    return listed if current is None else [current, *[token for token in listed if token != current][: k - 1]]
+
+
+def _told(law: Tensor, targets: Text) -> float:
+    return -float(law[torch.arange(len(targets)), torch.tensor(targets)].double().sum())
+
+
+def _row(lm: MaskedLM | CausalLM | Seq2SeqLM, ids: Text) -> Tensor:
+    return torch.tensor([ids], device=lm.device)
+
+
+def _put(text: Text, site: int, token: int) -> Text:
+    return [*text[:site], token, *text[site + 1 :]]
+
+
+def _draw(law: Tensor, rng: torch.Generator) -> int:
+    return int(torch.multinomial(law, 1, generator=rng))
+
+
+def _accept(log_ratio: float, rolls: random.Random) -> bool:
+    return rolls.random() < math.exp(min(0.0, log_ratio))
+
+
+def _generator(lm: MaskedLM | CausalLM, seed: int) -> torch.Generator:
+    return torch.Generator(lm.device).manual_seed(seed)

@@ -1,0 +1,114 @@
+"""What the mathematics of a step needs its models to read, found in the moves that a real step proposed.
+
+Every floor supposes what a sampler can know for nothing. A proposal equal to the state has the state's energy; one that
+a constraint forbids, or that has no way back, is rejected unread. Of the current text a reader from left to right keeps
+its keys and values and its outputs, so a text that differs from column ``t`` on costs its own tokens from ``t`` on and
+no others: the law of token ``t`` itself was known. Rows of different chains that happen to be equal count apart.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import reduce
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from experiments.benchmarking.bare import BareMasked, BareReader
+from experiments.benchmarking.recording import Move
+from experiments.benchmarking.stages import Kept, MaskedRows, TextRows
+from lm_adapters.framing import framed
+from samplers import Energy, WeightedSum
+
+__all__ = [
+    "drawn_tokens",
+    "proposing_rows",
+    "pseudo_likelihood_rows",
+    "rescored_candidates",
+    "rescored_texts",
+    "undecided",
+]
+
+
+def proposing_rows(bare: BareMasked, move: Move) -> Iterator[MaskedRows]:
+    """The rows with masks that the proposal read: one a chain, which gives the densities of both directions."""
+    if not move.masked:
+        return
+    width = max(ids.shape[1] for ids, _ in move.masked)
+    ids = torch.cat([pad(ids, (0, width - ids.shape[1]), value=bare.lm.space.pad_id) for ids, _ in move.masked])
+    lengths = torch.cat(
+        [
+            ids.new_full((len(ids),), ids.shape[1]) if attention is None else attention.sum(dim=1)
+            for ids, attention in move.masked
+        ]
+    )
+    yield MaskedRows("propose", bare, ids, lengths)
+
+
+def undecided(energy: Energy, move: Move) -> Tensor:
+    """``int64 [rows]``: chains whose fate depends on a model's energy of what was proposed."""
+    new = move.answer.x
+    rows = (new != move.x).any(dim=1) & (move.answer.log_q_reverse > -math.inf)
+    hard = [part for _, part in energy.parts if part.hard] if isinstance(energy, WeightedSum) else []
+    return reduce(lambda left, term: left & (term(new) < math.inf), hard, rows).nonzero().squeeze(1)
+
+
+def pseudo_likelihood_rows(bare: BareMasked, move: Move, chains: Tensor) -> Iterator[MaskedRows]:
+    """A row for each site of the new texts, masked; not for a single redrawn site: that row has proposed it."""
+    space, old, new = bare.lm.space, move.x[chains], move.answer.x[chains]
+    changed = old != new
+    alone = changed.sum(dim=1, keepdim=True) == 1
+    same_length = (space.lengths(old) == space.lengths(new)).unsqueeze(1)
+    rows, sites = (space.inside(new) & ~(changed & alone & same_length)).nonzero(as_tuple=True)
+    if len(rows):
+        masked = new[rows].scatter(1, sites.unsqueeze(1), space.mask_id)
+        frame = len(space.prefix) + len(space.suffix)
+        yield MaskedRows("score", bare, framed(space, masked)[0], space.lengths(masked) + frame)
+
+
+def rescored_texts(reader: BareReader, move: Move, chains: Tensor) -> Iterator[TextRows]:
+    """Of each new text the tokens from the first that changed on."""
+    old, new = move.x[chains], move.answer.x[chains]
+    rows = torch.arange(len(old), device=old.device)
+    stage = TextRows("score", Kept(reader, old), new, _first_change(old, new), rows)
+    if len(stage.x):
+        yield stage
+
+
+def rescored_candidates(reader: BareReader, move: Move) -> Iterator[TextRows]:
+    """Of each candidate but the current token, whose energy is known: it and all that stands behind its site.
+
+    Chains whose token is not on its list stay, and cost nothing.
+    """
+    (x, site), values = move.arguments, move.answer
+    current = values == x.gather(1, site.unsqueeze(1))
+    chains, column = (current.any(dim=1, keepdim=True) & ~current).nonzero(as_tuple=True)
+    if len(chains):
+        new = x[chains].scatter(1, site[chains].unsqueeze(1), values[chains, column].unsqueeze(1))
+        yield TextRows("score", Kept(reader, x), new, site[chains], chains)
+
+
+def drawn_tokens(reader: BareReader, move: Move) -> Iterator[TextRows]:
+    """Token by token, as each waits for the one before: from the first that changed to the last of each new text.
+
+    Each pass tells the law of the next token, so drawing, density and energy need no pass besides; the old text's
+    density was known.
+    """
+    changed = (move.x != move.answer.x).any(dim=1).nonzero().squeeze(1)
+    old, new = move.x[changed], move.answer.x[changed]
+    if not len(changed):
+        return
+    since, kept = _first_change(old, new), Kept(reader, new)
+    chains = torch.arange(len(new), device=new.device)
+    column = torch.arange(new.shape[1], device=new.device)
+    for depth in range(int((reader.space.lengths(new) - since).clamp(min=0).max())):
+        at = since + depth
+        read = new.where(column <= at.unsqueeze(1), reader.space.pad_id)
+        yield TextRows("draw", kept, read, at, chains)
+
+
+def _first_change(old: Tensor, new: Tensor) -> Tensor:
+    """``int64 [rows]``: the first column in which two texts differ."""
+    return (old != new).long().argmax(dim=1)

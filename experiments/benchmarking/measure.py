@@ -1,0 +1,178 @@
+"""One workload at one size: its steps, their floor and the loop by hand, timed in turn in one process."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from experiments.benchmarking.memory import peak_memory
+from experiments.benchmarking.models import Models
+from experiments.benchmarking.recording import Recording, recorded
+from experiments.benchmarking.timing import Clock, Splits, make_clock, timed
+from experiments.benchmarking.workloads import WORKLOADS, Size, Task
+from experiments.cost import Cost, counted
+from samplers import ChainState, sample
+from samplers.iterate import begin
+from samplers.randomness import generator
+from samplers.trace import diagnose
+
+__all__ = ["Line", "Round", "measure"]
+
+TURN = 0.2  # seconds of steps, or of the loop by hand, that are timed together
+MOST_STEPS = 32
+SLOW, FEW = 1.0, 3  # a step of that many seconds is repeated that few times
+KEPT = 64  # draws a chain that an energy watched from outside scores
+
+
+@dataclass(frozen=True)
+class Round:
+    """Seconds of a step, of its floor, of the models inside it, and of a step by hand."""
+
+    step: float
+    floor: float
+    inside: float
+    by_hand: float
+
+
+@dataclass(frozen=True)
+class Line:
+    """Medians over rounds. Costs are means of a step of all chains; of ``by_hand_cost`` one chain's.
+
+    ``ratio`` is the floor's time by the step's: 1 is a sampler that costs nothing besides what it needs. ``in_models``
+    is the share of a step in which its models are at work: what lacks to 1 is overhead, what it has beyond ``ratio``
+    are passes that could be spared or cut better.
+    """
+
+    workload: str
+    models: str
+    vocabulary: int
+    size: Size
+    step: float
+    floor: float
+    ratio: float
+    in_models: float
+    by_hand: float
+    cost: Mapping[str, float]
+    floor_cost: Mapping[str, float]
+    by_hand_cost: Mapping[str, float]
+    splits: Mapping[str, str]
+    peak: int | None
+    ess_per_second: float | None
+
+    @property
+    def chain_steps_per_second(self) -> float:
+        return self.size.chains / self.step
+
+    @property
+    def floor_per_second(self) -> float:
+        return self.size.chains / self.floor
+
+    @property
+    def speed_up(self) -> float:
+        """Chain-steps of the kernel for each step by hand in the same time."""
+        return self.chain_steps_per_second * self.by_hand
+
+
+def measure(workload: str, models: Models, size: Size, *, repeats: int = 7, ess_steps: int = 0) -> Line:
+    """Time a workload. Raises ``Absent`` where it needs a model that is not there.
+
+    A round is some consecutive steps of the chains, then the bare passes of these same steps' floor, then the loop by
+    hand; the first warms up. With ``ess_steps`` the chains are run anew for the ESS of their energy.
+    """
+    task = WORKLOADS[workload](models, size)
+    device = task.x0.device
+    bench = _Bench(task, make_clock(device))
+    with torch.inference_mode():
+        first = bench.round(1, 1)
+        many = tuple(_steps(seconds) for seconds in (first.step, first.by_hand))
+        bench.restart()
+        rounds = [bench.round(*many) for _ in range(repeats if first.step < SLOW else min(FEW, repeats))]
+        peak = peak_memory(bench.one_step, device)
+        with counted(task.models) as by_hand:
+            next(task.by_hand)
+    return Line(
+        workload=workload,
+        models=models.name,
+        vocabulary=task.models[0].get_input_embeddings().weight.shape[0],
+        size=size,
+        step=statistics.median(r.step for r in rounds),
+        floor=statistics.median(r.floor for r in rounds),
+        ratio=statistics.median(r.floor / r.step for r in rounds),
+        in_models=statistics.median(r.inside / r.step for r in rounds),
+        by_hand=statistics.median(r.by_hand for r in rounds),
+        cost=_mean(bench.costs),
+        floor_cost=_mean(bench.floor_costs),
+        by_hand_cost=asdict(by_hand),
+        splits={name: str(choice) for name, choice in bench.splits.chosen.items()},
+        peak=peak,
+        ess_per_second=_ess_per_second(task, ess_steps) if ess_steps else None,
+    )
+
+
+class _Bench:
+    """The chains of a task, and what their steps cost since the last ``restart``."""
+
+    def __init__(self, task: Task, clock: Clock) -> None:
+        self.task, self.clock = task, clock
+        self.splits = Splits(clock, task.x0.device)
+        self.rng = generator(0, shard=1, device=task.x0.device)
+        self.state: ChainState = begin(task.kernel, task.energy, task.x0)
+        self.restart()
+
+    def restart(self) -> None:
+        self.steps = 0
+        self.costs: list[tuple[Cost, int]] = []
+        self.floor_costs: list[tuple[Cost, int]] = []
+
+    def one_step(self) -> None:
+        self.state, _ = self.task.kernel.step(self.state, self.task.energy, self.rng)
+
+    def round(self, steps: int, steps_by_hand: int) -> Round:
+        task = self.task
+        with recorded(task.kernel, task.proposer, task.models, self.clock) as recording:
+            seconds = timed(lambda: [self.one_step() for _ in range(steps)], self.clock)
+        self.costs.append((recording.cost, steps))
+        floor = self._floor(recording, steps)
+        by_hand = timed(lambda: [next(task.by_hand) for _ in range(steps_by_hand)], self.clock)
+        inside = self.clock.seconds(recording.inside)
+        return Round(seconds / steps, floor / steps, inside / steps, by_hand / steps_by_hand)
+
+    def _floor(self, recording: Recording, steps: int) -> float:
+        cost, seconds = Cost(), 0.0
+        for move in recording.moves:
+            seconds += self.splits.floor(list(self.task.floor(move)), cost)
+        self.floor_costs.append((cost, steps))
+        return seconds
+
+
+def _steps(seconds: float) -> int:
+    return max(1, min(MOST_STEPS, round(TURN / seconds)))
+
+
+def _mean(costs: Sequence[tuple[Cost, int]]) -> dict[str, float]:
+    """Of a step."""
+    steps = sum(count for _, count in costs)
+    return {name: sum(asdict(cost)[name] for cost, _ in costs) / steps for name in ("forwards", "rows", "tokens")}
+
+
+def _ess_per_second(task: Task, steps: int) -> float:
+    """Bulk ESS of the energy over the second half of ``steps``, by the time that these take."""
+    thin = 1 if task.watched is None else max(1, steps // 2 // KEPT)
+    began = time.perf_counter()
+    trace = sample(
+        task.kernel, task.energy, task.x0, steps=steps, warmup=steps // 2, thin=thin,
+        shard_size=len(task.x0), progress=False,
+    )  # fmt: skip
+    if task.x0.is_cuda:
+        torch.cuda.synchronize()
+    seconds = (time.perf_counter() - began) * (1 - (steps // 2) / steps)
+    if task.watched is not None:
+        trace = trace.rescored(task.watched)
+    ess: Any = diagnose(trace.energy).ess_bulk
+    return ess / seconds if math.isfinite(ess) else math.nan

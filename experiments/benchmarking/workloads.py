@@ -1,0 +1,218 @@
+"""What is measured. A workload is a function of the models and the size of the problem that returns a ``Task``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from experiments.benchmarking import by_hand, floors
+from experiments.benchmarking.models import SOURCE, Models
+from experiments.benchmarking.recording import Move
+from experiments.benchmarking.timing import Stage
+from experiments.moves import edit_kernel
+from lm_adapters import KeywordFill, Keywords, MaskedLM, SuffixProposal, Truncation, fill_masks, rescored_replace
+from samplers import Energy, Flat, Kernel, MetropolisHastings, PseudoGibbs
+from samplers.randomness import generator
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from lm_adapters import TextSpace
+
+__all__ = ["WORKLOADS", "Size", "Task"]
+
+WORDS = ("music", "night")
+SHORTEST = 3  # tokens, where lengths vary
+STARTS = 32  # texts that differ; more chains than that share them
+
+
+@dataclass(frozen=True)
+class Size:
+    """``length``: tokens of a text, or the most where it varies; ``k``: candidates that are scored at a site."""
+
+    chains: int = 32
+    length: int = 16
+    k: int = 64
+
+
+@dataclass(frozen=True)
+class Task:
+    """A kernel at work.
+
+    ``floor(move)`` has, for a move that a step proposed, the stages of bare passes that the mathematics needs, in
+    order. ``by_hand`` takes a step of the loop people write at every ``next``. ``proposer`` is the masked model whose
+    rows the floor has to know; ``models`` are all whose passes count. Where the kernel has no energy of its own,
+    ``watched`` is the one whose ESS is told.
+    """
+
+    kernel: Kernel
+    energy: Energy
+    x0: Tensor
+    floor: Callable[[Move], Iterator[Stage]]
+    by_hand: Iterator[Any]
+    models: Sequence[PreTrainedModel]
+    proposer: MaskedLM | None = None
+    watched: Energy | None = None
+
+
+def gibbs(models: Models, size: Size) -> Task:
+    """Masked-LM Gibbs without an accept step. Floor: a row a chain, the head at its mask."""
+    lm = models.masked
+    x0 = _filled(lm, size, size.length)
+    return Task(
+        kernel=PseudoGibbs(lm.gibbs_proposal()),
+        energy=Flat(),
+        x0=x0,
+        floor=lambda move: floors.proposing_rows(models.bare_masked, move),
+        by_hand=by_hand.gibbs(lm, _first(x0, lm.space)),
+        models=[lm.model],
+        proposer=lm,
+        watched=lm.energy("pll"),
+    )
+
+
+def mh_pll(models: Models, size: Size) -> Task:
+    """Metropolis-Hastings on the pseudo-likelihood. Floor: a row a chain, then ``length - 1`` for each new text."""
+    lm = models.masked
+    energy, x0 = lm.energy("pll"), _filled(lm, size, size.length)
+
+    def floor(move: Move) -> Iterator[Stage]:
+        scored = floors.pseudo_likelihood_rows(models.bare_masked, move, floors.undecided(energy, move))
+        return chain(floors.proposing_rows(models.bare_masked, move), scored)
+
+    return Task(
+        kernel=MetropolisHastings(lm.gibbs_proposal()),
+        energy=energy,
+        x0=x0,
+        floor=floor,
+        by_hand=by_hand.pll_chain(lm, _first(x0, lm.space)),
+        models=[lm.model],
+        proposer=lm,
+    )
+
+
+def keywords(models: Models, size: Size) -> Task:
+    """Edits around locked words, scored by a causal model. Floor: a row a chain, then what changed of each new text."""
+    lm, scorer = models.masked, models.causal
+    lengths = (SHORTEST, size.length)
+    lock = Keywords(lm.space, WORDS)
+    fill = KeywordFill(lm, lock, min_length=lengths[0], max_length=lengths[1])
+    energy, x0 = lock + scorer.energy(), _starts(size, partial(fill.draw, rng=generator(0, device=lm.device)))
+
+    def floor(move: Move) -> Iterator[Stage]:
+        scored = floors.rescored_texts(models.bare_causal, move, floors.undecided(energy, move))
+        return chain(floors.proposing_rows(models.bare_masked, move), scored)
+
+    text = _first(x0, lm.space)
+    return Task(
+        kernel=edit_kernel(lm, lock=lock, min_length=lengths[0], max_length=lengths[1]),
+        energy=energy,
+        x0=x0,
+        floor=floor,
+        by_hand=by_hand.published_keywords(scorer, text, lock.pieces(x0[:1])[0].tolist(), lengths, size.k),
+        models=[lm.model, scorer.model],
+        proposer=lm,
+    )
+
+
+def rescored(models: Models, size: Size) -> Task:
+    """Gibbs among the ``k`` likeliest tokens by a causal model. Floor: a row a chain, then what stands from the site on
+    for each other candidate, of the chains whose token is among theirs.
+    """
+    lm, scorer = models.masked, models.causal
+    x0 = _filled(lm, size, size.length, Truncation(top_k=size.k))  # or no token would be on its list
+
+    def floor(move: Move) -> Iterator[Stage]:
+        scored = floors.rescored_candidates(models.bare_causal, move)
+        return chain(floors.proposing_rows(models.bare_masked, move), scored)
+
+    return Task(
+        kernel=rescored_replace(lm, size.k),
+        energy=scorer.energy(),
+        x0=x0,
+        floor=floor,
+        by_hand=by_hand.rescored(lm, scorer, _first(x0, lm.space), size.k),
+        models=[lm.model, scorer.model],
+        proposer=lm,
+    )
+
+
+def suffix(models: Models, size: Size) -> Task:
+    """Texts redrawn from a random place on by a causal model. Floor: a pass of one token a chain for each new token."""
+    scorer = models.causal
+    proposal = SuffixProposal(scorer.given(), min_length=SHORTEST, max_length=size.length)
+    rng, lengths = generator(0, device=scorer.device), (SHORTEST, size.length)
+
+    def draw(count: int) -> Tensor:
+        empty = torch.full((count, size.length), scorer.space.pad_id, device=scorer.device)
+        return proposal.distribution.redraw(empty, torch.zeros_like(empty[:, 0]), rng)[0]
+
+    x0 = _starts(size, draw)
+    return Task(
+        kernel=MetropolisHastings(proposal),
+        energy=scorer.energy(),
+        x0=x0,
+        floor=lambda move: floors.drawn_tokens(models.bare_causal, move),
+        by_hand=by_hand.suffixes(scorer, _first(x0, scorer.space), lengths),
+        models=[scorer.model],
+    )
+
+
+def translate(models: Models, size: Size) -> Task:
+    """Edits, scored by a seq2seq model whose source is encoded once. Floor: as of ``keywords``, by the decoder."""
+    lm, scorer = models.masked, models.seq2seq
+    x0 = _filled(lm, size, max(SHORTEST, size.length * 3 // 4))
+    energy = scorer.energy(SOURCE, models.prefix)
+
+    def floor(move: Move) -> Iterator[Stage]:
+        scored = floors.rescored_texts(models.bare_seq2seq, move, floors.undecided(energy, move))
+        return chain(floors.proposing_rows(models.bare_masked, move), scored)
+
+    source, text = models.bare_seq2seq.source, _first(x0, lm.space)
+    return Task(
+        kernel=edit_kernel(lm, min_length=SHORTEST, max_length=size.length),
+        energy=energy,
+        x0=x0,
+        floor=floor,
+        by_hand=by_hand.translations(lm, scorer, source, text, (SHORTEST, size.length)),
+        models=[lm.model, scorer.model],
+        proposer=lm,
+    )
+
+
+WORKLOADS: Mapping[str, Callable[[Models, Size], Task]] = {
+    "gibbs": gibbs,
+    "mh-pll": mh_pll,
+    "keywords": keywords,
+    "rescored": rescored,
+    "suffix": suffix,
+    "translate": translate,
+}
+
+
+def _filled(lm: MaskedLM, size: Size, length: int, truncation: Truncation | None = None) -> Tensor:
+    """Texts of ``length`` tokens, written by the model from left to right, so that a step meets what is usual."""
+    rng = generator(0, device=lm.device)
+
+    def draw(count: int) -> Tensor:
+        masks = lm.space.masks([length] * count, size.length).to(lm.device)
+        return fill_masks(lm, masks, rng, truncation=truncation)
+
+    return _starts(size, draw)
+
+
+def _starts(size: Size, draw: Callable[[int], Tensor]) -> Tensor:
+    """``int64 [chains, length]``; few are drawn, as they would take longer than what is measured."""
+    with torch.inference_mode():
+        x = draw(min(size.chains, STARTS))
+    return x[torch.arange(size.chains, device=x.device) % len(x)]
+
+
+def _first(x: Tensor, space: TextSpace) -> list[int]:
+    return x[0, : int(space.lengths(x[:1]))].tolist()
