@@ -20,8 +20,10 @@ from samplers.errors import (
     Interrupted,
     InvalidInput,
     McmcTextError,
+    OutOfMemory,
     ProposalError,
     StoreError,
+    TooManyNaN,
     TrialsExhausted,
 )
 from samplers.gibbs import Gibbs, PseudoGibbs
@@ -34,6 +36,7 @@ from samplers.schedules import constant, geometric, linear, logarithmic
 from samplers.shortlist import ShortlistGibbs
 from samplers.store import RunStore
 from samplers.tempering import Tempered, swap_report
+from samplers.tolerant import NaNPolicy
 from samplers.trace import Diagnostics, MoveCount, Trace, diagnose
 from samplers.types import ChainState, Distribution, Energy, Kernel, Proposal, Proposed, StepInfo
 
@@ -59,6 +62,8 @@ __all__ = [
     "MetropolisHastings",
     "Mixture",
     "MoveCount",
+    "NaNPolicy",
+    "OutOfMemory",
     "Proposal",
     "ProposalError",
     "Proposed",
@@ -69,6 +74,7 @@ __all__ = [
     "StepInfo",
     "StoreError",
     "Tempered",
+    "TooManyNaN",
     "Trace",
     "TrialsExhausted",
     "WeightedSum",

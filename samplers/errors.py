@@ -29,8 +29,10 @@ __all__ = [
     "Interrupted",
     "InvalidInput",
     "McmcTextError",
+    "OutOfMemory",
     "ProposalError",
     "StoreError",
+    "TooManyNaN",
     "TrialsExhausted",
 ]
 
