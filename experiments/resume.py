@@ -8,9 +8,11 @@ from typing import Any
 import click
 
 from experiments.run_directory import default_directory
+from experiments.settings import UNTOLD
 
 __all__ = ["folder", "resume"]
 
+OF_ONE_COMMAND = ("resume", "as_json", "quiet")  # and of no run
 # Of these a folder does not decide: where it lies, and what code is run.
 NEVER = ("experiment", "out", "energies", "energy_sha256", "trust_remote_code")
 
@@ -27,7 +29,7 @@ def resume(ctx: click.Context, param: click.Parameter, value: str | None) -> Non
     named = stored.get("experiment")
     if named != ctx.command.name:
         raise click.BadParameter(f"{value!r} holds a run of {named!r}, not of {ctx.command.name!r}", ctx, param)
-    options = {option.name: option for option in ctx.command.params}
+    options = {option.name: option for option in ctx.command.params if option.name not in (*UNTOLD, *OF_ONE_COMMAND)}
     defaults: dict[str, Any] = {"out": value}
     for field, given in stored.items():
         if field in NEVER or given is None:

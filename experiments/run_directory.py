@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.same_run import check_config, check_experiment, check_models, check_versions, way_on
+from experiments.same_run import check_config, check_experiment, check_models, check_named, check_versions, way_on
 from experiments.visible import json_text
 
 if TYPE_CHECKING:
@@ -89,6 +89,8 @@ class RunDirectory:
     def begin(self, *, allow_version_change: bool) -> None:
         """Write configuration and environment, or compare them with those of the run that goes on."""
         now = environment()
+        if (self.path / "config.json").exists():
+            check_named(self.store, self.config)
         if drawn := self._has_draws():
             check_config(self.store, self.config, extensible=self.extensible)
             check_versions(self.store, now["versions"], allowed=allow_version_change)

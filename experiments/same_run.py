@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from samplers import RunStore
 
-__all__ = ["check_config", "check_experiment", "check_models", "check_versions", "option", "way_on"]
+__all__ = ["check_config", "check_experiment", "check_models", "check_named", "check_versions", "option", "way_on"]
 
 FREE = ("steps", "out", "commit_every", "energies", "energy_sha256")  # may differ, or are compared in their own way
 ARGUMENTS = {"words": "WORD", "text": "TEXT", "template": "TEMPLATE"}
@@ -59,7 +59,7 @@ def check_config(store: RunStore, config: Mapping[str, Any], *, extensible: bool
                 f"{path!r} holds another run: {option(field)} was {_short(was)} and is now {_short(now)}; give the "
                 "stored value, or choose another folder"
             )
-    _check_energies(path, stored, config)
+    _check_energies(path, _energies(stored), _energies(config))
     was, now = stored.get("steps"), config["steps"]
     if was == now or (extensible and type(was) is int and was < now):
         return
@@ -100,16 +100,23 @@ def check_versions(store: RunStore, now: Mapping[str, str], *, allowed: bool) ->
     warnings.warn(f"{told}; the draws may differ from those of an uninterrupted run", stacklevel=2)
 
 
-def _check_energies(path: str, stored: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+def check_named(store: RunStore, config: Mapping[str, Any]) -> None:
+    """Raise ``InvalidInput`` where the stored run has energies of the user's own that were not named again."""
+    from samplers import InvalidInput
+
+    now = _energies(config)
+    if missing := [spec for name, (spec, _) in _energies(store.read("config.json")).items() if name not in now]:
+        again = shlex.join([part for spec in missing for part in ("--energy", spec)])
+        raise InvalidInput(
+            f"the run in {str(store.path)!r} has energies of your own, which are run only where you name them; add "
+            f"{again}"
+        )
+
+
+def _check_energies(path: str, was: Mapping[str, tuple[str, str]], now: Mapping[str, tuple[str, str]]) -> None:
     """Of the user's own energies name, weight and contents count, and not where the file lies."""
     from samplers import InvalidInput
 
-    was, now = _energies(stored), _energies(config)
-    if missing := [spec for name, (spec, _) in was.items() if name not in now]:
-        again = shlex.join([part for spec in missing for part in ("--energy", spec)])
-        raise InvalidInput(
-            f"the run in {path!r} has energies of your own, which are run only where you name them; add {again}"
-        )
     if list(was) != list(now):
         raise InvalidInput(
             f"{path!r} holds another run: --energy was {_short(list(was))} and is now {_short(list(now))}; give the "

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lm_adapters import ForbiddenWords, MaskedLM, TextSpace
     from samplers import Energy
 
-__all__ = ["LIMITS", "Settings"]
+__all__ = ["LIMITS", "UNTOLD", "WHOLE", "Settings"]
 
 LIMITS = {
     "chains": (1, 10**6),
