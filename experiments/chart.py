@@ -1,0 +1,72 @@
+"""The energy of Markov chains over their steps, as lines for an SVG."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["BOX", "Box", "Chart", "chart"]
+
+CHAINS, POINTS = 20, 300  # at most, for people to see and browsers to draw
+
+
+class Box(NamedTuple):
+    """Size of the picture, with room for labels on the left and below, and a little above."""
+
+    width: int
+    height: int
+    left: int
+    below: int
+    above: int
+
+
+BOX = Box(width=640, height=240, left=52, below=24, above=8)
+
+
+class Chart(NamedTuple):
+    """``paths`` as SVG draws them, one a chain; ``levels`` are heights with their nats; ``told`` is the caption."""
+
+    paths: list[str]
+    levels: list[tuple[float, str]]
+    first: str
+    last: str
+    told: str
+
+
+def chart(steps: Sequence[int], energy: Tensor) -> Chart | None:
+    """``energy [chains, steps]``, in nats; ``None`` where there is no line to draw. Infinities are gaps."""
+    every = math.ceil(len(steps) / POINTS)
+    steps, rows = steps[::every], energy[:CHAINS, ::every].tolist()
+    finite = [value for row in rows for value in row if math.isfinite(value)]
+    if len(steps) < 2 or not finite:
+        return None
+    low, high = min(finite), max(finite)
+    if high - low < 1e-9 * max(1.0, abs(high)):  # all the same
+        low, high = low - 0.5, high + 0.5
+    across = (BOX.width - BOX.left) / (steps[-1] - steps[0])
+    down = (BOX.height - BOX.above - BOX.below) / (high - low)
+    columns = [BOX.left + (step - steps[0]) * across for step in steps]
+
+    def height(value: float) -> float:
+        return round(BOX.above + (high - value) * down, 1)
+
+    paths = [" ".join(_strokes(columns, row, height)) for row in rows]
+    levels = [(height(value), f"{value:,.4g}") for value in (high, (low + high) / 2, low)]
+    return Chart(paths, levels, f"{steps[0]:,}", f"{steps[-1]:,}", _told(len(energy), every))
+
+
+def _strokes(columns: Sequence[float], row: Sequence[float], height: Callable[[float], float]) -> Iterator[str]:
+    drawing = False
+    for x, value in zip(columns, row, strict=True):
+        if math.isfinite(value):
+            yield f"{'L' if drawing else 'M'}{x:.1f} {height(value)}"
+        drawing = math.isfinite(value)
+
+
+def _told(chains: int, every: int) -> str:
+    which = f", {CHAINS} of the {chains:,} chains" if chains > CHAINS else ""
+    return f"Energy in nats by step{which}{f', one kept draw in {every:,}' if every > 1 else ''}."
