@@ -42,7 +42,8 @@ def compare(
     from experiments.scorers import load_scorer
 
     settings = Settings(**shared)
-    settings.check_kept()
+    for sampler in SAMPLERS:
+        settings.check_for(sampler)
     config = settings.config("compare", **{**own, "words": list(words)})
     found = {}
     with begun(settings, config, extensible=False):

@@ -59,9 +59,11 @@ def gibbs(
     except InvalidInput as error:
         raise InvalidInput(f"--{str(error).replace('_', '-', 1)}") from error
     settings = Settings(**shared)
-    settings.check_kept()
-    if (settings.energies or settings.forbid) and correct == "none":
-        raise InvalidInput("--energy and --forbid need an accept step to have an effect; use --correct mh with them")
+    settings.check_for()
+    if (settings.energies or settings.forbid or settings.nan == "reject") and correct == "none":
+        raise InvalidInput(
+            "--energy, --forbid and --nan reject need an accept step to have an effect; use --correct mh with them"
+        )
     config = settings.config("gibbs", **own)
     with begun(settings, config) as job:
         lm = settings.masked_lm()

@@ -46,7 +46,7 @@ def infill(
     from samplers import InvalidInput
 
     settings = Settings(**shared)
-    settings.check_kept(sampler)
+    settings.check_for(sampler)
     config = settings.config("infill", **own)
     with begun(settings, config) as job:
         lm = settings.masked_lm()

@@ -51,7 +51,7 @@ def keywords(
     from lm_adapters import KeywordFill, Keywords, check_compatible
 
     settings = Settings(**shared)
-    settings.check_kept(sampler)
+    settings.check_for(sampler)
     config = settings.config("keywords", **{**own, "words": list(words)})
     with begun(settings, config) as job:
         lm = settings.masked_lm()
@@ -78,7 +78,10 @@ def _starts(fill: KeywordFill, energy: Energy, settings: Settings, tries: int) -
 
     from samplers import evaluate, generator
     from samplers.randomness import categorical
+    from samplers.tolerant import NaNCount, tolerant
 
+    if settings.nan == "reject":
+        energy = tolerant(energy, NaNCount())
     # Beyond the shards of the run itself, which take theirs from 0 on.
     rng = generator(settings.seed, shard=settings.chains, device=fill.model.device)
     with torch.inference_mode(), fill.model.space.texts_in_errors():

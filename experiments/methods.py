@@ -117,6 +117,7 @@ def run_chains(
             thin=settings.thin,
             seed=settings.seed,
             shard_size=settings.shard_size,
+            nan=settings.nan,
             progress=settings.progress,
             **where,
         )
@@ -219,6 +220,7 @@ def _search(problem: Problem, kernel: Kernel, job: Job) -> SearchRun:
             steps=settings.steps,
             seed=settings.seed,
             shard_size=settings.shard_size,
+            nan=settings.nan,
             progress=settings.progress,
             **where,
         )

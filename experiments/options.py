@@ -89,6 +89,13 @@ def run_options(*, steps: int = 300, burn_in: int = 100) -> Callable[[Callable[.
             metavar="DIR",
             help="Go on with the run in this folder, with its arguments and options where none are given.",
         ),
+        click.option(
+            "--nan",
+            type=click.Choice(["raise", "reject"]),
+            default="raise",
+            show_default=True,
+            help="raise: an energy that is NaN ends the run. reject: its proposal is rejected and counted, up to 1 %.",
+        ),
         _count("--shard-size", "Chains that share a generator; part of what a seed means."),
         _count("--commit-every", "Steps between two times that the folder gets all that was drawn."),
         click.option(

@@ -49,7 +49,7 @@ def paraphrase(
     from lm_adapters import Similarity, SourceBleu
 
     settings = Settings(**shared)
-    settings.check_kept(sampler)
+    settings.check_for(sampler)
     config = settings.config("paraphrase", **own)
     with begun(settings, config) as job:
         lm = settings.masked_lm()

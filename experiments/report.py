@@ -63,7 +63,9 @@ def print_run(run: Run) -> None:
     if run.config["trust_remote_code"]:
         click.echo(f"  {'code':<22} what the models bring along was run (--trust-remote-code)")
     if run.config["out"]:
-        click.echo(f"  {'files':<22} {visible(str(run.config['out']))}/ (samples.jsonl, summary, config, env)")
+        click.echo(
+            f"  {'files':<22} {visible(str(run.config['out']))}/ (samples.jsonl, summary, config, env, report.html)"
+        )
     click.echo(f"\n{summary['trust']}")
     if run.spent.news:
         click.echo(run.spent.news)

@@ -54,7 +54,11 @@ def folder(ctx: click.Context, param: click.Parameter, value: str | None) -> str
 def _stored(path: str) -> dict[str, Any]:
     from samplers import RunStore, StoreError
 
-    if not Path(path, "config.json").exists():
+    try:
+        found = Path(path, "config.json").exists()
+    except OSError as error:
+        raise click.BadParameter(f"{path!r} cannot be read ({error.strerror})", param_hint="--resume") from error
+    if not found:
         raise click.BadParameter(f"{path!r} holds no run (no config.json)", param_hint="--resume")
     try:
         return RunStore(path).read("config.json")

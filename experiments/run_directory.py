@@ -88,15 +88,17 @@ class RunDirectory:
 
     def begin(self, *, allow_version_change: bool) -> None:
         """Write configuration and environment, or compare them with those of the run that goes on."""
+        from samplers.files import exists
+
         now = environment()
-        if (self.path / "config.json").exists():
+        if exists(self.path / "config.json"):
             check_named(self.store, self.config)
         if drawn := self._has_draws():
             check_config(self.store, self.config, extensible=self.extensible)
             check_versions(self.store, now["versions"], allowed=allow_version_change)
         else:
             for name in PINNED:  # of a run that never drew: whatever was wrong with it may be put right
-                (self.path / name).unlink(missing_ok=True)
+                _remove(self.path / name)
         self.store.pin("config.json", self.config, free=self.config)
         if not drawn:
             self.store.pin("env.json", now)
@@ -108,9 +110,10 @@ class RunDirectory:
         Each has a ``model`` and a ``space`` with its tokenizer. Raises ``InvalidInput`` for another model.
         """
         from lm_adapters.identity import identity
+        from samplers.files import exists
 
         facts = {option: identity(each.model, each.space.tokenizer) for option, each in models.items()}
-        if (self.path / "models.json").exists():
+        if exists(self.path / "models.json"):
             check_models(self.store, facts, self.config)
         self.store.pin("models.json", facts)
 
@@ -130,10 +133,14 @@ class RunDirectory:
         return f"The run was finished already and nothing was done; {more}."
 
     def finish(self, run: Run) -> None:
+        """Write the samples, their summary, and the page to look at."""
+        from experiments.page import page
         from samplers.files import write_atomically, write_parts
 
+        summary = run.summary()
         write_parts(self.path / "samples.jsonl", (json_line(sample).encode() + b"\n" for sample in run.samples()))
-        write_atomically(self.path / "summary.json", _pretty(run.summary()))
+        write_atomically(self.path / "summary.json", _pretty(summary))
+        write_atomically(self.path / "report.html", page(run, summary).encode())
         self.log("finished")
 
     def stopped(self, stop: Interrupted, *, allow_version_change: bool) -> None:
@@ -166,6 +173,15 @@ class RunDirectory:
 
         names = {path.name for path in self.path.iterdir()}
         return bool({name for name in names if not name.endswith(PARTIAL)} - BEFORE_DRAWS)
+
+
+def _remove(path: Path) -> None:
+    from samplers import StoreError
+
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(f"{str(path)!r} cannot be removed ({error.strerror}); choose another folder") from error
 
 
 def environment() -> dict[str, Any]:

@@ -34,10 +34,16 @@ def way_on(config: Mapping[str, Any], path: Path, *, allow_version_change: bool)
 def check_experiment(store: RunStore, config: Mapping[str, Any]) -> None:
     """Raise ``InvalidInput`` where ``config.json`` in the folder is of something else than this experiment."""
     from samplers import InvalidInput
+    from samplers.files import exists
 
     path, wanted = store.path, config["experiment"]
-    if not (path / "config.json").exists():
-        if (path / "fingerprint.json").exists():
+    try:
+        if not path.is_dir():
+            return
+    except OSError as error:
+        raise InvalidInput(f"--out {str(path)!r} cannot be used ({error.strerror}); choose another folder") from error
+    if not exists(path / "config.json"):
+        if exists(path / "fingerprint.json"):
             raise InvalidInput(f"--out {str(path)!r} holds a run that no experiment began; choose another folder")
         return
     found = store.read("config.json").get("experiment")

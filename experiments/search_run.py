@@ -50,6 +50,7 @@ class SearchRun:
             "energy_mean": found.energy.mean().item(),
             "energy_per_token": (found.energy / self.space.lengths(found.x)).mean().item(),
             "terms": dict(zip(found.term_names, found.terms[best].tolist(), strict=True)),
+            "nan_rejected": found.nan_rejected,
             "distinct": len(set(self.texts())),
             "cost": vars(self.spent.cost),
             "seconds": self.spent.seconds,
@@ -69,6 +70,8 @@ class SearchRun:
         yield "its energy", f"{summary['best']['energy']:.2f} nats"
         yield from shares(summary["terms"])
         yield "mean over chains", f"{summary['energy_mean']:.2f} nats"
+        if rejected := self.found.nan_rejected:
+            yield "rejected as NaN", f"{rejected:,} energies"
         yield "distinct texts", distinct(summary, summary["chains"])
         yield "cost", str(self.spent.cost)
         yield "speed", f"{summary['chain_steps_per_second']:,.0f} chain-steps/s, {self.spent.seconds:.1f} s"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import reduce
 from operator import add
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from experiments.custom_energy import CustomEnergy, load_custom_energies
 
@@ -45,6 +45,7 @@ class Settings:
     burn_in: int = 100
     thin: int = 4
     seed: int = 0
+    nan: Literal["raise", "reject"] = "raise"
     energies: Sequence[str | CustomEnergy] = ()
     forbid: Sequence[str] = ()
     device: str = "cpu"
@@ -72,10 +73,15 @@ class Settings:
         check_device(self.device)
         object.__setattr__(self, "energies", tuple(load_custom_energies(self.energies)))
 
-    def check_kept(self, sampler: str = "mh") -> None:
-        """Raise ``InvalidInput`` if Markov chains would keep no draw. Other samplers keep what they draw or find."""
+    def check_for(self, sampler: str = "mh") -> None:
+        """Raise ``InvalidInput`` for what ``sampler`` cannot do.
+
+        Markov chains must keep a draw; the others keep what they draw or find. Only a proposal can be rejected.
+        """
         from samplers import InvalidInput
 
+        if self.nan == "reject" and sampler in ("rejection", "importance"):
+            raise InvalidInput(f"--nan reject has no meaning for --sampler {sampler}; leave it out")
         if sampler in WHOLE:
             return
         kept = self.steps - self.burn_in

@@ -53,7 +53,7 @@ def summarize(
     if len(text.split()) <= max_words:
         raise InvalidInput(f"TEXT has {len(text.split())} words and --max-words is {max_words}; give a smaller number")
     settings = Settings(**shared)
-    settings.check_kept(sampler)
+    settings.check_for(sampler)
     config = settings.config("summarize", **own)
     with begun(settings, config) as job:
         lm = settings.masked_lm()

@@ -71,6 +71,7 @@ class TextRun:
             "acceptance": self.trace.acceptance,
             "changed": self.trace.changed,
             "moves": {kind: vars(count) for kind, count in self.trace.moves.items()},
+            "nan_rejected": self.trace.nan_rejected,
             "distinct": len({text for chain in texts for text in chain}),
             "self_bleu": self_bleu([chain[-1] for chain in texts]),
             "cost": vars(self.spent.cost),
@@ -96,6 +97,8 @@ class TextRun:
         yield "accepted, changed", f"{summary['acceptance']:.0%} of proposals, {summary['changed']:.0%} of steps"
         if len(kinds := _by_kind(self.trace)) > 1:
             yield "accepted by move", ", ".join(kinds)
+        if rejected := self.trace.nan_rejected:
+            yield "rejected as NaN", f"{rejected:,} energies"
         yield "distinct texts", distinct(summary, draws)
         yield "self-BLEU", f"{number(summary['self_bleu'], '.1f')} of 100, last draws (low is diverse)"
         yield "cost", str(self.spent.cost)

@@ -52,7 +52,7 @@ def translate(
     from samplers import InvalidInput
 
     settings = Settings(**shared)
-    settings.check_kept(sampler)
+    settings.check_for(sampler)
     config = settings.config("translate", **{**own, "must_contain": list(must_contain)})
     with begun(settings, config) as job:
         lm = settings.masked_lm()

@@ -122,6 +122,7 @@ def test_table_fits_the_terminal_and_ends_with_an_honest_line(mcmc_text, monkeyp
         "fingerprint.json",
         "lock",
         "models.json",
+        "report.html",
         "samples.jsonl",
         "shards",
         "summary.json",

@@ -305,6 +305,28 @@ def test_what_kept_a_run_from_its_first_draw_may_be_put_right(lm, own, tmp_path)
     assert (tmp_path / "run" / "samples.jsonl").exists()
 
 
+@pytest.mark.parametrize("sampler", ["mh", "anneal"])
+def test_nan_is_rejected_and_counted_where_that_is_asked_for(lm, causal, own, sampler, tmp_path, stop_after):
+    spec = own("float('nan') if len(text) % 8 == 0 else 0.0")
+    how = {**WORDS, "scorer": causal, "sampler": sampler, "energies": [spec], "nan": "reject", **QUICK, "steps": 12}
+
+    def run(out):
+        return keywords(["sea"], model=lm, out=out, **how)
+
+    alone = run(str(tmp_path / "alone"))
+    parts = stopped_and_gone_on(run, tmp_path / "parts", stop_after, 1)
+    assert samples(tmp_path / "parts") == samples(tmp_path / "alone")
+    summary = json.loads((tmp_path / "parts" / "summary.json").read_text())
+    assert summary["nan_rejected"] == alone.summary()["nan_rejected"] > 0
+    assert "rejected as NaN" in dict(parts.facts(summary))
+
+
+@pytest.mark.parametrize("sampler", ["rejection", "importance"])
+def test_nan_cannot_be_rejected_where_nothing_is_proposed(lm, causal, sampler):
+    with pytest.raises(InvalidInput, match=f"--nan reject has no meaning for --sampler {sampler}"):
+        keywords(["sea"], model=lm, scorer=causal, sampler=sampler, nan="reject", **QUICK)
+
+
 def test_events_tell_what_became_of_the_run(lm, tmp_path, stop_after):
     def run(out):
         return gibbs(model=lm, out=out, **QUICK)
@@ -314,6 +336,13 @@ def test_events_tell_what_became_of_the_run(lm, tmp_path, stop_after):
     assert [event["event"] for event in events] == ["started", "stopped", "resumed", "finished"]
     assert events[1]["progress"] == "stopped after 3 of 12 steps"  # two shards of six
     assert {event["pid"] for event in events} == {os.getpid()}
+
+
+@pytest.mark.parametrize("out", ["x" * 5000, "file", "file/below"])
+def test_a_name_that_cannot_be_a_folder_is_told(lm, out, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidInput, match="--out"):
+        gibbs(model=lm, out=str(tmp_path / out), **QUICK)
 
 
 def test_without_a_folder_nothing_is_written(lm, tmp_path, monkeypatch):
