@@ -25,8 +25,8 @@ from samplers.trace import diagnose
 __all__ = ["Line", "Round", "measure"]
 
 TURN = 0.2  # seconds of steps, or of the loop by hand, that are timed together
-MOST_STEPS = 32
-SLOW, FEW = 1.0, 3  # a step of that many seconds is repeated that few times
+FEWEST, MOST = 4, 32  # of these steps, as one may cost more than the next
+SLOW, FEW = 1.0, 3  # steps of that many seconds are timed one by one, and that often
 KEPT = 64  # draws a chain that an energy watched from outside scores
 
 
@@ -42,7 +42,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Line:
-    """Medians over rounds. Costs are means of a step of all chains; of ``by_hand_cost`` one chain's.
+    """Times are medians over rounds, costs means: of a step of all chains, by hand of one.
 
     ``ratio`` is the floor's time by the step's: 1 is a sampler that costs nothing besides what it needs. ``in_models``
     is the share of a step in which its models are at work: what lacks to 1 is overhead, what it has beyond ``ratio``
@@ -71,7 +71,7 @@ class Line:
 
     @property
     def floor_per_second(self) -> float:
-        return self.size.chains / self.floor
+        return self.size.chains / self.floor if self.floor else math.inf  # nothing that a model had to tell
 
     @property
     def speed_up(self) -> float:
@@ -94,8 +94,6 @@ def measure(workload: str, models: Models, size: Size, *, repeats: int = 7, ess_
         bench.restart()
         rounds = [bench.round(*many) for _ in range(repeats if first.step < SLOW else min(FEW, repeats))]
         peak = peak_memory(bench.one_step, device)
-        with counted(task.models) as by_hand:
-            next(task.by_hand)
     return Line(
         workload=workload,
         models=models.name,
@@ -108,7 +106,7 @@ def measure(workload: str, models: Models, size: Size, *, repeats: int = 7, ess_
         by_hand=statistics.median(r.by_hand for r in rounds),
         cost=_mean(bench.costs),
         floor_cost=_mean(bench.floor_costs),
-        by_hand_cost=asdict(by_hand),
+        by_hand_cost=_mean(bench.by_hand_costs),
         splits={name: str(choice) for name, choice in bench.splits.chosen.items()},
         peak=peak,
         ess_per_second=_ess_per_second(task, ess_steps) if ess_steps else None,
@@ -126,9 +124,9 @@ class _Bench:
         self.restart()
 
     def restart(self) -> None:
-        self.steps = 0
         self.costs: list[tuple[Cost, int]] = []
         self.floor_costs: list[tuple[Cost, int]] = []
+        self.by_hand_costs: list[tuple[Cost, int]] = []
 
     def one_step(self) -> None:
         self.state, _ = self.task.kernel.step(self.state, self.task.energy, self.rng)
@@ -139,7 +137,9 @@ class _Bench:
             seconds = timed(lambda: [self.one_step() for _ in range(steps)], self.clock)
         self.costs.append((recording.cost, steps))
         floor = self._floor(recording, steps)
-        by_hand = timed(lambda: [next(task.by_hand) for _ in range(steps_by_hand)], self.clock)
+        with counted(task.models) as cost:
+            by_hand = timed(lambda: [next(task.by_hand) for _ in range(steps_by_hand)], self.clock)
+        self.by_hand_costs.append((cost, steps_by_hand))
         inside = self.clock.seconds(recording.inside)
         return Round(seconds / steps, floor / steps, inside / steps, by_hand / steps_by_hand)
 
@@ -152,7 +152,8 @@ class _Bench:
 
 
 def _steps(seconds: float) -> int:
-    return max(1, min(MOST_STEPS, round(TURN / seconds)))
+    """How many make a turn."""
+    return 1 if seconds > SLOW else max(FEWEST, min(MOST, round(TURN / seconds)))
 
 
 def _mean(costs: Sequence[tuple[Cost, int]]) -> dict[str, float]:

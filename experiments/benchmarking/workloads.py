@@ -110,12 +110,13 @@ def keywords(models: Models, size: Size) -> Task:
         return chain(floors.proposing_rows(models.bare_masked, move), scored)
 
     text = _first(x0, lm.space)
+    pieces = lock.pieces(x0[:1])[0, : len(text)].tolist()
     return Task(
         kernel=edit_kernel(lm, lock=lock, min_length=lengths[0], max_length=lengths[1]),
         energy=energy,
         x0=x0,
         floor=floor,
-        by_hand=by_hand.published_keywords(scorer, text, lock.pieces(x0[:1])[0].tolist(), lengths, size.k),
+        by_hand=by_hand.published_keywords(scorer, text, pieces, lengths, size.k),
         models=[lm.model, scorer.model],
         proposer=lm,
     )
