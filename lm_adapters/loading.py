@@ -112,12 +112,14 @@ def load_pretrained(
         model, report = auto.from_pretrained(
             source, config=config, dtype=weights, use_safetensors=True, output_loading_info=True, **options
         )
-        check_loaded(model, tokenizer)
     # Nobody reads an encoder's pooler: sentences are pooled from the states of their tokens.
     missing = [key for key in report["missing_keys"] if task != "encoder" or not key.startswith("pooler.")]
     if missing:
         raise InvalidInput(f"{name_or_path!r} lacks weights ({min(missing)}): no {task} model; choose a complete one")
-    return model.to(found), tokenizer
+    with loading_errors(name_or_path):
+        model = model.to(found)
+        check_loaded(model, tokenizer)
+    return model, tokenizer
 
 
 def task_of(name_or_path: str, *, trust_remote_code: bool = False) -> Task:

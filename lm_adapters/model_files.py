@@ -28,6 +28,7 @@ LABELS = re.compile(r"(?:^|_)labels$")
 MOST_MODULES, MOST_LABELS = 1_024, 1_000_000
 # A model may be held in fewer bits than it is run in, and build some tables anew.
 TIMES_LARGER, BESIDES = 16, 2**30
+TRIAL = "a b c d e f"
 ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 
 
@@ -96,7 +97,7 @@ def check_size(config: PretrainedConfig, auto: Any, source: str, local: bool) ->
 
 
 def check_loaded(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Whether the weights are numbers, and the tokens have embeddings."""
+    """Whether the weights are numbers, the tokens have embeddings, and a text goes through."""
     for name, weight in model.named_parameters():
         if not bool(torch.isfinite(weight).all()):
             raise ValueError(f"it has NaN or infinite weights ({name}) as {str(weight.dtype).removeprefix('torch.')}")
@@ -104,6 +105,19 @@ def check_loaded(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> 
     largest = max(_must_be_known(tokenizer), default=-1)
     if rows is not None and largest >= rows:
         raise ValueError(f"its tokenizer has a token {largest:,}, and its embedding {rows:,} rows")
+    _try(model, tokenizer(TRIAL)["input_ids"])
+
+
+def _try(model: PreTrainedModel, tokens: list[int]) -> None:
+    """Settings that fit the weights, such as a number of heads, may still make no model."""
+    if not tokens:
+        return
+    ids = torch.tensor([tokens], device=model.device)
+    target = {"decoder_input_ids": torch.zeros_like(ids[:, :1])} if model.config.is_encoder_decoder else {}
+    with torch.no_grad():
+        answer = model(input_ids=ids, **target)[0]
+    if bool(answer.isnan().any()):
+        raise ValueError(f"it answers a text with NaN as {str(model.dtype).removeprefix('torch.')}")
 
 
 def _shards(source: str, local: bool) -> list[str] | None:
