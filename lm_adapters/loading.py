@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from lm_adapters.model_files import check_config, check_loaded, check_size
+from lm_adapters.model_files import check_config, check_loaded, check_size, check_weights
 from lm_adapters.pretrained import embedded_names, embedded_path
 from samplers import InvalidInput
 
@@ -107,6 +107,7 @@ def load_pretrained(
     with loading_errors(name_or_path), torch.random.fork_rng(devices=[]):
         with _panics_unprinted():
             tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
+        check_weights(source, options["local_files_only"])
         if not trust_remote_code:
             check_size(config, auto, source, options["local_files_only"])
         model, report = auto.from_pretrained(

@@ -17,7 +17,7 @@ import torch
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["check_config", "check_loaded", "check_size", "find_file", "read_json"]
+__all__ = ["check_config", "check_loaded", "check_size", "check_weights", "find_file", "read_json"]
 
 JSON_LIMIT = 2**26  # bytes
 CONFIG, ADAPTER = "config.json", "adapter_config.json"
@@ -57,7 +57,7 @@ def read_json(source: str, local: bool, file: str) -> Any:
 
 
 def check_config(source: str, local: bool, *, trusted: bool) -> None:
-    """What a configuration can do before there is a model: build without end, or name code and weights elsewhere."""
+    """What a configuration can ask for before there is a model: no end of modules, code, weights that are no numbers."""
     if find_file(source, local, CONFIG) is None:  # said better by whoever is asked for the model
         return
     facts = read_json(source, local, CONFIG)
@@ -70,11 +70,15 @@ def check_config(source: str, local: bool, *, trusted: bool) -> None:
     kernels = [value for name, value in _strings(facts) if name.endswith("attn_implementation") and "/" in value]
     if kernels and not trusted:
         raise ValueError(f"it needs code from {kernels[0]!r}, which is only run with trust_remote_code")
-    if find_file(source, local, ADAPTER) is not None:
-        raise ValueError("it is an adapter; merge it with its model and save that")
     weights = facts.get("transformers_weights")
     if weights is not None and not str(weights).endswith((".safetensors", ".safetensors.index.json")):
         raise ValueError(f"its weights are in {weights!r}; only safetensors are read")
+
+
+def check_weights(source: str, local: bool) -> None:
+    """What lies there in place of a model's own weights."""
+    if find_file(source, local, ADAPTER) is not None:
+        raise ValueError("it is an adapter; merge it with its model and save that")
     _shards(source, local)
 
 

@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 from lm_adapters.framing import positions
 from lm_adapters.loading import check_device, check_dtype, load_pretrained, loading_errors, locate
 from lm_adapters.memory import run_passes, split_on_oom
-from lm_adapters.model_files import check_config, check_loaded, read_json
+from lm_adapters.model_files import check_config, check_loaded, check_weights, read_json
 from lm_adapters.sentence_modules import LIBRARY, beyond_mean_pooling, check_modules
 from lm_adapters.text import TextSpace
 from samplers import InvalidInput
@@ -139,6 +139,7 @@ def load_encoder(
     if find_spec(LIBRARY) is not None:
         with loading_errors(name_or_path):
             check_config(source, local, trusted=trust_remote_code)
+            check_weights(source, local)
             whole = import_module(LIBRARY).SentenceTransformer(
                 source, device=str(found), model_kwargs={"use_safetensors": True, "dtype": weights}, **options
             )
