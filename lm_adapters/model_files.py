@@ -57,7 +57,7 @@ def read_json(source: str, local: bool, file: str) -> Any:
 
 
 def check_config(source: str, local: bool, *, trusted: bool) -> None:
-    """What a configuration can ask for before there is a model: no end of modules, code, weights that are no numbers."""
+    """What a configuration can ask for before there is a model: modules without end, code, pickled weights."""
     if find_file(source, local, CONFIG) is None:  # said better by whoever is asked for the model
         return
     facts = read_json(source, local, CONFIG)
