@@ -171,7 +171,7 @@ def _ess_per_second(task: Task, steps: int) -> float:
         shard_size=len(task.x0), progress=False,
     )  # fmt: skip
     if task.x0.is_cuda:
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(task.x0.device)
     seconds = (time.perf_counter() - began) * (1 - (steps // 2) / steps)
     if task.watched is not None:
         trace = trace.rescored(task.watched)

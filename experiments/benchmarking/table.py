@@ -19,10 +19,10 @@ __all__ = ["COSTS", "LEGEND", "SPEED", "Table", "as_json", "growth", "growth_in_
 
 Cells = Sequence[str]
 LEGEND = """\
-steps/s: steps of all chains. floor/s: the same for the bare passes that these steps need, cut as is fastest. in models:
-share of a step spent in forward passes. by hand/s: the loop people write, one chain. passes: of one step of all chains;
-rows, tokens: of one chain. cut at: most tokens of a pass, w(hole rows) or s(uffixes of kept texts). MB: peak, models
-included. Medians, timed in turn."""
+steps/s: steps of all chains. floor/s: the same for the bare passes that these steps need, cut as is
+fastest. in models: share of a step spent in forward passes. by hand/s: the loop people write, one
+chain. passes: of one step of all chains; rows, tokens: of one chain. cut at: most tokens of a pass,
+w(hole rows) or s(uffixes of kept texts). MB: peak, models included. Medians, timed in turn."""
 
 
 class Table:

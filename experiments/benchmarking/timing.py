@@ -45,18 +45,21 @@ class CpuClock:
 class CudaClock:
     """Events of the device, so that work that is only queued counts in full."""
 
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
     def mark(self) -> torch.cuda.Event:
         event = torch.cuda.Event(enable_timing=True)
-        event.record()
+        event.record(torch.cuda.current_stream(self.device))
         return event
 
     def seconds(self, spans: Iterable[Span]) -> float:
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(self.device)
         return sum(start.elapsed_time(end) for start, end in spans) / 1000
 
 
 def make_clock(device: torch.device) -> Clock:
-    return CudaClock() if device.type == "cuda" else CpuClock()
+    return CudaClock(device) if device.type == "cuda" else CpuClock()
 
 
 def timed(run: Callable[[], object], clock: Clock) -> float:

@@ -239,7 +239,7 @@ def test_the_command_prints_both_tables_and_what_is_missing(mcmc_text, tiny):
     assert result.exit_code == 0, result.stderr
     lines = result.stdout.splitlines()
     assert "threads" in lines[0]
-    assert max(map(len, lines)) <= 120
+    assert max(map(len, lines)) <= 100
     assert sum(line.startswith("gibbs      embedded") for line in lines) == 4
     assert lines[-1] == "left out: translate, embedded: seq2seq-en is not among the embedded models"
 
