@@ -182,6 +182,8 @@ class ShardedRun:
         counts.rows, counts.nan = memory.pop(NAN).tolist()
         collector.restore(memory)
         if files.done < self.steps:
+            for _ in files.chunks(collector.flush()):  # so that damage is told now and not after all the steps
+                pass
             self._compare(state)
         return files.done, state
 

@@ -16,7 +16,7 @@ import json
 import os
 import socket
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -243,6 +243,13 @@ class ShardStore:
         Raises ``StoreError`` with the name of a chunk that is missing, damaged or of another run.
         """
         parts: dict[str, list[Tensor]] = {name: [empty.cpu()] for name, empty in like.items()}
+        for chunk in self.chunks(like):
+            for name, part in chunk.items():
+                parts[name].append(part)
+        return {name: torch.cat(part) for name, part in parts.items()}
+
+    def chunks(self, like: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+        """The committed rows, a chunk at a time; arguments and errors as in ``rows``."""
         start = 0
         while start < self.rows_to:
             path = self._chunk(start)
@@ -252,10 +259,8 @@ class ShardStore:
                 raise StoreError(damaged(path))
             if not _rows_like(tensors, like, at_most=end - start):
                 raise StoreError(damaged(path))
-            for name, part in tensors.items():
-                parts[name].append(part)
+            yield tensors
             start = end
-        return {name: torch.cat(part) for name, part in parts.items()}
 
     def _checked(self, path: Path) -> Record:
         record = load_record(path)
