@@ -156,9 +156,11 @@ def apply(folder, operation, number, *rest):
     path = folder / names[number % len(names)]
     size = path.stat().st_size
     if operation == "flip" and size:
-        data = bytearray(path.read_bytes())
-        data[int(rest[0] * size)] ^= rest[1]
-        path.write_bytes(data)
+        with path.open("r+b") as file:
+            file.seek(int(rest[0] * size))
+            old = file.read(1)[0]
+            file.seek(-1, os.SEEK_CUR)
+            file.write(bytes([old ^ rest[1]]))
     elif operation == "cut":
         os.truncate(path, int(rest[0] * size))
     elif operation == "grow":
