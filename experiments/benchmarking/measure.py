@@ -26,7 +26,7 @@ __all__ = ["Line", "Round", "measure"]
 
 TURN = 0.2  # seconds of steps, or of the loop by hand, that are timed together
 FEWEST, MOST = 4, 32  # of these steps, as one may cost more than the next
-SLOW, FEW = 1.0, 3  # steps of that many seconds are timed one by one, and that often
+SLOW, FEW = 1.0, 3  # no more seconds than that for the fewest; steps that are slower are repeated so often
 KEPT = 64  # draws a chain that an energy watched from outside scores
 
 
@@ -153,7 +153,8 @@ class _Bench:
 
 def _steps(seconds: float) -> int:
     """How many make a turn."""
-    return 1 if seconds > SLOW else max(FEWEST, min(MOST, round(TURN / seconds)))
+    affordable = int(min(FEWEST, SLOW / seconds))
+    return max(1, affordable, min(MOST, round(TURN / seconds)))
 
 
 def _mean(costs: Sequence[tuple[Cost, int]]) -> dict[str, float]:
