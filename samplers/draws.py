@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from samplers.driver import opened
-from samplers.errors import Interrupted, StoreError
+from samplers.errors import Interrupted, InvalidInput, StoreError
 from samplers.interrupts import Stop, stop_signals
 from samplers.records import damaged
 from samplers.store import RunStore, ShardStore
@@ -22,19 +22,26 @@ RNG, NOTHING = "rng", "nothing/"
 
 
 class KeptDraws:
-    """``done`` trials and the ``rows`` that they gave, those of earlier processes included."""
+    """``done`` trials and the ``rows`` that they gave, those of earlier processes included.
 
-    def __init__(self, rng: torch.Generator, files: ShardStore | None, stop: Stop) -> None:
+    ``scalars`` names the rows that are ``float64 [rows]``; beside them there is ``x [rows, ...]``.
+    """
+
+    def __init__(self, scalars: Sequence[str], rng: torch.Generator, files: ShardStore | None, stop: Stop) -> None:
         self.done, self._rng, self._files, self._stop = 0, rng, files, stop
         self._parts: list[dict[str, Tensor]] = []
         if files and (saved := files.load()):
             self.done = files.done
             nothing = {n.removeprefix(NOTHING): t for n, t in saved.tensors.items() if n.startswith(NOTHING)}
+            scalar = torch.empty(0, dtype=torch.float64)
+            if nothing.keys() != {"x", *scalars} or any(_form(nothing[name]) != _form(scalar) for name in scalars):
+                raise StoreError(damaged(files.record_path))
             try:
                 rng.set_state(saved.tensors[RNG])
-                self._parts = [{n: t.to(saved.facts["device"]) for n, t in files.rows(nothing).items()}]
             except (KeyError, TypeError, RuntimeError) as error:
                 raise StoreError(damaged(files.record_path)) from error
+            device = _device(saved.facts.get("device"), files)
+            self._parts = [{n: t.to(device) for n, t in files.rows(nothing).items()}]
 
     @property
     def rows(self) -> dict[str, Tensor]:
@@ -47,6 +54,9 @@ class KeptDraws:
 
     def add(self, trials: int, rows: Mapping[str, Tensor]) -> None:
         """Keep a batch. Raises ``Interrupted`` after it where SIGINT or SIGTERM came."""
+        if self._parts and any(_form(part) != _form(self._parts[0][name]) for name, part in rows.items()):
+            now, was = _form(rows["x"]), _form(self._parts[0]["x"])
+            raise InvalidInput(f"the proposal draws {now}, and earlier {was}; give the same proposal")
         self.done += trials
         self._parts.append(dict(rows))
         if self._files:
@@ -59,10 +69,30 @@ class KeptDraws:
 
 @contextmanager
 def kept_draws(
-    run_dir: str | Path | RunStore | None, fingerprint: Mapping[str, Any], rng: torch.Generator
+    run_dir: str | Path | RunStore | None,
+    fingerprint: Mapping[str, Any],
+    rng: torch.Generator,
+    scalars: Sequence[str],
 ) -> Iterator[KeptDraws]:
     """What there is so far. Raises as ``sample`` does for a folder that cannot be used or holds another run."""
     with opened(run_dir) as store, stop_signals(caught=store is not None) as stop:
         if store:
             store.pin("fingerprint.json", fingerprint)
-        yield KeptDraws(rng, store.shard(0) if store else None, stop)
+        yield KeptDraws(scalars, rng, store.shard(0) if store else None, stop)
+
+
+def _form(rows: Tensor) -> str:
+    """Type and shape of each row, and where they are, in words."""
+    return f"{rows.dtype} {list(rows.shape[1:])} on {rows.device.type}"
+
+
+def _device(name: Any, files: ShardStore) -> torch.device:
+    """Where the rows of the run are. Raises ``InvalidInput`` if there is no such device here."""
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device).tolist()  # what is here has numbers
+    except (AssertionError, NotImplementedError, RuntimeError, TypeError) as error:
+        raise InvalidInput(
+            f"{str(files.record_path)!r} is of a run on {str(name)[:40]!r}, which is not here"
+        ) from error
+    return device

@@ -84,7 +84,7 @@ def importance_sample(
         "num_samples": num_samples,
         "batch_size": batch_size,
     }
-    with kept_draws(run_dir, fingerprint, rng) as kept:
+    with kept_draws(run_dir, fingerprint, rng, ("log_q", "energy")) as kept:
         while kept.done < num_samples:
             size = min(batch_size, num_samples - kept.done)
             drawn = draw_scored(energy, proposal, size, rng)

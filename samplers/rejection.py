@@ -88,7 +88,7 @@ def rejection_sample(
         "max_trials": max_trials,
         "batch_size": batch_size,
     }
-    with kept_draws(run_dir, fingerprint, rng) as kept:
+    with kept_draws(run_dir, fingerprint, rng, ("energy",)) as kept:
         while kept.done < max_trials and kept.count < num_samples:
             size = min(batch_size, max_trials - kept.done)
             x, log_q, value = draw_scored(energy, proposal, size, rng)
