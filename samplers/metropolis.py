@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from samplers.energies import evaluate
-from samplers.errors import InvalidInput, ProposalError
+from samplers.energies import Evaluation, evaluate
+from samplers.errors import EnergyError, InvalidInput, ProposalError
 from samplers.randomness import log_uniform
 from samplers.types import ChainState, Energy, Proposal, Proposed, StepInfo, select
 
@@ -28,7 +28,8 @@ class MetropolisHastings:
         Hastings 1970, Biometrika 57, section 2.2: ``pi(x) q(x'|x) a(x,x') = min(pi(x) q(x'|x), pi(x') q(x|x'))`` is
         symmetric in ``x`` and ``x'``.
     Cost
-        one proposal and one energy call a step, for all chains; the old energy is kept.
+        one proposal and one energy call a step, for the chains whose proposal is another state that has a way back; the
+        old energy is kept, and is that of a proposal which is the old state.
     """
 
     def __init__(self, proposal: Proposal) -> None:
@@ -46,7 +47,7 @@ class MetropolisHastings:
         self, state: ChainState, energy: Energy, rng: torch.Generator, *, beta: float | Tensor = 1.0
     ) -> tuple[ChainState, StepInfo]:
         proposed = check_proposed(self.proposal(state.x, rng), state.x)
-        new = evaluate(energy, proposed.x, proposed.hint)
+        new = _scored(state, energy, proposed)
         log_ratio = log_acceptance(state.energy, new.energy, proposed.log_q_forward, proposed.log_q_reverse, beta)
         accepted = log_uniform(len(state.x), rng) < log_ratio
         x = select(accepted, proposed.x, state.x)
@@ -57,6 +58,23 @@ class MetropolisHastings:
             select(accepted, new.terms, state.terms),
         )
         return after, step_info(state.x, x, accepted, proposed.kind)
+
+
+def _scored(state: ChainState, energy: Energy, proposed: Proposed) -> Evaluation:
+    """Energy and terms of the proposed states; where they cannot matter, or are known, those of the old ones."""
+    moved = (proposed.x != state.x).reshape(len(state.x), -1).any(dim=1) & (proposed.log_q_reverse != -math.inf)
+    if bool(moved.all()):
+        return evaluate(energy, proposed.x, proposed.hint)
+    value, terms = state.energy.clone(), state.terms.clone()
+    rows = moved.nonzero().squeeze(1)
+    if len(rows):
+        hint = None if proposed.hint is None else proposed.hint[rows]
+        try:
+            value[rows], terms[rows] = evaluate(energy, proposed.x[rows], hint)
+        except EnergyError as error:
+            error.rows = rows[error.rows].tolist()
+            raise
+    return Evaluation(value, terms)
 
 
 def log_acceptance(

@@ -57,6 +57,16 @@ def one_step(meter: Meter, kernel: Kernel, energy: Energy, chains: int, width: i
         return kernel.step(state, energy, generator(0))[0]
 
 
+def moved(meter: Meter, chains: int, block: int = 1) -> int:
+    """How many chains of ``one_step`` get another text proposed."""
+    x = meter.lm.space.encode(["a " * LENGTH] * chains)
+    passes = meter.passes, meter.encoder_rows, meter.head_rows, list(meter.widths)
+    with torch.inference_mode():
+        new = meter.lm.gibbs_proposal(block)(x, generator(0)).x
+    meter.passes, meter.encoder_rows, meter.head_rows, meter.widths = passes
+    return int((new != x).any(dim=1).sum())
+
+
 @chain_counts
 @pytest.mark.parametrize("block", [1, 2])
 def test_pseudo_gibbs_is_one_pass(meter: Meter, chains: int, block: int):
@@ -67,8 +77,11 @@ def test_pseudo_gibbs_is_one_pass(meter: Meter, chains: int, block: int):
 @chain_counts
 @pytest.mark.parametrize("kind", ["raw", "pll"])
 def test_one_site_on_the_own_energy_is_length_rows(meter: Meter, chains: int, kind: str):
+    """One to propose; for a proposal that is another text the hint has one more, and the others are scored."""
     one_step(meter, MetropolisHastings(meter.lm.gibbs_proposal(1)), meter.lm.energy(kind), chains)
-    assert (meter.passes, meter.encoder_rows, meter.head_rows) == (2, LENGTH * chains, LENGTH * chains)
+    rows = chains + (LENGTH - 1) * moved(meter, chains)
+    assert (meter.encoder_rows, meter.head_rows) == (rows, rows)
+    assert meter.passes == 1 + (rows > chains)
 
 
 @chain_counts
