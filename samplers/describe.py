@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from functools import cached_property
+from enum import Enum
+from functools import cached_property, partial
 from inspect import signature
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from samplers.records import digest
 
 __all__ = ["describe"]
 
+NUMBERS = "biuf"  # kinds of numpy arrays
 HOUSE = ("samplers", "lm_adapters", "experiments")
 
 
@@ -33,6 +37,14 @@ def _described(thing: Any, above: tuple[int, ...]) -> Any:
     above = (*above, id(thing))
     if isinstance(thing, Tensor):
         return digest({"": thing})
+    if isinstance(thing, np.generic):
+        return _described(thing.item(), above)
+    if isinstance(thing, np.ndarray) and thing.dtype.kind in NUMBERS:
+        return digest({"": torch.from_numpy(thing)})
+    if isinstance(thing, torch.dtype | torch.device | complex | Enum):
+        return str(thing)
+    if isinstance(thing, partial):
+        return {"class": "partial", **_described({n: getattr(thing, n) for n in ("func", "args", "keywords")}, above)}
     if isinstance(thing, Mapping):
         return {str(key): _described(value, above) for key, value in thing.items()}
     if isinstance(thing, Set):

@@ -2,11 +2,15 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
+import warnings
 from functools import cache
 
+import numpy as np
 import pytest
+import torch
 
 from samplers import InvalidInput, anneal, linear, sample
 from tests.samplers.doubles import KERNELS, climb, starts, tilt
@@ -167,3 +171,36 @@ def test_an_energy_that_gives_other_values_than_it_did_is_told(tmp_path):
     sample(climb(), drifting, starts(4), steps=7, run_dir=tmp_path)  # all done: nothing is compared
     with pytest.warns(UserWarning, match=r"energies differ by up to \d+(\.\d+)? nats .*before the run stopped"):
         sample(climb(), drifting, starts(4), steps=8, run_dir=tmp_path)
+
+
+def global_states():
+    return [torch.get_rng_state().tolist(), random.getstate(), [part.tolist() for part in np.random.get_state()[1:2]]]
+
+
+@pytest.mark.parametrize("name", ["Mixture of Tempered, MH", "walk", "anneal cycle"])
+def test_global_random_state_is_neither_read_nor_written(name, tmp_path):
+    saved = torch.get_rng_state(), random.getstate(), np.random.get_state()
+    try:
+        for seed in (1, 2):
+            torch.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed)
+            before = global_states()
+            assert signature(interrupted(RUNS[name], tmp_path / str(seed), at=4)) == whole(name)
+            assert global_states() == before
+    finally:
+        torch.set_rng_state(saved[0])
+        random.setstate(saved[1])
+        np.random.set_state(saved[2])
+
+
+@pytest.mark.parametrize("action", ["always", "error"])
+def test_an_observer_that_raises_changes_nothing_in_the_folder(action, tmp_path):
+    def broken(step, state, info):
+        raise RuntimeError("no disk")
+
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter(action)
+        trace = kept_in(RUNS["walk"], tmp_path, observers=[broken])
+    assert trace.observer_failures == 22
+    assert signature(trace) == whole("walk") == signature(kept_in(RUNS["walk"], tmp_path))
