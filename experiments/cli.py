@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,6 +41,12 @@ def run_command(run: Any, *args: Any, **kwargs: Any) -> None:
 
     The exit code is 2 for bad input, 1 for a run that failed, 130 on Ctrl-C, 143 on SIGTERM.
     """
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        _run(run, args, kwargs)
+
+
+def _run(run: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
     try:
         _check_arguments(args[0] if args else kwargs.get("args"))
         sys.exit(run(*args, **{**kwargs, "standalone_mode": False}))
@@ -67,6 +74,10 @@ def _check_arguments(given: Sequence[str] | None) -> None:
             argument.encode()
         except UnicodeEncodeError as error:
             raise click.UsageError(f"{argument!r} is no text: it holds bytes that are no UTF-8") from error
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    click.echo(f"warning: {visible(' '.join(str(message).split()))}", err=True)
 
 
 def _exit_code(error: Exception) -> int | None:

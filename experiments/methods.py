@@ -16,6 +16,7 @@ from experiments.run_directory import RunDirectory, Work, run_directory
 from experiments.search_run import SearchRun
 from experiments.settings import WHOLE, Settings
 from experiments.text_run import TextRun
+from experiments.workers import run_workers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,7 +77,7 @@ class Job:
 
     def finish(self, run: Run) -> None:
         """Write samples and summary."""
-        if self.directory:
+        if self.directory and not self.settings.share:
             self.directory.finish(run)
 
 
@@ -95,6 +96,7 @@ def begun(settings: Settings, config: Mapping[str, Any], *, extensible: bool = T
         extensible=extensible and config.get("sampler") not in WHOLE,
         every=settings.commit_every,
         allow_version_change=settings.allow_version_change,
+        held=settings.share is not None,
     ) as directory:
         yield Job(settings, config, directory)
 
@@ -118,12 +120,12 @@ def run_chains(
             seed=settings.seed,
             shard_size=settings.shard_size,
             nan=settings.nan,
-            progress=settings.progress,
+            progress=settings.progress is True,
             **where,
         )
 
     trace, spent = _solved(problem, job, draw, _steps(problem, settings))
-    if watched is not None:
+    if watched is not None and not settings.share:
         trace = trace.rescored(watched)
     return TextRun(job.config, problem.target, problem.space, trace, spent, watched is None, fixed_lengths)
 
@@ -221,7 +223,7 @@ def _search(problem: Problem, kernel: Kernel, job: Job) -> SearchRun:
             seed=settings.seed,
             shard_size=settings.shard_size,
             nan=settings.nan,
-            progress=settings.progress,
+            progress=settings.progress is True,
             **where,
         )
 
@@ -236,15 +238,27 @@ def _steps(problem: Problem, settings: Settings) -> Work:
 
 def _solved(problem: Problem, job: Job, solve: Callable[..., T], work: Work) -> tuple[T, Spent]:
     """What ``solve`` gives, in the run's folder if it has one. Energies that fail tell their texts."""
-    directory = job.directory
+    directory, settings = job.directory, job.settings
     with counted(each.model for each in problem.models.values()) as cost, problem.space.texts_in_errors():
         began = time.monotonic()
         if directory is None:
             return solve(), Spent(time.monotonic() - began, cost)
         directory.work = work
         directory.pin_models(problem.models)
-        before = directory.done()
         directory.store.meter = lambda: {"seconds": time.monotonic() - began, **vars(cost)}
+        if settings.share:
+            return solve(run_dir=directory.store, **_share(settings, work)), Spent(time.monotonic() - began, cost)
+        before = directory.done()
+        if settings.workers > 1:
+            run_workers(directory, settings.workers, progress=settings.progress is True)
         result = solve(run_dir=directory.store)
     spent = Spent.of(directory.store.totals(work.shards))
     return result, spent if directory.done() > before else replace(spent, news=directory.finished_before)
+
+
+def _share(settings: Settings, work: Work) -> dict[str, Any]:
+    """Which shards to do here, and who is told of the steps."""
+    first, apart = settings.share or (0, 1)
+    report = settings.progress
+    observers = [lambda step, state, info: report(1)] if callable(report) else []
+    return {"shards": range(first, work.shards, apart), "observers": observers}

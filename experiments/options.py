@@ -98,6 +98,7 @@ def run_options(*, steps: int = 300, burn_in: int = 100) -> Callable[[Callable[.
         ),
         _count("--shard-size", "Chains that share a generator; part of what a seed means."),
         _count("--commit-every", "Steps between two times that the folder gets all that was drawn."),
+        _count("--workers", "Processes that share the shards."),
         click.option(
             "--allow-version-change", is_flag=True, help="Go on with a run that other versions of the libraries began."
         ),

@@ -33,7 +33,13 @@ def default_directory(experiment: str) -> str:
 
 @contextmanager
 def run_directory(
-    path: str | Path, config: Mapping[str, Any], *, extensible: bool, every: int, allow_version_change: bool
+    path: str | Path,
+    config: Mapping[str, Any],
+    *,
+    extensible: bool,
+    every: int,
+    allow_version_change: bool,
+    held: bool = False,
 ) -> Iterator[RunDirectory]:
     """Begin the run in ``path``, or go on with it, and keep its lock for the time of the block.
 
@@ -42,6 +48,7 @@ def run_directory(
         ``steps`` may have grown where the run is ``extensible``.
     Other arguments
         ``every``: steps between commits. ``allow_version_change``: other versions of libraries are a warning.
+        ``held``: the process that started this one has begun the run and keeps its lock.
     Raises
         ``InvalidInput`` for a folder that cannot be written to, is in use, or holds anything else than this run;
         nothing in it is changed then. ``StoreError`` for a damaged one.
@@ -50,23 +57,28 @@ def run_directory(
 
     store = RunStore(path, every=every)
     check_experiment(store, config)
+    directory = RunDirectory(store, config, extensible=extensible)
     with ExitStack() as stack:
-        try:
-            stack.enter_context(store)
-        except InvalidInput as error:
-            raise InvalidInput(f"--out {error}") from error
-        directory = RunDirectory(store, config, extensible=extensible)
-        directory.begin(allow_version_change=allow_version_change)
+        if held:
+            check_config(store, directory.config, extensible=extensible)
+        else:
+            try:
+                stack.enter_context(store)
+            except InvalidInput as error:
+                raise InvalidInput(f"--out {error}") from error
+            directory.begin(allow_version_change=allow_version_change)
         try:
             yield directory
         except Interrupted as stop:
-            directory.stopped(stop, allow_version_change=allow_version_change)
+            if not held:
+                directory.stopped(stop, allow_version_change=allow_version_change)
             raise
         except McmcTextError as error:
-            if isinstance(error, EnergyError):
-                directory.keep_texts(error)
             with suppress(StoreError):  # a full disk may be what failed
-                directory.log("failed", error=str(error))
+                if isinstance(error, EnergyError):
+                    directory.keep_texts(error)
+                if not held:
+                    directory.log("failed", error=str(error))
             raise
 
 
@@ -193,6 +205,7 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "processor": platform.machine(),
         "threads": torch.get_num_threads(),
+        "mkl_cbwr": os.environ.get("MKL_CBWR"),  # what keeps their number out of the draws
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "versions": {name: version(name) for name in LIBRARIES},
     }

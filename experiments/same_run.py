@@ -13,7 +13,14 @@ if TYPE_CHECKING:
 
 __all__ = ["check_config", "check_experiment", "check_models", "check_named", "check_versions", "option", "way_on"]
 
-FREE = ("steps", "out", "commit_every", "energies", "energy_sha256")  # may differ, or are compared in their own way
+FREE = (
+    "steps",
+    "out",
+    "commit_every",
+    "workers",
+    "energies",
+    "energy_sha256",
+)  # may differ, or are compared in their own way
 ARGUMENTS = {"words": "WORD", "text": "TEXT", "template": "TEMPLATE"}
 PARTS = {"sha256": "digest of weights", "vocabulary": "digest of tokens"}  # of a model's identity, in words
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import reduce
 from operator import add
@@ -24,8 +24,9 @@ LIMITS = {
     "seed": (0, None),
     "shard_size": (1, None),
     "commit_every": (1, None),
+    "workers": (1, 1024),
 }  # least and most of what is counted; above it a machine has no memory, or a person no patience
-UNTOLD = ("progress", "allow_version_change")  # of one process, not of the run
+UNTOLD = ("progress", "allow_version_change", "share")  # of one process, not of the run
 WHOLE = ("anneal", "rejection", "importance")  # samplers without burn-in and thinning
 
 
@@ -54,8 +55,10 @@ class Settings:
     out: str | None = None
     shard_size: int = 256
     commit_every: int = 100
+    workers: int = 1
     allow_version_change: bool = False
-    progress: bool = False
+    progress: bool | Callable[[int], None] = False
+    share: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         """Raise ``InvalidInput``, in the options' own words, for what can be seen before a model is loaded."""
@@ -80,8 +83,11 @@ class Settings:
         """
         from samplers import InvalidInput
 
-        if self.nan == "reject" and sampler in ("rejection", "importance"):
-            raise InvalidInput(f"--nan reject has no meaning for --sampler {sampler}; leave it out")
+        for option, given in (("--nan reject", self.nan == "reject"), ("--workers", self.workers > 1)):
+            if given and sampler in ("rejection", "importance"):
+                raise InvalidInput(f"{option} has no meaning for --sampler {sampler}; leave it out")
+        if self.workers > 1 and not self.out:
+            raise InvalidInput("--workers needs a folder to work in; give --out")
         if sampler in WHOLE:
             return
         kept = self.steps - self.burn_in
@@ -111,7 +117,15 @@ class Settings:
         return reduce(add, [*own, *self.forbidden(space)], energy)
 
     def config(self, experiment: str, **own: Any) -> dict[str, Any]:
-        """As ``config.json`` has it: the experiment's own arguments beside the shared ones."""
+        """As ``config.json`` has it: the experiment's own arguments beside the shared ones.
+
+        Raises ``InvalidInput`` for arguments that ``workers`` could not be told.
+        """
+        from samplers import InvalidInput
+
+        for name, value in [("model", self.model), *own.items()]:
+            if self.workers > 1 and hasattr(value, "model"):
+                raise InvalidInput(f"--workers load models for themselves; give the name or folder of {name}")
         shared = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in UNTOLD}
         own_energies = [energy for energy in self.energies if isinstance(energy, CustomEnergy)]
         shared["energies"] = [energy.spec for energy in own_energies]
