@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from samplers.describe import describe
 from samplers.driver import opened
 from samplers.errors import Interrupted, InvalidInput, StoreError
 from samplers.interrupts import Stop, stop_signals
@@ -57,7 +58,7 @@ class KeptDraws:
         if self._parts and any(_form(part) != _form(self._parts[0][name]) for name, part in rows.items()):
             now, was = _form(rows["x"]), _form(self._parts[0]["x"])
             raise InvalidInput(f"the proposal draws {now}, and earlier {was}; give the same proposal")
-        self.done += trials
+        self.done += int(trials)
         self._parts.append(dict(rows))
         if self._files:
             nothing = {f"{NOTHING}{name}": part[:0] for name, part in rows.items()}
@@ -77,7 +78,7 @@ def kept_draws(
     """What there is so far. Raises as ``sample`` does for a folder that cannot be used or holds another run."""
     with opened(run_dir) as store, stop_signals(caught=store is not None) as stop:
         if store:
-            store.pin("fingerprint.json", fingerprint)
+            store.pin("fingerprint.json", describe(fingerprint))
         yield KeptDraws(scalars, rng, store.shard(0) if store else None, stop)
 
 

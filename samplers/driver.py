@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 from pathlib import Path
 
 from torch import Tensor
@@ -78,10 +79,14 @@ def sample(
 
 def check_run(x0: Tensor, *, steps: int, warmup: int = 0, thin: int = 1, shard_size: int) -> None:
     """Raise ``InvalidInput`` unless there is a chain with a state and at least one draw of it would be kept."""
+    if not isinstance(x0, Tensor):
+        raise InvalidInput(f"x0 is {type(x0).__name__}; give a tensor whose first dimension is the chain")
     if x0.dim() == 0 or x0.numel() == 0:
         raise InvalidInput(f"x0 has shape {list(x0.shape)}; its first dimension is the chain, and none may be 0")
-    for name, value in (("steps", steps), ("thin", thin), ("shard_size", shard_size)):
-        if value < 1:
+    for name, value in (("steps", steps), ("thin", thin), ("shard_size", shard_size), ("warmup", warmup)):
+        if not isinstance(value, Integral):
+            raise InvalidInput(f"{name} is {value!r}; give a whole number")
+        if value < 1 and name != "warmup":
             raise InvalidInput(f"{name} is {value}; give at least 1")
     if warmup < 0:
         raise InvalidInput(f"warmup is {warmup}; give 0 or more")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -16,9 +17,9 @@ __all__ = ["categorical", "draw_site", "generator", "inverse_cdf", "log_uniform"
 
 def generator(seed: int, shard: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
     """The generator of shard ``shard`` of a run: a function of ``(seed, shard)`` and the device alone."""
-    if seed < 0:
-        raise InvalidInput(f"seed is {seed}; give 0 or more")
-    word = np.random.SeedSequence(seed, spawn_key=(shard,)).generate_state(1, np.uint64)[0]
+    if not isinstance(seed, Integral) or seed < 0:
+        raise InvalidInput(f"seed is {seed!r}; give a whole number, 0 or more")
+    word = np.random.SeedSequence(int(seed), spawn_key=(shard,)).generate_state(1, np.uint64)[0]
     return torch.Generator(device).manual_seed(int(word) >> 1)
 
 

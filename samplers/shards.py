@@ -21,7 +21,6 @@ from samplers.iterate import begin, iterate
 from samplers.observers import ObserverGuard
 from samplers.progress import progress_bar
 from samplers.randomness import generator
-from samplers.records import digest
 from samplers.store import PUT_BACK, RunStore, ShardStore
 from samplers.tolerant import NaNCount, NaNPolicy, tolerant
 from samplers.types import ChainState, Energy, Kernel, StepInfo
@@ -110,17 +109,18 @@ class ShardedRun:
 
     def fingerprint(self) -> dict[str, Any]:
         """All that the draws depend on, but for the models' weights and the libraries' versions."""
-        return {
-            "kernel": describe(self.kernel),
-            "energy": describe(self.energy),
+        facts = {
+            "kernel": self.kernel,
+            "energy": self.energy,
             "chains": len(self.x0),
-            "start": digest({"x0": self.x0}),
+            "start": self.x0,
             "device": self.x0.device.type,
             "seed": self.seed,
             "shard_size": self.shard_size,
             "nan": self.nan,
             **self.frozen,
         }
+        return {name: describe(fact) for name, fact in facts.items()}
 
     def _shard(self, index: int, files: ShardStore | None, stop: Stop, advance: Callable[[int], Any]) -> Finished:
         first_row = index * self.shard_size
