@@ -34,10 +34,19 @@ WHOLE = ("anneal", "rejection", "importance")  # samplers without burn-in and th
 class Settings:
     """The options that every experiment shares, with their defaults; ``options.py`` has the command line's.
 
-    ``model`` is the masked language model that proposes: a name, a folder, or a loaded ``MaskedLM``. ``steps`` counts
-    all steps, of which ``burn_in`` are not kept; of the rest every ``thin``-th is. ``energies`` are added to the
-    experiment's own target. ``out`` is the folder for the run's files, ``None`` for none. ``trust_remote_code``: code
-    that a model brings along is run.
+    What is drawn
+        ``model`` is the masked language model that proposes: a name, a folder, or a loaded ``MaskedLM``. ``steps``
+        counts all steps, of which ``burn_in`` are not kept; of the rest every ``thin``-th is. ``energies`` are added to
+        the experiment's own target, and no text may hold a word that is in ``forbid``. ``seed`` decides the draws,
+        together with ``shard_size``: so many chains share a generator. ``nan="reject"`` rejects and counts proposals
+        whose energy is NaN, up to 1 %.
+    Where and how
+        ``out`` is the folder for the run's files, ``None`` for none. The same call goes on where the run in it stopped;
+        with more ``steps`` it extends one of Markov chains. What is drawn is kept every ``commit_every`` steps.
+        ``allow_version_change``: other versions of libraries than the run began with are a warning. ``workers``:
+        processes that share the shards, with the same draws for any number. ``progress`` shows a bar on stderr, or is
+        told of every step. ``share``, ``(k, n)``: do shards ``k, k + n, ...`` of a run that another process has begun
+        and whose lock it keeps. ``trust_remote_code``: code that a model brings along is run.
     """
 
     model: str | MaskedLM = "masked-en"
