@@ -106,8 +106,9 @@ class RunStore:
         """
         path = self.path / name
         facts = json.loads(json.dumps(facts))
+        drawing = exists(self.path / SHARDS)  # asked first: another worker may be about to write the file, and to draw
         if not exists(path):
-            if exists(self.path / SHARDS):
+            if drawing:
                 raise StoreError(f"{str(path)!r} is missing, which was there before the first draw; {PUT_BACK}")
             self._write_json(name, facts)
             return False
@@ -205,8 +206,9 @@ class ShardStore:
                 raise StoreError(
                     f"{str(folder)!r} is a symbolic link, and files are kept in the run's own folder alone"
                 )
+        later = any(path != self._chunk(0) for path in self.path.glob("[0-9]*"))  # asked first, as it may be growing
         if not exists(self.record_path):
-            if any(path != self._chunk(0) for path in self.path.glob("[0-9]*")):
+            if later:
                 raise StoreError(f"{str(self.record_path)!r} is missing; {PUT_BACK}")
             return None  # a first chunk may be there, of a run killed before its first commit
         record = self._checked(self.record_path)

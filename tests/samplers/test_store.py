@@ -265,6 +265,30 @@ def test_workers_may_write_the_same_facts_at_once(tmp_path):
         assert store.pin("facts.json", {"a": 1})
 
 
+def test_a_worker_that_begins_while_another_one_draws_misses_nothing(tmp_path, monkeypatch):
+    """Whatever the other one does between two looks of this one."""
+    real = exists
+
+    def overtaken(path):
+        answer = real(path)
+        if path.name in ("fingerprint.json", "commit.safetensors") and not answer:
+            monkeypatch.setattr("samplers.store.exists", real)
+            begin()
+        return answer
+
+    def begin():
+        sample(climb(), tilt, starts(3), steps=6, run_dir=RunStore(tmp_path, every=2))
+
+    with RunStore(tmp_path, every=2) as store:
+        monkeypatch.setattr("samplers.store.exists", overtaken)
+        sample(climb(), tilt, starts(3), steps=6, run_dir=store)
+        assert store.shard(0).load().facts["done"] == 6
+        os.rename(tmp_path / "shards", tmp_path / "aside")
+        monkeypatch.setattr("samplers.store.exists", overtaken)
+        assert store.shard(0).load() is None
+        assert store.shard(0).load().facts["done"] == 6
+
+
 # --- links, pipes and folders where files should be
 
 CHUNK = "shards/00000/00000000.safetensors"
