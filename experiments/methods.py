@@ -117,10 +117,7 @@ def run_chains(
             steps=settings.steps,
             warmup=settings.burn_in,
             thin=settings.thin,
-            seed=settings.seed,
-            shard_size=settings.shard_size,
-            nan=settings.nan,
-            progress=settings.progress is True,
+            **_how(settings),
             **where,
         )
 
@@ -220,15 +217,24 @@ def _search(problem: Problem, kernel: Kernel, job: Job) -> SearchRun:
             problem.x0,
             schedule=geometric(HOT, COLD),
             steps=settings.steps,
-            seed=settings.seed,
-            shard_size=settings.shard_size,
-            nan=settings.nan,
-            progress=settings.progress is True,
+            **_how(settings),
             **where,
         )
 
     found, spent = _solved(problem, job, find, _steps(problem, settings))
     return SearchRun(job.config, problem.target, problem.space, found, spent)
+
+
+def _how(settings: Settings) -> dict[str, Any]:
+    """Arguments that ``sample`` and ``anneal`` share."""
+    report = settings.progress
+    return {
+        "seed": settings.seed,
+        "shard_size": settings.shard_size,
+        "nan": settings.nan,
+        "progress": report is True,
+        "observers": [lambda step, state, info: report(1)] if callable(report) else [],
+    }
 
 
 def _steps(problem: Problem, settings: Settings) -> Work:
@@ -247,18 +253,12 @@ def _solved(problem: Problem, job: Job, solve: Callable[..., T], work: Work) -> 
         directory.pin_models(problem.models)
         directory.store.meter = lambda: {"seconds": time.monotonic() - began, **vars(cost)}
         if settings.share:
-            return solve(run_dir=directory.store, **_share(settings, work)), Spent(time.monotonic() - began, cost)
+            first, apart = settings.share
+            result = solve(run_dir=directory.store, shards=range(first, work.shards, apart))
+            return result, Spent(time.monotonic() - began, cost)
         before = directory.done()
         if settings.workers > 1:
             run_workers(directory, settings.workers, progress=settings.progress is True)
         result = solve(run_dir=directory.store)
     spent = Spent.of(directory.store.totals(work.shards))
     return result, spent if directory.done() > before else replace(spent, news=directory.finished_before)
-
-
-def _share(settings: Settings, work: Work) -> dict[str, Any]:
-    """Which shards to do here, and who is told of the steps."""
-    first, apart = settings.share or (0, 1)
-    report = settings.progress
-    observers = [lambda step, state, info: report(1)] if callable(report) else []
-    return {"shards": range(first, work.shards, apart), "observers": observers}
