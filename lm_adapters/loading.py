@@ -103,8 +103,10 @@ def load_pretrained(
     )
     if not _has_class(config, task, trust_remote_code) or other:
         raise InvalidInput(f"{name_or_path!r} is a {config.model_type} model; {NEEDED[task]} is needed here")
-    # Weights that are missing are drawn at random before they are reported: not from the caller's generator.
+    # Weights that are missing are drawn at random before they are reported: not from the caller's generator, and alike
+    # each time, or the pooler that nobody reads would make of one encoder another each time it is loaded.
     with loading_errors(name_or_path), torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
         with _panics_unprinted():
             tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
         check_weights(source, options["local_files_only"])

@@ -27,9 +27,10 @@ __all__ = ["MeanPooled", "SentenceEncoder", "load_encoder"]
 
 
 class SentenceEncoder(Protocol):
-    """What compares texts by meaning. ``model`` is the transformer that reads them."""
+    """What compares texts by meaning. ``model`` is the transformer that reads them, ``space`` has its tokenizer."""
 
     model: PreTrainedModel
+    space: TextSpace
 
     def embed(self, texts: Sequence[str]) -> Tensor:
         """``float64 [texts, dim]``, each of length one; a text without a token is the zero vector.
@@ -99,6 +100,7 @@ class _LibraryEncoder:
     def __init__(self, whole: Any) -> None:
         self.whole = whole.eval().requires_grad_(False)
         self.model: PreTrainedModel = whole.transformers_model
+        self.space = TextSpace(whole.tokenizer)
 
     def embed(self, texts: Sequence[str]) -> Tensor:
         ids = self.whole.tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from lm_adapters import MaskedLM, TextSpace, sentence_encoder
+from lm_adapters.identity import identity
 from lm_adapters.sentence_encoder import MeanPooled, SentenceEncoder, load_encoder
 from lm_adapters.similarity import Similarity
 from samplers import InvalidInput, evaluate, term_names
@@ -136,6 +137,16 @@ def test_any_encoder_loads(tmp_path: Path):
         torch.testing.assert_close(load_encoder(str(path)).embed(TEXTS), expected, atol=1e-6, rtol=0)
 
 
+def test_an_encoder_is_the_same_each_time_it_is_loaded(folder: Path, no_library: None):
+    """Also its pooler, which the file lacks and nobody reads."""
+    facts = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        encoder = load_encoder(str(folder))
+        facts.append(identity(encoder.model, encoder.space.tokenizer))
+    assert facts[0] == facts[1]
+
+
 def test_the_embedded_model_loads():
     encoder = load_encoder("masked-en")
     vectors = encoder.embed(["The old house by the sea.", "The old house by the sea.", "They have all gone."])
@@ -162,6 +173,8 @@ def test_with_the_library_it_is_the_same(folder: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(sentence_encoder, "find_spec", lambda name: None)
     own = load_encoder(str(folder))
     assert type(library) is not type(own)
+    facts = [identity(encoder.model, encoder.space.tokenizer) for encoder in (library, own)]
+    assert facts[0]["vocabulary"] == facts[1]["vocabulary"]
     torch.testing.assert_close(library.embed(TEXTS), own.embed(TEXTS), atol=1e-6, rtol=0)
     long = " ".join(["a"] * 19)
     for encoder in (library, own):
