@@ -17,7 +17,17 @@ from samplers import InvalidInput
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["DTYPES", "Task", "check_device", "check_dtype", "load_pretrained", "loading_errors", "locate", "task_of"]
+__all__ = [
+    "DTYPES",
+    "Task",
+    "alike_each_time",
+    "check_device",
+    "check_dtype",
+    "load_pretrained",
+    "loading_errors",
+    "locate",
+    "task_of",
+]
 
 Task = Literal["masked", "causal", "seq2seq", "encoder"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -65,6 +75,17 @@ def locate(name_or_path: str, trust_remote_code: bool = False) -> tuple[str, dic
 
 
 @contextmanager
+def alike_each_time() -> Iterator[None]:
+    """Weights that a file lacks are drawn at random: not from the caller's generator, and the same each time.
+
+    Or else the pooler that nobody reads would make another model of an encoder each time it is loaded.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        yield
+
+
+@contextmanager
 def loading_errors(name_or_path: str) -> Iterator[None]:
     """What goes wrong while ``name_or_path`` is loaded becomes one line of ``InvalidInput``; nothing is printed.
 
@@ -103,10 +124,7 @@ def load_pretrained(
     )
     if not _has_class(config, task, trust_remote_code) or other:
         raise InvalidInput(f"{name_or_path!r} is a {config.model_type} model; {NEEDED[task]} is needed here")
-    # Weights that are missing are drawn at random before they are reported: not from the caller's generator, and alike
-    # each time, or the pooler that nobody reads would make of one encoder another each time it is loaded.
-    with loading_errors(name_or_path), torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
+    with loading_errors(name_or_path), alike_each_time():
         with _panics_unprinted():
             tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
         check_weights(source, options["local_files_only"])

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from lm_adapters.framing import positions
-from lm_adapters.loading import check_device, check_dtype, load_pretrained, loading_errors, locate
+from lm_adapters.loading import alike_each_time, check_device, check_dtype, load_pretrained, loading_errors, locate
 from lm_adapters.memory import run_passes, split_on_oom
 from lm_adapters.model_files import check_config, check_loaded, check_weights, read_json
 from lm_adapters.sentence_modules import LIBRARY, beyond_mean_pooling, check_modules
@@ -139,7 +139,7 @@ def load_encoder(
     if modules is None:
         return MeanPooled(*plain(trust_remote_code=trust_remote_code))
     if find_spec(LIBRARY) is not None:
-        with loading_errors(name_or_path):
+        with loading_errors(name_or_path), alike_each_time():
             check_config(source, local, trusted=trust_remote_code)
             check_weights(source, local)
             whole = import_module(LIBRARY).SentenceTransformer(

@@ -137,8 +137,13 @@ def test_any_encoder_loads(tmp_path: Path):
         torch.testing.assert_close(load_encoder(str(path)).embed(TEXTS), expected, atol=1e-6, rtol=0)
 
 
-def test_an_encoder_is_the_same_each_time_it_is_loaded(folder: Path, no_library: None):
+@pytest.mark.parametrize("library", [True, False])
+def test_an_encoder_is_the_same_each_time_it_is_loaded(folder: Path, library: bool, monkeypatch: pytest.MonkeyPatch):
     """Also its pooler, which the file lacks and nobody reads."""
+    if library:
+        pytest.importorskip("sentence_transformers")
+    else:
+        monkeypatch.setattr(sentence_encoder, "find_spec", lambda name: None)
     facts = []
     for seed in (1, 2):
         torch.manual_seed(seed)
