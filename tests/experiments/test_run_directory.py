@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import warnings
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from experiments.report import print_run
 from experiments.score import read_texts
 from experiments.summarize import summarize
 from experiments.translate import translate
-from samplers import EnergyError, Flat, Interrupted, InvalidInput, RunStore, StoreError, sample
+from samplers import EnergyError, Flat, Interrupted, InvalidInput, McmcTextError, RunStore, StoreError, sample
 from tests.experiments.tiny_scorers import tiny_causal, tiny_seq2seq
 from tests.lm_adapters.tiny import build
 from tests.samplers.doubles import climb
@@ -265,6 +266,41 @@ def test_a_damaged_configuration_is_told(lm, text, tmp_path):
     (tmp_path / "run" / "config.json").write_text(text)
     with pytest.raises(StoreError, match=r"config\.json' is damaged"):
         gibbs(model=lm, out=str(tmp_path / "run"), **QUICK)
+
+
+def spoiled(path: Path, how: str) -> None:
+    data = path.read_bytes()
+    path.unlink()
+    if how == "folder":
+        path.mkdir()
+    elif how == "flipped":
+        middle = len(data) // 2
+        path.write_bytes(data[:middle] + bytes(byte ^ 1 for byte in data[middle : middle + 1]) + data[middle + 1 :])
+    elif how == "list":
+        path.write_text("[1, [2], {}]")
+    elif how == "cut":
+        path.write_bytes(data[: len(data) // 2])
+
+
+@pytest.mark.parametrize("how", ["missing", "folder", "flipped", "list", "cut"])
+def test_a_file_that_is_spoiled_is_told_or_makes_no_difference(lm, how, tmp_path):
+    whole = tmp_path / "whole"
+    gibbs(model=lm, out=str(whole), **QUICK)
+    wanted, told = samples(whole), []
+    for name in contents(whole):
+        folder = tmp_path / name.replace("/", "-")
+        shutil.copytree(whole, folder)
+        spoiled(folder / name, how)
+        try:
+            gibbs(model=lm, out=str(folder), **{**QUICK, "steps": 8})
+            gibbs(model=lm, out=str(folder), **{**QUICK, "steps": 8})
+        except McmcTextError as error:
+            told.append(str(error))
+        else:
+            lines = samples(folder).splitlines()
+            assert [line for line in lines if json.loads(line)["step"] < 6] == wanted.splitlines(), name
+    assert len(told) >= 5
+    assert all(str(tmp_path) in message for message in told)
 
 
 def test_the_folder_is_locked_before_a_model_is_loaded(tmp_path, monkeypatch):
