@@ -59,9 +59,9 @@ def sweep(folder: Path) -> None:
 def append_line(path: Path, line: str) -> None:
     """Add a line; after a crash it may be torn, and the next one then starts a line of its own. Raises ``StoreError``.
 
-    Symbolic links are not followed, nor is a pipe waited for.
+    Symbolic links are not followed, and for a pipe, opened to be read as well, nobody waits.
     """
-    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
     try:
         with os.fdopen(os.open(path, flags, 0o644), "r+b") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 1))

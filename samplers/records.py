@@ -55,7 +55,7 @@ def load_record(path: Path) -> Record:
         header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["mcmc-text"])
         facts = json.loads(header["facts"])
         whole = header["sha256"] == digest(tensors, header["facts"]) and isinstance(facts, dict)
-    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError, RecursionError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise StoreError(damaged(path)) from error
     if not whole:
         raise StoreError(damaged(path))

@@ -317,9 +317,6 @@ def _differences(stored: Mapping[str, Any], given: Mapping[str, Any], above: str
 
 def _short(value: Any) -> str:
     """On one line, fit to be printed whatever it is."""
-    try:
-        text = json.dumps(value, ensure_ascii=False)
-    except RecursionError:
-        return "[...]"
+    text = json.dumps(value, ensure_ascii=False)
     text = text if text.isprintable() else json.dumps(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -41,7 +41,7 @@ def tilt(x):
     return value(x)
 
 try:
-    sample(KERNELS["metropolis"](), tilt, starts(4), steps=50, run_dir=sys.argv[1])
+    sample(KERNELS["pseudo-gibbs"](), tilt, starts(4), steps=50, run_dir=sys.argv[1])
 except Interrupted as stopped:
     print("stopped", stopped.signal, stopped.done, stopped.folder)
 """
@@ -86,7 +86,7 @@ class Child:
 def steps_left(folder):
     """What the run that goes on does, and that it ends as the whole one."""
     steps = []
-    call = {"kernel": KERNELS["metropolis"](), "energy": tilt, "x0": starts(4), "steps": 50}
+    call = {"kernel": KERNELS["pseudo-gibbs"](), "energy": tilt, "x0": starts(4), "steps": 50}
     resumed = sample(**call, run_dir=folder, observers=[lambda step, *_: steps.append(step)])
     assert signature(resumed) == signature(sample(**call))
     return steps

@@ -327,7 +327,9 @@ def test_nothing_outside_is_written_through_a_link(name, link, state, tmp_path, 
     is_folder = path.name in ("shards", "00000")
     if is_folder and link == "symbolic":
         target.mkdir()
-        (target / ".precious.9.part").write_bytes(b"precious")
+        for below in (target, target / "00000"):
+            below.mkdir(exist_ok=True)
+            (below / ".precious.9.part").write_bytes(b"precious")
     elif link != "dangling":
         target.write_bytes(b"precious")
     if path.is_dir():
@@ -440,7 +442,7 @@ def test_totals_add_up_over_stops_and_shards(tmp_path):
 
     for steps in (3, 4, 7):
         with RunStore(tmp_path, every=2, meter=lambda: spent) as store:
-            sample(KERNELS["metropolis"](), counting, starts(3), steps=steps, shard_size=2, run_dir=store)
+            sample(KERNELS["pseudo-gibbs"](), counting, starts(3), steps=steps, shard_size=2, run_dir=store)
             totals = store.totals(2)
             spent["seconds"] += 1.0  # after the last commit: no part of the run
     # 7 steps and a start for each chain, and one more look at each where the run went on, twice
@@ -509,6 +511,20 @@ def test_records_are_what_was_written(tmp_path):
     for name, tensor in tensors.items():
         assert record.tensors[name].dtype == tensor.dtype
         assert record.tensors[name].numpy().tobytes() == tensor.contiguous().numpy().tobytes()
+
+
+def test_half_written_files_are_replaced_and_no_link_is_written_through(tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"precious")
+    partial = tmp_path / f".file.{os.getpid()}.part"
+    for left in (
+        lambda: partial.write_bytes(b"half"),
+        lambda: partial.symlink_to(precious),
+        lambda: partial.hardlink_to(precious),
+    ):
+        left()
+        write_atomically(tmp_path / "file", b"new")
+        assert snapshot(tmp_path) == {precious: b"precious", tmp_path / "file": b"new"}
 
 
 def test_a_write_that_fails_midway_leaves_the_old_file(tmp_path):
