@@ -62,7 +62,9 @@ def allowed_costs(kernel: Kernel, chains: int) -> set[tuple[int, int]]:
     if isinstance(kernel, ShortlistGibbs) and isinstance(kernel.shortlist, TabularShortlist):
         counts = range(chains * kernel.shortlist.size + 1)  # chains that stay cost none
         return {(-(-count // kernel.max_rows), count) for count in counts}
-    if isinstance(kernel, MetropolisHastings | PseudoGibbs):
+    if isinstance(kernel, MetropolisHastings):
+        return {(min(1, rows), rows) for rows in range(chains + 1)}  # chains that are not to move cost none
+    if isinstance(kernel, PseudoGibbs):
         return {(1, chains)}
     raise TypeError(f"say in allowed_costs what a step of {type(kernel).__name__} costs")
 
