@@ -1,5 +1,9 @@
-"""What every test shares: one thread, so that timings and sums do not depend on the machine."""
+"""What every test shares: one thread, so that timings and sums do not depend on the machine, and a Ctrl-C that works."""
+
+import signal
 
 import torch
 
 torch.set_num_threads(1)
+# A shell that runs the tests in the background makes them, and the processes that they start, deaf to it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
