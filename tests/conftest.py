@@ -1,4 +1,4 @@
-"""What every test shares: one thread, so that timings and sums do not depend on the machine, and a Ctrl-C that works."""
+"""What every test shares: one thread, as timings and sums depend on their number, and a Ctrl-C that works."""
 
 import signal
 
