@@ -1,10 +1,10 @@
 # make demo   sentences from a bare clone    make test      the tests         make battery   proof of every sampler
 # make check  lint and types                 make slow      the slow tests    make soak      kills and resumes, an hour
-# make clean  remove .venv and runs
+# make clean  remove .venv and runs              make benchmark speed beside the floor
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test battery check slow soak clean
+.PHONY: demo test battery benchmark check slow soak clean
 
 demo: .venv/installed
 	$(BIN)/mcmc-text gibbs
@@ -17,6 +17,9 @@ slow: .venv/installed-dev
 
 battery: .venv/installed
 	$(BIN)/python -m samplers.testing.battery
+
+benchmark: .venv/installed
+	$(BIN)/mcmc-text benchmark
 
 soak: .venv/installed
 	$(BIN)/python -m tests.soak

@@ -20,7 +20,8 @@ class ChainState(NamedTuple):
     energy
         ``float64 [chains]`` their energies in nats, never tempered.
     aux
-        the kernel's own memory: a nested mapping of tensors.
+        the kernel's own memory: a nested mapping of tensors, whose names, types and shapes are always those of
+        ``init`` (so that a run which goes on knows what it must find).
     terms
         ``float64 [chains, terms]`` the weighted terms of ``energy``, in the order of ``term_names(energy)``.
     """

@@ -60,7 +60,7 @@ def test_a_run_goes_on_in_another_process_with_other_threads_and_hash_seed(tmp_p
     """Each shard is stopped in its own process, so each is begun, gone on with and ended in another."""
     for threads, seed, at in ((1, "1", 4), (2, "2", 4), (2, "random", None)):
         child = process(tmp_path, threads=threads, seed=seed, at=at)
-        out, _ = child.communicate(timeout=120)
+        out, _ = child.communicate(timeout=250)
         assert child.returncode == 0
         ended = json.loads(out)
         assert list(ended) == ([] if at else list(RUNS))
@@ -204,3 +204,21 @@ def test_an_observer_that_raises_changes_nothing_in_the_folder(action, tmp_path)
         trace = kept_in(RUNS["walk"], tmp_path, observers=[broken])
     assert trace.observer_failures == 22
     assert signature(trace) == whole("walk") == signature(kept_in(RUNS["walk"], tmp_path))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("name", ["tempered", "mixture with tempered", "gibbs systematic"])
+def test_on_cuda_too(name, tmp_path):
+    call = {"kernel": KERNELS[name](), "energy": tilt, "x0": starts(5).cuda(), "steps": 11, "shard_size": 3}
+    alone = sample(**call)
+    sample(**call | {"steps": 4}, run_dir=tmp_path)
+    resumed = sample(**call, run_dir=tmp_path)
+    assert resumed.draws.is_cuda
+    assert resumed.final[0].x.is_cuda
+    assert signature(resumed) == signature(alone)
+    best = [
+        anneal(**call, schedule=linear(2.0, 0.0), run_dir=folder) for folder in (None, tmp_path / "a", tmp_path / "a")
+    ]
+    assert all(signature(found) == signature(best[0]) for found in best)
+    with pytest.raises(InvalidInput, match='device was "cuda" and is now "cpu"'):
+        sample(**call | {"x0": starts(5)}, run_dir=tmp_path)
