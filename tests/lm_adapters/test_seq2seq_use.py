@@ -92,10 +92,10 @@ def test_a_translation_is_a_state(name: str, capfd: pytest.CaptureFixture[str]):
 
 
 def test_more_beams_find_better_texts():
-    model = lm("encoder-decoder")
+    model = lm("t5")
     texts = [model.translate(SOURCE, max_length=6, beams=beams) for beams in (1, 4)]
     one, four = model.energy(SOURCE)(model.space.encode(texts)).tolist()
-    assert four < one
+    assert four < one - 0.1
 
 
 # Two spellings
