@@ -25,6 +25,11 @@ class _Composition:
         self.parts = tuple(parts)
         self.kinds = tuple(dict.fromkeys(kind for part in parts for kind in part.kinds))
 
+    @property
+    def always_accepts(self) -> bool:
+        """In one part at least."""
+        return any(getattr(part, "always_accepts", False) for part in self.parts)
+
     def init(self, x: Tensor, energy: Energy) -> ChainState:
         states = [part.init(x, energy) for part in self.parts]
         aux: dict[str, Any] = {f"part{index}": state.aux for index, state in enumerate(states)}

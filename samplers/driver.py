@@ -47,8 +47,9 @@ def sample(
         ``(seed, k)`` alone, so shards can be computed anywhere in any order (``shards`` names those to run here);
         ``shard_size`` is part of what a seed means. With ``run_dir``, a folder, draws go to files as they come; the
         same call goes on where that run stopped, and with more ``steps`` extends it. ``nan="reject"`` rejects a
-        proposal whose energy is NaN, counts it and raises above 1 %. ``observers`` see every step and can never break a
-        run. ``progress`` shows a bar on stderr if that is a terminal.
+        proposal whose energy is NaN, counts it and raises above 1 %; not for kernels that always accept, such as
+        ``PseudoGibbs``. ``observers`` see every step and can never break a run. ``progress`` shows a bar on stderr if
+        that is a terminal.
     Returns
         ``Trace`` with ``(steps - warmup) // thin`` draws a chain.
     Raises

@@ -108,6 +108,8 @@ class PseudoGibbs:
         one proposal a step, and one energy call if the energy is to be watched (give ``Flat()`` to save it).
     """
 
+    always_accepts = True
+
     def __init__(self, proposal: Proposal) -> None:
         self.proposal = proposal
         self.kinds: tuple[str, ...] = getattr(proposal, "kinds", (type(proposal).__name__,))

@@ -49,6 +49,11 @@ class Tempered:
         self.kernel, self.betas, self.swap_every = kernel, tuple(betas), swap_every
         self.kinds = kernel.kinds
 
+    @property
+    def always_accepts(self) -> bool:
+        """Between two swaps."""
+        return bool(getattr(self.kernel, "always_accepts", False))
+
     def init(self, x: Tensor, energy: Energy) -> ChainState:
         rungs, chains = len(self.betas), len(x)
         with _named_by_chain(chains):

@@ -48,7 +48,8 @@ def tolerant(energy: Energy, counts: NaNCount) -> Energy:
     """``energy`` with the same terms, but ``+inf`` for NaN, whatever the weight; each is counted in ``counts``.
 
     The law sampled is then the target restricted to states whose energy is a number: a kernel with an accept step
-    rejects the others, Gibbs gives them no weight. ``PseudoGibbs`` rejects nothing, so it is not to be used with this.
+    rejects the others, Gibbs gives them no weight. A kernel that ``always_accepts`` would enter them: ``ShardedRun``,
+    and so ``sample`` and ``anneal``, refuse it.
     It is meant for steps alone, as a start must have a number; and ``-inf`` is an error still.
 
     Cost: none, but for terms that raise for NaN themselves: what else was in their call is scored again.

@@ -87,6 +87,7 @@ class Kernel(Protocol):
     """A Markov transition. Pure: all memory is in the state that it returns.
 
     ``beta`` (a number or ``[chains]``) multiplies the energy in the accept step only: tempering costs no model call.
+    A kernel that takes proposals whatever their energy says so by an attribute ``always_accepts``, which is true.
     """
 
     kinds: tuple[str, ...]

@@ -1,14 +1,29 @@
 """``nan="reject"`` through ``sample`` and ``anneal``, in one go and resumed; and starts that have to be left."""
 
 import math
+from functools import partial
 from itertools import count
 
 import pytest
 import torch
 
-from samplers import EnergyError, Gibbs, InvalidInput, anneal, constant, named, sample
+from samplers import (
+    Cycle,
+    EnergyError,
+    Gibbs,
+    InvalidInput,
+    MetropolisHastings,
+    Mixture,
+    PseudoGibbs,
+    Tempered,
+    anneal,
+    constant,
+    named,
+    sample,
+)
 from samplers.errors import TooManyNaN
 from samplers.tolerant import ENOUGH
+from tests.samplers.doubles import Replace, starts, tilt
 
 START = torch.zeros(8, 3, dtype=torch.int64)
 RUN = {"steps": 120, "seed": 3, "progress": False}
@@ -78,6 +93,23 @@ def test_the_count_survives(tmp_path):
 def test_an_unknown_policy_is_refused():
     with pytest.raises(InvalidInput, match="nan is 'ignore'; choose 'raise' or 'reject'"):
         sample(Gibbs(2), nan_at((1, 1, 1)), START, nan="ignore", **RUN)
+
+
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        PseudoGibbs(Replace()),
+        Cycle([Gibbs(3), PseudoGibbs(Replace())]),
+        Mixture([(MetropolisHastings(Replace()), 0.5), (PseudoGibbs(Replace()), 0.5)]),
+        Tempered(Cycle([PseudoGibbs(Replace())]), [1.0, 0.5]),
+    ],
+    ids=lambda kernel: type(kernel).__name__,
+)
+def test_what_always_accepts_cannot_reject(kernel):
+    for run in (partial(sample, kernel), partial(anneal, kernel, **COLD)):
+        with pytest.raises(InvalidInput, match=f"nan is 'reject', but {type(kernel).__name__} takes some proposals"):
+            run(tilt, starts(3), nan="reject", **RUN)
+        run(tilt, starts(3), **RUN)
 
 
 def test_a_chain_may_start_in_a_forbidden_state_and_must_leave_it():
