@@ -127,7 +127,7 @@ class RunDirectory:
         facts = {option: identity(each.model, each.space.tokenizer) for option, each in models.items()}
         if exists(self.path / "models.json"):
             check_models(self.store, facts, self.config)
-        self.store.pin("models.json", facts)
+        self.store.pin("models.json", facts, free=[f"{option}.revision" for option in facts])
 
     def done(self) -> int:
         """How much of the work is committed."""

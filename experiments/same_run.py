@@ -81,15 +81,19 @@ def check_config(store: RunStore, config: Mapping[str, Any], *, extensible: bool
 
 
 def check_models(store: RunStore, facts: Mapping[str, Mapping[str, str]], config: Mapping[str, Any]) -> None:
-    """Raise ``InvalidInput`` where a model of the same name computes something else than that of the stored run."""
+    """Raise ``InvalidInput`` where a model of the same name computes something else than that of the stored run.
+
+    The revision of a hub's repository tells nothing where the weights are the same.
+    """
     from samplers import InvalidInput
 
     stored = store.read("models.json")
     for field, now in facts.items():
         was = stored.get(field)
         was = was if isinstance(was, dict) else {}
+        free = {"revision"} if was.get("sha256") == now.get("sha256") else set()
         for part in dict.fromkeys([*now, *was]):
-            if was.get(part) != now.get(part):
+            if was.get(part) != now.get(part) and part not in free:
                 raise InvalidInput(
                     f"{option(field)} {config.get(field)!r} is another model than that of the run in "
                     f"{str(store.path)!r}: its {PARTS.get(part, part)} was {_short(was.get(part))} and is now "

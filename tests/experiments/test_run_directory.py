@@ -195,6 +195,19 @@ def test_another_model_of_the_same_name_is_told(lm, tmp_path):
         gibbs(model=other, out=str(tmp_path / "run"), **QUICK)
 
 
+def test_another_revision_of_the_same_weights_is_the_same_model(lm, tmp_path, monkeypatch):
+    def run(revision, model=lm):
+        monkeypatch.setattr(model.model.config, "_commit_hash", revision, raising=False)
+        return gibbs(model=model, out=str(tmp_path / "run"), **QUICK)
+
+    run("before")
+    assert run("after").spent.news
+    assert json.loads((tmp_path / "run" / "models.json").read_text())["model"]["revision"] == "after"
+    assert run(None).spent.news
+    with pytest.raises(InvalidInput, match="its digest of weights was"):
+        run("after", build("roberta", scale=1.01))
+
+
 def test_an_energy_of_the_users_own_is_known_by_its_contents(lm, own, tmp_path):
     spec = own("len(text)")
 
