@@ -9,21 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from samplers import McmcTextError, RunStore, StoreError, sample
-from tests.samplers.damaging import EVERY, KINDS, copied, files, interrupted, kept, outcome, whole
+from tests.samplers.damaging import EVERY, KINDS, copied, damage, damages, files, kept, outcome, whole
 from tests.samplers.doubles import starts, tilt
 
-
-@pytest.fixture(autouse=True)
-def _no_sync(monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    made = {kind: tmp_path_factory.mktemp(kind) / "run" for kind in KINDS}
-    for kind, folder in made.items():
-        interrupted(kind, folder)
-    return made
+pytestmark = pytest.mark.usefixtures("no_sync")
 
 
 def test_left_alone_the_runs_go_on(folders, tmp_path):
@@ -125,66 +114,11 @@ def test_an_older_commit_record_goes_on_from_there_to_the_same_draws(tmp_path):
 
 # --- anything at all
 
-places = st.floats(0, 1, exclude_max=True)
-numbers = st.integers(0, 10**6)
-WRONG = [
-    "null",
-    "[]",
-    "3",
-    '"text"',
-    "{}",
-    '{"seed": [1]}',
-    '{"kernel": {}}',
-    '{"kernel": null, "seed": {"a": 1}}',
-    "NaN",
-]
-operations = st.one_of(
-    st.tuples(st.just("flip"), numbers, places, st.integers(1, 255)),
-    st.tuples(st.just("cut"), numbers, places),
-    st.tuples(st.just("grow"), numbers, st.sampled_from([1, 10**6, 2**33])),
-    st.tuples(st.just("fill"), numbers, st.binary(max_size=64)),
-    st.tuples(st.just("json"), numbers, st.sampled_from(WRONG)),
-    st.tuples(st.just("delete"), numbers),
-    st.tuples(st.just("swap"), numbers, numbers),
-    st.tuples(st.just("folder"), numbers),
-    st.tuples(st.just("link"), numbers, numbers),
-)
-
-
-def apply(folder, operation, number, *rest):
-    names = files(folder)
-    path = folder / names[number % len(names)]
-    size = path.stat().st_size
-    if operation == "flip" and size:
-        with path.open("r+b") as file:
-            file.seek(int(rest[0] * size))
-            old = file.read(1)[0]
-            file.seek(-1, os.SEEK_CUR)
-            file.write(bytes([old ^ rest[1]]))
-    elif operation == "cut":
-        os.truncate(path, int(rest[0] * size))
-    elif operation == "grow":
-        os.truncate(path, size + rest[0])
-    elif operation == "fill":
-        path.write_bytes(rest[0])
-    elif operation == "json":
-        path.write_text(rest[0])
-    elif operation in ("delete", "folder"):
-        path.unlink()
-        if operation == "folder":
-            path.mkdir()
-    elif operation in ("swap", "link"):
-        other = folder / names[rest[0] % len(names)]
-        if other != path:
-            path.rename(folder / "aside")
-            other.rename(path) if operation == "swap" else path.symlink_to(other)
-            (folder / "aside").rename(other) if operation == "swap" else (folder / "aside").unlink()
-
 
 def fuzzed(examples):
     slow = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
     how = settings(max_examples=examples, deadline=None, database=None, derandomize=True, suppress_health_check=slow)
-    changes = st.lists(operations, min_size=1, max_size=3)
+    changes = st.lists(damages, min_size=1, max_size=3)
     return lambda test: how(given(kind=st.sampled_from(list(KINDS)), changes=changes)(test))
 
 
@@ -193,7 +127,7 @@ def check(folders, tmp_path, kind, changes):
     folder = copied(folders, tmp_path, kind)
     for change in changes:
         if files(folder):
-            apply(folder, *change)
+            damage(folder, *change)
     found = outcome(kind, folder)
     assert isinstance(found, McmcTextError) or found == whole(kind)
 

@@ -1,26 +1,14 @@
 """Records with a valid checksum that no run wrote: told by name where they cannot be, and never a crash."""
 
 import json
-import os
 
 import pytest
 import torch
 
 from samplers.records import load_record, save_record
-from tests.samplers.damaging import KINDS, copied, interrupted, outcome
+from tests.samplers.damaging import KINDS, copied, outcome
 
-
-@pytest.fixture(autouse=True)
-def _no_sync(monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    made = {kind: tmp_path_factory.mktemp(kind) / "run" for kind in KINDS}
-    for kind, folder in made.items():
-        interrupted(kind, folder)
-    return made
+pytestmark = pytest.mark.usefixtures("no_sync")
 
 
 def forge(folder, name, *, tensors=None, facts=None):
