@@ -49,9 +49,14 @@ def run_command(run: Any, *args: Any, **kwargs: Any) -> None:
 def _run(run: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
     try:
         _check_arguments(args[0] if args else kwargs.get("args"))
-        sys.exit(run(*args, **{**kwargs, "standalone_mode": False}))
+        code = run(*args, **{**kwargs, "standalone_mode": False})
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
+    except SystemExit as stop:
+        _fail(f"the code of an energy or a model ended the program (SystemExit: {stop}); take that out", 1)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(error.exit_code)
     except click.ClickException as error:
         where = f"{error.ctx.command_path}: " if isinstance(error, click.UsageError) and error.ctx else ""
         _fail(where + error.format_message(), error.exit_code)
@@ -64,7 +69,8 @@ def _run(run: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
         if code > 128:
             click.echo("\n".join(map(visible, str(error).splitlines())), err=True)
             sys.exit(code)
-        _fail(str(error), code)
+        _fail(_told(error), code)
+    sys.exit(code)
 
 
 def _check_arguments(given: Sequence[str] | None) -> None:
@@ -81,13 +87,23 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 
 def _exit_code(error: Exception) -> int | None:
+    from lm_adapters.memory import is_out_of_memory
     from samplers import Interrupted, InvalidInput, McmcTextError
 
     if isinstance(error, Interrupted):
         return 128 + error.signal
     if isinstance(error, InvalidInput):
         return 2
-    return 1 if isinstance(error, McmcTextError) else None
+    return 1 if isinstance(error, McmcTextError) or is_out_of_memory(error) else None
+
+
+def _told(error: Exception) -> str:
+    from samplers import McmcTextError
+
+    if isinstance(error, McmcTextError):
+        return str(error)
+    problem = str(error).partition("\n")[0] or type(error).__name__
+    return f"memory does not suffice ({problem}); take fewer chains, shorter texts, --dtype bfloat16 or smaller models"
 
 
 def _fail(message: str, code: int) -> None:

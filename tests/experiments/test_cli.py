@@ -4,6 +4,7 @@ import json
 import time
 
 import pytest
+import torch
 
 from experiments.cli import main
 
@@ -152,6 +153,52 @@ def test_ctrl_c_exits_130(monkeypatch, mcmc_text):
     result = mcmc_text("gibbs")
     assert result.exit_code == 130
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore of it."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: ..."),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("where", ["lm_adapters.MaskedLM.from_pretrained", "lm_adapters.GibbsProposal.__call__"])
+def test_memory_that_does_not_suffice_is_one_line(monkeypatch, mcmc_text, where, error):
+    """Also where nothing can be split: while a model is loaded, or a proposal asks it."""
+
+    def too_much(*_, **__):
+        raise error
+
+    monkeypatch.setattr(where, too_much)
+    result = mcmc_text("gibbs", "--chains", 1, "--steps", 2, "--burn-in", 0, "--thin", 1, "--init", "Tom is here.")
+    assert (result.exit_code, result.stdout) == (1, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: memory does not suffice (")
+
+
+def test_an_error_that_nobody_expected_is_shown_whole(monkeypatch, mcmc_text):
+    def broken(**_):
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr("experiments.gibbs.gibbs", broken)
+    assert isinstance(mcmc_text("gibbs").exception, RuntimeError)
+
+
+@pytest.mark.parametrize("where", ["", "def f(texts):\n    "])
+def test_an_energy_that_ends_the_program_is_told(mcmc_text, tmp_path, where):
+    (tmp_path / "mine.py").write_text(f"{where}raise SystemExit(0)\n")
+    result = mcmc_text("gibbs", "--energy", "mine.py:f", "--chains", 1, "--steps", 2, "--burn-in", 0, "--thin", 1)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("error: the code of an energy or a model ended the program (SystemExit: 0)")
+
+
+def test_without_a_command_there_is_help(mcmc_text):
+    result = mcmc_text()
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("Usage: main [OPTIONS] COMMAND")
+    assert "gibbs  " in result.stderr
 
 
 def test_one_thread_stays_fast_enough_to_be_used(embedded):
