@@ -11,7 +11,7 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -22,6 +22,8 @@ __all__ = ["command", "evaluate_infill", "evaluate_keywords", "evaluate_paraphra
 
 CHAINS = 4
 
+T = TypeVar("T")
+
 
 def evaluate_keywords(corpus: Path, *, count: int = 50, steps: int = 400, seed: int = 0) -> dict[str, Any]:
     """``keywords`` on words of held-out sentences: coverage, energy beside those sentences' own, acceptance."""
@@ -31,7 +33,7 @@ def evaluate_keywords(corpus: Path, *, count: int = 50, steps: int = 400, seed: 
     tried, accepted = Counter[str](), Counter[str]()
     covered, per_token, texts = [], [], set()
     sentences = []
-    for words, sentence in _keyword_sets(corpus, count, seed):
+    for words, sentence in _enough(_keyword_sets(corpus, count, seed), count):
         run = keywords(
             words, model=lm, scorer=scorer, chains=CHAINS, steps=steps, burn_in=steps // 2, thin=1, seed=seed
         )
@@ -65,7 +67,7 @@ def evaluate_infill(corpus: Path, *, count: int = 200, steps: int = 60, seed: in
     fluency = scorer.energy()
     rng = random.Random(seed)
     figures: dict[str, list[float]] = defaultdict(list)
-    for sentence, template in _templates(corpus, lm, count, rng):
+    for sentence, template in _enough(list(_templates(corpus, lm, count, rng)), count):
         run = infill(template, model=lm, scorer=scorer, sampler="anneal", chains=CHAINS, steps=steps, seed=seed)
         lock = Template(lm.space, template)
         masked = lock.masks([[fewest for fewest, _ in lock.slots]])
@@ -95,7 +97,7 @@ def evaluate_paraphrase(corpus: Path, *, count: int = 100, steps: int = 200, see
     lm, scorer = _models()
     held_out = paraphrase_split(corpus)[1]
     # A source with a token that is never proposed is refused: one in five hundred.
-    pairs = [pair for pair in held_out if bool(lm.allowed[lm.space.encode([pair[0]])[0]].all())][:count]
+    pairs = _enough([pair for pair in held_out if bool(lm.allowed[lm.space.encode([pair[0]])[0]].all())], count)
     written = []
     for source, _ in pairs:
         run = paraphrase(source, model=lm, scorer=scorer, chains=CHAINS, steps=steps, seed=seed)
@@ -122,7 +124,7 @@ def evaluate_translate(corpus: Path, *, count: int = 100, steps: int = 200, seed
 
     lm, scorer = MaskedLM.from_pretrained("masked-en"), Seq2SeqLM.from_pretrained("seq2seq-en")
     rng = random.Random(seed)
-    pairs = [pair for pair in translation_split(corpus)[1] if _words(pair[1])][:count]
+    pairs = _enough([pair for pair in translation_split(corpus)[1] if _words(pair[1])], count)
     own, free, bound, covered, had = [], [], [], [], []
     shared = {"model": lm, "scorer": scorer, "chains": CHAINS, "steps": steps, "seed": seed}
     for french, english in pairs:
@@ -151,11 +153,20 @@ def _models() -> tuple[MaskedLM, CausalLM]:
 
 
 def _sentences(corpus: Path, count: int, rng: random.Random, *, least: int) -> list[str]:
-    """Of ``least`` to 14 words."""
+    """As many as there are of ``least`` to 14 words."""
     from experiments.training.data import english_split
 
     rows = [row for row in english_split(corpus)[1] if least <= len(row.split()) <= 14]
-    return rng.sample(rows, count)
+    return rng.sample(rows, min(count, len(rows)))
+
+
+def _enough(rows: list[T], count: int) -> list[T]:
+    """``count`` of them. Raises ``InvalidInput`` where there are fewer."""
+    from samplers import InvalidInput
+
+    if len(rows) < count:
+        raise InvalidInput(f"--count is {count}, but of --corpus only {len(rows)} held-out rows can be used; lower it")
+    return rows[:count]
 
 
 def _words(text: str) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import random
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -32,8 +33,11 @@ SPARES = [f"<extra_{i}>" for i in range(27)]  # task prefixes and span sentinels
 def read_rows(corpus: Path, name: str) -> list[str]:
     if not (corpus / name).exists():
         raise InvalidInput(f"--corpus {str(corpus)!r} has no file {name}; put it there")
-    with gzip.open(corpus / name, "rt", encoding="utf-8") as lines:
-        return [line.rstrip("\n") for line in lines]
+    try:
+        with gzip.open(corpus / name, "rt", encoding="utf-8") as lines:
+            return [line.rstrip("\n") for line in lines]
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise InvalidInput(f"{str(corpus / name)!r} cannot be read ({error}); get it again") from error
 
 
 def english_split(corpus: Path) -> tuple[list[str], list[str]]:
@@ -45,7 +49,7 @@ def english_split(corpus: Path) -> tuple[list[str], list[str]]:
 
 
 def french_training_rows(corpus: Path) -> list[str]:
-    return [row.split("\t")[1] for row in read_rows(corpus, "tatoeba.eng-fra.tsv.gz")[:-HELD_OUT]]
+    return [french for _, french in _pairs(corpus, "tatoeba.eng-fra.tsv.gz")[:-HELD_OUT]]
 
 
 def translation_split(corpus: Path) -> tuple[list[Pair], list[Pair]]:
@@ -68,7 +72,11 @@ def paraphrase_split(corpus: Path) -> tuple[list[Pair], list[Pair]]:
 
 
 def _pairs(corpus: Path, name: str) -> list[Pair]:
-    return [(left, right) for left, right in (row.split("\t") for row in read_rows(corpus, name))]
+    rows = [row.split("\t") for row in read_rows(corpus, name)]
+    for number, row in enumerate(rows, start=1):
+        if len(row) != 2:
+            raise InvalidInput(f"{str(corpus / name)!r}, line {number}: no two texts with a tab between; get it again")
+    return [(left, right) for left, right in rows]
 
 
 def _unseen(held_out: list[Pair], training: list[Pair]) -> list[Pair]:

@@ -69,3 +69,29 @@ def test_an_unknown_experiment_is_one_line(mcmc_text, corpus):
     result = mcmc_text("evaluate", "toast", "--corpus", corpus)
     assert result.exit_code == 2
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["keywords", "infill", "paraphrase", "translate"])
+def test_more_rows_than_there_are_is_one_line(corpus, tiny, mcmc_text, name):
+    result = mcmc_text("evaluate", name, "--corpus", corpus, "--count", 1000, "--steps", 2)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--count is 1000, but of --corpus only" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "told"),
+    [
+        (b"no gzip", "cannot be read"),
+        (gzip.compress(b"one\ttwo\n" * 99)[:-9], "cannot be read"),
+        (gzip.compress(b"\xff\xfe\n"), "cannot be read"),
+        (gzip.compress(b"one\ttwo\nonly one\n"), "line 2: no two texts with a tab between"),
+        (gzip.compress(b"one\ttwo\tthree\n"), "line 1: no two texts"),
+    ],
+)
+def test_a_corpus_that_is_none_is_one_line(corpus, tiny, mcmc_text, spoilt, told):
+    path = corpus / "tatoeba.eng-fra.tsv.gz"
+    path.write_bytes(spoilt)
+    result = mcmc_text("evaluate", "translate", "--corpus", corpus, "--count", 1)
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+    assert f"{str(path)!r}" in result.stderr
+    assert told in result.stderr
