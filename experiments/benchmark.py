@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from experiments.run_directory import json_line
+from experiments.settings import LIMITS
 
 if TYPE_CHECKING:
     from experiments.benchmarking.measure import Line
@@ -63,7 +64,9 @@ def benchmark(
     """
     from experiments.benchmarking.measure import measure
     from experiments.benchmarking.models import Absent, make_models
+    from lm_adapters import check_dtype
 
+    check_dtype(options.get("dtype", "float32"))
     for kind in models:
         make = partial(make_models, kind, **options)
         loaded = make()
@@ -108,12 +111,17 @@ def _expected(before: Line, size: Size) -> float:
 @click.option("--models", multiple=True, type=click.Choice(MODELS),
               help="embedded, or random weights in the shapes of BERT-base, GPT-2 small and T5-small. Repeatable.  "
               "[default: both]")  # fmt: skip
-@click.option("--chains", multiple=True, type=click.IntRange(min=1),
+@click.option("--chains", multiple=True, type=click.IntRange(*LIMITS["chains"]),
               help="Repeatable.  [default: 1 8 32 128 512; of a curve: 32]")  # fmt: skip
-@click.option("--length", type=click.IntRange(min=4), default=16, show_default=True, help="Tokens of a text, or most.")
+@click.option(
+    "--length", type=click.IntRange(4, 10**4), default=16, show_default=True, help="Tokens of a text, or most."
+)
 @click.option("--curve", type=click.Choice(tuple(CURVES)), help="How time and memory grow with this alone.")
-@click.option("--repeats", type=click.IntRange(min=1), help=f"Rounds, of which medians are told.  [default: {REPEATS}]")
-@click.option("--ess", "ess_steps", type=click.IntRange(min=8), is_flag=False, flag_value=ESS_STEPS, default=None,
+@click.option(
+    "--repeats", type=click.IntRange(1, 10**4), help=f"Rounds, of which medians are told.  [default: {REPEATS}]"
+)
+@click.option("--ess", "ess_steps", type=click.IntRange(8, LIMITS["steps"][1]), is_flag=False, flag_value=ESS_STEPS,
+              default=None,
               help=f"Run each so many steps ({ESS_STEPS} if none are given) for the ESS of its energy.")  # fmt: skip
 @click.option("--longest", type=click.FloatRange(min=0), default=20.0, show_default=True,
               help="Leave out what would take more seconds for one step.")  # fmt: skip

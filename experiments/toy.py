@@ -174,7 +174,7 @@ def _uniform(length: int) -> torch.distributions.Distribution:
 
 
 @click.command("toy")
-@click.option("--draws", type=click.IntRange(min=100), default=4000, show_default=True, help="Draws of each sampler.")
+@click.option("--draws", type=click.IntRange(100, 10**6), default=4000, show_default=True, help="Of each sampler.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 def command(draws: int, seed: int) -> None:
     """Every sampler on a text model small enough to enumerate, beside the exact answer."""

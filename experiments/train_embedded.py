@@ -20,8 +20,8 @@ __all__ = ["command"]
               "tatoeba.eng-paraphrase.tsv.gz too.")  # fmt: skip
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True,
               help="Folder for checkpoint, learning curve, and the model in OUT/model.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True)
-@click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=1, show_default=True)
+@click.option("--threads", type=click.IntRange(1, 1024), default=2, show_default=True)
 def command(name: str, corpus: Path, out: Path, seed: int, threads: int) -> None:
     """Train an embedded model, by default masked-en; the same command again resumes.
 

@@ -81,6 +81,25 @@ def test_bad_input_is_one_line_and_exit_code_2(mcmc_text, tmp_path, arguments, n
     assert named in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        (["toy", "--draws", 10**12], "--draws"),
+        (["train-embedded", "--threads", 10**6], "--threads"),
+        (["train-embedded", "--seed", 10**30], "--seed"),
+        (["benchmark", "--chains", 10**12], "--chains"),
+        (["benchmark", "--length", 10**30], "--length"),
+        (["benchmark", "--repeats", 10**9], "--repeats"),
+        (["benchmark", "--ess", 10**12], "--ess"),
+        (["benchmark", "--models", "base", "--dtype", "int3"], "dtype 'int3'"),
+    ],
+)
+def test_more_than_a_machine_has_is_refused_in_the_other_commands_too(mcmc_text, line, named):
+    result = mcmc_text(*line)
+    assert (result.exit_code, len(result.stderr.strip().splitlines())) == (2, 1)
+    assert named in result.stderr
+
+
 def test_an_unknown_command_is_one_line(mcmc_text):
     result = mcmc_text("gibs")
     assert result.exit_code == 2
