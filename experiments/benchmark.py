@@ -64,7 +64,7 @@ def benchmark(
     """
     from experiments.benchmarking.measure import measure
     from experiments.benchmarking.models import Absent, make_models
-    from lm_adapters import check_dtype
+    from lm_adapters.loading import check_dtype
 
     check_dtype(options.get("dtype", "float32"))
     for kind in models:
