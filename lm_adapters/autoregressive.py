@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from transformers import Cache
-
+    from lm_adapters.prefixes import Prefixes
     from lm_adapters.text import TextSpace
 
 __all__ = ["Autoregressive", "ended"]
@@ -21,8 +20,7 @@ __all__ = ["Autoregressive", "ended"]
 class Autoregressive(Protocol):
     """``p(x) = prod_j p(x_j | x_<j) p(end | x)`` over texts ``x``, with all that it is conditioned on inside.
 
-    A cache holds what the model has read: the context and ``n`` tokens of each row. ``extend`` uses its cache up;
-    ``begin`` and ``repeat`` leave everything as it was, so a cache that is needed again is repeated first.
+    ``read`` keeps what a pass has read as ``Prefixes``, and ``extend`` goes on from there.
     """
 
     @property
@@ -56,14 +54,18 @@ class Autoregressive(Protocol):
         token ``j`` given ``x[:, :j]``; ``j`` equal to the length is the end.
         """
 
-    def begin(self, prefix: Tensor) -> tuple[Tensor, Cache]:
-        """Logits ``[rows, vocabulary]`` of what follows ``prefix int64 [rows, n]``, ``n >= 0``, all of it text."""
+    @property
+    def ragged(self) -> bool:
+        """Whether ``extend`` takes prefixes of unlike length together."""
 
-    def extend(self, cache: Cache, tokens: Tensor) -> tuple[Tensor, Cache]:
-        """Logits ``[rows, m, vocabulary]`` of what follows each of ``tokens int64 [rows, m]``, any tokens."""
+    def read(self, x: Tensor, wanted: Tensor) -> tuple[Tensor, Prefixes]:
+        """``logits``, and all tokens that the pass has read: of each row as many as the last wanted column needs."""
 
-    def repeat(self, cache: Cache, times: int) -> Cache:
-        """Another cache with every row ``times`` times, the copies neighbours."""
+    def extend(self, before: Prefixes, tokens: Tensor, wanted: Tensor) -> tuple[Tensor, Prefixes]:
+        """Read ``tokens int64 [rows, m]`` behind ``before``: logits of what follows each ``wanted bool [rows, m]``.
+
+        Of these alone, row-major, as in ``logits``. Tokens right of what is wanted may be any.
+        """
 
 
 def ended(model: Autoregressive, x: Tensor) -> Tensor:

@@ -7,22 +7,24 @@ tokenised apart and their tokens joined. The text ends with the EOS token, which
 
 from __future__ import annotations
 
-from copy import deepcopy
 from functools import cached_property, partial
+from inspect import signature
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from lm_adapters.head import HeadOnRows
 from lm_adapters.loading import load_pretrained
 from lm_adapters.memory import in_one
+from lm_adapters.prefixes import Layers, Prefixes, kept_layers
 from lm_adapters.sequence_energy import SequenceEnergy
 from lm_adapters.text import TextSpace
 from samplers import InvalidInput
 
 if TYPE_CHECKING:
-    from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["CausalLM", "PromptedLM"]
 
@@ -48,6 +50,7 @@ class CausalLM:
         self.start_id: int = self.eos_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
         self.allowed = self.space.proposable.to(self.device)
         self.head = HeadOnRows(model)
+        self._last: PromptedLM | None = None
 
     @classmethod
     def from_pretrained(
@@ -74,8 +77,10 @@ class CausalLM:
         return self.model.device
 
     def given(self, prompt: str = "") -> PromptedLM:
-        """The model after ``prompt``."""
-        return PromptedLM(self, prompt)
+        """The model after ``prompt``. The last one is kept, so energy and proposal of one prompt share it."""
+        if self._last is None or self._last.prompt != prompt:
+            self._last = PromptedLM(self, prompt)
+        return self._last
 
     def energy(self, prompt: str = "") -> SequenceEnergy:
         """``-log p(x | prompt)`` in nats; see ``SequenceEnergy``."""
@@ -90,6 +95,7 @@ class PromptedLM:
 
     def __init__(self, lm: CausalLM, prompt: str = "") -> None:
         self.lm, self.space, self.eos_id, self.allowed = lm, lm.space, lm.eos_id, lm.allowed
+        self.prompt = prompt
         tokenizer = lm.space.tokenizer
         ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
         # GPT-2 calls its end of text the unknown token too.
@@ -112,45 +118,60 @@ class PromptedLM:
         positions = getattr(self.lm.model.config, "max_position_embeddings", None)
         return (positions or self.space.tokenizer.model_max_length) - len(self.context)
 
+    @cached_property
+    def ragged(self) -> bool:
+        """Where the positions of a pass can be told. Else they are counted from the cache."""
+        return "position_ids" in signature(self.lm.model.forward).parameters
+
     def logits(self, x: Tensor, wanted: Tensor) -> Tensor:
+        return self._read(x, wanted, self._past(len(x)) if self._kept else None)
+
+    def read(self, x: Tensor, wanted: Tensor) -> tuple[Tensor, Prefixes]:
+        past = self._past(len(x))
+        logits = self._read(x, wanted, past)
+        layers = kept_layers(past)
+        counts = torch.full_like(x[:, 0], layers[0][0].shape[2] - len(self.context))
+        return logits, Prefixes(layers, counts, len(self.context))
+
+    def extend(self, before: Prefixes, tokens: Tensor, wanted: Tensor) -> tuple[Tensor, Prefixes]:
+        from transformers import DynamicCache
+
+        past, count = DynamicCache(before.layers), tokens.shape[1]
+        told = {}
+        if self.ragged:
+            places = len(self.context) + before.counts.unsqueeze(1) + torch.arange(count, device=tokens.device)
+            # What stands right of all that is wanted may be beyond the last position.
+            told["position_ids"] = places.clamp(max=len(self.context) + self.max_length - 1)
+        with self.lm.head.rows(wanted.nonzero(as_tuple=True)):
+            logits = self.lm.model(
+                input_ids=tokens, attention_mask=before.attention(count), past_key_values=past, use_cache=True, **told
+            ).logits
+        return logits.squeeze(0), before.grown(kept_layers(past), count)
+
+    def _read(self, x: Tensor, wanted: Tensor, past: Cache | None) -> Tensor:
         rows, columns = wanted.nonzero(as_tuple=True)
         # Right of what is wanted nothing is read, and padding left of it stands after a text's end: no mask needed.
         text = x[:, : int(columns.max())]
-        ids = self._after_start(text.where(self.space.inside(text), self.eos_id))
-        cache = None if self._kept is None else _repeated(self._kept, len(x))
+        # The output of the context's last token is the law of the first token.
+        ids = pad(text.where(self.space.inside(text), self.eos_id), (1, 0), value=self.context[-1])
         with self.lm.head.rows((rows, columns)):
-            return self.lm.model(input_ids=ids, past_key_values=cache, use_cache=cache is not None).logits.squeeze(0)
+            return self.lm.model(input_ids=ids, past_key_values=past, use_cache=past is not None).logits.squeeze(0)
 
-    def begin(self, prefix: Tensor) -> tuple[Tensor, Cache]:
-        cache = None if self._kept is None else _repeated(self._kept, len(prefix))
-        rows = torch.arange(len(prefix), device=prefix.device)
-        with self.lm.head.rows((rows, torch.full_like(rows, prefix.shape[1]))):
-            output = self.lm.model(input_ids=self._after_start(prefix), past_key_values=cache, use_cache=True)
-        return output.logits.squeeze(0), output.past_key_values
+    def _past(self, rows: int) -> DynamicCache:
+        """The context but its last token, seen by ``rows`` texts."""
+        from transformers import DynamicCache
 
-    def extend(self, cache: Cache, tokens: Tensor) -> tuple[Tensor, Cache]:
-        output = self.lm.model(input_ids=tokens, past_key_values=cache, use_cache=True)
-        return output.logits, output.past_key_values
-
-    def repeat(self, cache: Cache, times: int) -> Cache:
-        return _repeated(cache, times)
-
-    def _after_start(self, text: Tensor) -> Tensor:
-        """The last token of the context, whose output is the law of the first token, and ``text`` behind it."""
-        return torch.nn.functional.pad(text, (1, 0), value=self.context[-1])
+        return DynamicCache([tuple(part.expand(rows, -1, -1, -1) for part in layer) for layer in self._kept])
 
     @cached_property
-    def _kept(self) -> Cache | None:
-        """The key-value cache of one row of the context but its last token; ``None`` where nothing is left of it."""
+    def _kept(self) -> Layers:
+        """Of one row of the context but its last token; nothing where nothing is left of it."""
+        from transformers import DynamicCache
+
         if len(self.context) == 1:
-            return None
-        ids = torch.tensor([self.context[:-1]], device=self.lm.device)
-        read = partial(self.lm.model.base_model, input_ids=ids, use_cache=True)
-        with torch.inference_mode(False):  # tensors made in inference mode could not be copied outside of it
-            return in_one(read, scorer=self.lm, tokens=ids.shape[1]).past_key_values
-
-
-def _repeated(cache: Cache, times: int) -> Cache:
-    copy = deepcopy(cache)
-    copy.batch_repeat_interleave(times)
-    return copy
+            return []
+        ids, past = torch.tensor([self.context[:-1]], device=self.lm.device), DynamicCache()
+        read = partial(self.lm.model.base_model, input_ids=ids, past_key_values=past, use_cache=True)
+        with torch.inference_mode(False):  # tensors made in inference mode could not be read outside of it
+            in_one(read, scorer=self.lm, tokens=ids.shape[1])
+        return kept_layers(past)

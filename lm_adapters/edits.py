@@ -14,7 +14,7 @@ from lm_adapters.gibbs_proposal import SiteHint
 from lm_adapters.locks import Lock, editable
 from lm_adapters.truncation import Truncation
 from samplers import InvalidInput, Proposed
-from samplers.randomness import categorical
+from samplers.randomness import categorical, log_share
 
 if TYPE_CHECKING:
     from lm_adapters.masked_lm import MaskedLM
@@ -90,13 +90,14 @@ class EditProposal:
         kind, at = label // log_label.shape[2], label % log_label.shape[2]
         opened, hidden = _opened(x, kind, at)
         logits = self.model.logits(opened, hidden)
-        log_prob = self.truncation.log_prob(logits, self.model.allowed)
-        drawn = categorical(log_prob, rng)
+        weights = self.truncation.weights(logits, self.model.allowed)
+        drawn = weights.draw(rng)
+        shares = weights.log_prob(torch.stack([drawn, _token(x, at)], dim=1))
         new = torch.where(stuck.unsqueeze(1), x, self._result(x, opened, kind, at, drawn))
         there = log_label.flatten(1).gather(1, label.unsqueeze(1)).squeeze(1)
-        there += _token_share(log_prob, drawn, kind != DELETE)
+        there += shares[:, 0].where(kind != DELETE, 0.0)
         back = self.label_log_prob(new)[torch.arange(len(x), device=x.device), _undoing(kind), at]
-        back += _token_share(log_prob, _token(x, at), kind != INSERT)
+        back += shares[:, 1].where(kind != INSERT, 0.0)
         hint = SiteHint.of(self.model, hidden, logits, drawn).known_where((kind != DELETE) & ~stuck)
         return Proposed(new, there.masked_fill(stuck, 0.0), back.masked_fill(stuck, -math.inf), kind, hint)
 
@@ -131,10 +132,10 @@ class EditProposal:
     def edit_log_prob(self, x_to: Tensor, x_from: Tensor, kind: Tensor, at: Tensor) -> Tensor:
         """``float64 [chains]``: log-density of the move given its label, ``int64 [chains]`` each, which is possible."""
         opened, hidden = _opened(x_from, kind, at)
-        log_prob = self.truncation.log_prob(self.model.logits(opened, hidden), self.model.allowed)
         token = _token(x_to, at)
+        share = log_share(self.truncation.scores(self.model.logits(opened, hidden), self.model.allowed), token[:, None])
         reached = (self._result(x_from, opened, kind, at, token) == x_to).all(dim=1)
-        return _token_share(log_prob, token, kind != DELETE).where(reached, -math.inf)
+        return share.squeeze(1).where(kind != DELETE, 0.0).where(reached, -math.inf)
 
     def _result(self, x: Tensor, opened: Tensor, kind: Tensor, at: Tensor, token: Tensor) -> Tensor:
         """The edited state, with ``token [chains]`` for what is redrawn or put in."""
@@ -157,8 +158,3 @@ def _undoing(kind: Tensor) -> Tensor:
 
 def _token(x: Tensor, at: Tensor) -> Tensor:
     return x.gather(1, at.unsqueeze(1)).squeeze(1)
-
-
-def _token_share(log_prob: Tensor, token: Tensor, drawn: Tensor) -> Tensor:
-    """``float64 [chains]``: log-probability of the token where one is ``drawn``, else 0."""
-    return _token(log_prob, token).where(drawn, 0.0)

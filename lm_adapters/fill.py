@@ -14,7 +14,7 @@ from lm_adapters.masked_lm import MaskedLM
 from lm_adapters.matching import tokens_after
 from lm_adapters.truncation import Truncation
 from samplers import EnergyTerm, InvalidInput
-from samplers.randomness import categorical
+from samplers.randomness import categorical, log_share
 
 __all__ = ["KeywordFill", "fill_masks"]
 
@@ -116,9 +116,8 @@ class KeywordFill:
         total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         seen = x.masked_fill(free, self.model.space.mask_id)
         for site in _in_turn(free):
-            log_prob = self.model.conditionals(seen, site, self.truncation)
-            chosen = log_prob.gather(1, x[site].unsqueeze(1)).squeeze(1)
-            total.index_add_(0, site.nonzero(as_tuple=True)[0], chosen)
+            chosen = log_share(self.model.scores(seen, site, self.truncation), x[site].unsqueeze(1))
+            total.index_add_(0, site.nonzero(as_tuple=True)[0], chosen.squeeze(1))
             seen = torch.where(site, x, seen)
         return total
 
@@ -139,7 +138,7 @@ def fill_masks(
     """
     filled = x
     for site in _in_turn(x == model.space.mask_id):
-        filled = filled.masked_scatter(site, categorical(model.conditionals(filled, site, truncation), rng))
+        filled = filled.masked_scatter(site, categorical(model.scores(filled, site, truncation), rng))
     for _ in range(ATTEMPTS):
         rows = (~_possible(given, filled)).nonzero().squeeze(1)
         if len(rows) == 0:

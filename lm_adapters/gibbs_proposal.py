@@ -14,7 +14,7 @@ from torch import Tensor
 from lm_adapters.locks import Lock, free_sites
 from lm_adapters.truncation import Truncation
 from samplers import InvalidInput, Proposed
-from samplers.randomness import categorical
+from samplers.randomness import log_share
 
 if TYPE_CHECKING:
     from lm_adapters.masked_lm import MaskedLM
@@ -63,11 +63,11 @@ class GibbsProposal:
     def __call__(self, x: Tensor, rng: torch.Generator) -> Proposed:
         hidden = self._random_block(x, rng) if self.turn is None else self._block_of_turn(x)
         logits = self.model.logits(x, hidden)
-        log_prob = self.truncation.log_prob(logits, self.model.allowed)
-        drawn = categorical(log_prob, rng)
+        weights = self.truncation.weights(logits, self.model.allowed)
+        drawn = weights.draw(rng)
         new = x.masked_scatter(hidden, drawn)
-        rows = hidden.nonzero(as_tuple=True)[0]
-        forward, reverse = (_sum_by_row(log_prob, tokens, rows, len(x)) for tokens in (drawn, x[hidden]))
+        chosen = weights.log_prob(torch.stack([drawn, x[hidden]], dim=1))
+        forward, reverse = _by_row(chosen, hidden).unbind(dim=1)
         if self.lock is not None:
             forward, reverse = forward + self._log_block(x, hidden), reverse + self._log_block(new, hidden)
             reverse = reverse.masked_fill(~hidden.any(dim=1), -math.inf)
@@ -86,8 +86,8 @@ class GibbsProposal:
 
     def block_log_prob(self, x_to: Tensor, x_from: Tensor, hidden: Tensor) -> Tensor:
         """``float64 [chains]``: log-density of the move given its block; ``-inf`` if it changes anything else."""
-        log_prob = self.truncation.log_prob(self.model.logits(x_from, hidden), self.model.allowed)
-        total = _sum_by_row(log_prob, x_to[hidden], hidden.nonzero(as_tuple=True)[0], len(x_from))
+        scores = self.truncation.scores(self.model.logits(x_from, hidden), self.model.allowed)
+        total = _by_row(log_share(scores, x_to[hidden].unsqueeze(1)), hidden).squeeze(1)
         return total.masked_fill(((x_to != x_from) & ~hidden).any(dim=1), -math.inf)
 
     def blocks(self, x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -136,29 +136,29 @@ class SiteHint:
     """What a single-site proposal learnt about the site it redrew, ``[rows]`` each.
 
     The proposal's pass masks the site in a context that old and new state share, so it is one of the passes that the
-    energy of the new state needs. ``site`` is its column, -1 where nothing is known, ``logit`` the new token's logit
-    there and ``log_total`` the logsumexp of all logits.
+    energy of the new state needs. ``site`` is its column, -1 where nothing is known, and ``token`` what stands there
+    now. ``logits [passed, vocabulary]`` are those of the pass, whose rows ``row`` are meant.
     """
 
     model: MaskedLM
     site: Tensor
-    logit: Tensor
-    log_total: Tensor
+    token: Tensor
+    row: Tensor
+    logits: Tensor
 
     @classmethod
     def of(cls, model: MaskedLM, hidden: Tensor, logits: Tensor, drawn: Tensor) -> SiteHint:
-        chosen = logits.gather(1, drawn.unsqueeze(1)).squeeze(1).double()
-        return cls(model, hidden.long().argmax(dim=1), chosen, logits.double().logsumexp(dim=1))
+        return cls(model, hidden.long().argmax(dim=1), drawn, torch.arange(len(drawn), device=drawn.device), logits)
 
     def known_where(self, known: Tensor) -> SiteHint:
         """``known [rows]``: the proposal redrew a site of the new state."""
         return replace(self, site=self.site.where(known, -1))
 
     def __getitem__(self, rows: Tensor) -> SiteHint:
-        return SiteHint(self.model, self.site[rows], self.logit[rows], self.log_total[rows])
+        return replace(self, site=self.site[rows], token=self.token[rows], row=self.row[rows])
 
 
-def _sum_by_row(log_prob: Tensor, tokens: Tensor, rows: Tensor, count: int) -> Tensor:
-    """``float64 [count]``: the log-probabilities of ``tokens``, one a hidden site, added up for each state."""
-    chosen = log_prob.gather(1, tokens.unsqueeze(1)).squeeze(1)
-    return torch.zeros(count, dtype=torch.float64, device=log_prob.device).index_add_(0, rows, chosen)
+def _by_row(shares: Tensor, hidden: Tensor) -> Tensor:
+    """``float64 [rows, n]``: ``shares [hidden sites, n]`` added up for each state."""
+    total = shares.new_zeros(len(hidden), shares.shape[1])
+    return total.index_add_(0, hidden.nonzero(as_tuple=True)[0], shares)

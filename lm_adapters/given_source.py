@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
+import sys
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from lm_adapters.framing import positions
 from lm_adapters.memory import in_one
+from lm_adapters.prefixes import Layers, Prefixes, kept_layers
 
 if TYPE_CHECKING:
-    from transformers import Cache, DynamicCache
-    from transformers.modeling_outputs import Seq2SeqLMOutput
-
     from lm_adapters.seq2seq_lm import Seq2SeqLM
     from lm_adapters.text import TextSpace
 
@@ -25,8 +25,7 @@ class GivenSource:
 
     Kept are the encoder's states and, of each decoder layer, the keys and values of the cross-attention and of the
     context but its last token. That token opens every pass, so position ``j`` of a pass tells of token ``j``. A pass
-    of any number of rows sees one copy of all this. Prefixes of a batch have one length, as positions count from the
-    start: relative ones (T5) from the length of the cache.
+    of any number of rows sees one copy of all this.
     """
 
     def __init__(self, lm: Seq2SeqLM, source: str, prefix: str = "") -> None:
@@ -61,61 +60,54 @@ class GivenSource:
     def tokens_per_pass(self) -> int:
         return self.lm.tokens_per_pass
 
+    @cached_property
+    def ragged(self) -> bool:
+        """Where positions are relative; absolute ones (Marian, BART) are counted from the cache."""
+        return positions(self.lm.model.get_decoder().base_model) == sys.maxsize
+
     def logits(self, x: Tensor, wanted: Tensor) -> Tensor:
         """``[wanted positions, vocabulary]``; see ``Autoregressive``."""
+        return self._read(x, wanted)[0]
+
+    def read(self, x: Tensor, wanted: Tensor) -> tuple[Tensor, Prefixes]:
+        """``logits``, and what the decoder has read."""
+        logits, layers = self._read(x, wanted)
+        context = self.context.shape[1]
+        return logits, Prefixes(layers, torch.full_like(x[:, 0], layers[0][0].shape[2] - context), context)
+
+    def extend(self, before: Prefixes, tokens: Tensor, wanted: Tensor) -> tuple[Tensor, Prefixes]:
+        """``[wanted positions, vocabulary]`` of what follows ``tokens``; see ``Autoregressive``."""
+        count = tokens.shape[1]
+        index = wanted.nonzero(as_tuple=True)
+        logits, layers = self._decode(tokens, before.layers, index, before.attention(count))
+        return logits, before.grown(layers, count)
+
+    def _read(self, x: Tensor, wanted: Tensor) -> tuple[Tensor, Layers]:
         rows, columns = wanted.nonzero(as_tuple=True)
-        with self.lm.head.rows((rows, columns)):
-            # What stands right of the last wanted position decides nothing.
-            return self._decode(self._opened(x[:, : int(columns.max())]), self._start(len(x))).logits.squeeze(0)
+        # What stands right of the last wanted position decides nothing.
+        ids = torch.cat([self.context[:, -1:].expand(len(x), 1), x[:, : int(columns.max())]], dim=1)
+        begun = [(keys.expand(len(x), -1, -1, -1), values.expand(len(x), -1, -1, -1)) for keys, values in self._own]
+        return self._decode(ids, begun, (rows, columns))
 
-    def begin(self, prefix: Tensor) -> tuple[Tensor, Cache]:
-        """Logits ``[rows, vocabulary]`` of what follows ``prefix int64 [rows, n]``, and the cache."""
-        rows = torch.arange(len(prefix), device=prefix.device)
-        with self.lm.head.rows((rows, torch.full_like(rows, prefix.shape[1]))):
-            output = self._decode(self._opened(prefix), self._start(len(prefix)))
-        return output.logits.squeeze(0), output.past_key_values
-
-    def extend(self, cache: Cache, tokens: Tensor) -> tuple[Tensor, Cache]:
-        """Logits ``[rows, m, vocabulary]`` of what follows each of ``tokens int64 [rows, m]``; uses ``cache`` up."""
-        output = self._decode(tokens, cache)
-        return output.logits, output.past_key_values
-
-    def repeat(self, cache: Cache, times: int) -> Cache:
-        """Every row ``times`` times. Only what the decoder has read of the text is copied."""
-        from transformers import DynamicCache
-
-        own = DynamicCache(
-            [
-                (keys.repeat_interleave(times, dim=0), values.repeat_interleave(times, dim=0))
-                for keys, values, _ in cache.self_attention_cache
-            ]
-        )
-        return self._beside_source(own, len(own.layers[0].keys))
-
-    def _opened(self, x: Tensor) -> Tensor:
-        return torch.cat([self.context[:, -1:].expand(len(x), 1), x], dim=1)
-
-    def _start(self, rows: int) -> Cache:
-        """What the decoder has read when ``rows`` texts begin."""
-        from transformers import DynamicCache
-
-        own = DynamicCache(
-            [(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1)) for keys, values in self._own]
-        )
-        return self._beside_source(own, rows)
-
-    def _beside_source(self, own: DynamicCache, rows: int) -> Cache:
-        """``own`` with the cross-attention's keys and values seen ``rows`` times, not copied."""
+    def _decode(
+        self, tokens: Tensor, before: Layers, wanted: tuple[Tensor, Tensor], attention: Tensor | None = None
+    ) -> tuple[Tensor, Layers]:
+        """Logits ``[wanted, vocabulary]``, and the decoder's own keys and values with those of ``tokens``."""
         from transformers import DynamicCache, EncoderDecoderCache
-
-        cross = DynamicCache(self._cross)
-        for layer in cross.layers:
-            layer.keys, layer.values = layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1)
-        return EncoderDecoderCache(own, cross)
-
-    def _decode(self, tokens: Tensor, past: Cache) -> Seq2SeqLMOutput:
         from transformers.modeling_outputs import BaseModelOutput
 
-        # The states tell the decoder that there is a source; their keys and values it finds in ``past``.
+        own, cross = DynamicCache(before), DynamicCache(self._cross)
+        for layer in cross.layers:  # seen by every row, not copied
+            layer.keys = layer.keys.expand(len(tokens), -1, -1, -1)
+            layer.values = layer.values.expand(len(tokens), -1, -1, -1)
+        # The states tell the decoder that there is a source; their keys and values it finds in ``cross``.
         encoder = BaseModelOutput(last_hidden_state=self.states.expand(len(tokens), -1, -1))
-        return self.lm.model(encoder_outputs=encoder, decoder_input_ids=tokens, past_key_values=past, use_cache=True)
+        with self.lm.head.rows(wanted):
+            logits = self.lm.model(
+                encoder_outputs=encoder,
+                decoder_input_ids=tokens,
+                decoder_attention_mask=attention,
+                past_key_values=EncoderDecoderCache(own, cross),
+                use_cache=True,
+            ).logits
+        return logits.squeeze(0), kept_layers(own)

@@ -17,6 +17,7 @@ from lm_adapters.head import HeadOnRows
 from lm_adapters.loading import load_pretrained
 from lm_adapters.locks import Lock
 from lm_adapters.memory import run_passes, split_on_oom
+from lm_adapters.nats import nats
 from lm_adapters.text import TextSpace
 from lm_adapters.truncation import Truncation
 from samplers import EnergyTerm, InvalidInput
@@ -102,7 +103,11 @@ class MaskedLM:
 
     def conditionals(self, x: Tensor, hidden: Tensor, truncation: Truncation | None = None) -> Tensor:
         """``float64 [hidden sites, vocabulary]`` log-probabilities of proposable tokens, given what is not hidden."""
-        return (truncation or Truncation()).log_prob(self.logits(x, hidden), self.allowed)
+        return self.scores(x, hidden, truncation).double().log_softmax(dim=1)
+
+    def scores(self, x: Tensor, hidden: Tensor, truncation: Truncation | None = None) -> Tensor:
+        """``conditionals`` up to a constant a row, in the model's own precision: enough to draw by."""
+        return (truncation or Truncation()).scores(self.logits(x, hidden), self.allowed)
 
     def gibbs_proposal(
         self, block_size: int = 1, *, truncation: Truncation | None = None, lock: Lock | None = None
@@ -134,8 +139,7 @@ class MaskedEnergy(EnergyTerm):
         todo = self.model.space.inside(x)
         total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         if isinstance(hint, SiteHint) and hint.model is self.model:
-            known = -hint.logit if self.kind == "raw" else hint.log_total - hint.logit
-            total += known.where(hint.site >= 0, 0.0)
+            total += self._terms(hint.logits[hint.row], hint.token).where(hint.site >= 0, 0.0)
             todo &= torch.arange(x.shape[1], device=x.device) != hint.site.unsqueeze(1)
         for rows, _, terms in self._passes(x, todo):
             total.index_add_(0, rows, terms)
@@ -151,9 +155,14 @@ class MaskedEnergy(EnergyTerm):
     def _site_terms(self, x: Tensor, sites: Tensor) -> Tensor:
         hidden = torch.zeros_like(x, dtype=torch.bool).scatter(1, sites.unsqueeze(1), True)
         logits = self.model.logits(x, hidden)
-        chosen = logits.gather(1, x.gather(1, sites.unsqueeze(1))).squeeze(1).double()
+        return self._terms(logits, x.gather(1, sites.unsqueeze(1)).squeeze(1))
+
+    def _terms(self, logits: Tensor, tokens: Tensor) -> Tensor:
+        """``float64 [rows]`` of ``logits [rows, vocabulary]`` at sites that hold ``tokens [rows]``."""
+        if self.kind == "raw":
+            return -logits.gather(1, tokens.unsqueeze(1)).squeeze(1).double()
         # The softmax runs over the model's whole vocabulary, as published figures do, not over proposable tokens.
-        return -chosen if self.kind == "raw" else logits.double().logsumexp(dim=1) - chosen
+        return nats(logits, tokens.unsqueeze(1)).squeeze(1)
 
     def _passes(self, x: Tensor, todo: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Rows, sites and their terms, ``[rows of the pass]`` each."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lm_adapters.memory import run_passes
-from lm_adapters.sequence_energy import nats
+from lm_adapters.nats import nats
 from samplers import EnergyTerm, InvalidInput
 
 if TYPE_CHECKING:

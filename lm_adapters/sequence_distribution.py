@@ -10,9 +10,11 @@ from torch import Tensor
 
 from lm_adapters.autoregressive import Autoregressive, ended
 from lm_adapters.memory import run_passes, split_on_oom
+from lm_adapters.prefixes import together
+from lm_adapters.redraw import Redrawn, redraw
 from lm_adapters.truncation import Truncation
 from samplers import InvalidInput
-from samplers.randomness import inverse_cdf
+from samplers.randomness import log_share
 
 __all__ = ["SequenceDistribution"]
 
@@ -43,7 +45,7 @@ class SequenceDistribution:
         """``int64 [*sample_shape, max_length]``, by torch's global generator, as ``torch.distributions`` draw."""
         shape = (math.prod(sample_shape), self.max_length)
         empty = torch.full(shape, self.model.space.pad_id, device=self.model.allowed.device)
-        texts, _ = self.redraw(empty, empty.new_zeros(len(empty)))
+        texts = self.redraw(empty, empty.new_zeros(len(empty)), score=False).x
         return texts.reshape(*sample_shape, self.max_length)
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -64,56 +66,38 @@ class SequenceDistribution:
             asked = wanted[rows]
             if not bool(asked.any()):
                 return total.new_empty(0)
-            log_prob = self._conditionals(self.model.logits(x[rows], asked), column[rows][asked])
-            return log_prob.gather(1, tokens[rows][asked].unsqueeze(1))
+            scores = self.scores(self.model.logits(x[rows], asked), column[rows][asked])
+            return log_share(scores, tokens[rows][asked].unsqueeze(1)).squeeze(1)
 
         widths = (wanted * (column + 1)).amax(dim=1)
         for rows, chosen in run_passes(widths, self.model.tokens_per_pass, run, scorer=self.model.lm):
             total[rows] = total[rows].masked_scatter(wanted[rows], chosen)
         return total
 
-    def redraw(self, x: Tensor, cut: Tensor, rng: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Keep the first ``cut [rows]`` tokens of each text and draw the rest, with its log-probability ``[rows]``.
+    def redraw(self, x: Tensor, cut: Tensor, rng: torch.Generator | None = None, *, score: bool = True) -> Redrawn:
+        """Keep the first ``cut [rows]`` tokens of each text and draw the rest.
 
-        ``x`` is at least ``max_length`` wide, ``cut`` at most the length. Without ``rng`` the global generator draws.
-        The draws depend on neither ``tokens_per_pass`` nor the order of the passes.
+        ``x`` is at least ``max_length`` wide, ``cut`` at most the length and ``max_length``. Without ``rng`` the global
+        generator draws. The draws depend on neither ``tokens_per_pass`` nor the order of the passes. Without ``score``
+        the densities of the old text and the nats of the new one are left out.
+
+        Cost: a pass over the old texts, and one of one token for each token drawn, of the texts that go on.
         """
-        device = "cpu" if rng is None else rng.device
-        shape = (len(x), self.max_length)
+        shape, device = (len(x), self.max_length), "cpu" if rng is None else rng.device
         noise = torch.rand(shape, dtype=torch.float64, device=device, generator=rng).to(x.device)
-        new, log_prob = x.clone(), torch.empty(len(x), dtype=torch.float64, device=x.device)
-        rows_per_pass = max(1, self.model.tokens_per_pass // (self.max_length + 1))
-        for rows in cut.argsort(stable=True).split(rows_per_pass):  # texts cut at like places share the most work
-            run = partial(self._redraw, x, cut, noise, int(cut[rows[0]]))
-            for part, (texts, told) in split_on_oom(rows, run, scorer=self.model.lm, tokens=self.max_length + 1):
-                new[part], log_prob[part] = texts, told
-        return new, log_prob
+        new, numbers = x.clone(), torch.full((3, len(x)), math.nan, dtype=torch.float64, device=x.device)
+        most = max(1, self.model.tokens_per_pass // (self.max_length + 1))
+        for group in together(cut, self.model.ragged):
+            for rows in group.split(most):
+                run = partial(redraw, self, x, cut, noise, score)
+                for part, drawn in split_on_oom(rows, run, scorer=self.model.lm, tokens=self.max_length + 1):
+                    new[part] = drawn.x
+                    numbers[:, part] = torch.stack(drawn[1:])
+        return Redrawn(new, *numbers)
 
-    def _redraw(self, x: Tensor, cut: Tensor, noise: Tensor, start: int, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """One pass over the columns from ``start`` on; tokens before a text's own cut are fed, not drawn."""
-        x, cut, noise = x[rows], cut[rows], noise[rows]
-        new = x.masked_fill(torch.arange(x.shape[1], device=x.device) >= cut.unsqueeze(1), self.model.space.pad_id)
-        total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-        over = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-        if start == self.max_length:
-            return new, total
-        logits, cache = self.model.begin(x[:, :start])
-        for column in range(start, self.max_length):
-            log_prob = self._conditionals(logits, torch.full_like(cut, column))
-            token = inverse_cdf(log_prob, noise[:, column])
-            drawn = (cut <= column) & ~over
-            total += log_prob.gather(1, token.unsqueeze(1)).squeeze(1) * drawn
-            over |= drawn & (token == self.model.eos_id)
-            token = token.where(cut <= column, x[:, column])
-            new[:, column] = token.where(drawn & ~over, new[:, column])
-            if column + 1 == self.max_length or bool(over.all()):
-                break
-            logits, cache = self.model.extend(cache, token.unsqueeze(1))
-            logits = logits.squeeze(1)
-        return new, total
-
-    def _conditionals(self, logits: Tensor, column: Tensor) -> Tensor:
-        """``float64 [rows, vocabulary]`` of the token, or the end, at ``column [rows]``."""
+    def scores(self, logits: Tensor, column: Tensor) -> Tensor:
+        """Log-weights ``[rows, vocabulary]``, up to a constant, of the token, or the end, at ``column [rows]``."""
+        end = self.model.eos_id
         possible = self.model.allowed.repeat(len(logits), 1)
-        possible[:, self.model.eos_id] = column >= self.min_length
-        return self.truncation.log_prob(logits, possible)
+        possible[:, end] = column >= self.min_length
+        return self.truncation.scores(logits, possible)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lm_adapters.autoregressive import Autoregressive
 from lm_adapters.sequence_distribution import SequenceDistribution
+from lm_adapters.sequence_energy import TextHint
 from lm_adapters.truncation import Truncation
 from samplers import InvalidInput, Proposed
 from samplers.randomness import draw_site
@@ -23,8 +24,9 @@ class SuffixProposal:
     grow. The conditionals are those of ``SequenceDistribution``. The way back cuts at the same place of ``x'``, so
     detailed balance holds for each ``t`` by itself (Hastings 1970, Biometrika 57, section 2.2).
 
-    Cost: one pass over the old texts for their density, and one pass a token drawn, of one token a text. States are at
-    least ``max_length`` wide; a text longer than that is left as it is, which counts as rejected.
+    Cost: one pass over the old texts for their density, and one pass a token drawn, of one token a text that goes on.
+    The new texts' energy under the same model costs nothing besides: a hint tells it. States are at least
+    ``max_length`` wide; a text longer than that is left as it is, which counts as rejected.
     """
 
     kinds = ("suffix",)
@@ -43,13 +45,13 @@ class SuffixProposal:
             raise InvalidInput(f"the states are {x.shape[1]} wide and max_length is {longest}; widen them to that")
         lengths = self.model.space.lengths(x)
         cut = draw_site(torch.arange(x.shape[1] + 1, device=x.device) <= lengths.unsqueeze(1), rng)
-        new, drawn = self.distribution.redraw(x, cut.clamp(max=longest), rng)
-        old = self.distribution.token_log_probs(x, cut).sum(dim=1)
+        new, drawn, old, nats = self.distribution.redraw(x, cut.clamp(max=longest), rng)
         stuck = lengths > longest
         return Proposed(
             x.where(stuck.unsqueeze(1), new),
             (drawn - (lengths + 1).double().log()).masked_fill(stuck, 0.0),
             (old - (self.model.space.lengths(new) + 1).double().log()).masked_fill(stuck, -math.inf),
+            hint=TextHint(self.model, nats.masked_fill(stuck, math.nan)),
         )
 
     def log_prob(self, x_to: Tensor, x_from: Tensor) -> Tensor:

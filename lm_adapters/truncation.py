@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lm_adapters.nats import at_least_float32
 from samplers import InvalidInput
+from samplers.randomness import Weights
 
 __all__ = ["Truncation"]
 
@@ -39,15 +41,31 @@ class Truncation:
         """Whether any token is left out."""
         return self.top_k is not None or self.top_p < 1
 
-    def log_prob(self, logits: Tensor, allowed: Tensor) -> Tensor:
-        """Log-probabilities ``float64 [rows, vocabulary]`` of logits of that shape; forbidden tokens go first."""
-        scores = logits.to(torch.float64).masked_fill(~allowed, -math.inf) / self.temperature
+    def scores(self, logits: Tensor, allowed: Tensor) -> Tensor:
+        """Log-weights ``[rows, vocabulary]`` up to a constant a row, of logits of that shape, ``-inf`` where left out.
+
+        In the precision of the logits, float32 at least; tokens that are not ``allowed`` (``bool [vocabulary]`` or of
+        the logits' shape) go first.
+        """
+        logits = at_least_float32(logits)
+        forbidden = torch.zeros(allowed.shape, dtype=logits.dtype, device=logits.device)
+        scores = logits + forbidden.masked_fill_(~allowed, -math.inf)
+        if self.temperature != 1:
+            scores = scores / self.temperature
         if self.top_k is not None and self.top_k < scores.shape[1]:
             least = scores.topk(self.top_k, dim=1).values[:, -1:]
             scores = scores.masked_fill(scores < least, -math.inf)  # ties with the last are kept: no order decides
         if self.top_p < 1:
             ranked, order = scores.sort(dim=1, descending=True, stable=True)
-            share = ranked.softmax(dim=1)
+            share = ranked.double().softmax(dim=1)
             beyond = share.cumsum(dim=1) - share >= self.top_p  # the token that crosses the mass stays
             scores = scores.masked_fill(beyond.scatter(1, order, beyond), -math.inf)
-        return scores.log_softmax(dim=1)
+        return scores
+
+    def weights(self, logits: Tensor, allowed: Tensor) -> Weights:
+        """``scores`` to draw from."""
+        return Weights(self.scores(logits, allowed))
+
+    def log_prob(self, logits: Tensor, allowed: Tensor) -> Tensor:
+        """``float64 [rows, vocabulary]``: all log-probabilities of the law that ``weights`` draws from."""
+        return self.scores(logits, allowed).double().log_softmax(dim=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral
 
@@ -12,7 +12,20 @@ from torch import Tensor
 
 from samplers.errors import InvalidInput
 
-__all__ = ["categorical", "draw_site", "generator", "inverse_cdf", "log_uniform", "nth_site", "scoped_global_seed"]
+__all__ = [
+    "Weights",
+    "categorical",
+    "draw_site",
+    "generator",
+    "log_share",
+    "log_total",
+    "log_uniform",
+    "nth_site",
+    "scoped_global_seed",
+]
+
+BLOCK = 128  # values whose sum is looked up first
+CACHED = 64  # rows over a vocabulary that a processor's cache holds
 
 
 def generator(seed: int, shard: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
@@ -31,22 +44,78 @@ def log_uniform(count: int, rng: torch.Generator) -> Tensor:
     return -torch.empty(count, dtype=torch.float64, device=rng.device).exponential_(generator=rng)
 
 
-def categorical(log_prob: Tensor, rng: torch.Generator) -> Tensor:
-    """``int64 [rows]`` drawn from ``float64 [rows, values]`` log-weights by inverse CDF; ``-inf`` is never drawn.
+class Weights:
+    """Rows of log-weights ``[rows, values]`` that are drawn from and evaluated; ``-inf`` is never drawn.
 
-    Each row must hold a finite weight and no NaN.
+    float64, or float32 for what a model tells in that: the weights are float32 then, and the law that they give by
+    float64 sums is the one drawn from and the one evaluated, to the last bit. (A weight below 1e-38 of the largest is
+    none.) Each row must hold a finite log-weight.
+
+    A draw looks for its block of values first, by the sums of the blocks: no running sum over all values is made.
     """
-    return inverse_cdf(log_prob, torch.rand(len(log_prob), dtype=torch.float64, device=rng.device, generator=rng))
+
+    def __init__(self, log_weights: Tensor) -> None:
+        rows, values = log_weights.shape
+        size = min(values, BLOCK)
+        blocks = -(-values // size)
+        top = log_weights.amax(dim=1, keepdim=True)
+        weights = log_weights.new_zeros(rows, blocks * size)
+        torch.sub(log_weights, top, out=weights[:, :values]).exp_()
+        self.top, self._blocks = top.double(), weights.view(rows, blocks, size)
+        self._sums = self._blocks.sum(dim=2, dtype=torch.float64).cumsum(dim=1)
+
+    @property
+    def log_total(self) -> Tensor:
+        """``float64 [rows, 1]``: log of the sum of all weights."""
+        return self.top + self._sums[:, -1:].log()
+
+    def log_prob(self, values: Tensor) -> Tensor:
+        """``float64 [rows, n]`` of ``values int64 [rows, n]``."""
+        return self._blocks.flatten(1).gather(1, values).double().log() - self._sums[:, -1:].log()
+
+    def draw(self, rng: torch.Generator) -> Tensor:
+        """``int64 [rows]``: a value of each row."""
+        return self.at(torch.rand(len(self.top), dtype=torch.float64, device=rng.device, generator=rng))
+
+    def at(self, u: Tensor) -> Tensor:
+        """``int64 [rows]``: the value at quantile ``u [rows]``, in [0, 1), by inverse CDF."""
+        block, rest = _found(self._sums, u.unsqueeze(1) * self._sums[:, -1:])
+        rows = torch.arange(len(block), device=block.device)
+        inside = self._blocks[rows, block].double().cumsum(dim=1)
+        return block * inside.shape[1] + _found(inside, rest)[0]
 
 
-def inverse_cdf(log_prob: Tensor, u: Tensor) -> Tensor:
-    """``int64 [rows]``: the value at quantile ``u [rows]``, in [0, 1), of log-weights as ``categorical`` takes them."""
-    weights = (log_prob - log_prob.amax(dim=1, keepdim=True)).exp()
-    cumulative = weights.cumsum(dim=1)
+def _found(cumulative: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor]:
+    """The first column of each row that exceeds ``threshold [rows, 1]``, and by how much that exceeds the one before.
+
+    Held strictly below the last column, also after rounding: the column then has a weight above 0.
+    """
     total = cumulative[:, -1:]
-    # Strictly below the total even after rounding: the first value that exceeds the threshold then has weight > 0.
-    threshold = torch.minimum(u.unsqueeze(1) * total, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(cumulative, threshold, right=True).squeeze(1)
+    threshold = torch.minimum(threshold, torch.nextafter(total, torch.zeros_like(total)))
+    column = torch.searchsorted(cumulative, threshold, right=True).clamp(max=cumulative.shape[1] - 1)
+    before = cumulative.gather(1, (column - 1).clamp(min=0)).masked_fill(column == 0, 0.0)
+    return column.squeeze(1), threshold - before
+
+
+def categorical(log_weights: Tensor, rng: torch.Generator) -> Tensor:
+    """``int64 [rows]`` drawn from ``[rows, values]`` log-weights, as ``Weights`` takes them."""
+    return Weights(log_weights).draw(rng)
+
+
+def log_share(log_weights: Tensor, values: Tensor) -> Tensor:
+    """``float64 [rows, n]``: ``Weights.log_prob`` of any number of rows."""
+    parts = zip(_cached(log_weights), _cached(values), strict=True)
+    return torch.cat([Weights(part).log_prob(wanted) for part, wanted in parts])
+
+
+def log_total(log_weights: Tensor) -> Tensor:
+    """``float64 [rows, 1]``: ``Weights.log_total`` of any number of rows."""
+    return torch.cat([Weights(part).log_total for part in _cached(log_weights)])
+
+
+def _cached(rows: Tensor) -> Sequence[Tensor]:
+    """Parts of which a processor's cache holds all that is made; a GPU takes all rows at once."""
+    return rows.split(CACHED) if rows.device.type == "cpu" else [rows]
 
 
 def draw_site(free: Tensor, rng: torch.Generator) -> Tensor:

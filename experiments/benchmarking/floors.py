@@ -1,9 +1,10 @@
 """What the mathematics of a step needs its models to read, found in the moves that a real step proposed.
 
 Every floor supposes what a sampler can know for nothing. A proposal equal to the state has the state's energy; one that
-a constraint forbids, or that has no way back, is rejected unread. Of the current text a reader from left to right keeps
-its keys and values and its outputs, so a text that differs from column ``t`` on costs its own tokens from ``t`` on and
-no others: the law of token ``t`` itself was known. Rows of different chains that happen to be equal count apart.
+a constraint forbids, or that has no way back, is rejected unread. Within a step nothing is read twice: what a reader
+from left to right has read of a text serves every other that begins like it. From one step to the next states and
+energies are kept, as a run that is resumed has them, but no keys and values: the last bits of an energy would come to
+depend on what else the process had read. Rows of different chains that happen to be equal count apart.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from torch.nn.functional import pad
 
 from experiments.benchmarking.bare import BareMasked, BareReader
 from experiments.benchmarking.recording import Move
-from experiments.benchmarking.stages import Kept, MaskedRows, TextRows
+from experiments.benchmarking.stages import Kept, MaskedRows, TextRows, WholeTexts
+from experiments.benchmarking.timing import Stage
 from lm_adapters.framing import framed
 from samplers import Energy, WeightedSum
 
@@ -68,17 +70,15 @@ def pseudo_likelihood_rows(bare: BareMasked, move: Move, chains: Tensor) -> Iter
         yield MaskedRows("score", bare, framed(space, masked)[0], space.lengths(masked) + frame)
 
 
-def rescored_texts(reader: BareReader, move: Move, chains: Tensor) -> Iterator[TextRows]:
-    """Of each new text the tokens from the first that changed on."""
-    old, new = move.x[chains], move.answer.x[chains]
-    rows = torch.arange(len(old), device=old.device)
-    stage = TextRows("score", Kept(reader, old), new, _first_change(old, new), rows)
-    if len(stage.x):
-        yield stage
+def rescored_texts(reader: BareReader, move: Move, chains: Tensor) -> Iterator[WholeTexts]:
+    """The new texts."""
+    if len(chains):
+        yield WholeTexts("score", reader, move.answer.x[chains])
 
 
-def rescored_candidates(reader: BareReader, move: Move) -> Iterator[TextRows]:
-    """Of each candidate but the current token, whose energy is known: it and all that stands behind its site.
+def rescored_candidates(reader: BareReader, move: Move) -> Iterator[Stage]:
+    """What stands before the site, once a chain; of each candidate but the current token, whose energy is known, it
+    and all that stands behind it.
 
     Chains whose token is not on its list stay, and cost nothing.
     """
@@ -86,16 +86,20 @@ def rescored_candidates(reader: BareReader, move: Move) -> Iterator[TextRows]:
     current = values == x.gather(1, site.unsqueeze(1))
     chains, column = (current.any(dim=1, keepdim=True) & ~current).nonzero(as_tuple=True)
     if len(chains):
+        columns = torch.arange(x.shape[1], device=x.device)
+        before = x.where(columns < site.unsqueeze(1), reader.space.pad_id)
+        yield WholeTexts("read", reader, before[current.any(dim=1)])
         new = x[chains].scatter(1, site[chains].unsqueeze(1), values[chains, column].unsqueeze(1))
         yield TextRows("score", Kept(reader, x), new, site[chains], chains)
 
 
-def drawn_tokens(reader: BareReader, move: Move) -> Iterator[TextRows]:
-    """Token by token, as each waits for the one before: from the first that changed to the last of each new text.
+def drawn_tokens(reader: BareReader, move: Move) -> Iterator[Stage]:
+    """The old texts, whose density the ratio needs; then token by token, as each waits for the one before, from the
+    first that changed to the last of each new text.
 
-    Each pass tells the law of the next token, so drawing, density and energy need no pass besides; the old text's
-    density was known.
+    Each pass tells the law of the next token, so drawing, density and energy need no pass besides.
     """
+    yield WholeTexts("read", reader, move.x)
     changed = (move.x != move.answer.x).any(dim=1).nonzero().squeeze(1)
     old, new = move.x[changed], move.answer.x[changed]
     if not len(changed):

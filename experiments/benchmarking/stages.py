@@ -1,4 +1,4 @@
-"""Rows that a step needs read, as stages of bare passes: masked rows, and texts that go on behind a known prefix."""
+"""Rows that a step needs read, as stages of bare passes: with masks, whole, or going on behind a prefix."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 
 from experiments.benchmarking.bare import BareMasked, BareReader, Layers, Pass
 
-__all__ = ["Kept", "MaskedRows", "TextRows"]
+__all__ = ["Kept", "MaskedRows", "TextRows", "WholeTexts"]
 
 
 class MaskedRows:
@@ -41,8 +41,31 @@ class MaskedRows:
         return MaskedRows(self.name, self.reader, self.ids[rows], self.lengths[rows])
 
 
+class WholeTexts:
+    """Texts ``x [rows, width]`` read from their first token on, with the laws of each token and of the end."""
+
+    plans: tuple[str, ...] = ("whole",)
+
+    def __init__(self, name: str, reader: BareReader, x: Tensor) -> None:
+        self.name, self.reader, self.x = name, reader, x
+        self.lengths = reader.space.lengths(x)
+
+    def widths(self, plan: str) -> Tensor:
+        return self.lengths + len(self.reader.context)
+
+    def take(self, rows: Tensor) -> WholeTexts:
+        return WholeTexts(self.name, self.reader, self.x[rows])
+
+    def bare(self, plan: str, rows: Tensor) -> Pass:
+        lengths = self.lengths[rows].unsqueeze(1)
+        ids = _after_context(self.reader, self.x[rows, : int(lengths.max())])
+        column = torch.arange(ids.shape[1], device=ids.device) - len(self.reader.context)
+        head = ((column >= -1) & (column < lengths)).nonzero(as_tuple=True)
+        return Pass(ids, lambda: self.reader.read(ids, head).logits.squeeze(0))
+
+
 class Kept:
-    """The keys and values of the texts ``x [chains, width]``, as a sampler could keep them when it has scored ``x``."""
+    """The keys and values of the texts ``x [chains, width]``, as a sampler has them once it has read ``x``."""
 
     def __init__(self, reader: BareReader, x: Tensor) -> None:
         self.reader, self.x = reader, x

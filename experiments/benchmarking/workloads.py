@@ -98,7 +98,7 @@ def mh_pll(models: Models, size: Size) -> Task:
 
 
 def keywords(models: Models, size: Size) -> Task:
-    """Edits around locked words, scored by a causal model. Floor: a row a chain, then what changed of each new text."""
+    """Edits around locked words, scored by a causal model. Floor: a row a chain, then each new text."""
     lm, scorer = models.masked, models.causal
     lengths = (SHORTEST, size.length)
     lock = Keywords(lm.space, WORDS)
@@ -123,8 +123,8 @@ def keywords(models: Models, size: Size) -> Task:
 
 
 def rescored(models: Models, size: Size) -> Task:
-    """Gibbs among the ``k`` likeliest tokens by a causal model. Floor: a row a chain, then what stands from the site on
-    for each other candidate, of the chains whose token is among theirs.
+    """Gibbs among the ``k`` likeliest tokens by a causal model. Floor: a row a chain; of the chains whose token is
+    among theirs, what stands before the site, and for each other candidate what stands from the site on.
     """
     lm, scorer = models.masked, models.causal
     x0 = _filled(lm, size, size.length, Truncation(top_k=size.k))  # or no token would be on its list
@@ -145,14 +145,14 @@ def rescored(models: Models, size: Size) -> Task:
 
 
 def suffix(models: Models, size: Size) -> Task:
-    """Texts redrawn from a random place on by a causal model. Floor: a pass of one token a chain for each new token."""
+    """Texts redrawn from a random place on by a causal model. Floor: the old texts, then a pass a token drawn."""
     scorer = models.causal
     proposal = SuffixProposal(scorer.given(), min_length=SHORTEST, max_length=size.length)
     rng, lengths = generator(0, device=scorer.device), (SHORTEST, size.length)
 
     def draw(count: int) -> Tensor:
         empty = torch.full((count, size.length), scorer.space.pad_id, device=scorer.device)
-        return proposal.distribution.redraw(empty, torch.zeros_like(empty[:, 0]), rng)[0]
+        return proposal.distribution.redraw(empty, torch.zeros_like(empty[:, 0]), rng, score=False).x
 
     x0 = _starts(size, draw)
     return Task(

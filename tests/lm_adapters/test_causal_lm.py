@@ -17,6 +17,7 @@ from samplers import EnergyTerm, InvalidInput
 from samplers.energies import evaluate_candidates
 from samplers.randomness import generator
 from tests.lm_adapters import tiny, tiny_causal
+from tests.lm_adapters.extending import extends_as_a_whole
 
 TEXTS = ["a b c d", "the old house by the sea", "She's", "z"]
 PROMPT = "We do not like"
@@ -126,9 +127,9 @@ def test_calls_leave_the_kept_prompt_and_the_model_as_they_were(name: str):
     given, x = model.given(PROMPT), model.space.encode(TEXTS)
     with torch.inference_mode():
         first = SequenceEnergy(given)(x)
-        _, cache = given.begin(x[:1, :1])
-        given.extend(given.repeat(cache, 3), x[:3, :1])
-        given.extend(cache, x[:1, :2])
+        _, kept = given.read(x[:1, :1], torch.ones(1, 2, dtype=torch.bool))
+        given.extend(kept.take(torch.zeros(3, dtype=torch.int64)), x[:3, :1], torch.ones(3, 1, dtype=torch.bool))
+        given.extend(kept, x[:1, :2], torch.ones(1, 2, dtype=torch.bool))
     assert torch.equal(SequenceEnergy(given)(x), first)
     assert torch.equal(model.energy(PROMPT)(x), first)
     assert model.model(input_ids=x[:, :1]).logits.shape == (len(x), 1, model.space.vocabulary)
@@ -136,19 +137,11 @@ def test_calls_leave_the_kept_prompt_and_the_model_as_they_were(name: str):
 
 @classes
 @prompts
-def test_begin_and_extend_are_the_pass_over_the_whole(name: str, prompt: str):
+def test_read_and_extend_are_the_pass_over_the_whole(name: str, prompt: str):
+    """Prefixes of unlike length in one pass, rows taken out of order and more than once, one token and several."""
     model = lm(name, True).given(prompt)
-    x = model.space.encode(["a b c d", "e f g h"])
-    width = x.shape[1]
-    whole = model.logits(x, torch.ones(2, width + 1, dtype=torch.bool)).reshape(2, width + 1, -1)
-    for prefix in range(width):
-        logits, cache = model.begin(x[:, :prefix])
-        torch.testing.assert_close(logits, whole[:, prefix], atol=1e-10, rtol=0)
-        many, _ = model.extend(model.repeat(cache, 3), x[:, prefix:].repeat_interleave(3, dim=0))
-        torch.testing.assert_close(many[::3], whole[:, prefix + 1 :], atol=1e-10, rtol=0)
-        torch.testing.assert_close(many[2::3], many[::3], atol=1e-10, rtol=0)
-        logits, cache = model.extend(cache, x[:, prefix : prefix + 1])
-        torch.testing.assert_close(logits[:, 0], whole[:, prefix + 1], atol=1e-10, rtol=0)
+    assert model.ragged
+    extends_as_a_whole(model, model.space.encode(["a b c d", "e f g h", "h g f e"]))
 
 
 @classes
@@ -264,14 +257,15 @@ def test_the_prompt_is_run_once(meter: Meter):
     assert meter.head_rows == 3 * 5 * (x.shape[1] + 1)
 
 
-def test_candidates_cost_two_passes_a_site(meter: Meter):
+def test_candidates_are_two_passes_whatever_their_sites(meter: Meter):
     x = meter.lm.space.encode(["a b c d e f"] * 4)
     width, site = x.shape[1], torch.tensor([4, 4, 4, 2])
     values = x[:, :1].expand(-1, 10)
     energy = meter.lm.energy()
     meter.reset()
     energy.candidate_values(x, site, values)
-    assert meter.shapes == [(1, 1), (1, 2), (10, width - 2), (3, 4), (30, width - 4)]
+    assert meter.shapes == [(4, 1 + 4), (40, width - 2)]
+    assert meter.head_rows == 3 * 5 + 3 + 10 * (width - 2) + 30 * (width - 4)
 
 
 def test_saved_and_loaded(tmp_path: Path, capfd: pytest.CaptureFixture[str]):

@@ -140,7 +140,7 @@ def test_no_output_requires_grad(name: str):
     hidden = one_site(model, x)
     proposed = model.gibbs_proposal()(x, generator(0))
     outputs = [model.logits(x, hidden), model.conditionals(x, hidden), model.energy("raw")(x), model.energy("pll")(x)]
-    outputs += [proposed.log_q_forward, proposed.log_q_reverse, proposed.hint.logit, proposed.hint.log_total]
+    outputs += [proposed.log_q_forward, proposed.log_q_reverse, proposed.hint.logits]
     assert not any(output.requires_grad for output in outputs)
 
 

@@ -14,6 +14,7 @@ from lm_adapters.truncation import Truncation
 from samplers import EnergyTerm, InvalidInput, evaluate, term_names
 from samplers.randomness import generator
 from tests.lm_adapters import tiny_seq2seq
+from tests.lm_adapters.extending import extends_as_a_whole
 from tests.lm_adapters.tiny_seq2seq import CONTEXT, END, EXACT, SOURCE, TEXTS, bodies, by_hand, classes, ids, lm
 
 
@@ -121,29 +122,10 @@ def test_the_source_is_encoded_once(name: str):
 
 @classes
 def test_a_cache_tells_what_a_forward_pass_tells(name: str):
+    """Prefixes of unlike length share a pass where positions are relative."""
     given = lm(name).given(SOURCE)
-    x = lm(name).space.encode(["a b c d e", "e d c b hello a"])[:, :5]
-    asked = torch.ones(2, 6, dtype=torch.bool)
-    expected = given.logits(x, asked).reshape(2, 6, -1)
-    for start in (0, 2):
-        logits, read = given.begin(x[:, :start])
-        torch.testing.assert_close(logits, expected[:, start], **EXACT)
-        again = given.repeat(read, 3)
-        one, read = given.extend(read, x[:, start : start + 1])
-        rest, _ = given.extend(read, x[:, start + 1 :])
-        torch.testing.assert_close(torch.cat([one, rest], dim=1), expected[:, start + 1 :], **EXACT)
-        whole, _ = given.extend(again, x[:, start:].repeat_interleave(3, dim=0))
-        repeated = expected[:, start + 1 :].repeat_interleave(3, dim=0)
-        torch.testing.assert_close(whole, repeated, **EXACT)
-
-
-@classes
-def test_repeating_a_cache_copies_nothing_of_the_source(name: str):
-    given = lm(name).given(SOURCE)
-    _, read = given.begin(lm(name).space.encode(["a b"]))
-    for layer in given.repeat(read, 5).cross_attention_cache.layers:
-        assert layer.keys.shape[0] == 5
-        assert layer.keys.stride(0) == layer.values.stride(0) == 0
+    assert given.ragged == (name in ("t5", "mt5"))
+    extends_as_a_whole(given, lm(name).space.encode(["a b c d e", "e d c b hello a", "b a b a b"])[:, :5])
 
 
 @classes
@@ -153,9 +135,10 @@ def test_told_when_drawn_is_told_when_scored(name: str, double: bool, truncation
     model = lm(name, double)
     law = SequenceDistribution(model.given(SOURCE), max_length=6, truncation=truncation)
     empty = torch.full((40, 6), model.space.pad_id)
-    x, told = law.redraw(empty, torch.zeros(40, dtype=torch.int64), generator(0))
-    assert float(told.std()) > 0.5
-    torch.testing.assert_close(law.log_prob(x), told, atol=1e-10 if double else 1e-5, rtol=0)
+    new = law.redraw(empty, torch.zeros(40, dtype=torch.int64), generator(0))
+    assert float(new.drawn.std()) > 0.5
+    torch.testing.assert_close(law.log_prob(new.x), new.drawn, atol=1e-10 if double else 1e-5, rtol=0)
+    torch.testing.assert_close(model.energy(SOURCE)(new.x), new.nats, atol=1e-10 if double else 1e-5, rtol=0)
 
 
 @classes
@@ -226,8 +209,9 @@ def test_a_text_of_max_length_runs(name: str):
     if not relative:
         with pytest.raises(InvalidInput, match=f"has {longest + 1} tokens, the model takes {longest}"):
             model.energy(SOURCE)(torch.full((2, longest + 1), letter))
+        every = torch.ones(2, longest + 2, dtype=torch.bool)
         with pytest.raises((IndexError, RuntimeError)):
-            model.given(SOURCE).begin(torch.full((2, longest + 1), letter))
+            model.given(SOURCE).read(torch.full((2, longest + 1), letter), every)
 
 
 def rows_are_alike(energy: EnergyTerm, x: Tensor) -> None:

@@ -55,7 +55,7 @@ def distribution(
 def drawn(law: SequenceDistribution, count: int, seed: int) -> tuple[Tensor, Tensor]:
     """Texts with the log-probabilities that they were drawn with."""
     empty = torch.full((count, law.max_length), law.model.space.pad_id)
-    return law.redraw(empty, empty.new_zeros(count), generator(seed))
+    return law.redraw(empty, empty.new_zeros(count), generator(seed))[:2]
 
 
 def strain(x: Tensor, states: Tensor, law: Tensor) -> float:
@@ -120,9 +120,13 @@ def test_what_is_told_when_a_text_is_drawn_is_what_is_told_when_it_is_scored(
     assert float(log_prob.std()) > 0.1
     torch.testing.assert_close(law.log_prob(x), log_prob, atol=exact, rtol=0)
     cut = torch.arange(40) % (given.space.lengths(x) + 1)
-    y, log_prob = law.redraw(x, cut, generator(3))
-    assert all(torch.equal(y[row, :n], x[row, :n]) for row, n in enumerate(cut.tolist()))
-    torch.testing.assert_close(law.token_log_probs(y, cut).sum(dim=1), log_prob, atol=exact, rtol=0)
+    new = law.redraw(x, cut, generator(3))
+    assert all(torch.equal(new.x[row, :n], x[row, :n]) for row, n in enumerate(cut.tolist()))
+    torch.testing.assert_close(law.token_log_probs(new.x, cut).sum(dim=1), new.drawn, atol=exact, rtol=0)
+    torch.testing.assert_close(law.token_log_probs(x, cut).sum(dim=1), new.old, atol=exact, rtol=0)
+    plain = law.redraw(x, cut, generator(3), score=False)
+    assert torch.equal(plain.x, new.x)
+    torch.testing.assert_close(plain.drawn, new.drawn, atol=exact, rtol=0)
 
 
 @cache

@@ -97,14 +97,37 @@ def test_draws_and_densities_do_not_depend_on_the_budget(tokens_per_pass: int):
     torch.testing.assert_close(plain.log_q_reverse, other.log_q_reverse, atol=1e-10, rtol=0)
 
 
-def test_a_step_is_one_pass_over_the_old_texts_and_one_for_each_token_drawn():
+def test_a_step_is_one_pass_over_the_old_texts_and_one_row_for_each_token_drawn():
+    """But for rows that are done, which are taken out in larger lots; the energy costs nothing besides."""
     model = tiny_causal.build("llama")
     x = starts(model)
     shapes: list[tuple[int, ...]] = []
     hook = lambda module, args, kwargs: shapes.append(tuple(kwargs["input_ids"].shape))  # noqa: E731
     model.model.base_model.register_forward_pre_hook(hook, with_kwargs=True)
-    SuffixProposal(model.given(), max_length=9)(x, generator(5))
-    begun, drawn, old = shapes[0], shapes[1:-1], shapes[-1]
-    assert begun == (len(x), 1)
-    assert drawn == [(len(x), 1)] * 8
-    assert old == (len(x), int(model.space.lengths(x).max()) + 1)
+    proposed = SuffixProposal(model.given(), max_length=9)(x, generator(5))
+    passes = len(shapes)
+    assert shapes[0] == (len(x), int(model.space.lengths(x).max()) + 1)
+    assert all(tokens == 1 for _, tokens in shapes[1:])
+    rows = [rows for rows, _ in shapes[1:]]
+    assert rows == sorted(rows, reverse=True)
+    assert rows[-1] < rows[0]
+    told = model.energy().values(proposed.x, proposed.hint)
+    assert len(shapes) == passes
+    torch.testing.assert_close(model.energy()(proposed.x), told, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", tiny_causal.CLASSES)
+@pytest.mark.parametrize("truncation", [Truncation(), Truncation(0.8, 20, 0.9)], ids=["whole", "all three"])
+def test_the_hint_is_the_energy_of_the_new_text_whatever_the_length(name: str, truncation: Truncation):
+    model = lm(name, True)
+    x = starts(model, copies=8)
+    proposed = SuffixProposal(model.given("We do"), max_length=9, truncation=truncation)(x, generator(6))
+    assert {9} < set(model.space.lengths(proposed.x).tolist())
+    energy = model.energy("We do")
+    torch.testing.assert_close(energy.values(proposed.x, proposed.hint), energy(proposed.x), atol=1e-10, rtol=0)
+    part = torch.tensor([5, 1])
+    torch.testing.assert_close(
+        energy.values(proposed.x[part], proposed.hint[part]), energy(proposed.x[part]), atol=1e-10, rtol=0
+    )
+    other = model.energy("They")
+    assert torch.equal(other.values(proposed.x, proposed.hint), other(proposed.x))

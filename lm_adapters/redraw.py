@@ -1,0 +1,102 @@
+"""Texts written on from a place of their own each, one token after the other."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lm_adapters.autoregressive import ended
+from lm_adapters.nats import nats
+from lm_adapters.prefixes import Prefixes
+from samplers.randomness import Weights, log_share
+
+if TYPE_CHECKING:
+    from lm_adapters.sequence_distribution import SequenceDistribution
+
+__all__ = ["Redrawn", "redraw"]
+
+DENSE = 0.75  # share of rows still being written below which the others are taken out of the pass
+
+
+class Redrawn(NamedTuple):
+    """``x``: the new texts. ``float64 [rows]`` each: log-densities of what was ``drawn`` and of the ``old`` text from
+    the same place on, and ``nats``, the new text's ``-log p`` by the model.
+    """
+
+    x: Tensor
+    drawn: Tensor
+    old: Tensor
+    nats: Tensor
+
+
+def redraw(law: SequenceDistribution, x: Tensor, cut: Tensor, noise: Tensor, score: bool, rows: Tensor) -> Redrawn:
+    """``law.redraw`` of the given ``rows``, by the quantiles ``noise [all rows, max_length]``."""
+    x, cut, noise = x[rows], cut[rows], noise[rows]
+    columns = torch.arange(x.shape[1] + 1, device=x.device)
+    here, wanted = columns == cut.unsqueeze(1), columns <= cut.unsqueeze(1)
+    if score:
+        wanted |= columns <= law.model.space.lengths(x).unsqueeze(1)
+    logits, kept = law.model.read(x, wanted if score else here)
+    old, before = _told(law, x, cut, wanted, logits) if score else (torch.full_like(noise[:, 0], math.nan),) * 2
+    begun = x.masked_fill(columns[:-1] >= cut.unsqueeze(1), law.model.space.pad_id)
+    pen = _Pen(law, begun, cut, noise, score)
+    pen.write(logits[here[wanted]] if score else logits, kept.take(torch.arange(len(x), device=x.device), cut))
+    return Redrawn(pen.x, pen.drawn, old, before + pen.nats)
+
+
+def _told(law: SequenceDistribution, x: Tensor, cut: Tensor, wanted: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """The old text's log-density from the cut on, and the nats of what is before it, ``float64 [rows]`` each."""
+    rows, column = wanted.nonzero(as_tuple=True)
+    tokens = ended(law.model, x)[wanted].unsqueeze(1)
+    kept, drawn = column < cut[rows], (column >= cut[rows]) & (column < law.max_length)
+    zeros = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+    old = log_share(law.scores(logits[drawn], column[drawn]), tokens[drawn]).squeeze(1)
+    before = nats(logits[kept], tokens[kept]).squeeze(1)
+    return zeros.index_add(0, rows[drawn], old), zeros.index_add(0, rows[kept], before)
+
+
+class _Pen:
+    """Texts that are being written, and what is told of the tokens that were."""
+
+    def __init__(self, law: SequenceDistribution, x: Tensor, cut: Tensor, noise: Tensor, score: bool) -> None:
+        self.law, self.x, self.cut, self.noise, self.score = law, x, cut, noise, score
+        self.drawn = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        self.nats = torch.zeros_like(self.drawn)
+
+    def write(self, logits: Tensor, kept: Prefixes) -> None:
+        """``logits [rows, vocabulary]`` of the token at each cut; ``kept`` is what stands before it."""
+        law = self.law
+        rows, place = torch.arange(len(self.x), device=self.x.device), self.cut
+        slot = rows  # of ``kept``, where texts that are done may still lie
+        while True:
+            token = self._next(rows, place, logits)
+            last = law.max_length if self.score else law.max_length - 1
+            goes_on = (token != law.model.eos_id) & (place < last)
+            rows, slot, token, place = rows[goes_on], slot[goes_on], token[goes_on], place[goes_on] + 1
+            if not len(rows):
+                return
+            if len(rows) < DENSE * len(kept):
+                kept, slot = kept.take(slot), torch.arange(len(rows), device=rows.device)
+            read = torch.full_like(kept.counts, law.model.eos_id).index_copy_(0, slot, token)
+            wanted = torch.zeros_like(read, dtype=torch.bool).index_fill_(0, slot, True)
+            logits, kept = law.model.extend(kept, read.unsqueeze(1), wanted.unsqueeze(1))
+
+    def _next(self, rows: Tensor, place: Tensor, logits: Tensor) -> Tensor:
+        """``int64 [rows]``: what is drawn at ``place``, the end included, and put down; the end is certain at last."""
+        law, end = self.law, self.law.model.eos_id
+        token = torch.full_like(rows, end)
+        some = (place < law.max_length).nonzero().squeeze(1)
+        if len(some):
+            at = place[some]
+            weights = Weights(law.scores(logits[some], at))
+            drawn = weights.at(self.noise[rows[some], at])
+            token[some] = drawn
+            self.drawn[rows[some]] += weights.log_prob(drawn.unsqueeze(1)).squeeze(1)
+            text = drawn != end
+            self.x[rows[some][text], at[text]] = drawn[text]
+        if self.score:
+            self.nats[rows] += nats(logits, token.unsqueeze(1)).squeeze(1)
+        return token
