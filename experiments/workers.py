@@ -105,7 +105,7 @@ def _started(
                 text=True,
                 encoding="utf-8",
                 env=_environment(count),
-                **_alone(),
+                **_alone(directory.store.descriptor),
             )
             stack.callback(_end, process)
             workers.append(_Worker(process, stderr))
@@ -175,6 +175,11 @@ def _environment(count: int) -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONPATH": places}
 
 
-def _alone() -> dict[str, Any]:
-    """A process group of its own: Ctrl-C then reaches a worker once, passed on by its parent."""
-    return {"process_group": 0} if os.name == "posix" else {"creationflags": 0x200}  # CREATE_NEW_PROCESS_GROUP
+def _alone(lock: int | None) -> dict[str, Any]:
+    """A process group of its own: Ctrl-C then reaches a worker once, passed on by its parent.
+
+    With a share in the run's ``lock``: where the parent was killed nobody goes on before the last worker has ended.
+    """
+    if os.name != "posix":
+        return {"creationflags": 0x200}  # CREATE_NEW_PROCESS_GROUP
+    return {"process_group": 0, "pass_fds": () if lock is None else (lock,)}

@@ -90,6 +90,12 @@ class RunStore:
             (self.path / OWNER).unlink(missing_ok=True)
         self._lock.release()
 
+    @property
+    def descriptor(self) -> int | None:
+        """Of the lock. A process that has inherited it keeps the run in use for as long as it lives."""
+        # flock belongs to the open file, of which all copies have to be closed.
+        return None if self._lock is None else self._lock._context.lock_file_fd
+
     def pin(
         self,
         name: str,

@@ -16,7 +16,7 @@ import pytest
 
 from experiments.gibbs import gibbs
 from experiments.keywords import keywords
-from samplers import Interrupted, InvalidInput, McmcTextError
+from samplers import Interrupted, InvalidInput, McmcTextError, RunStore
 from tests.experiments.tiny_scorers import tiny_causal
 from tests.lm_adapters.tiny import build, save
 
@@ -138,9 +138,13 @@ def test_no_worker_outlives_its_parent(model, tmp_path):
     wait_for(lambda: len(committed(tmp_path / "run")) == 2)
     workers = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
     assert len(workers) == 2
+    for pid in workers:  # until it ends, so that it never writes beside a run that goes on
+        assert tmp_path / "run" / "lock" in [path.resolve() for path in Path(f"/proc/{pid}/fd").iterdir()]
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
     wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), seconds=20)
+    with RunStore(tmp_path / "run"):
+        pass
 
 
 def test_where_workers_can_do_nothing_it_is_told(model, tmp_path):

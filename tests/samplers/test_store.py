@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -201,6 +202,31 @@ def test_the_second_of_two_writers_is_told_the_first_one_and_changes_nothing(beg
         assert (begun / "owner.json").exists()
         assert signature(run(begun)) == whole  # what was killed holds nothing
     assert not (begun / "owner.json").exists()
+
+
+@linux
+def test_a_process_that_inherited_the_lock_keeps_it(begun, whole):
+    """As a worker does, whose last write may be under way still when its parent is killed."""
+    code = (
+        "import os, signal, subprocess, sys\n"
+        "from samplers import RunStore\n"
+        "store = RunStore(sys.argv[1]).__enter__()\n"
+        "heir = subprocess.Popen(['sleep', '60'], pass_fds=[store.descriptor], stdout=subprocess.DEVNULL)\n"
+        "print(heir.pid, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", code, str(begun)], cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    heir = int(killed.stdout)
+    with pytest.raises(InvalidInput, match="in use by process"):
+        run(begun)
+    os.kill(heir, signal.SIGKILL)
+    until = time.monotonic() + 20
+    while isinstance(outcome(begun), InvalidInput):
+        assert time.monotonic() < until, "it never died"
+    assert outcome(begun) == whole
 
 
 def test_one_process_does_not_enter_twice(tmp_path):
