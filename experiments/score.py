@@ -55,6 +55,9 @@ def score(
     trusted = {"trust_remote_code": trust_remote_code}
     terms = [_model_term(name, source, prefix, (device, dtype), trusted) for name in models]
     terms += [(own.name, own.term(terms[0][2]), terms[0][2]) for own in custom]
+    names = [name for name, _, _ in terms]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InvalidInput(f"{twice[0]!r} is named twice and would be one term; leave one out, or rename it")
     states = [space.encode(texts).to(device) for _, _, space in terms]
     return _scored(texts, terms, states)
 

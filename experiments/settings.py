@@ -121,7 +121,15 @@ class Settings:
         return [ForbiddenWords(space, self.forbid)] if self.forbid else []
 
     def with_custom(self, energy: Energy, space: TextSpace) -> Energy:
-        """``energy`` plus the user's own, without the words that are forbidden."""
+        """``energy`` plus the user's own, without the words that are forbidden.
+
+        Raises ``InvalidInput`` where one of them has the name of another term, which would hide it in the samples.
+        """
+        from samplers import InvalidInput, term_names
+
+        for custom in self.energies:
+            if isinstance(custom, CustomEnergy) and custom.name in term_names(energy):
+                raise InvalidInput(f"--energy names {custom.name!r}, which the experiment has already; rename it")
         own = [custom.term(space) for custom in self.energies if isinstance(custom, CustomEnergy)]
         return reduce(add, [*own, *self.forbidden(space)], energy)
 

@@ -126,3 +126,9 @@ def test_one_name_twice_is_refused(write):
     path = write("def f(texts):\n    return [0.0] * len(texts)\n")
     with pytest.raises(InvalidInput, match="names 'f' twice"):
         load_custom_energies([f"{path}:f", f"{path}:f=2"])
+
+
+def test_the_name_of_a_term_that_is_there_is_refused(embedded, write):
+    path = write("def pll(texts):\n    return [0.0] * len(texts)\n")
+    with pytest.raises(InvalidInput, match="--energy names 'pll', which the experiment has already"):
+        gibbs(model=embedded, energies=[f"{path}:pll"], **QUICK)

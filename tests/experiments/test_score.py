@@ -46,6 +46,7 @@ def test_many_texts_are_scored_as_one_is():
         ('fine\n{"text": 3}\n', [], "line 2: 'text' is 3"),
         ("<mask> is here\n", [], "<mask>"),
         ("fine\n", ["--model", "no-such-model"], "no-such-model"),
+        ("fine\n", ["--model", "masked-en", "--model", "masked-en"], "'masked-en' is named twice"),
         ("fine\n", ["--device", "tpu9"], "tpu9"),
         ("fine\n", ["--energy", "gone.py:f"], "gone.py"),
     ],
