@@ -46,12 +46,13 @@ def summarize(
     """
     own = {name: value for name, value in locals().items() if name != "shared"}
     from lm_adapters import Similarity, WordLimit
+    from lm_adapters.constraints import word_spans
     from samplers import InvalidInput
 
     if max_words < 1:
         raise InvalidInput(f"--max-words is {max_words}; give at least 1")
-    if len(text.split()) <= max_words:
-        raise InvalidInput(f"TEXT has {len(text.split())} words and --max-words is {max_words}; give a smaller number")
+    if (count := len(word_spans(text))) <= max_words:
+        raise InvalidInput(f"TEXT has {count} words and --max-words is {max_words}; give a smaller number")
     settings = Settings(**shared)
     settings.check_for(sampler)
     config = settings.config("summarize", **own)
@@ -73,9 +74,12 @@ def summarize(
 
 
 def _starts(lm: MaskedLM, text: str, max_words: int, chains: int, width: int) -> Tensor:
-    words = text.split()
+    from lm_adapters.constraints import word_spans
+
+    words = word_spans(text)
     places = len(words) - max_words + 1
-    windows = [" ".join(words[i : i + max_words]) for i in (chain % places for chain in range(chains))]
+    firsts = (chain % places for chain in range(chains))
+    windows = [text[words[i][0] : words[i + max_words - 1][1]] for i in firsts]
     return lm.space.encode(windows, width=width).to(lm.device)
 
 

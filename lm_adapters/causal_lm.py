@@ -18,6 +18,7 @@ from torch.nn.functional import pad
 from lm_adapters.head import HeadOnRows
 from lm_adapters.loading import load_pretrained
 from lm_adapters.memory import in_one
+from lm_adapters.passes import checked_tokens
 from lm_adapters.prefixes import Layers, Prefixes, kept_layers
 from lm_adapters.sequence_energy import SequenceEnergy
 from lm_adapters.text import TextSpace
@@ -37,14 +38,12 @@ class CausalLM:
     """
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, tokens_per_pass: int = 2048
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, tokens_per_pass: int | None = None
     ) -> None:
         if tokenizer.eos_token_id is None:
             raise InvalidInput("the tokenizer has no end token, so no text has a probability; set tokenizer.eos_token")
-        if tokens_per_pass < 1:
-            raise InvalidInput(f"tokens_per_pass is {tokens_per_pass}; give at least 1")
         self.model = model.eval().requires_grad_(False)
-        self.tokens_per_pass = tokens_per_pass
+        self.tokens_per_pass = checked_tokens(tokens_per_pass, model.device)
         self.space = TextSpace(tokenizer, model.get_input_embeddings().weight.shape[0])
         self.eos_id: int = tokenizer.eos_token_id
         self.start_id: int = self.eos_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
@@ -59,7 +58,7 @@ class CausalLM:
         device: str = "cpu",
         dtype: str = "float32",
         *,
-        tokens_per_pass: int = 2048,
+        tokens_per_pass: int | None = None,
         trust_remote_code: bool = False,
     ) -> CausalLM:
         """An embedded model, a local folder or a Hugging Face name; see ``load_pretrained`` for what is refused."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from lm_adapters.text import TextSpace
 from samplers import Constraint, Energy, EnergyTerm, InvalidInput, evaluate, named, term_names
 
-__all__ = ["ForbiddenWords", "LengthPrior", "LengthRange", "PerToken", "WordLimit", "check_compatible"]
+__all__ = ["ForbiddenWords", "LengthPrior", "LengthRange", "PerToken", "WordLimit", "check_compatible", "word_spans"]
 
 WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
 
@@ -76,10 +76,15 @@ class WordLimit(Constraint):
             raise InvalidInput(f"max_words is {max_words}; give at least 1")
 
         def fits(x: Tensor) -> Tensor:
-            counts = [len(WORD.findall(text)) for text in space.decode(x)]
+            counts = [len(word_spans(text)) for text in space.decode(x)]
             return torch.tensor(counts, device=x.device) <= max_words
 
         super().__init__("words", fits)
+
+
+def word_spans(text: str) -> list[tuple[int, int]]:
+    """Where each word that ``WordLimit`` counts starts and ends."""
+    return [match.span() for match in WORD.finditer(text)]
 
 
 class LengthPrior(EnergyTerm):
@@ -144,6 +149,14 @@ class PerToken(EnergyTerm):
     def __init__(self, energy: Energy, space: TextSpace) -> None:
         self.energy = energy if isinstance(energy, EnergyTerm) else named(term_names(energy)[0], energy)
         self.space, self.name, self.hard = space, f"{self.energy.name} per token", self.energy.hard
+
+    @property
+    def costly(self) -> bool:  # type: ignore[override]
+        return self.energy.costly
+
+    @property
+    def least(self) -> float:  # type: ignore[override]
+        return min(0.0, self.energy.least)
 
     def values(self, x: Tensor, hint: Any = None) -> Tensor:
         return evaluate(self.energy, x, hint).energy / self._lengths(x)

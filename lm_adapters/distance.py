@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ class SourceBleu(EnergyTerm):
     """
 
     name = "source bleu"
+    least = -math.log(1.01)
 
     def __init__(self, space: TextSpace, source: str) -> None:
         self.space = space
@@ -52,6 +54,7 @@ class EditDistance(EnergyTerm):
     """
 
     name = "edit distance"
+    least = 0.0
 
     def __init__(self, space: TextSpace, source: str) -> None:
         self.space = space

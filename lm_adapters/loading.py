@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from lm_adapters.memory import is_out_of_memory
 from lm_adapters.model_files import check_config, check_loaded, check_size, check_weights
 from lm_adapters.pretrained import embedded_names, embedded_path
 from samplers import InvalidInput
@@ -98,7 +99,8 @@ def loading_errors(name_or_path: str) -> Iterator[None]:
         raise
     except BaseException as error:
         # A tokenizer's library written in Rust panics, which is no Exception.
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+        panics = type(error).__name__ == "PanicException"
+        if is_out_of_memory(error) or not (isinstance(error, Exception) or panics):
             raise
         raise InvalidInput(_what_is_wrong(name_or_path, error)) from error
 

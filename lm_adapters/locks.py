@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections import deque
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -24,6 +26,7 @@ class Lock(EnergyTerm):
     """
 
     hard = True
+    least = 0.0
     space: TextSpace
     min_length: int = 1
 
@@ -35,9 +38,24 @@ class Lock(EnergyTerm):
         """
 
     def search(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """``pieces(x)`` and ``found(x)`` at the price of one; to be overridden where pieces may hold no token."""
+        """``pieces(x)`` and ``found(x)`` at the price of one.
+
+        A proposal, its way back and the energy ask for the same states: the last two answers are remembered.
+        """
+        for known, answer in self._answers:
+            if torch.equal(known, x):
+                return answer
+        self._answers.append((x.clone(), self._search(x)))
+        return self._answers[-1][1]
+
+    def _search(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """``search`` anew; to be overridden where pieces may hold no token."""
         pieces = self.pieces(x)
         return pieces, (pieces > 0).any(dim=1)
+
+    @cached_property
+    def _answers(self) -> deque[tuple[Tensor, tuple[Tensor, Tensor]]]:
+        return deque(maxlen=2)
 
     def found(self, x: Tensor) -> Tensor:
         """``bool [chains]``: every piece is there."""

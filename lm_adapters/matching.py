@@ -35,12 +35,16 @@ class Piece:
         continues = space.continues.to(x.device)
         width = x.shape[1]
         sizes = torch.zeros(len(x), width + 1, dtype=torch.int64, device=x.device)
+        longest = max(map(len, self.spellings))
+        tokens = pad(x, (0, longest), value=space.pad_id)
+        ends_word = ~pad(continues[x], (0, longest + 1))
         for spelling in sorted(self.spellings, key=len, reverse=True):  # where two fit, the shorter counts
             size = len(spelling)
-            window = pad(x, (0, size), value=space.pad_id).unfold(1, size, 1)
-            here = (window == torch.tensor(spelling, device=x.device)).all(dim=2)
+            here = tokens[:, : width + 1] == spelling[0]
+            for offset in range(1, size):
+                here &= tokens[:, offset : width + 1 + offset] == spelling[offset]
             if not self.glued_right:
-                here &= ~pad(continues[x], (0, size + 1))[:, size:]
+                here &= ends_word[:, size : width + 1 + size]
             if not self.glued_left and space.continues[spelling[0]]:
                 here[:, 1:] = False
             sizes = torch.where(here, size, sizes)

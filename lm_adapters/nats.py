@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from samplers.randomness import log_total
+from samplers.randomness import cached_parts
 
 __all__ = ["at_least_float32", "nats"]
 
@@ -13,9 +13,10 @@ __all__ = ["at_least_float32", "nats"]
 def nats(logits: Tensor, tokens: Tensor) -> Tensor:
     """``float64 [rows, K]``: ``-log p`` of ``tokens [rows, K]`` under ``logits [rows, vocabulary]``.
 
-    The softmax is taken in the model's precision, float32 at least: to 1e-6 nats or so in that, as the logits are.
+    The softmax is taken in the model's precision, float32 at least: to some 1e-6 nats in that, as the logits are.
     """
-    return log_total(at_least_float32(logits)) - logits.gather(1, tokens).double()
+    parts = zip(cached_parts(at_least_float32(logits)), cached_parts(tokens), strict=True)
+    return -torch.cat([part.log_softmax(dim=1).gather(1, wanted) for part, wanted in parts]).double()
 
 
 def at_least_float32(logits: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ class Prefixes:
         return Prefixes(layers, self.counts + tokens, self.context, real)
 
     def attention(self, tokens: int) -> Tensor | None:
-        """``int64 [rows, held + tokens]`` for a pass over ``tokens`` more: 0 where nothing stands; ``None``: nowhere."""
+        """``int64 [rows, held + tokens]`` for a pass over ``tokens`` more: 0 where nothing is; ``None``: nowhere."""
         return None if self.real is None else pad(self.real, (0, tokens), value=True).long()
 
 

@@ -27,6 +27,9 @@ class Reconstruction(EnergyTerm):
     encoder takes.
     """
 
+    costly = True
+    least = 0.0
+
     def __init__(self, lm: Seq2SeqLM, source: str, prefix: str = "") -> None:
         self.lm, self.name = lm, "reconstruction"
         target = lm.space.encode([source])[0].tolist()

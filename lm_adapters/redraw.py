@@ -87,16 +87,14 @@ class _Pen:
     def _next(self, rows: Tensor, place: Tensor, logits: Tensor) -> Tensor:
         """``int64 [rows]``: what is drawn at ``place``, the end included, and put down; the end is certain at last."""
         law, end = self.law, self.law.model.eos_id
-        token = torch.full_like(rows, end)
-        some = (place < law.max_length).nonzero().squeeze(1)
-        if len(some):
-            at = place[some]
-            weights = Weights(law.scores(logits[some], at))
-            drawn = weights.at(self.noise[rows[some], at])
-            token[some] = drawn
-            self.drawn[rows[some]] += weights.log_prob(drawn.unsqueeze(1)).squeeze(1)
-            text = drawn != end
-            self.x[rows[some][text], at[text]] = drawn[text]
+        full = place == law.max_length
+        at = place.clamp(max=law.max_length - 1)
+        weights = Weights(law.scores(logits, at))
+        token = weights.at(self.noise[rows, at])
+        self.drawn[rows] += weights.log_prob(token.unsqueeze(1)).squeeze(1).masked_fill(full, 0.0)
+        token = token.masked_fill(full, end)
+        text = token != end
+        self.x[rows[text], at[text]] = token[text]
         if self.score:
             self.nats[rows] += nats(logits, token.unsqueeze(1)).squeeze(1)
         return token

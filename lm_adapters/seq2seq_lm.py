@@ -33,6 +33,7 @@ from lm_adapters.framing import framed, positions
 from lm_adapters.given_source import GivenSource
 from lm_adapters.head import HeadOnRows
 from lm_adapters.loading import load_pretrained
+from lm_adapters.passes import checked_tokens
 from lm_adapters.reconstruction import Reconstruction
 from lm_adapters.seq2seq_parts import TargetSpelling, check_known, decoder_context, end_token, shared_vocabulary
 from lm_adapters.sequence_energy import SequenceEnergy
@@ -60,15 +61,13 @@ class Seq2SeqLM:
     """
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, tokens_per_pass: int = 2048
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, tokens_per_pass: int | None = None
     ) -> None:
-        if tokens_per_pass < 1:
-            raise InvalidInput(f"tokens_per_pass is {tokens_per_pass}; give at least 1")
         if not model.config.is_encoder_decoder:
             raise InvalidInput(f"the model is a {model.config.model_type}; a seq2seq model is needed here")
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
-        self.tokens_per_pass = tokens_per_pass
+        self.tokens_per_pass = checked_tokens(tokens_per_pass, model.device)
         vocabulary = shared_vocabulary(model, tokenizer)
         self.source_space = self.space = TextSpace(tokenizer, vocabulary)
         if hasattr(tokenizer, "spm_target"):
@@ -88,7 +87,7 @@ class Seq2SeqLM:
         device: str = "cpu",
         dtype: str = "float32",
         *,
-        tokens_per_pass: int = 2048,
+        tokens_per_pass: int | None = None,
         trust_remote_code: bool = False,
     ) -> Seq2SeqLM:
         """An embedded model, a local folder or a Hugging Face name; see ``load_pretrained`` for what is refused."""

@@ -40,6 +40,8 @@ class SequenceDistribution:
             raise InvalidInput(f"max_length is {max_length}, the model takes {model.max_length} tokens; lower it")
         self.model, self.min_length, self.max_length = model, min_length, max_length
         self.truncation = truncation or Truncation()
+        self._possible = model.allowed.clone()
+        self._possible[model.eos_id] = True
 
     def sample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
         """``int64 [*sample_shape, max_length]``, by torch's global generator, as ``torch.distributions`` draw."""
@@ -97,7 +99,4 @@ class SequenceDistribution:
 
     def scores(self, logits: Tensor, column: Tensor) -> Tensor:
         """Log-weights ``[rows, vocabulary]``, up to a constant, of the token, or the end, at ``column [rows]``."""
-        end = self.model.eos_id
-        possible = self.model.allowed.repeat(len(logits), 1)
-        possible[:, end] = column >= self.min_length
-        return self.truncation.scores(logits, possible)
+        return self.truncation.scores(logits, self._possible, (column < self.min_length, self.model.eos_id))

@@ -58,7 +58,7 @@ class Template(Lock):
     def pieces(self, x: Tensor) -> Tensor:
         return self.search(x)[0]
 
-    def search(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _search(self, x: Tensor) -> tuple[Tensor, Tensor]:
         sizes = [piece.sizes(self.space, x) for piece in self._pieces]
         starts, found = first_in_order(sizes, self._gaps, self.space.inside(x))
         return painted(sizes, starts, found, x), found

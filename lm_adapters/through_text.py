@@ -36,6 +36,14 @@ class ThroughText(EnergyTerm):
         self.max_length = max_length or getattr(getattr(energy, "model", None), "max_length", None) or math.inf
         self.name, self.hard = name or energy.name, energy.hard
 
+    @property
+    def costly(self) -> bool:  # type: ignore[override]
+        return self.energy.costly
+
+    @property
+    def least(self) -> float:  # type: ignore[override]
+        return self.energy.least
+
     @classmethod
     def of(
         cls,

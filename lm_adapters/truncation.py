@@ -41,15 +41,17 @@ class Truncation:
         """Whether any token is left out."""
         return self.top_k is not None or self.top_p < 1
 
-    def scores(self, logits: Tensor, allowed: Tensor) -> Tensor:
+    def scores(self, logits: Tensor, allowed: Tensor, barred: tuple[Tensor, int] | None = None) -> Tensor:
         """Log-weights ``[rows, vocabulary]`` up to a constant a row, of logits of that shape, ``-inf`` where left out.
 
-        In the precision of the logits, float32 at least; tokens that are not ``allowed`` (``bool [vocabulary]`` or of
-        the logits' shape) go first.
+        In the precision of the logits, float32 at least. Tokens not ``allowed bool [vocabulary]`` go first, and with
+        them the one token that is ``barred`` in some rows (``bool [rows]`` and its number).
         """
         logits = at_least_float32(logits)
-        forbidden = torch.zeros(allowed.shape, dtype=logits.dtype, device=logits.device)
-        scores = logits + forbidden.masked_fill_(~allowed, -math.inf)
+        # Adding a row is some five times as fast as a masked fill.
+        scores = logits + logits.new_zeros(logits.shape[1]).masked_fill_(~allowed, -math.inf)
+        if barred is not None:
+            scores[barred[0], barred[1]] = -math.inf
         if self.temperature != 1:
             scores = scores / self.temperature
         if self.top_k is not None and self.top_k < scores.shape[1]:

@@ -28,6 +28,8 @@ __all__ = [
     "WeightedSum",
     "evaluate",
     "evaluate_candidates",
+    "in_order",
+    "least_of",
     "named",
     "term_names",
 ]
@@ -38,11 +40,15 @@ class EnergyTerm(ABC):
 
     ``values(x, hint)`` gives ``[chains]`` in nats. ``hint`` is what the proposal learnt about ``x`` (see
     ``Proposed.hint``); a term that does not know it ignores it. ``hard`` marks terms that are only ever 0 or
-    ``+inf``: they are evaluated first, and the others only on rows that are still possible.
+    ``+inf``: they are evaluated first, and the others only on rows that are still possible; ``costly`` ones that run a
+    model, which come last. ``least`` is a bound in nats that no value is below: the higher, the sooner a proposal that
+    cannot be accepted any more is spared the rest.
     """
 
     name: str = "energy"
     hard: bool = False
+    costly: bool = False
+    least: float = -math.inf
 
     @property
     def code(self) -> Callable[..., Any]:
@@ -105,6 +111,7 @@ class Constraint(EnergyTerm):
     """0 where ``allowed(x) -> bool [chains]`` holds, ``+inf`` elsewhere."""
 
     hard = True
+    least = 0.0
 
     def __init__(self, name: str, allowed: Callable[[Tensor], Tensor]) -> None:
         self.name, self.allowed = name, allowed
@@ -129,6 +136,14 @@ class CallCounter(EnergyTerm):
         self.calls = self.rows = 0
 
     @property
+    def costly(self) -> bool:  # type: ignore[override]
+        return getattr(self.inner, "costly", False)
+
+    @property
+    def least(self) -> float:  # type: ignore[override]
+        return getattr(self.inner, "least", -math.inf)
+
+    @property
     def code(self) -> Callable[..., Any]:
         return self.inner.code if isinstance(self.inner, EnergyTerm) else self.inner
 
@@ -139,7 +154,7 @@ class CallCounter(EnergyTerm):
 
 
 class WeightedSum(EnergyTerm):
-    """``sum of weight * term``. Hard terms first; the others see only rows that are still possible.
+    """``sum of weight * term``. Hard terms first, costly ones last; each sees only rows that are still possible.
 
     A weight of a hard term has no meaning and must be positive. Two terms may not share a name.
     """
@@ -158,13 +173,23 @@ class WeightedSum(EnergyTerm):
         self.name = " + ".join(names)
         self.hard = all(part.hard for _, part in parts)
 
+    @property
+    def costly(self) -> bool:  # type: ignore[override]
+        return any(part.costly for _, part in self.parts)
+
+    @property
+    def least(self) -> float:  # type: ignore[override]
+        return sum(least_of(weight, part) for weight, part in self.parts)
+
     def values(self, x: Tensor, hint: Any = None) -> Tensor:
         return self.evaluate(x, hint).energy
 
-    def evaluate(self, x: Tensor, hint: Any = None) -> Evaluation:
+    def evaluate(self, x: Tensor, hint: Any = None, limit: Tensor | None = None) -> Evaluation:
+        """As the function ``evaluate``."""
         terms = torch.full((len(x), len(self.parts)), math.inf, dtype=torch.float64, device=x.device)
         possible = torch.ones(len(x), dtype=torch.bool, device=x.device)
-        for column, weight, part in _hard_first(self.parts):
+        order = in_order(self.parts)
+        for place, (column, weight, part) in enumerate(order):
             if bool(possible.all()):
                 values = scored(part, x, hint, weight=weight)
             elif bool(possible.any()):
@@ -175,6 +200,10 @@ class WeightedSum(EnergyTerm):
                 break
             terms[:, column] = values
             possible &= values != math.inf
+            rest = order[place + 1 :]
+            if limit is not None and rest:
+                known = terms[:, [done for done, _, _ in order[: place + 1]]].sum(dim=1)
+                possible &= known + sum(least_of(w, later) for _, w, later in rest) <= limit
         return Evaluation(terms.sum(dim=1), terms)
 
 
@@ -185,14 +214,17 @@ class Evaluation(NamedTuple):
     terms: Tensor
 
 
-def evaluate(energy: Energy, x: Tensor, hint: Any = None) -> Evaluation:
+def evaluate(energy: Energy, x: Tensor, hint: Any = None, limit: Tensor | None = None) -> Evaluation:
     """Score ``x`` and check the answer.
+
+    Rows whose energy exceeds ``limit float64 [chains]`` do not matter: as soon as the terms that are known and the
+    ``least`` of the others tell so, the others are left out and count as ``+inf``.
 
     Raises ``EnergyError`` for NaN, ``-inf`` (no normalisable law has it), a wrong shape or type, or when the energy
     itself raises; the error names the rows and the term.
     """
     if isinstance(energy, WeightedSum):
-        return energy.evaluate(x, hint)
+        return energy.evaluate(x, hint, limit)
     ((_, term),) = _parts(energy)
     values = scored(term, x, hint)
     return Evaluation(values, values.unsqueeze(1))
@@ -211,7 +243,7 @@ def evaluate_candidates(
     parts = _parts(energy)
     terms = torch.full((values.numel(), len(parts)), math.inf, dtype=torch.float64, device=x.device)
     wanted = torch.ones_like(values, dtype=torch.bool) if possible is None else possible
-    for column, weight, part in _hard_first(parts):
+    for column, weight, part in in_order(parts):
         shares = type(part).candidate_values is not EnergyTerm.candidate_values
         for numbers, real in rectangles(wanted, by_chain=shares, max_rows=max_rows):
             found = _candidates_of(part, weight, x, site, values, numbers)
@@ -249,10 +281,17 @@ def _parts(energy: Energy) -> list[tuple[float, EnergyTerm]]:
     return [(1.0, named(term_names(energy)[0], energy))]
 
 
-def _hard_first(parts: list[tuple[float, EnergyTerm]]) -> list[tuple[int, float, EnergyTerm]]:
+def in_order(parts: list[tuple[float, EnergyTerm]]) -> list[tuple[int, float, EnergyTerm]]:
     """Column, weight (1 for a hard term, which takes none) and term, in the order in which to score them."""
     columns = [(column, 1.0 if part.hard else weight, part) for column, (weight, part) in enumerate(parts)]
-    return sorted(columns, key=lambda item: not item[2].hard)
+    return sorted(columns, key=lambda item: (not item[2].hard, item[2].costly))
+
+
+def least_of(weight: float, part: EnergyTerm) -> float:
+    """Of the weighted term."""
+    if weight == 0:
+        return 0.0
+    return weight * part.least if weight > 0 else -math.inf
 
 
 def _raw_values(energy: Energy, x: Tensor, hint: Any) -> Tensor:

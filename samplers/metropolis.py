@@ -14,6 +14,8 @@ from samplers.types import ChainState, Energy, Proposal, Proposed, StepInfo, sel
 
 __all__ = ["MetropolisHastings", "check_proposed", "log_acceptance", "start"]
 
+SLACK = 1e-9  # of an energy: far above what float64 rounds, far below what a ratio could notice
+
 
 class MetropolisHastings:
     """Propose from ``q``, accept or keep the old state (which then counts again).
@@ -29,7 +31,8 @@ class MetropolisHastings:
         symmetric in ``x`` and ``x'``.
     Cost
         one proposal and one energy call a step, for the chains whose proposal is another state that has a way back; the
-        old energy is kept, and is that of a proposal which is the old state.
+        old energy is kept, and is that of a proposal which is the old state. The uniform is drawn first, so that of a
+        weighted sum the terms that could not turn a rejection are left out (see ``evaluate``).
     """
 
     def __init__(self, proposal: Proposal) -> None:
@@ -47,9 +50,10 @@ class MetropolisHastings:
         self, state: ChainState, energy: Energy, rng: torch.Generator, *, beta: float | Tensor = 1.0
     ) -> tuple[ChainState, StepInfo]:
         proposed = check_proposed(self.proposal(state.x, rng), state.x)
-        new = _scored(state, energy, proposed)
+        log_u = log_uniform(len(state.x), rng)
+        new = _scored(state, energy, proposed, _limit(state.energy, proposed, log_u, beta))
         log_ratio = log_acceptance(state.energy, new.energy, proposed.log_q_forward, proposed.log_q_reverse, beta)
-        accepted = log_uniform(len(state.x), rng) < log_ratio
+        accepted = log_u < log_ratio
         x = select(accepted, proposed.x, state.x)
         after = ChainState(
             x,
@@ -60,17 +64,24 @@ class MetropolisHastings:
         return after, step_info(state.x, x, accepted, proposed.kind)
 
 
-def _scored(state: ChainState, energy: Energy, proposed: Proposed) -> Evaluation:
+def _limit(energy: Tensor, proposed: Proposed, log_u: Tensor, beta: float | Tensor) -> Tensor:
+    """``float64 [chains]``: energies of a new state above which it is rejected, by more than rounding could turn."""
+    beta = torch.as_tensor(beta, dtype=torch.float64, device=energy.device)
+    limit = energy + (proposed.log_q_reverse - proposed.log_q_forward - log_u) / beta
+    return (limit + SLACK * (1 + limit.abs())).nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf)
+
+
+def _scored(state: ChainState, energy: Energy, proposed: Proposed, limit: Tensor) -> Evaluation:
     """Energy and terms of the proposed states; where they cannot matter, or are known, those of the old ones."""
     moved = (proposed.x != state.x).reshape(len(state.x), -1).any(dim=1) & (proposed.log_q_reverse != -math.inf)
     if bool(moved.all()):
-        return evaluate(energy, proposed.x, proposed.hint)
+        return evaluate(energy, proposed.x, proposed.hint, limit)
     value, terms = state.energy.clone(), state.terms.clone()
     rows = moved.nonzero().squeeze(1)
     if len(rows):
         hint = None if proposed.hint is None else proposed.hint[rows]
         try:
-            value[rows], terms[rows] = evaluate(energy, proposed.x[rows], hint)
+            value[rows], terms[rows] = evaluate(energy, proposed.x[rows], hint, limit[rows])
         except EnergyError as error:
             error.rows = rows[error.rows].tolist()
             raise

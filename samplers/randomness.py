@@ -9,23 +9,24 @@ from numbers import Integral
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from samplers.errors import InvalidInput
 
 __all__ = [
     "Weights",
+    "cached_parts",
     "categorical",
     "draw_site",
     "generator",
     "log_share",
-    "log_total",
     "log_uniform",
     "nth_site",
     "scoped_global_seed",
 ]
 
 BLOCK = 128  # values whose sum is looked up first
-CACHED = 64  # rows over a vocabulary that a processor's cache holds
+CACHED = 64
 
 
 def generator(seed: int, shard: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
@@ -48,26 +49,21 @@ class Weights:
     """Rows of log-weights ``[rows, values]`` that are drawn from and evaluated; ``-inf`` is never drawn.
 
     float64, or float32 for what a model tells in that: the weights are float32 then, and the law that they give by
-    float64 sums is the one drawn from and the one evaluated, to the last bit. (A weight below 1e-38 of the largest is
-    none.) Each row must hold a finite log-weight.
+    float64 sums is the one drawn from and the one evaluated, to the last bit. (A weight below 1e-38 of the sum is
+    none.) Each row must hold a finite log-weight and no NaN.
 
     A draw looks for its block of values first, by the sums of the blocks: no running sum over all values is made.
     """
 
     def __init__(self, log_weights: Tensor) -> None:
-        rows, values = log_weights.shape
+        values = log_weights.shape[1]
         size = min(values, BLOCK)
         blocks = -(-values // size)
-        top = log_weights.amax(dim=1, keepdim=True)
-        weights = log_weights.new_zeros(rows, blocks * size)
-        torch.sub(log_weights, top, out=weights[:, :values]).exp_()
-        self.top, self._blocks = top.double(), weights.view(rows, blocks, size)
+        weights = log_weights.softmax(dim=1)
+        if values % size:
+            weights = pad(weights, (0, blocks * size - values))
+        self._blocks = weights.view(len(weights), blocks, size)
         self._sums = self._blocks.sum(dim=2, dtype=torch.float64).cumsum(dim=1)
-
-    @property
-    def log_total(self) -> Tensor:
-        """``float64 [rows, 1]``: log of the sum of all weights."""
-        return self.top + self._sums[:, -1:].log()
 
     def log_prob(self, values: Tensor) -> Tensor:
         """``float64 [rows, n]`` of ``values int64 [rows, n]``."""
@@ -75,7 +71,7 @@ class Weights:
 
     def draw(self, rng: torch.Generator) -> Tensor:
         """``int64 [rows]``: a value of each row."""
-        return self.at(torch.rand(len(self.top), dtype=torch.float64, device=rng.device, generator=rng))
+        return self.at(torch.rand(len(self._sums), dtype=torch.float64, device=rng.device, generator=rng))
 
     def at(self, u: Tensor) -> Tensor:
         """``int64 [rows]``: the value at quantile ``u [rows]``, in [0, 1), by inverse CDF."""
@@ -104,17 +100,12 @@ def categorical(log_weights: Tensor, rng: torch.Generator) -> Tensor:
 
 def log_share(log_weights: Tensor, values: Tensor) -> Tensor:
     """``float64 [rows, n]``: ``Weights.log_prob`` of any number of rows."""
-    parts = zip(_cached(log_weights), _cached(values), strict=True)
+    parts = zip(cached_parts(log_weights), cached_parts(values), strict=True)
     return torch.cat([Weights(part).log_prob(wanted) for part, wanted in parts])
 
 
-def log_total(log_weights: Tensor) -> Tensor:
-    """``float64 [rows, 1]``: ``Weights.log_total`` of any number of rows."""
-    return torch.cat([Weights(part).log_total for part in _cached(log_weights)])
-
-
-def _cached(rows: Tensor) -> Sequence[Tensor]:
-    """Parts of which a processor's cache holds all that is made; a GPU takes all rows at once."""
+def cached_parts(rows: Tensor) -> Sequence[Tensor]:
+    """Rows over a vocabulary in parts of which a processor's cache holds all that is made; all at once elsewhere."""
     return rows.split(CACHED) if rows.device.type == "cpu" else [rows]
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from samplers.candidates import replaced
-from samplers.energies import EnergyTerm, WeightedSum, named, term_names
+from samplers.energies import EnergyTerm, WeightedSum, in_order, least_of, named, term_names
 from samplers.errors import EnergyError, TooManyNaN
 from samplers.scoring import refused, weighed
 from samplers.types import Energy
@@ -27,8 +27,8 @@ ENOUGH = 1000  # rows that tell a rate of 1 %: ten NaN are borne at any time, as
 class NaNCount:
     """Rows scored in the steps of a run, and those of them that were NaN.
 
-    A row is counted once, where the first term that is no constraint sees it, so ``rows`` are what the constraints
-    allow. It is NaN once, at the first term that is: the others are then spared it.
+    A row is counted once, where the first term that is no constraint is asked for it, so ``rows`` are what the
+    constraints allow. It is NaN once, at the first term that is: the others are then spared it.
     """
 
     rows: int = 0
@@ -56,7 +56,7 @@ def tolerant(energy: Energy, counts: NaNCount) -> Energy:
     """
     if not isinstance(energy, WeightedSum):
         return _tolerant(1.0, energy, counts, counted=True)
-    counted = next((index for index, (_, part) in enumerate(energy.parts) if not part.hard), 0)
+    counted = next((index for index, _, part in in_order(energy.parts) if not part.hard), 0)
     return WeightedSum(
         [(1.0, _tolerant(*part, counts, counted=index == counted)) for index, part in enumerate(energy.parts)]
     )
@@ -74,6 +74,14 @@ class _Tolerant(EnergyTerm):
     def __init__(self, inner: EnergyTerm, weight: float, counts: NaNCount, counted: bool) -> None:
         self.inner, self.weight, self.counts, self.counted = inner, weight, counts, counted
         self.name, self.hard = inner.name, inner.hard
+
+    @property
+    def costly(self) -> bool:  # type: ignore[override]
+        return self.inner.costly
+
+    @property
+    def least(self) -> float:  # type: ignore[override]
+        return least_of(self.weight, self.inner)
 
     def values(self, x: Tensor, hint: Any = None) -> Tensor:
         return self._forbidden(x, self._with_nan(x, hint))
