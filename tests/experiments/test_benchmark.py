@@ -150,7 +150,7 @@ def test_a_line_has_what_was_measured(name):
     assert line.by_hand_cost["forwards"] >= line.by_hand_cost["rows"] > 0
     assert line.peak is None or line.peak > 10**7
     assert line.ess_per_second is None
-    assert set(line.splits) <= {"propose", "score", "draw"}
+    assert set(line.splits) <= {"propose", "read", "score", "draw"}
 
 
 def test_every_workload_of_the_command_is_one():

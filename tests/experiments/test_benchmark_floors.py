@@ -14,7 +14,7 @@ from experiments.benchmarking.bare import BareCausal, BareReader, BareSeq2Seq
 from experiments.benchmarking.by_hand import masked_law
 from experiments.benchmarking.measure import Recording
 from experiments.benchmarking.recording import Move, recorded
-from experiments.benchmarking.stages import Kept, MaskedRows, TextRows
+from experiments.benchmarking.stages import Kept, MaskedRows, TextRows, WholeTexts
 from experiments.benchmarking.timing import CpuClock, Stage, choices, run_stage
 from experiments.benchmarking.workloads import WORKLOADS, Size, Task
 from experiments.cost import Cost
@@ -33,11 +33,17 @@ def rows_of(stage: Stage, plan: str, tokens: int) -> list[Tensor]:
     """The logits ``[wanted, vocabulary]`` of each row."""
     found: dict[int, Tensor] = {}
     for rows in passes(stage.widths(plan), tokens):
-        wanted = (stage.lengths - stage.since)[rows].tolist() if isinstance(stage, TextRows) else [1] * len(rows)
+        wanted = _wanted(stage)[rows].tolist()
         logits = stage.bare(plan, rows).run()
         assert len(logits) == sum(wanted)
         found |= dict(zip(rows.tolist(), logits.split(wanted), strict=True))
     return [found[row] for row in range(len(found))]
+
+
+def _wanted(stage: Stage) -> Tensor:
+    if isinstance(stage, TextRows):
+        return stage.lengths - stage.since
+    return stage.lengths + 1 if isinstance(stage, WholeTexts) else torch.ones_like(stage.lengths)
 
 
 def replayed(stage: Stage, expected: list[Tensor]) -> None:
@@ -54,6 +60,12 @@ def after(model: object, stage: TextRows) -> list[Tensor]:
     """By the adapter itself: the laws of what follows each token that the stage reads."""
     column = torch.arange(stage.x.shape[1] + 1)
     wanted = (column > stage.since.unsqueeze(1)) & (column <= stage.lengths.unsqueeze(1))
+    return list(model.logits(stage.x, wanted).split(wanted.sum(dim=1).tolist()))
+
+
+def whole(model: object, stage: WholeTexts) -> list[Tensor]:
+    """By the adapter itself: the laws of each token and of the end."""
+    wanted = torch.arange(stage.x.shape[1] + 1) <= stage.lengths.unsqueeze(1)
     return list(model.logits(stage.x, wanted).split(wanted.sum(dim=1).tolist()))
 
 
@@ -105,21 +117,18 @@ def test_pseudo_likelihood_rows_and_the_proposing_row_are_the_energy():
 
 
 @pytest.mark.parametrize(("name", "scorer"), [("keywords", "causal"), ("translate", "seq2seq")])
-def test_what_is_kept_of_a_text_and_what_is_read_is_the_energy_of_the_next(name, scorer):
+def test_the_laws_of_whole_texts_are_their_energy(name, scorer):
     task, recording, _ = stepped(name, steps=4)
     given = tiny_models().causal.given() if scorer == "causal" else tiny_models().seq2seq._last[1]
     seen = 0
     with torch.inference_mode():
         for move in recording.moves:
             for stage in list(task.floor(move))[1:]:
-                replayed(stage, after(given, stage))
-                kept, told = stage.kept.x[stage.chains], rows_of(stage, "suffix", 50)
-                for row in range(len(stage.x)):
-                    since, length = int(stage.since[row]), int(stage.lengths[row])
-                    start = torch.arange(kept.shape[1] + 1) <= since
-                    law = torch.cat([given.logits(kept[row : row + 1], start.unsqueeze(0)), told[row]]).log_softmax(1)
-                    tokens = [*stage.x[row, :length].tolist(), given.eos_id]
-                    nats = -law[torch.arange(length + 1), torch.tensor(tokens)].sum()
+                assert len(stage.x) == len(floors.undecided(task.energy, move))
+                replayed(stage, whole(given, stage))
+                for row, law in enumerate(rows_of(stage, "whole", 50)):
+                    tokens = [*stage.x[row, : int(stage.lengths[row])].tolist(), given.eos_id]
+                    nats = -law.log_softmax(dim=1)[torch.arange(len(tokens)), torch.tensor(tokens)].sum()
                     torch.testing.assert_close(nats, task.energy(stage.x[row : row + 1])[0], **CLOSE)
                     seen += 1
     assert seen > 10
@@ -132,7 +141,9 @@ def test_candidates_are_all_but_the_current_token_of_chains_that_may_move():
     current = x.gather(1, site.unsqueeze(1))
     moves = (values == current).any(dim=1)
     with torch.inference_mode():
-        _, stage = task.floor(move)
+        _, read, stage = task.floor(move)
+        assert read.lengths.tolist() == site[moves].tolist()
+        replayed(read, whole(tiny_models().causal.given(), read))
         assert len(stage.x) == int(moves.sum()) * (SIZE.k - 1) > 0
         assert bool((stage.x.gather(1, site[stage.chains].unsqueeze(1)) != current[stage.chains]).all())
         replayed(stage, after(tiny_models().causal.given(), stage))
@@ -142,7 +153,9 @@ def test_tokens_are_drawn_one_after_the_other():
     task, recording, _ = stepped("suffix", steps=3)
     with torch.inference_mode():
         for move in recording.moves:
-            stages = list(task.floor(move))
+            read, *stages = task.floor(move)
+            assert torch.equal(read.x, move.x)
+            replayed(read, whole(tiny_models().causal.given(), read))
             new = move.answer.x
             changed = (new != move.x).any(dim=1)
             since = (new != move.x).long().argmax(dim=1)
@@ -194,20 +207,10 @@ def test_what_is_decided_already_is_not_read():
     answer = Proposed(new, torch.zeros_like(back), back)
     assert floors.undecided(task.energy, replace(move, arguments=(x,), answer=answer)).tolist() == [1]
     still = Move((x,), Proposed(x, back, back))
-    assert list(floors.drawn_tokens(tiny_models().bare_causal, still)) == []
+    assert [stage.name for stage in floors.drawn_tokens(tiny_models().bare_causal, still)] == ["read"]
     nobody = torch.zeros(0, dtype=torch.int64)
     assert list(floors.rescored_texts(tiny_models().bare_causal, still, nobody)) == []
     assert list(floors.pseudo_likelihood_rows(tiny_models().bare_masked, still, nobody)) == []
-
-
-def test_a_text_cut_short_costs_nothing():
-    """Its end follows a text that was read before."""
-    space = tiny_models().causal.space
-    old = space.encode(["the music of the night", "the music"], width=8)
-    new = old.clone()
-    new[:, 2:] = space.pad_id
-    move = Move((old,), Proposed(new, torch.zeros(2).double(), torch.zeros(2).double()))
-    assert list(floors.rescored_texts(tiny_models().bare_causal, move, torch.tensor([0]))) == []
 
 
 def test_a_move_without_a_model_needs_no_row():
