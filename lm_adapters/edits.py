@@ -90,14 +90,12 @@ class EditProposal:
         kind, at = label // log_label.shape[2], label % log_label.shape[2]
         opened, hidden = _opened(x, kind, at)
         logits = self.model.logits(opened, hidden)
-        weights = self.truncation.weights(logits, self.model.allowed)
-        drawn = weights.draw(rng)
-        shares = weights.log_prob(torch.stack([drawn, _token(x, at)], dim=1))
+        drawn, forward, reverse = self.truncation.draw(logits, self.model.allowed, _token(x, at), rng)
         new = torch.where(stuck.unsqueeze(1), x, self._result(x, opened, kind, at, drawn))
         there = log_label.flatten(1).gather(1, label.unsqueeze(1)).squeeze(1)
-        there += shares[:, 0].where(kind != DELETE, 0.0)
+        there += forward.where(kind != DELETE, 0.0)
         back = self.label_log_prob(new)[torch.arange(len(x), device=x.device), _undoing(kind), at]
-        back += shares[:, 1].where(kind != INSERT, 0.0)
+        back += reverse.where(kind != INSERT, 0.0)
         hint = SiteHint.of(self.model, hidden, logits, drawn).known_where((kind != DELETE) & ~stuck)
         return Proposed(new, there.masked_fill(stuck, 0.0), back.masked_fill(stuck, -math.inf), kind, hint)
 

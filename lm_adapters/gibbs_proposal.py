@@ -63,11 +63,9 @@ class GibbsProposal:
     def __call__(self, x: Tensor, rng: torch.Generator) -> Proposed:
         hidden = self._random_block(x, rng) if self.turn is None else self._block_of_turn(x)
         logits = self.model.logits(x, hidden)
-        weights = self.truncation.weights(logits, self.model.allowed)
-        drawn = weights.draw(rng)
+        drawn, *shares = self.truncation.draw(logits, self.model.allowed, x[hidden], rng)
         new = x.masked_scatter(hidden, drawn)
-        chosen = weights.log_prob(torch.stack([drawn, x[hidden]], dim=1))
-        forward, reverse = _by_row(chosen, hidden).unbind(dim=1)
+        forward, reverse = (_by_row(share, hidden) for share in shares)
         if self.lock is not None:
             forward, reverse = forward + self._log_block(x, hidden), reverse + self._log_block(new, hidden)
             reverse = reverse.masked_fill(~hidden.any(dim=1), -math.inf)
@@ -87,7 +85,7 @@ class GibbsProposal:
     def block_log_prob(self, x_to: Tensor, x_from: Tensor, hidden: Tensor) -> Tensor:
         """``float64 [chains]``: log-density of the move given its block; ``-inf`` if it changes anything else."""
         scores = self.truncation.scores(self.model.logits(x_from, hidden), self.model.allowed)
-        total = _by_row(log_share(scores, x_to[hidden].unsqueeze(1)), hidden).squeeze(1)
+        total = _by_row(log_share(scores, x_to[hidden].unsqueeze(1)).squeeze(1), hidden)
         return total.masked_fill(((x_to != x_from) & ~hidden).any(dim=1), -math.inf)
 
     def blocks(self, x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -159,6 +157,6 @@ class SiteHint:
 
 
 def _by_row(shares: Tensor, hidden: Tensor) -> Tensor:
-    """``float64 [rows, n]``: ``shares [hidden sites, n]`` added up for each state."""
-    total = shares.new_zeros(len(hidden), shares.shape[1])
+    """``float64 [rows]``: ``shares [hidden sites]`` added up for each state."""
+    total = shares.new_zeros(len(hidden))
     return total.index_add_(0, hidden.nonzero(as_tuple=True)[0], shares)

@@ -47,6 +47,20 @@ class Prefixes:
         real = place >= 0
         return Prefixes(layers, counts, self.context, None if bool(real.all()) else real)  # type: ignore[arg-type]
 
+    @staticmethod
+    def join(parts: Sequence[Prefixes]) -> Prefixes:
+        """All rows of the parts, which have one context."""
+        if len(parts) == 1:
+            return parts[0]
+        longest = max(part.layers[0][0].shape[2] for part in parts)
+        layers = []
+        for kinds in zip(*(part.layers for part in parts), strict=True):
+            widened = [[pad(each, (0, 0, longest - each.shape[2], 0)) for each in layer] for layer in kinds]
+            layers.append(tuple(map(torch.cat, zip(*widened, strict=True))))
+        counts, context = torch.cat([part.counts for part in parts]), parts[0].context
+        real = torch.arange(longest, device=counts.device) >= (longest - context - counts).unsqueeze(1)
+        return Prefixes(layers, counts, context, None if bool(real.all()) else real)  # type: ignore[arg-type]
+
     def grown(self, layers: Layers, tokens: int) -> Prefixes:
         """After a pass that read ``tokens`` more of each row and gave ``layers``."""
         real = None if self.real is None else pad(self.real, (0, tokens), value=True)

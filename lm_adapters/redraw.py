@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lm_adapters.autoregressive import ended
 from lm_adapters.nats import nats
+from lm_adapters.passes import passes
 from lm_adapters.prefixes import Prefixes
 from samplers.randomness import Weights, log_share
 
@@ -34,17 +35,34 @@ class Redrawn(NamedTuple):
 
 def redraw(law: SequenceDistribution, x: Tensor, cut: Tensor, noise: Tensor, score: bool, rows: Tensor) -> Redrawn:
     """``law.redraw`` of the given ``rows``, by the quantiles ``noise [all rows, max_length]``."""
+    widths = (law.model.space.lengths(x[rows]) if score else cut[rows]) + 1
+    parts = list(passes(widths, law.model.tokens_per_pass))
+    order = torch.cat(parts)
+    rows = rows[order]
+    begun = [_begin(law, x[part], cut[part], score) for part in rows.split([len(part) for part in parts])]
+    logits, old, before = (torch.cat(column) for column in zip(*(each[:3] for each in begun), strict=True))
     x, cut, noise = x[rows], cut[rows], noise[rows]
+    kept_text = torch.arange(x.shape[1], device=x.device) < cut.unsqueeze(1)
+    pen = _Pen(law, x.where(kept_text, law.model.space.pad_id), cut, noise, score)
+    pen.write(logits, Prefixes.join([each[3] for each in begun]))
+    return Redrawn(*(column[order.argsort()] for column in (pen.x, pen.drawn, old, before + pen.nats)))
+
+
+def _begin(law: SequenceDistribution, x: Tensor, cut: Tensor, score: bool) -> tuple[Tensor, Tensor, Tensor, Prefixes]:
+    """Logits of the token at each cut, the old text's log-density from there on and the nats of what is before it, and
+    the prefixes, by one pass.
+    """
     columns = torch.arange(x.shape[1] + 1, device=x.device)
     here, wanted = columns == cut.unsqueeze(1), columns <= cut.unsqueeze(1)
-    if score:
+    if not score:
+        logits, kept = law.model.read(x, here)
+        old = before = torch.full(cut.shape, math.nan, dtype=torch.float64, device=x.device)
+    else:
         wanted |= columns <= law.model.space.lengths(x).unsqueeze(1)
-    logits, kept = law.model.read(x, wanted if score else here)
-    old, before = _told(law, x, cut, wanted, logits) if score else (torch.full_like(noise[:, 0], math.nan),) * 2
-    begun = x.masked_fill(columns[:-1] >= cut.unsqueeze(1), law.model.space.pad_id)
-    pen = _Pen(law, begun, cut, noise, score)
-    pen.write(logits[here[wanted]] if score else logits, kept.take(torch.arange(len(x), device=x.device), cut))
-    return Redrawn(pen.x, pen.drawn, old, before + pen.nats)
+        logits, kept = law.model.read(x, wanted)
+        old, before = _told(law, x, cut, wanted, logits)
+        logits = logits[here[wanted]]
+    return logits, old, before, kept.take(torch.arange(len(x), device=x.device), cut)
 
 
 def _told(law: SequenceDistribution, x: Tensor, cut: Tensor, wanted: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,6 +18,8 @@ from samplers.randomness import log_share
 
 __all__ = ["SequenceDistribution"]
 
+SHARE = 4
+
 
 class SequenceDistribution:
     """Texts of ``min_length`` to ``max_length`` proposable tokens, one token after the other.
@@ -88,7 +90,8 @@ class SequenceDistribution:
         shape, device = (len(x), self.max_length), "cpu" if rng is None else rng.device
         noise = torch.rand(shape, dtype=torch.float64, device=device, generator=rng).to(x.device)
         new, numbers = x.clone(), torch.full((3, len(x)), math.nan, dtype=torch.float64, device=x.device)
-        most = max(1, self.model.tokens_per_pass // (self.max_length + 1))
+        # A pass of one token a text takes far more texts than one that reads them, but holds all that they have read.
+        most = max(1, self.model.tokens_per_pass // SHARE)
         for group in together(cut, self.model.ragged):
             for rows in group.split(most):
                 run = partial(redraw, self, x, cut, noise, score)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lm_adapters.nats import at_least_float32
 from samplers import InvalidInput
-from samplers.randomness import Weights
+from samplers.randomness import Weights, cached_parts
 
 __all__ = ["Truncation"]
 
@@ -64,10 +64,19 @@ class Truncation:
             scores = scores.masked_fill(beyond.scatter(1, order, beyond), -math.inf)
         return scores
 
-    def weights(self, logits: Tensor, allowed: Tensor) -> Weights:
-        """``scores`` to draw from."""
-        return Weights(self.scores(logits, allowed))
+    def draw(
+        self, logits: Tensor, allowed: Tensor, others: Tensor, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """A token for each row, ``int64 [rows]``, its log-probability and that of ``others [rows]``, ``float64``."""
+        u = torch.rand(len(logits), dtype=torch.float64, device=logits.device, generator=rng)
+        told = []
+        for part, quantile, other in zip(*map(cached_parts, (logits, u, others)), strict=True):
+            weights = Weights(self.scores(part, allowed))
+            drawn = weights.at(quantile)
+            told.append((drawn, *weights.log_prob(torch.stack([drawn, other], dim=1)).unbind(dim=1)))
+        drawn, log_prob, of_others = map(torch.cat, zip(*told, strict=True))
+        return drawn, log_prob, of_others
 
     def log_prob(self, logits: Tensor, allowed: Tensor) -> Tensor:
-        """``float64 [rows, vocabulary]``: all log-probabilities of the law that ``weights`` draws from."""
+        """``float64 [rows, vocabulary]``: all log-probabilities of the law that ``draw`` draws from."""
         return self.scores(logits, allowed).double().log_softmax(dim=1)
