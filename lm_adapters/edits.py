@@ -12,6 +12,7 @@ from torch.nn.functional import pad
 
 from lm_adapters.gibbs_proposal import SiteHint
 from lm_adapters.locks import Lock, editable
+from lm_adapters.remembered import Remembered
 from lm_adapters.truncation import Truncation
 from samplers import InvalidInput, Proposed
 from samplers.randomness import categorical, log_share
@@ -78,6 +79,7 @@ class EditProposal:
         self.min_length, self.max_length = min_length, max_length
         self.truncation = truncation or Truncation()
         self.weights = torch.tensor(weights, dtype=torch.float64, device=model.device)
+        self._labels = Remembered(self._label_log_prob)
 
     def __call__(self, x: Tensor, rng: torch.Generator) -> Proposed:
         if x.shape[1] < self.max_length:
@@ -117,6 +119,9 @@ class EditProposal:
 
     def label_log_prob(self, x: Tensor) -> Tensor:
         """``float64 [chains, kinds, width]``: log-probability of each kind at each column, ``-inf``: impossible."""
+        return self._labels(x).clone()
+
+    def _label_log_prob(self, x: Tensor) -> Tensor:
         lengths = self.model.space.lengths(x).unsqueeze(1)
         free, slots, found = editable(self.model.space, self.lock, x)
         room = slots[:, :-1] & (lengths < self.max_length)  # a text as wide as its state has none at its end

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections import deque
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from lm_adapters.remembered import Remembered
 from lm_adapters.text import TextSpace
 from samplers import EnergyTerm, InvalidInput
 
@@ -38,15 +38,8 @@ class Lock(EnergyTerm):
         """
 
     def search(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """``pieces(x)`` and ``found(x)`` at the price of one.
-
-        A proposal, its way back and the energy ask for the same states: the last two answers are remembered.
-        """
-        for known, answer in self._answers:
-            if torch.equal(known, x):
-                return answer
-        self._answers.append((x.clone(), self._search(x)))
-        return self._answers[-1][1]
+        """``pieces(x)`` and ``found(x)`` at the price of one."""
+        return self._remembered(x)
 
     def _search(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """``search`` anew; to be overridden where pieces may hold no token."""
@@ -54,8 +47,8 @@ class Lock(EnergyTerm):
         return pieces, (pieces > 0).any(dim=1)
 
     @cached_property
-    def _answers(self) -> deque[tuple[Tensor, tuple[Tensor, Tensor]]]:
-        return deque(maxlen=2)
+    def _remembered(self) -> Remembered[tuple[Tensor, Tensor]]:
+        return Remembered(self._search)
 
     def found(self, x: Tensor) -> Tensor:
         """``bool [chains]``: every piece is there."""

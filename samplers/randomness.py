@@ -75,22 +75,23 @@ class Weights:
 
     def at(self, u: Tensor) -> Tensor:
         """``int64 [rows]``: the value at quantile ``u [rows]``, in [0, 1), by inverse CDF."""
-        block, rest = _found(self._sums, u.unsqueeze(1) * self._sums[:, -1:])
-        rows = torch.arange(len(block), device=block.device)
-        inside = self._blocks[rows, block].double().cumsum(dim=1)
-        return block * inside.shape[1] + _found(inside, rest)[0]
+        threshold = u.unsqueeze(1) * self._sums[:, -1:]
+        if self._sums.shape[1] == 1:
+            return _first_beyond(self._blocks[:, 0].double().cumsum(dim=1), threshold).squeeze(1)
+        block = _first_beyond(self._sums, threshold)
+        before = self._sums.gather(1, (block - 1).clamp(min=0)).masked_fill(block == 0, 0.0)
+        inside = self._blocks.gather(1, block.unsqueeze(2).expand(-1, -1, BLOCK)).squeeze(1).double().cumsum(dim=1)
+        return (block * BLOCK + _first_beyond(inside, threshold - before)).squeeze(1)
 
 
-def _found(cumulative: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor]:
-    """The first column of each row that exceeds ``threshold [rows, 1]``, and by how much that exceeds the one before.
+def _first_beyond(cumulative: Tensor, threshold: Tensor) -> Tensor:
+    """``int64 [rows, 1]``: the first column that exceeds ``threshold [rows, 1]``.
 
-    Held strictly below the last column, also after rounding: the column then has a weight above 0.
+    The threshold is held strictly below the last column, also after rounding: the column then has a weight above 0.
     """
     total = cumulative[:, -1:]
     threshold = torch.minimum(threshold, torch.nextafter(total, torch.zeros_like(total)))
-    column = torch.searchsorted(cumulative, threshold, right=True).clamp(max=cumulative.shape[1] - 1)
-    before = cumulative.gather(1, (column - 1).clamp(min=0)).masked_fill(column == 0, 0.0)
-    return column.squeeze(1), threshold - before
+    return torch.searchsorted(cumulative, threshold, right=True).clamp(max=cumulative.shape[1] - 1)
 
 
 def categorical(log_weights: Tensor, rng: torch.Generator) -> Tensor:

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import torch
+
+from lm_adapters.remembered import Remembered
+
+
+def test_the_last_two_answers_are_given_again_and_no_other():
+    asked = []
+
+    def function(x: torch.Tensor) -> float:
+        asked.append(x.tolist())
+        return float(x.sum())
+
+    remembered = Remembered(function)
+    a, b, c = (torch.tensor([[n, n]]) for n in (1, 2, 3))
+    assert [remembered(x) for x in (a, b, a, b, c, b, a)] == [2, 4, 2, 4, 6, 4, 2]
+    assert asked == [[[1, 1]], [[2, 2]], [[3, 3]], [[1, 1]]]
+
+
+def test_states_that_are_changed_in_place_or_cut_are_others():
+    remembered = Remembered(lambda x: int(x.sum()))
+    x = torch.ones(2, 3, dtype=torch.int64)
+    assert remembered(x) == 6
+    x[0, 0] = 5
+    assert remembered(x) == 10
+    assert remembered(x[:1]) == 7
