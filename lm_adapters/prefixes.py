@@ -37,7 +37,10 @@ class Prefixes:
 
     def take(self, rows: Tensor, counts: Tensor | None = None) -> Prefixes:
         """The given ``rows``, in any order and number, and the first ``counts`` (default: all) tokens of each."""
-        counts = self.counts[rows] if counts is None else counts
+        if counts is None:
+            layers = [tuple(part.index_select(0, rows) for part in layer) for layer in self.layers]
+            real = None if self.real is None else self.real[rows]
+            return Prefixes(layers, self.counts[rows], self.context, real)  # type: ignore[arg-type]
         held, wanted = self.context + self.counts[rows], self.context + counts
         width, longest = self.layers[0][0].shape[2], int(wanted.max())
         place = torch.arange(longest, device=rows.device) - (longest - wanted).unsqueeze(1)

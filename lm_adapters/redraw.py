@@ -12,7 +12,6 @@ from lm_adapters.autoregressive import ended
 from lm_adapters.nats import nats
 from lm_adapters.passes import passes
 from lm_adapters.prefixes import Prefixes
-from samplers.randomness import Weights, log_share
 
 if TYPE_CHECKING:
     from lm_adapters.sequence_distribution import SequenceDistribution
@@ -68,12 +67,11 @@ def _begin(law: SequenceDistribution, x: Tensor, cut: Tensor, score: bool) -> tu
 def _told(law: SequenceDistribution, x: Tensor, cut: Tensor, wanted: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
     """The old text's log-density from the cut on, and the nats of what is before it, ``float64 [rows]`` each."""
     rows, column = wanted.nonzero(as_tuple=True)
-    tokens = ended(law.model, x)[wanted].unsqueeze(1)
+    tokens = ended(law.model, x)[wanted]
+    _, log_prob, nats = law.told(logits, column, tokens)
     kept, drawn = column < cut[rows], (column >= cut[rows]) & (column < law.max_length)
     zeros = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-    old = log_share(law.scores(logits[drawn], column[drawn]), tokens[drawn]).squeeze(1)
-    before = nats(logits[kept], tokens[kept]).squeeze(1)
-    return zeros.index_add(0, rows[drawn], old), zeros.index_add(0, rows[kept], before)
+    return zeros.index_add(0, rows, log_prob.where(drawn, 0.0)), zeros.index_add(0, rows, nats.where(kept, 0.0))
 
 
 class _Pen:
@@ -107,12 +105,12 @@ class _Pen:
         law, end = self.law, self.law.model.eos_id
         full = place == law.max_length
         at = place.clamp(max=law.max_length - 1)
-        weights = Weights(law.scores(logits, at))
-        token = weights.at(self.noise[rows, at])
-        self.drawn[rows] += weights.log_prob(token.unsqueeze(1)).squeeze(1).masked_fill(full, 0.0)
-        token = token.masked_fill(full, end)
+        token, log_prob, own = law.told(logits, at, u=self.noise[rows, at])
+        if bool(full.any()):
+            token, log_prob = token.masked_fill(full, end), log_prob.masked_fill(full, 0.0)
+            own[full] = nats(logits[full], token[full].unsqueeze(1)).squeeze(1)
+        self.drawn[rows] += log_prob
+        self.nats[rows] += own
         text = token != end
         self.x[rows[text], at[text]] = token[text]
-        if self.score:
-            self.nats[rows] += nats(logits, token.unsqueeze(1)).squeeze(1)
         return token

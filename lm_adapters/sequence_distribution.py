@@ -10,11 +10,12 @@ from torch import Tensor
 
 from lm_adapters.autoregressive import Autoregressive, ended
 from lm_adapters.memory import run_passes, split_on_oom
+from lm_adapters.nats import at_least_float32
 from lm_adapters.prefixes import together
 from lm_adapters.redraw import Redrawn, redraw
 from lm_adapters.truncation import Truncation
 from samplers import InvalidInput
-from samplers.randomness import log_share
+from samplers.randomness import Weights, cached_parts
 
 __all__ = ["SequenceDistribution"]
 
@@ -70,8 +71,7 @@ class SequenceDistribution:
             asked = wanted[rows]
             if not bool(asked.any()):
                 return total.new_empty(0)
-            scores = self.scores(self.model.logits(x[rows], asked), column[rows][asked])
-            return log_share(scores, tokens[rows][asked].unsqueeze(1)).squeeze(1)
+            return self.told(self.model.logits(x[rows], asked), column[rows][asked], tokens[rows][asked])[1]
 
         widths = (wanted * (column + 1)).amax(dim=1)
         for rows, chosen in run_passes(widths, self.model.tokens_per_pass, run, scorer=self.model.lm):
@@ -100,6 +100,28 @@ class SequenceDistribution:
                     numbers[:, part] = torch.stack(drawn[1:])
         return Redrawn(new, *numbers)
 
-    def scores(self, logits: Tensor, column: Tensor) -> Tensor:
-        """Log-weights ``[rows, vocabulary]``, up to a constant, of the token, or the end, at ``column [rows]``."""
-        return self.truncation.scores(logits, self._possible, (column < self.min_length, self.model.eos_id))
+    def told(
+        self, logits: Tensor, column: Tensor, tokens: Tensor | None = None, u: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Given ``tokens int64 [rows]``, or those at the quantiles ``u``; their log-probability, ``float64 [rows]``, as
+        what stands at ``column [rows]``; and their ``-log p`` by the model itself, NaN where that rounds to infinity.
+        """
+        given = u if tokens is None else tokens
+        told = []
+        for part, at, wanted in zip(*map(cached_parts, (logits, column, given)), strict=True):
+            own, weights = self._law(part, at)
+            token = (weights.at(wanted) if tokens is None else wanted).unsqueeze(1)
+            nats = -own.gather(1, token).double().log()
+            told.append((token, weights.log_prob(token), nats.masked_fill(nats == math.inf, math.nan)))
+        token, log_prob, nats = (torch.cat(column).squeeze(1) for column in zip(*told, strict=True))
+        return token, log_prob, nats
+
+    def _law(self, logits: Tensor, column: Tensor) -> tuple[Tensor, Weights]:
+        """Probabilities ``[rows, vocabulary]`` by the model, and the weights of what may stand at ``column [rows]``."""
+        own, barred = at_least_float32(logits).softmax(dim=1), column < self.min_length
+        if self.truncation.changes:
+            scores = self.truncation.scores(logits, self._possible, (barred, self.model.eos_id))
+            return own, Weights(scores.softmax(dim=1))
+        weights = own * self._possible
+        weights[barred, self.model.eos_id] = 0.0
+        return own, Weights(weights)

@@ -37,6 +37,11 @@ class Truncation:
             raise InvalidInput(f"top_p is {self.top_p}; give a number above 0 and at most 1")
 
     @property
+    def changes(self) -> bool:
+        """Whether the law of the tokens that are left is any but the model's own."""
+        return self.cuts or self.temperature != 1
+
+    @property
     def cuts(self) -> bool:
         """Whether any token is left out."""
         return self.top_k is not None or self.top_p < 1
@@ -71,7 +76,7 @@ class Truncation:
         u = torch.rand(len(logits), dtype=torch.float64, device=logits.device, generator=rng)
         told = []
         for part, quantile, other in zip(*map(cached_parts, (logits, u, others)), strict=True):
-            weights = Weights(self.scores(part, allowed))
+            weights = Weights(self.scores(part, allowed).softmax(dim=1))
             drawn = weights.at(quantile)
             told.append((drawn, *weights.log_prob(torch.stack([drawn, other], dim=1)).unbind(dim=1)))
         drawn, log_prob, of_others = map(torch.cat, zip(*told, strict=True))

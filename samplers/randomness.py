@@ -46,20 +46,18 @@ def log_uniform(count: int, rng: torch.Generator) -> Tensor:
 
 
 class Weights:
-    """Rows of log-weights ``[rows, values]`` that are drawn from and evaluated; ``-inf`` is never drawn.
+    """Rows of weights ``[rows, values]``, 0 or more, that are drawn from and evaluated in proportion.
 
-    float64, or float32 for what a model tells in that: the weights are float32 then, and the law that they give by
-    float64 sums is the one drawn from and the one evaluated, to the last bit. (A weight below 1e-38 of the sum is
-    none.) Each row must hold a finite log-weight and no NaN.
+    float64, or float32 for what a model tells in that: sums are float64, and the law that they give is the one drawn
+    from and the one evaluated, to the last bit. Each row must hold a weight above 0 and no NaN.
 
     A draw looks for its block of values first, by the sums of the blocks: no running sum over all values is made.
     """
 
-    def __init__(self, log_weights: Tensor) -> None:
-        values = log_weights.shape[1]
+    def __init__(self, weights: Tensor) -> None:
+        values = weights.shape[1]
         size = min(values, BLOCK)
         blocks = -(-values // size)
-        weights = log_weights.softmax(dim=1)
         if values % size:
             weights = pad(weights, (0, blocks * size - values))
         self._blocks = weights.view(len(weights), blocks, size)
@@ -95,14 +93,17 @@ def _first_beyond(cumulative: Tensor, threshold: Tensor) -> Tensor:
 
 
 def categorical(log_weights: Tensor, rng: torch.Generator) -> Tensor:
-    """``int64 [rows]`` drawn from ``[rows, values]`` log-weights, as ``Weights`` takes them."""
-    return Weights(log_weights).draw(rng)
+    """``int64 [rows]`` drawn from ``[rows, values]`` log-weights; ``-inf`` is never drawn.
+
+    Each row must hold a finite log-weight and no NaN; one that is 1e-38 of the sum in float32 is none.
+    """
+    return Weights(log_weights.softmax(dim=1)).draw(rng)
 
 
 def log_share(log_weights: Tensor, values: Tensor) -> Tensor:
-    """``float64 [rows, n]``: ``Weights.log_prob`` of any number of rows."""
+    """``float64 [rows, n]``: log-probabilities of ``values int64 [rows, n]`` under the law of ``categorical``."""
     parts = zip(cached_parts(log_weights), cached_parts(values), strict=True)
-    return torch.cat([Weights(part).log_prob(wanted) for part, wanted in parts])
+    return torch.cat([Weights(part.softmax(dim=1)).log_prob(wanted) for part, wanted in parts])
 
 
 def cached_parts(rows: Tensor) -> Sequence[Tensor]:
