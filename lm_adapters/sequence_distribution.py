@@ -19,7 +19,7 @@ from samplers.randomness import Weights, cached_parts
 
 __all__ = ["SequenceDistribution"]
 
-SHARE = 4
+MANY = 512  # texts written on together
 
 
 class SequenceDistribution:
@@ -90,8 +90,9 @@ class SequenceDistribution:
         shape, device = (len(x), self.max_length), "cpu" if rng is None else rng.device
         noise = torch.rand(shape, dtype=torch.float64, device=device, generator=rng).to(x.device)
         new, numbers = x.clone(), torch.full((3, len(x)), math.nan, dtype=torch.float64, device=x.device)
-        # A pass of one token a text takes far more texts than one that reads them, but holds all that they have read.
-        most = max(1, self.model.tokens_per_pass // SHARE)
+        # A pass of one token a text is fastest with many texts, but holds all that they have read.
+        tokens = self.model.tokens_per_pass
+        most = max(1, min(MANY, tokens // 2), tokens // (self.max_length + 1))
         for group in together(cut, self.model.ragged):
             for rows in group.split(most):
                 run = partial(redraw, self, x, cut, noise, score)

@@ -118,7 +118,9 @@ class SequenceEnergy(EnergyTerm):
             shares = nats(logits, tokens[:, 1:][wanted].unsqueeze(1)).squeeze(1)
             return total.new_zeros(len(rows)).index_add_(0, wanted.nonzero(as_tuple=True)[0], shares)
 
-        for rows, shares in run_passes(widths, self.model.tokens_per_pass, run, scorer=self.model.lm):
+        # A pass holds what stands before each candidate besides.
+        tokens = max(1, self.model.tokens_per_pass // 2)
+        for rows, shares in run_passes(widths, tokens, run, scorer=self.model.lm):
             total[rows] = shares
         return total.reshape(values.shape)
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from samplers.energies import Evaluation, evaluate
+from samplers.energies import Evaluation, WeightedSum, evaluate
 from samplers.errors import EnergyError, InvalidInput, ProposalError
 from samplers.randomness import log_uniform
 from samplers.types import ChainState, Energy, Proposal, Proposed, StepInfo, select
@@ -51,7 +51,8 @@ class MetropolisHastings:
     ) -> tuple[ChainState, StepInfo]:
         proposed = check_proposed(self.proposal(state.x, rng), state.x)
         log_u = log_uniform(len(state.x), rng)
-        new = _scored(state, energy, proposed, _limit(state.energy, proposed, log_u, beta))
+        limit = _limit(state.energy, proposed, log_u, beta) if _has_terms_to_spare(energy) else None
+        new = _scored(state, energy, proposed, limit)
         log_ratio = log_acceptance(state.energy, new.energy, proposed.log_q_forward, proposed.log_q_reverse, beta)
         accepted = log_u < log_ratio
         x = select(accepted, proposed.x, state.x)
@@ -64,6 +65,10 @@ class MetropolisHastings:
         return after, step_info(state.x, x, accepted, proposed.kind)
 
 
+def _has_terms_to_spare(energy: Energy) -> bool:
+    return isinstance(energy, WeightedSum) and sum(not part.hard for _, part in energy.parts) > 1
+
+
 def _limit(energy: Tensor, proposed: Proposed, log_u: Tensor, beta: float | Tensor) -> Tensor:
     """``float64 [chains]``: energies of a new state above which it is rejected, by more than rounding could turn."""
     beta = torch.as_tensor(beta, dtype=torch.float64, device=energy.device)
@@ -71,7 +76,7 @@ def _limit(energy: Tensor, proposed: Proposed, log_u: Tensor, beta: float | Tens
     return (limit + SLACK * (1 + limit.abs())).nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf)
 
 
-def _scored(state: ChainState, energy: Energy, proposed: Proposed, limit: Tensor) -> Evaluation:
+def _scored(state: ChainState, energy: Energy, proposed: Proposed, limit: Tensor | None) -> Evaluation:
     """Energy and terms of the proposed states; where they cannot matter, or are known, those of the old ones."""
     moved = (proposed.x != state.x).reshape(len(state.x), -1).any(dim=1) & (proposed.log_q_reverse != -math.inf)
     if bool(moved.all()):
@@ -81,7 +86,7 @@ def _scored(state: ChainState, energy: Energy, proposed: Proposed, limit: Tensor
     if len(rows):
         hint = None if proposed.hint is None else proposed.hint[rows]
         try:
-            value[rows], terms[rows] = evaluate(energy, proposed.x[rows], hint, limit[rows])
+            value[rows], terms[rows] = evaluate(energy, proposed.x[rows], hint, None if limit is None else limit[rows])
         except EnergyError as error:
             error.rows = rows[error.rows].tolist()
             raise
