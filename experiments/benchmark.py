@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -60,24 +60,38 @@ def benchmark(
 
     A line whose step would take longer than ``longest`` seconds, going by the one before, is left out, and so is one
     whose models are not there. ``options`` (device, dtype, tokens_per_pass) are those of ``make_models``.
-    Raises ``InvalidInput`` for a device or type that cannot be used.
+    Raises ``InvalidInput``, before anything is measured, for a device or type that cannot be used.
     """
-    from experiments.benchmarking.measure import measure
-    from experiments.benchmarking.models import Absent, make_models
-    from lm_adapters.loading import check_dtype
+    from lm_adapters.loading import check_device, check_dtype
 
     check_dtype(options.get("dtype", "float32"))
+    check_device(options.get("device", "cpu"))
+    sizes = {"chains": chains or (CURVE_CHAINS if curve else CHAINS), "length": length, "curve": curve}
+    return _lines(workloads, models, sizes, options, longest, {"repeats": repeats, "ess_steps": ess_steps})
+
+
+def _lines(
+    workloads: Sequence[str],
+    models: Sequence[str],
+    sizes: Mapping[str, Any],
+    options: Mapping[str, Any],
+    longest: float,
+    effort: Mapping[str, int],
+) -> Iterator[Line | LeftOut]:
+    from experiments.benchmarking.measure import measure
+    from experiments.benchmarking.models import Absent, make_models
+
     for kind in models:
         make = partial(make_models, kind, **options)
         loaded = make()
         for name in workloads:
             before: Line | None = None
-            for at, size in _cases(loaded, make, chains or (CURVE_CHAINS if curve else CHAINS), length, curve, name):
+            for at, size in _cases(loaded, make, workload=name, **sizes):
                 if before is not None and (seconds := _expected(before, size)) > longest:
                     yield LeftOut(name, kind, f"a step at {size} would take some {seconds:.0f} s")
                     break
                 try:
-                    before = measure(name, at, size, repeats=repeats, ess_steps=ess_steps)
+                    before = measure(name, at, size, **effort)
                 except Absent as absent:
                     yield LeftOut(name, kind, str(absent))
                     break

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from numbers import Integral
 
 import numpy as np
@@ -61,7 +62,11 @@ class Weights:
         if values % size:
             weights = pad(weights, (0, blocks * size - values))
         self._blocks = weights.view(len(weights), blocks, size)
-        self._sums = self._blocks.sum(dim=2, dtype=torch.float64).cumsum(dim=1)
+
+    @cached_property
+    def _sums(self) -> Tensor:
+        """``float64 [rows, blocks]``, each with those before it."""
+        return self._blocks.sum(dim=2, dtype=torch.float64).cumsum(dim=1)
 
     def log_prob(self, values: Tensor) -> Tensor:
         """``float64 [rows, n]`` of ``values int64 [rows, n]``."""
@@ -69,13 +74,14 @@ class Weights:
 
     def draw(self, rng: torch.Generator) -> Tensor:
         """``int64 [rows]``: a value of each row."""
-        return self.at(torch.rand(len(self._sums), dtype=torch.float64, device=rng.device, generator=rng))
+        return self.at(torch.rand(len(self._blocks), dtype=torch.float64, device=rng.device, generator=rng))
 
     def at(self, u: Tensor) -> Tensor:
         """``int64 [rows]``: the value at quantile ``u [rows]``, in [0, 1), by inverse CDF."""
+        if self._blocks.shape[1] == 1:
+            cumulative = self._blocks[:, 0].double().cumsum(dim=1)
+            return _first_beyond(cumulative, u.unsqueeze(1) * cumulative[:, -1:]).squeeze(1)
         threshold = u.unsqueeze(1) * self._sums[:, -1:]
-        if self._sums.shape[1] == 1:
-            return _first_beyond(self._blocks[:, 0].double().cumsum(dim=1), threshold).squeeze(1)
         block = _first_beyond(self._sums, threshold)
         before = self._sums.gather(1, (block - 1).clamp(min=0)).masked_fill(block == 0, 0.0)
         inside = self._blocks.gather(1, block.unsqueeze(2).expand(-1, -1, BLOCK)).squeeze(1).double().cumsum(dim=1)
