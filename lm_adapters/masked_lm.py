@@ -110,7 +110,7 @@ class MaskedLM:
 
     def conditionals(self, x: Tensor, hidden: Tensor, truncation: Truncation | None = None) -> Tensor:
         """``float64 [hidden sites, vocabulary]`` log-probabilities of proposable tokens, given what is not hidden."""
-        return self.scores(x, hidden, truncation).double().log_softmax(dim=1)
+        return (truncation or Truncation()).log_prob(self.logits(x, hidden), self.allowed)
 
     def scores(self, x: Tensor, hidden: Tensor, truncation: Truncation | None = None) -> Tensor:
         """``conditionals`` up to a constant a row, in the model's own precision: enough to draw by."""

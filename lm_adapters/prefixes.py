@@ -75,6 +75,7 @@ class Prefixes:
 
 
 def kept_layers(cache: DynamicCache) -> Layers:
+    """All that ``cache`` holds, not copied."""
     return [(layer.keys, layer.values) for layer in cache.layers]
 
 

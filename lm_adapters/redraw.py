@@ -52,12 +52,12 @@ def _begin(law: SequenceDistribution, x: Tensor, cut: Tensor, score: bool) -> tu
     the prefixes, by one pass.
     """
     columns = torch.arange(x.shape[1] + 1, device=x.device)
-    here, wanted = columns == cut.unsqueeze(1), columns <= cut.unsqueeze(1)
+    here = columns == cut.unsqueeze(1)
     if not score:
         logits, kept = law.model.read(x, here)
         old = before = torch.full(cut.shape, math.nan, dtype=torch.float64, device=x.device)
     else:
-        wanted |= columns <= law.model.space.lengths(x).unsqueeze(1)
+        wanted = columns <= torch.maximum(cut, law.model.space.lengths(x)).unsqueeze(1)
         logits, kept = law.model.read(x, wanted)
         old, before = _told(law, x, cut, wanted, logits)
         logits = logits[here[wanted]]
