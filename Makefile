@@ -10,7 +10,7 @@ demo: .venv/installed
 	$(BIN)/mcmc-text gibbs
 
 test: .venv/installed-dev
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n auto --maxprocesses 4
 
 slow: .venv/installed-dev
 	$(BIN)/pytest -q -m slow

@@ -87,6 +87,7 @@ def test_more_rows_than_there_are_is_one_line(corpus, tiny, mcmc_text, name):
         (gzip.compress(b"one\ttwo\nonly one\n"), "line 2: no two texts with a tab between"),
         (gzip.compress(b"one\ttwo\tthree\n"), "line 1: no two texts"),
     ],
+    ids=["no gzip", "cut off", "no UTF-8", "a column missing", "a column too many"],
 )
 def test_a_corpus_that_is_none_is_one_line(corpus, tiny, mcmc_text, spoilt, told):
     path = corpus / "tatoeba.eng-fra.tsv.gz"

@@ -66,7 +66,7 @@ def power(x, by):
         (Tempered(Gibbs(3), [1.0, 0.5]), Tempered(Gibbs(3), [1.0, 0.4])),
         (Flat() + 2.0 * named("power", power), Flat() + 1.0 * named("power", power)),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_things_that_differ_are_told_apart_in_plain_json(one, other):
     texts = [json.dumps(describe({"thing": thing}), sort_keys=True) for thing in (one, other, one)]
