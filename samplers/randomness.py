@@ -49,10 +49,11 @@ def log_uniform(count: int, rng: torch.Generator) -> Tensor:
 class Weights:
     """Rows of weights ``[rows, values]``, 0 or more, that are drawn from and evaluated in proportion.
 
-    float64, or float32 for what a model tells in that: sums are float64, and the law that they give is the one drawn
-    from and the one evaluated, to the last bit. Each row must hold a weight above 0 and no NaN.
+    float64, or float32 for what a model tells in that. Each row must hold a weight above 0 and no NaN.
 
-    A draw looks for its block of values first, by the sums of the blocks: no running sum over all values is made.
+    A draw looks for its block of values by the blocks' sums, then for the value by the running sum of that block: none
+    over all values is made. The law evaluated is the one drawn from, ``P(block) P(value | block)``, also in the last
+    bits: a block's sum, rounded as it may be, decides the first factor alone.
     """
 
     def __init__(self, weights: Tensor) -> None:
@@ -64,13 +65,28 @@ class Weights:
         self._blocks = weights.view(len(weights), blocks, size)
 
     @cached_property
+    def _shares(self) -> Tensor:
+        """``float64 [rows, blocks]``, up to a factor a row."""
+        return self._blocks.sum(dim=2).double()
+
+    @cached_property
     def _sums(self) -> Tensor:
-        """``float64 [rows, blocks]``, each with those before it."""
-        return self._blocks.sum(dim=2, dtype=torch.float64).cumsum(dim=1)
+        """``float64 [rows, blocks]``: each block's share with those before it."""
+        return self._shares.cumsum(dim=1)
+
+    def _inside(self, block: Tensor) -> Tensor:
+        """``float64 [rows, n, BLOCK]`` of ``block int64 [rows, n]``."""
+        return self._blocks.gather(1, block.unsqueeze(2).expand(-1, -1, BLOCK)).double()
 
     def log_prob(self, values: Tensor) -> Tensor:
         """``float64 [rows, n]`` of ``values int64 [rows, n]``."""
-        return self._blocks.flatten(1).gather(1, values).double().log() - self._sums[:, -1:].log()
+        weight = self._blocks.flatten(1).gather(1, values).double()
+        if self._blocks.shape[1] == 1:
+            return (weight / self._blocks[:, 0].sum(dim=1, keepdim=True, dtype=torch.float64)).log()
+        block = values // BLOCK
+        total = self._inside(block).sum(dim=2)
+        share = self._shares.gather(1, block) / self._sums[:, -1:]
+        return (weight / total.where(total > 0, 1.0)).log() + share.log()
 
     def draw(self, rng: torch.Generator) -> Tensor:
         """``int64 [rows]``: a value of each row."""
@@ -84,8 +100,9 @@ class Weights:
         threshold = u.unsqueeze(1) * self._sums[:, -1:]
         block = _first_beyond(self._sums, threshold)
         before = self._sums.gather(1, (block - 1).clamp(min=0)).masked_fill(block == 0, 0.0)
-        inside = self._blocks.gather(1, block.unsqueeze(2).expand(-1, -1, BLOCK)).squeeze(1).double().cumsum(dim=1)
-        return (block * BLOCK + _first_beyond(inside, threshold - before)).squeeze(1)
+        inside = self._inside(block).squeeze(1).cumsum(dim=1)
+        left = (threshold - before) / self._shares.gather(1, block) * inside[:, -1:]
+        return (block * BLOCK + _first_beyond(inside, left)).squeeze(1)
 
 
 def _first_beyond(cumulative: Tensor, threshold: Tensor) -> Tensor:

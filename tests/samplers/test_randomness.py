@@ -7,7 +7,16 @@ import pytest
 import torch
 
 from samplers import InvalidInput
-from samplers.randomness import categorical, draw_site, generator, log_uniform, nth_site, scoped_global_seed
+from samplers.randomness import (
+    Weights,
+    categorical,
+    draw_site,
+    generator,
+    log_share,
+    log_uniform,
+    nth_site,
+    scoped_global_seed,
+)
 from tests.samplers.laws import ALPHA, worst_p_value
 
 inf = math.inf
@@ -56,6 +65,31 @@ def test_categorical_at_the_edges_of_the_unit_interval(monkeypatch, u):
     monkeypatch.setattr(torch, "rand", lambda *shape, **options: torch.full(shape, u, dtype=torch.float64))
     log_weight = torch.tensor([[-inf, 0.0, -inf, math.log(3.0), -inf]], dtype=torch.float64)
     assert int(categorical(log_weight, generator(0))) == (1 if u < 0.25 else 3)
+
+
+@pytest.mark.parametrize("values", [5, 128, 300, 1000])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_law_evaluated_is_the_law_drawn_from_in_the_last_bits(values, dtype):
+    """Near both ends of its interval of quantiles, each value is the one drawn; float32 sums alone would not do."""
+    weight = torch.rand(values, generator=generator(0)).pow(12).to(dtype)
+    weight[3::7] = 0.0
+    weights = Weights(weight.unsqueeze(0))
+    log_prob = weights.log_prob(torch.arange(values).unsqueeze(0))[0]
+    share = log_prob.exp()
+    assert torch.equal(share > 0, weight > 0)
+    torch.testing.assert_close(share, weight.double() / weight.double().sum(), rtol=1e-6, atol=0)
+    assert abs(float(share.sum()) - 1) < 1e-12
+    drawn = (share > 1e-12).nonzero().squeeze(1)
+    for inside in (1e-3, 0.5, 1 - 1e-3):
+        u = (share.cumsum(0) - share + inside * share)[drawn]
+        found = Weights(weight.expand(len(u), -1)).at(u)
+        assert torch.equal(found, drawn)
+
+
+def test_a_value_of_a_block_that_holds_nothing_is_impossible():
+    log_weights = torch.full((1, 300), -inf)
+    log_weights[0, 299] = 0.0
+    assert log_share(log_weights, torch.tensor([[0, 299]])).tolist() == [[-inf, 0.0]]
 
 
 def test_draw_site_is_uniform_over_free_sites():
