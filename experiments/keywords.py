@@ -111,7 +111,7 @@ def _solve(
     if sampler == "gibbs":
         kernel: Kernel = shortlist_kernel(fill.model, shortlist=shortlist, **bounds)
     else:
-        kernel = edit_kernel(fill.model, swap=fill.lock.any_order, **bounds)
+        kernel = edit_kernel(fill.model, swap=fill.lock.any_order, scorer=scored.energy, **bounds)
     return run_steps(problem, Tempered(kernel, BETAS) if sampler == "tempered" else kernel, sampler, job)
 
 

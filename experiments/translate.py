@@ -76,7 +76,7 @@ def translate(
         x0 = start.new_full((settings.chains, longest), lm.space.pad_id)
         x0[:, : len(start)] = start
         problem = Problem(lm.space, energy, x0, in_words(energy), {"model": lm, "scorer": seq2seq})
-        kernel = edit_kernel(lm, lock=lock, max_length=longest, swap=any_order)
+        kernel = edit_kernel(lm, lock=lock, max_length=longest, swap=any_order, scorer=forward)
         run = run_steps(problem, kernel, sampler, job)
         job.finish(run)
     return run

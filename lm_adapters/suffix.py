@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lm_adapters.autoregressive import Autoregressive
+from lm_adapters.locks import Lock
 from lm_adapters.sequence_distribution import SequenceDistribution
 from lm_adapters.sequence_energy import TextHint
 from lm_adapters.truncation import Truncation
@@ -24,6 +25,10 @@ class SuffixProposal:
     grow. The conditionals are those of ``SequenceDistribution``. The way back cuts at the same place of ``x'``, so
     detailed balance holds for each ``t`` by itself (Hastings 1970, Biometrika 57, section 2.2).
 
+    With ``lock`` the cut is behind its last piece, at one of ``l + 1 - e`` places where that ends at ``e``, which takes
+    the place of ``l + 1`` above. A new text in which the last piece ends behind the cut, or a piece is missing, has no
+    way back (``-inf``). A text that lacks a piece is kept, which counts as rejected. Add ``lock`` to the target too.
+
     Cost: one pass over the old texts for their density, and one pass a token drawn, of one token a text that goes on.
     The new texts' energy under the same model costs nothing besides: a hint tells it. States are at least
     ``max_length`` wide; a text longer than that is left as it is, which counts as rejected.
@@ -32,9 +37,15 @@ class SuffixProposal:
     kinds = ("suffix",)
 
     def __init__(
-        self, model: Autoregressive, *, min_length: int = 1, max_length: int, truncation: Truncation | None = None
+        self,
+        model: Autoregressive,
+        *,
+        min_length: int = 1,
+        max_length: int,
+        truncation: Truncation | None = None,
+        lock: Lock | None = None,
     ) -> None:
-        self.model = model
+        self.model, self.lock = model, lock
         self.distribution = SequenceDistribution(
             model, min_length=min_length, max_length=max_length, truncation=truncation
         )
@@ -43,14 +54,16 @@ class SuffixProposal:
         longest = self.distribution.max_length
         if x.shape[1] < longest:
             raise InvalidInput(f"the states are {x.shape[1]} wide and max_length is {longest}; widen them to that")
-        lengths = self.model.space.lengths(x)
-        cut = draw_site(torch.arange(x.shape[1] + 1, device=x.device) <= lengths.unsqueeze(1), rng)
+        cuts = self._cuts(x)
+        stuck = ~cuts.any(dim=1)
+        cut = draw_site(cuts | stuck.unsqueeze(1), rng)
         new, drawn, old, nats = self.distribution.redraw(x, cut.clamp(max=longest), rng)
-        stuck = lengths > longest
+        back = self._cuts(new)
+        way_back = back.gather(1, cut.unsqueeze(1)).squeeze(1) & ~stuck
         return Proposed(
             x.where(stuck.unsqueeze(1), new),
-            (drawn - (lengths + 1).double().log()).masked_fill(stuck, 0.0),
-            (old - (self.model.space.lengths(new) + 1).double().log()).masked_fill(stuck, -math.inf),
+            (drawn - cuts.sum(dim=1).double().log()).masked_fill(stuck, 0.0),
+            (old - back.sum(dim=1).double().log()).masked_fill(~way_back, -math.inf),
             hint=TextHint(self.model, nats.masked_fill(stuck, math.nan)),
         )
 
@@ -59,14 +72,27 @@ class SuffixProposal:
         return self.cut_log_probs(x_to, x_from).logsumexp(dim=1)
 
     def cut_log_probs(self, x_to: Tensor, x_from: Tensor) -> Tensor:
-        """``float64 [chains, width + 1]``: ``log q(x_to, t | x_from)`` of the move with its cut ``t``."""
-        to, since = self.model.space.lengths(x_to), torch.zeros_like(x_to[:, 0])
-        lengths = self.model.space.lengths(x_from)
+        """``float64 [chains, width + 1]``: ``log q(x_to, t | x_from)`` of the move with its cut ``t``.
+
+        A text that is kept is so by the cut at 0.
+        """
+        cuts, since = self._cuts(x_from), torch.zeros_like(x_to[:, 0])
         drawn = self.distribution.token_log_probs(x_to, since).flip(1).cumsum(dim=1).flip(1)
         same = (x_to == x_from).cumprod(dim=1).bool()
-        kept = torch.nn.functional.pad(same, (1, 0), value=True)  # all before the cut
-        cut = torch.arange(kept.shape[1], device=x_to.device)
-        possible = kept & (cut <= torch.minimum(lengths, to).unsqueeze(1))
-        stuck = (lengths > self.distribution.max_length).unsqueeze(1)
-        drawn = torch.where(stuck, torch.where(same[:, -1:], 0.0, -math.inf), drawn)
-        return drawn.masked_fill(~possible, -math.inf) - (lengths + 1).double().log().unsqueeze(1)
+        before = torch.nn.functional.pad(same, (1, 0), value=True)  # all before the cut
+        behind = torch.arange(cuts.shape[1], device=x_to.device) <= self.model.space.lengths(x_to).unsqueeze(1)
+        told = drawn.masked_fill(~(cuts & before & behind), -math.inf) - cuts.sum(dim=1, keepdim=True).double().log()
+        stuck = ~cuts.any(dim=1)
+        told[stuck] = -math.inf
+        told[stuck & same[:, -1], 0] = 0.0
+        return told
+
+    def _cuts(self, x: Tensor) -> Tensor:
+        """``bool [chains, width + 1]``: where a text may be cut; nowhere if it is kept."""
+        column, lengths = torch.arange(x.shape[1] + 1, device=x.device), self.model.space.lengths(x).unsqueeze(1)
+        cuts = (column <= lengths) & (lengths <= self.distribution.max_length)
+        if self.lock is None:
+            return cuts
+        held, found = self.lock.search(x)
+        behind = ((held > 0) * column[1:]).amax(dim=1, keepdim=True)
+        return cuts & (column >= behind) & found.unsqueeze(1)

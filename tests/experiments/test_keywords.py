@@ -45,6 +45,12 @@ def test_energies_are_minus_the_log_probability_of_the_draws(embedded, causal, s
     assert run.trace.term_names == ("keywords", "fluency")
 
 
+def test_a_scorer_that_can_write_writes_the_end_anew(embedded, causal):
+    run = keywords(["music"], model=embedded, scorer=causal, **{**QUICK, "steps": 30})
+    assert run.trace.moves["suffix"].tried > 3
+    assert "suffix" not in keywords(["music"], model=embedded, scorer=embedded, **QUICK).trace.moves
+
+
 def test_words_may_repeat_be_phrases_and_come_in_any_order(embedded, causal):
     run = keywords(["night", "last night", "night"], any_order=True, model=embedded, scorer=causal, **QUICK)
     assert all(len(re.findall(r"\bnight\b", text)) >= 3 and "last night" in text for text in texts_of(run))

@@ -357,7 +357,7 @@ def test_what_kept_a_run_from_its_first_draw_may_be_put_right(lm, own, tmp_path)
 @pytest.mark.parametrize("sampler", ["mh", "anneal"])
 def test_nan_is_rejected_and_counted_where_that_is_asked_for(lm, causal, own, sampler, tmp_path, stop_after):
     spec = own("float('nan') if len(text) % 8 == 0 else 0.0")
-    how = {**WORDS, "scorer": causal, "sampler": sampler, "energies": [spec], "nan": "reject", **QUICK, "steps": 12}
+    how = {**WORDS, "scorer": causal, "sampler": sampler, "energies": [spec], "nan": "reject", **QUICK, "steps": 24}
 
     def run(out):
         return keywords(["sea"], model=lm, out=out, **how)

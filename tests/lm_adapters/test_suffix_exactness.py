@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lm_adapters.causal_lm import CausalLM
+from lm_adapters.keywords import Keywords
 from lm_adapters.suffix import SuffixProposal
 from lm_adapters.truncation import Truncation
 from samplers import Constraint, Energy, MetropolisHastings, Proposed, sample
@@ -25,6 +26,7 @@ CHAINS = 2**12
 TRUNCATIONS = {"whole": Truncation(), "top-k": Truncation(top_k=3), "all three": Truncation(1.4, 4, 0.9)}
 truncations = pytest.mark.parametrize("truncation", TRUNCATIONS.values(), ids=list(TRUNCATIONS))
 targets = pytest.mark.parametrize("target", ["nll", "other"])
+locked_targets = pytest.mark.parametrize(("target", "locked"), [("nll", False), ("other", False), ("locked", True)])
 
 
 @cache
@@ -44,7 +46,9 @@ def texts() -> Tensor:
 
 @cache
 def space(target: str) -> Enumerated:
-    """The model's own law, or one that it knows nothing of: no two equal neighbours, each token at a price."""
+    """The model's own law, the same of the texts that hold a word, or one that it knows nothing of: no two equal
+    neighbours, each token at a price.
+    """
 
     def other(x: Tensor) -> Tensor:
         return 1.2 * lm().space.lengths(x).double() + 0.3 * (x % 3).double().sum(dim=1)
@@ -52,15 +56,27 @@ def space(target: str) -> Enumerated:
     def differ(x: Tensor) -> Tensor:
         return ((x[:, 1:] != x[:, :-1]) | (x[:, 1:] == lm().space.pad_id)).all(dim=1)
 
-    energy: Energy = lm().energy() if target == "nll" else Constraint("neighbours differ", differ) + other
-    return Enumerated(texts(), energy)
+    energies: dict[str, Energy] = {
+        "nll": lm().energy(),
+        "locked": lock() + lm().energy(),
+        "other": Constraint("neighbours differ", differ) + other,
+    }
+    return Enumerated(texts(), energies[target])
+
+
+@cache
+def lock() -> Keywords:
+    return Keywords(lm().space, ["green"])
 
 
 class Tabled(SuffixProposal):
     """Looks densities up where texts are compared in pairs."""
 
-    def __init__(self, truncation: Truncation, *, shortest: int = 1, cut_factor: bool = True) -> None:
-        super().__init__(lm().given(), min_length=shortest, max_length=LONGEST, truncation=truncation)
+    def __init__(
+        self, truncation: Truncation, *, shortest: int = 1, locked: bool = False, cut_factor: bool = True
+    ) -> None:
+        options = {"min_length": shortest, "max_length": LONGEST, "lock": lock() if locked else None}
+        super().__init__(lm().given(), truncation=truncation, **options)
         self.table = self.distribution.token_log_probs(texts(), torch.zeros(len(texts()), dtype=torch.int64))
         self.cut_factor = cut_factor
         self.distribution.token_log_probs = self.looked_up
@@ -78,9 +94,9 @@ class Tabled(SuffixProposal):
 
 
 @cache
-def by_cut(truncation: Truncation, shortest: int = 1) -> Tensor:
+def by_cut(truncation: Truncation, shortest: int = 1, locked: bool = False) -> Tensor:
     """``float64 [cuts, from, to]`` of all ``texts()``."""
-    proposal, size = Tabled(truncation, shortest=shortest), len(texts())
+    proposal, size = Tabled(truncation, shortest=shortest, locked=locked), len(texts())
     rows = [proposal.cut_log_probs(texts(), row.expand(size, -1)) for row in texts()]
     return torch.stack(rows).permute(2, 0, 1)
 
@@ -117,17 +133,17 @@ def test_the_laws_are_not_trivial():
     assert all(float(by_length(law)[1:].min()) > 0.01 for law in (own, other))
 
 
-@targets
+@locked_targets
 @truncations
 @pytest.mark.parametrize("shortest", [1, 2])
-def test_exact_matrix(truncation: Truncation, shortest: int, target: str):
+def test_exact_matrix(truncation: Truncation, shortest: int, target: str, locked: bool):
     """Texts below ``min_length`` may be left, never to come back: no such move is made."""
-    law, labelled = space(target).probabilities(), by_cut(truncation, shortest)
+    law, labelled = space(target).probabilities(), by_cut(truncation, shortest, locked)
     matrix = step_matrix(space(target), labelled, labelled)
     assert float((matrix.sum(dim=1) - 1).abs().max()) < 1e-12
     assert invariance_error(matrix, law) < 1e-12
     assert detailed_balance_error(matrix, law) < 1e-12
-    if not truncation.cuts and shortest == 1:
+    if not truncation.cuts and shortest == 1 and not locked:
         assert float(matrix[:, law > 0].min()) > 0  # the first cut can lead anywhere
 
 
@@ -141,6 +157,27 @@ def test_without_the_number_of_cuts_the_law_is_missed():
     start = space("nll").sample(CHAINS, generator(1))
     x = end_states(Tabled(Truncation(), cut_factor=False), space("nll"), start, 16)
     assert strain(space("nll").index(x), space("nll").probabilities()) > 1
+
+
+def test_a_lock_lets_behind_its_last_piece_all_change_and_nothing_before():
+    law, chances = space("locked").probabilities(), by_cut(Truncation(), locked=True).exp().sum(dim=0)
+    held = law > 0
+    behind = ((lock().pieces(texts()) > 0) * torch.arange(1, LONGEST + 1)).amax(dim=1)
+    column = torch.arange(LONGEST)
+    for index in held.nonzero().squeeze(1).tolist():
+        same = ((texts() == texts()[index]) | (column >= behind[index])).all(dim=1)
+        assert torch.equal(chances[index] > 0, same)
+    assert torch.equal(chances[~held], torch.eye(len(held), dtype=torch.float64)[~held])  # these are kept
+
+
+def test_a_lock_that_is_counted_by_the_old_text_alone_misses_the_law():
+    """The negative control: the new text's number of cuts taken for that of the old one."""
+    labelled = by_cut(Truncation(), locked=True)
+    lengths = lm().space.lengths(texts())
+    behind = ((lock().pieces(texts()) > 0) * torch.arange(1, LONGEST + 1)).amax(dim=1)
+    forgetful = labelled + (lengths + 1 - behind).double().log().reshape(1, -1, 1)
+    matrix = step_matrix(space("locked"), labelled, forgetful)
+    assert invariance_error(matrix, space("locked").probabilities()) > 1e-4
 
 
 @truncations
@@ -163,20 +200,25 @@ def test_the_table_is_the_model():
 
 
 @truncations
-def test_draws_follow_the_density(truncation: Truncation):
-    proposal = SuffixProposal(lm().given(), max_length=LONGEST, truncation=truncation)
-    for place in (2, 200, 700):
+@pytest.mark.parametrize("locked", [False, True])
+def test_draws_follow_the_density(truncation: Truncation, locked: bool):
+    options = {"max_length": LONGEST, "lock": lock() if locked else None}
+    proposal = SuffixProposal(lm().given(), truncation=truncation, **options)
+    places = (1, 60, 185) if locked else (2, 200, 700)
+    assert not locked or bool(lock().found(texts()[list(places)]).all())
+    for place in places:
         start = texts()[place].expand(CHAINS, -1)
         law = proposal.log_prob(texts(), start[: len(texts())]).exp()
         assert strain(space("nll").index(proposal(start, generator(3)).x), law) < 1
 
 
-@targets
+@locked_targets
 @truncations
 @pytest.mark.parametrize("steps", [1, 8])
-def test_end_states_follow_the_law(truncation: Truncation, steps: int, target: str):
+def test_end_states_follow_the_law(truncation: Truncation, steps: int, target: str, locked: bool):
     start = space(target).sample(CHAINS, generator(11))
-    proposal = SuffixProposal(lm().given(), max_length=LONGEST, truncation=truncation)
+    options = {"max_length": LONGEST, "lock": lock() if locked else None}
+    proposal = SuffixProposal(lm().given(), truncation=truncation, **options)
     x = end_states(proposal, space(target), start, steps)
     assert not torch.equal(x, start)
     law = space(target).probabilities()
