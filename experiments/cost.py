@@ -51,14 +51,15 @@ def counted(models: Iterable[PreTrainedModel]) -> Iterator[Cost]:
     """Count the passes of these models inside the block; a model that is given twice counts once."""
     cost = Cost()
 
-    def add(module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        ids = named["input_ids"] if named.get("input_ids") is not None else arguments[0]
+    def add(module: nn.Module, arguments: tuple[Any, ...]) -> None:
+        (ids,) = arguments
         cost.forwards += 1
         cost.rows += ids.shape[0]
         cost.tokens += ids.numel()
 
-    bodies = {id(body): body for model in models for body in _bodies(model)}
-    hooks = [body.register_forward_pre_hook(add, with_kwargs=True) for body in bodies.values()]
+    # A pass looks its tokens up once; a head that is run in parts calls the model again for each.
+    tables = {id(table): table for model in models for table in _tables(model)}
+    hooks = [table.register_forward_pre_hook(add) for table in tables.values()]
     try:
         yield cost
     finally:
@@ -66,7 +67,7 @@ def counted(models: Iterable[PreTrainedModel]) -> Iterator[Cost]:
             hook.remove()
 
 
-def _bodies(model: PreTrainedModel) -> list[nn.Module]:
+def _tables(model: PreTrainedModel) -> list[nn.Module]:
     if model.config.is_encoder_decoder:
-        return [model.get_encoder(), model.get_decoder()]
-    return [model.base_model]
+        return [half.get_input_embeddings() for half in (model.get_encoder(), model.get_decoder())]
+    return [model.get_input_embeddings()]

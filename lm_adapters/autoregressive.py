@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -20,7 +21,8 @@ __all__ = ["Autoregressive", "ended"]
 class Autoregressive(Protocol):
     """``p(x) = prod_j p(x_j | x_<j) p(end | x)`` over texts ``x``, with all that it is conditioned on inside.
 
-    ``read`` keeps what a pass has read as ``Prefixes``, and ``extend`` goes on from there.
+    ``read`` keeps what a pass has read as ``Prefixes``, and ``extend`` goes on from there. Logits come in parts, each
+    made when it is asked for, and once.
     """
 
     @property
@@ -47,7 +49,7 @@ class Autoregressive(Protocol):
     def tokens_per_pass(self) -> int:
         """Bound on the tokens of text in one forward pass, padding included."""
 
-    def logits(self, x: Tensor, wanted: Tensor) -> Tensor:
+    def logits(self, x: Tensor, wanted: Tensor) -> Iterator[Tensor]:
         """``[wanted positions, vocabulary]``, row-major, in one forward pass; only these reach the head.
 
         ``x int64 [rows, width]`` are states. ``wanted bool [rows, width + 1]`` at ``j`` asks for the distribution of
@@ -58,10 +60,10 @@ class Autoregressive(Protocol):
     def ragged(self) -> bool:
         """Whether ``extend`` takes prefixes of unlike length together."""
 
-    def read(self, x: Tensor, wanted: Tensor) -> tuple[Tensor, Prefixes]:
+    def read(self, x: Tensor, wanted: Tensor) -> tuple[Iterator[Tensor], Prefixes]:
         """``logits``, and all tokens that the pass has read: of each row as many as the last wanted column needs."""
 
-    def extend(self, before: Prefixes, tokens: Tensor, wanted: Tensor) -> tuple[Tensor, Prefixes]:
+    def extend(self, before: Prefixes, tokens: Tensor, wanted: Tensor) -> tuple[Iterator[Tensor], Prefixes]:
         """Read ``tokens int64 [rows, m]`` behind ``before``: logits of what follows each ``wanted bool [rows, m]``.
 
         Of these alone, row-major, as in ``logits``. Tokens right of what is wanted may be any.

@@ -7,6 +7,7 @@ tokenised apart and their tokens joined. The text ends with the EOS token, which
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property, partial
 from inspect import signature
 from typing import TYPE_CHECKING
@@ -122,17 +123,17 @@ class PromptedLM:
         """Where the positions of a pass can be told. Else they are counted from the cache."""
         return "position_ids" in signature(self.lm.model.forward).parameters
 
-    def logits(self, x: Tensor, wanted: Tensor) -> Tensor:
+    def logits(self, x: Tensor, wanted: Tensor) -> Iterator[Tensor]:
         return self._read(x, wanted, self._past(len(x)) if self._kept else None)
 
-    def read(self, x: Tensor, wanted: Tensor) -> tuple[Tensor, Prefixes]:
+    def read(self, x: Tensor, wanted: Tensor) -> tuple[Iterator[Tensor], Prefixes]:
         past = self._past(len(x))
         logits = self._read(x, wanted, past)
         layers = kept_layers(past)
         counts = torch.full_like(x[:, 0], layers[0][0].shape[2] - len(self.context))
         return logits, Prefixes(layers, counts, len(self.context))
 
-    def extend(self, before: Prefixes, tokens: Tensor, wanted: Tensor) -> tuple[Tensor, Prefixes]:
+    def extend(self, before: Prefixes, tokens: Tensor, wanted: Tensor) -> tuple[Iterator[Tensor], Prefixes]:
         from transformers import DynamicCache
 
         past, count = DynamicCache(before.layers), tokens.shape[1]
@@ -141,20 +142,23 @@ class PromptedLM:
             places = len(self.context) + before.counts.unsqueeze(1) + torch.arange(count, device=tokens.device)
             # What stands right of all that is wanted may be beyond the last position.
             told["position_ids"] = places.clamp(max=len(self.context) + self.max_length - 1)
-        with self.lm.head.rows(wanted.nonzero(as_tuple=True)):
-            logits = self.lm.model(
-                input_ids=tokens, attention_mask=before.attention(count), past_key_values=past, use_cache=True, **told
-            ).logits
-        return logits.squeeze(0), before.grown(kept_layers(past), count)
+        logits = self.lm.head.read(
+            wanted.nonzero(as_tuple=True),
+            input_ids=tokens,
+            attention_mask=before.attention(count),
+            past_key_values=past,
+            use_cache=True,
+            **told,
+        )
+        return logits, before.grown(kept_layers(past), count)
 
-    def _read(self, x: Tensor, wanted: Tensor, past: Cache | None) -> Tensor:
+    def _read(self, x: Tensor, wanted: Tensor, past: Cache | None) -> Iterator[Tensor]:
         rows, columns = wanted.nonzero(as_tuple=True)
         # Right of what is wanted nothing is read, and padding left of it stands after a text's end: no mask needed.
         text = x[:, : int(columns.max())]
         # The output of the context's last token is the law of the first token.
         ids = pad(text.where(self.space.inside(text), self.eos_id), (1, 0), value=self.context[-1])
-        with self.lm.head.rows((rows, columns)):
-            return self.lm.model(input_ids=ids, past_key_values=past, use_cache=past is not None).logits.squeeze(0)
+        return self.lm.head.read((rows, columns), input_ids=ids, past_key_values=past, use_cache=past is not None)
 
     def _past(self, rows: int) -> DynamicCache:
         """The context but its last token, seen by ``rows`` texts."""

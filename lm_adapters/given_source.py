@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
@@ -65,24 +66,24 @@ class GivenSource:
         """Where positions are relative; absolute ones (Marian, BART) are counted from the cache."""
         return positions(self.lm.model.get_decoder().base_model) == sys.maxsize
 
-    def logits(self, x: Tensor, wanted: Tensor) -> Tensor:
+    def logits(self, x: Tensor, wanted: Tensor) -> Iterator[Tensor]:
         """``[wanted positions, vocabulary]``; see ``Autoregressive``."""
         return self._read(x, wanted)[0]
 
-    def read(self, x: Tensor, wanted: Tensor) -> tuple[Tensor, Prefixes]:
+    def read(self, x: Tensor, wanted: Tensor) -> tuple[Iterator[Tensor], Prefixes]:
         """``logits``, and what the decoder has read."""
         logits, layers = self._read(x, wanted)
         context = self.context.shape[1]
         return logits, Prefixes(layers, torch.full_like(x[:, 0], layers[0][0].shape[2] - context), context)
 
-    def extend(self, before: Prefixes, tokens: Tensor, wanted: Tensor) -> tuple[Tensor, Prefixes]:
+    def extend(self, before: Prefixes, tokens: Tensor, wanted: Tensor) -> tuple[Iterator[Tensor], Prefixes]:
         """``[wanted positions, vocabulary]`` of what follows ``tokens``; see ``Autoregressive``."""
         count = tokens.shape[1]
         index = wanted.nonzero(as_tuple=True)
         logits, layers = self._decode(tokens, before.layers, index, before.attention(count))
         return logits, before.grown(layers, count)
 
-    def _read(self, x: Tensor, wanted: Tensor) -> tuple[Tensor, Layers]:
+    def _read(self, x: Tensor, wanted: Tensor) -> tuple[Iterator[Tensor], Layers]:
         rows, columns = wanted.nonzero(as_tuple=True)
         # What stands right of the last wanted position decides nothing.
         ids = torch.cat([self.context[:, -1:].expand(len(x), 1), x[:, : int(columns.max())]], dim=1)
@@ -91,7 +92,7 @@ class GivenSource:
 
     def _decode(
         self, tokens: Tensor, before: Layers, wanted: tuple[Tensor, Tensor], attention: Tensor | None = None
-    ) -> tuple[Tensor, Layers]:
+    ) -> tuple[Iterator[Tensor], Layers]:
         """Logits ``[wanted, vocabulary]``, and the decoder's own keys and values with those of ``tokens``."""
         from transformers import DynamicCache, EncoderDecoderCache
         from transformers.modeling_outputs import BaseModelOutput
@@ -102,12 +103,12 @@ class GivenSource:
             layer.values = layer.values.expand(len(tokens), -1, -1, -1)
         # The states tell the decoder that there is a source; their keys and values it finds in ``cross``.
         encoder = BaseModelOutput(last_hidden_state=self.states.expand(len(tokens), -1, -1))
-        with self.lm.head.rows(wanted):
-            logits = self.lm.model(
-                encoder_outputs=encoder,
-                decoder_input_ids=tokens,
-                decoder_attention_mask=attention,
-                past_key_values=EncoderDecoderCache(own, cross),
-                use_cache=True,
-            ).logits
-        return logits.squeeze(0), kept_layers(own)
+        logits = self.lm.head.read(
+            wanted,
+            encoder_outputs=encoder,
+            decoder_input_ids=tokens,
+            decoder_attention_mask=attention,
+            past_key_values=EncoderDecoderCache(own, cross),
+            use_cache=True,
+        )
+        return logits, kept_layers(own)

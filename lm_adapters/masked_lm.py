@@ -175,7 +175,7 @@ class MaskedEnergy(EnergyTerm):
         if self.kind == "raw":
             return -logits.gather(1, tokens.unsqueeze(1)).squeeze(1).double()
         # The softmax runs over the model's whole vocabulary, as published figures do, not over proposable tokens.
-        return nats(logits, tokens.unsqueeze(1)).squeeze(1)
+        return nats([logits], tokens.unsqueeze(1)).squeeze(1)
 
     def _passes(self, x: Tensor, todo: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Rows, sites and their terms, ``[rows of the pass]`` each."""

@@ -67,14 +67,15 @@ class Reconstruction(EnergyTerm):
 
     def _terms(self, x: Tensor) -> Tensor:
         ids, attention = self.lm.encoder_input(x, self._prefix)
+        encoded = self.lm.model.get_encoder()(input_ids=ids, attention_mask=attention)
         asked = torch.zeros(len(x), len(self._read), dtype=torch.bool, device=x.device)
         asked[:, -len(self._asked) :] = True
         rows, columns = asked.nonzero(as_tuple=True)
-        with self.lm.head.rows((rows, columns)):
-            logits = self.lm.model(
-                input_ids=ids,
-                attention_mask=attention,
-                decoder_input_ids=self._read.expand(len(x), -1),
-                use_cache=False,
-            ).logits.squeeze(0)
+        logits = self.lm.head.read(
+            (rows, columns),
+            encoder_outputs=encoded,
+            attention_mask=attention,
+            decoder_input_ids=self._read.expand(len(x), -1),
+            use_cache=False,
+        )
         return nats(logits, self._asked.repeat(len(x)).unsqueeze(1)).view(len(x), -1)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from lm_adapters.autoregressive import ended
-from lm_adapters.nats import nats
 from lm_adapters.passes import passes
 from lm_adapters.prefixes import Prefixes
 
@@ -43,7 +43,7 @@ def redraw(law: SequenceDistribution, x: Tensor, cut: Tensor, noise: Tensor, sco
     x, cut, noise = x[rows], cut[rows], noise[rows]
     kept_text = torch.arange(x.shape[1], device=x.device) < cut.unsqueeze(1)
     pen = _Pen(law, x.where(kept_text, law.model.space.pad_id), cut, noise, score)
-    pen.write(logits, Prefixes.join([each[3] for each in begun]))
+    pen.write([logits], Prefixes.join([each[3] for each in begun]))
     return Redrawn(*(column[order.argsort()] for column in (pen.x, pen.drawn, old, before + pen.nats)))
 
 
@@ -53,22 +53,33 @@ def _begin(law: SequenceDistribution, x: Tensor, cut: Tensor, score: bool) -> tu
     """
     columns = torch.arange(x.shape[1] + 1, device=x.device)
     here = columns == cut.unsqueeze(1)
+    at_cut: list[Tensor] = []
     if not score:
         logits, kept = law.model.read(x, here)
+        at_cut.extend(logits)
         old = before = torch.full(cut.shape, math.nan, dtype=torch.float64, device=x.device)
     else:
         wanted = columns <= torch.maximum(cut, law.model.space.lengths(x)).unsqueeze(1)
         logits, kept = law.model.read(x, wanted)
-        old, before = _told(law, x, cut, wanted, logits)
-        logits = logits[here[wanted]]
-    return logits, old, before, kept.take(torch.arange(len(x), device=x.device), cut)
+        old, before = _told(law, x, cut, wanted, _keeping(logits, here[wanted], at_cut))
+    return torch.cat(at_cut), old, before, kept.take(torch.arange(len(x), device=x.device), cut)
 
 
-def _told(law: SequenceDistribution, x: Tensor, cut: Tensor, wanted: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+def _keeping(logits: Iterable[Tensor], wanted: Tensor, kept: list[Tensor]) -> Iterator[Tensor]:
+    """The parts of ``logits [rows, vocabulary]``; their ``wanted bool [rows]`` rows are ``kept``."""
+    start = 0
+    for part in logits:
+        kept.append(part[wanted[start : start + len(part)]])
+        start += len(part)
+        yield part
+
+
+def _told(
+    law: SequenceDistribution, x: Tensor, cut: Tensor, wanted: Tensor, logits: Iterable[Tensor]
+) -> tuple[Tensor, Tensor]:
     """The old text's log-density from the cut on, and the nats of what is before it, ``float64 [rows]`` each."""
     rows, column = wanted.nonzero(as_tuple=True)
-    tokens = ended(law.model, x)[wanted]
-    _, log_prob, nats = law.told(logits, column, tokens)
+    _, log_prob, nats = law.told(logits, column, tokens=ended(law.model, x)[wanted])
     kept, drawn = column < cut[rows], (column >= cut[rows]) & (column < law.max_length)
     zeros = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     return zeros.index_add(0, rows, log_prob.where(drawn, 0.0)), zeros.index_add(0, rows, nats.where(kept, 0.0))
@@ -82,7 +93,7 @@ class _Pen:
         self.drawn = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         self.nats = torch.zeros_like(self.drawn)
 
-    def write(self, logits: Tensor, kept: Prefixes) -> None:
+    def write(self, logits: Iterable[Tensor], kept: Prefixes) -> None:
         """``logits [rows, vocabulary]`` of the token at each cut; ``kept`` is what stands before it."""
         law = self.law
         rows, place = torch.arange(len(self.x), device=self.x.device), self.cut
@@ -100,17 +111,12 @@ class _Pen:
             wanted = torch.zeros_like(read, dtype=torch.bool).index_fill_(0, slot, True)
             logits, kept = law.model.extend(kept, read.unsqueeze(1), wanted.unsqueeze(1))
 
-    def _next(self, rows: Tensor, place: Tensor, logits: Tensor) -> Tensor:
-        """``int64 [rows]``: what is drawn at ``place``, the end included, and put down; the end is certain at last."""
-        law, end = self.law, self.law.model.eos_id
-        full = place == law.max_length
-        at = place.clamp(max=law.max_length - 1)
-        token, log_prob, own = law.told(logits, at, u=self.noise[rows, at])
-        if bool(full.any()):
-            token, log_prob = token.masked_fill(full, end), log_prob.masked_fill(full, 0.0)
-            own[full] = nats(logits[full], token[full].unsqueeze(1)).squeeze(1)
+    def _next(self, rows: Tensor, place: Tensor, logits: Iterable[Tensor]) -> Tensor:
+        """``int64 [rows]``: what is drawn at ``place``, the end included, and put down."""
+        u = self.noise[rows, place.clamp(max=self.law.max_length - 1)]
+        token, log_prob, own = self.law.told(logits, place, u=u)
         self.drawn[rows] += log_prob
         self.nats[rows] += own
-        text = token != end
-        self.x[rows[text], at[text]] = token[text]
+        text = token != self.law.model.eos_id
+        self.x[rows[text], place[text]] = token[text]
         return token

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from functools import partial
 
 import torch
@@ -10,12 +11,12 @@ from torch import Tensor
 
 from lm_adapters.autoregressive import Autoregressive, ended
 from lm_adapters.memory import run_passes, split_on_oom
-from lm_adapters.nats import at_least_float32
+from lm_adapters.nats import beside
 from lm_adapters.prefixes import together
 from lm_adapters.redraw import Redrawn, redraw
 from lm_adapters.truncation import Truncation
 from samplers import InvalidInput
-from samplers.randomness import Weights, cached_parts
+from samplers.randomness import Weights
 
 __all__ = ["SequenceDistribution"]
 
@@ -102,24 +103,26 @@ class SequenceDistribution:
         return Redrawn(new, *numbers)
 
     def told(
-        self, logits: Tensor, column: Tensor, tokens: Tensor | None = None, u: Tensor | None = None
+        self, logits: Iterable[Tensor], column: Tensor, tokens: Tensor | None = None, u: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Given ``tokens int64 [rows]``, or those at the quantiles ``u``; their log-probability, ``float64 [rows]``, as
-        what stands at ``column [rows]``; and their ``-log p`` by the model itself, NaN where that rounds to infinity.
+        what stands at ``column [rows]``, 0 at ``max_length``, where only the end can; and their ``-log p`` by the model
+        itself, NaN where that rounds to infinity.
         """
-        given = u if tokens is None else tokens
         told = []
-        for part, at, wanted in zip(*map(cached_parts, (logits, column, given)), strict=True):
+        for part, at, given in beside(logits, column, u if tokens is None else tokens):
             own, weights = self._law(part, at)
-            token = (weights.at(wanted) if tokens is None else wanted).unsqueeze(1)
+            full = (at == self.max_length).unsqueeze(1)
+            token = given.unsqueeze(1) if u is None else weights.at(given).unsqueeze(1).where(~full, self.model.eos_id)
             nats = -own.gather(1, token).double().log()
-            told.append((token, weights.log_prob(token), nats.masked_fill(nats == math.inf, math.nan)))
+            log_prob = weights.log_prob(token).masked_fill(full, 0.0)
+            told.append((token, log_prob, nats.masked_fill(nats == math.inf, math.nan)))
         token, log_prob, nats = (torch.cat(column).squeeze(1) for column in zip(*told, strict=True))
         return token, log_prob, nats
 
     def _law(self, logits: Tensor, column: Tensor) -> tuple[Tensor, Weights]:
         """Probabilities ``[rows, vocabulary]`` by the model, and the weights of what may stand at ``column [rows]``."""
-        own, barred = at_least_float32(logits).softmax(dim=1), column < self.min_length
+        own, barred = logits.softmax(dim=1), column < self.min_length
         if self.truncation.changes:
             scores = self.truncation.scores(logits, self._possible, (barred, self.model.eos_id))
             return own, Weights(scores.softmax(dim=1))

@@ -93,11 +93,10 @@ class SequenceEnergy(EnergyTerm):
         columns = torch.arange(x.shape[1] + 1, device=x.device)
         wanted = columns <= site.unsqueeze(1)
         logits, kept = self.model.read(x, wanted)
-        here = (columns == site.unsqueeze(1))[wanted]
-        total = nats(logits[here], values)
-        rows = wanted.nonzero(as_tuple=True)[0]
-        before = nats(logits[~here], ended(self.model, x)[wanted][~here].unsqueeze(1))
-        total.index_add_(0, rows[~here], before.expand(-1, values.shape[1]))
+        rows, column = wanted.nonzero(as_tuple=True)
+        here = (column == site[rows]).unsqueeze(1)
+        told = nats(logits, values[rows].where(here, ended(self.model, x)[wanted].unsqueeze(1)))
+        total = torch.zeros(values.shape, dtype=torch.float64, device=x.device).index_add_(0, rows, told)
         return total + self._behind(x, site, values, kept)
 
     def _behind(self, x: Tensor, site: Tensor, values: Tensor, kept: Prefixes) -> Tensor:

@@ -60,13 +60,13 @@ def after(model: object, stage: TextRows) -> list[Tensor]:
     """By the adapter itself: the laws of what follows each token that the stage reads."""
     column = torch.arange(stage.x.shape[1] + 1)
     wanted = (column > stage.since.unsqueeze(1)) & (column <= stage.lengths.unsqueeze(1))
-    return list(model.logits(stage.x, wanted).split(wanted.sum(dim=1).tolist()))
+    return list(torch.cat([*model.logits(stage.x, wanted)]).split(wanted.sum(dim=1).tolist()))
 
 
 def whole(model: object, stage: WholeTexts) -> list[Tensor]:
     """By the adapter itself: the laws of each token and of the end."""
     wanted = torch.arange(stage.x.shape[1] + 1) <= stage.lengths.unsqueeze(1)
-    return list(model.logits(stage.x, wanted).split(wanted.sum(dim=1).tolist()))
+    return list(torch.cat([*model.logits(stage.x, wanted)]).split(wanted.sum(dim=1).tolist()))
 
 
 def stepped(name: str, steps: int = 1) -> tuple[Task, Recording, list[Tensor]]:

@@ -218,7 +218,7 @@ class Meter:
 
     def __init__(self, model: CausalLM) -> None:
         self.lm = model
-        model.model.base_model.register_forward_pre_hook(self._decoder, with_kwargs=True)
+        model.model.get_input_embeddings().register_forward_pre_hook(self._decoder)
         model.model.get_output_embeddings().register_forward_hook(self._head)
         self.reset()
 
@@ -226,8 +226,8 @@ class Meter:
         self.shapes: list[tuple[int, ...]] = []
         self.head_rows = 0
 
-    def _decoder(self, module: torch.nn.Module, args: tuple, kwargs: dict) -> None:
-        self.shapes.append(tuple((args[0] if args else kwargs["input_ids"]).shape))
+    def _decoder(self, module: torch.nn.Module, args: tuple) -> None:
+        self.shapes.append(tuple(args[0].shape))
 
     def _head(self, module: torch.nn.Module, args: tuple, output: Tensor) -> None:
         self.head_rows += args[0][..., 0].numel()
