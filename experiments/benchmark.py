@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["LeftOut", "benchmark", "command"]
 
 WORKLOADS = ("gibbs", "mh-pll", "keywords", "rescored", "suffix", "translate")
-MODELS = ("embedded", "base")
+MODELS = {"embedded": 126, "base": 510}  # and the tokens of a text that they take
 CHAINS, CURVE_CHAINS, QUICK_CHAINS = (1, 8, 32, 128, 512), (32,), (1, 32)
 REPEATS, QUICK_REPEATS = 7, 3
 ESS_STEPS = 400
@@ -47,7 +47,7 @@ class LeftOut:
 def benchmark(
     *,
     workloads: Sequence[str] = WORKLOADS,
-    models: Sequence[str] = MODELS,
+    models: Sequence[str] = tuple(MODELS),
     chains: Sequence[int] | None = None,
     length: int = 16,
     curve: str | None = None,
@@ -60,10 +60,15 @@ def benchmark(
 
     A line whose step would take longer than ``longest`` seconds, going by the one before, is left out, and so is one
     whose models are not there. ``options`` (device, dtype, tokens_per_pass) are those of ``make_models``.
-    Raises ``InvalidInput``, before anything is measured, for a device or type that cannot be used.
+    Raises ``InvalidInput``, before anything is measured, for a device or type that cannot be used, and for a length
+    that the models do not take.
     """
     from lm_adapters.loading import check_device, check_dtype
+    from samplers import InvalidInput
 
+    for kind in models:
+        if length > MODELS[kind]:
+            raise InvalidInput(f"--length is {length}, the {kind} models take {MODELS[kind]} tokens; lower it")
     check_dtype(options.get("dtype", "float32"))
     check_device(options.get("device", "cpu"))
     sizes = {"chains": chains or (CURVE_CHAINS if curve else CHAINS), "length": length, "curve": curve}
@@ -122,7 +127,7 @@ def _expected(before: Line, size: Size) -> float:
 @click.command("benchmark")
 @click.option("--workload", "workloads", multiple=True, type=click.Choice(WORKLOADS),
               help="Repeatable.  [default: all]")  # fmt: skip
-@click.option("--models", multiple=True, type=click.Choice(MODELS),
+@click.option("--models", multiple=True, type=click.Choice(tuple(MODELS)),
               help="embedded, or random weights in the shapes of BERT-base, GPT-2 small and T5-small. Repeatable.  "
               "[default: both]")  # fmt: skip
 @click.option("--chains", multiple=True, type=click.IntRange(*LIMITS["chains"]),
@@ -149,7 +154,7 @@ def command(quick: bool, as_json: bool, markdown: bool, **options: Any) -> None:
     """Speed of each sampler, beside its floor (the bare forward passes that a step needs) and the loop by hand."""
     from experiments.benchmarking.table import machine
 
-    options["models"] = options["models"] or (MODELS[:1] if quick else MODELS)
+    options["models"] = options["models"] or (("embedded",) if quick else tuple(MODELS))
     options["chains"] = options["chains"] or (QUICK_CHAINS if quick and not options["curve"] else None)
     options["repeats"] = options["repeats"] or (QUICK_REPEATS if quick else REPEATS)
     options["workloads"] = options["workloads"] or WORKLOADS

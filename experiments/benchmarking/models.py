@@ -20,13 +20,12 @@ from lm_adapters.pretrained import embedded_names, embedded_path
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["ABSENT", "MODELS", "SOURCE", "Absent", "Models", "make_models"]
+__all__ = ["ABSENT", "SOURCE", "Absent", "Models", "make_models"]
 
 SOURCE = "je voudrais rentrer à la maison avec mes amis ."  # what the seq2seq models translate
 TASK = "translation_fr_to_en"
 NAMES = {"masked": "masked-en", "causal": "causal-en", "seq2seq": "seq2seq-en"}
 CLASSES = {"masked": MaskedLM, "causal": CausalLM, "seq2seq": Seq2SeqLM}
-MODELS = ("embedded", "base")
 ABSENT = "{name} is not among the embedded models"
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
-from experiments.benchmark import CURVES, WORKLOADS, benchmark
+from experiments.benchmark import CURVES, MODELS, WORKLOADS, benchmark
 from experiments.benchmarking import measure as measuring
 from experiments.benchmarking import models as making
 from experiments.benchmarking import workloads as working
@@ -283,7 +283,7 @@ def test_a_step_that_would_take_too_long_is_left_out(tiny):
 @pytest.mark.parametrize(
     "arguments",
     [["--chains", 0], ["--workload", "chess"], ["--models", "huge"], ["--curve", "moon"], ["--device", "tpu9"],
-     ["--length", 3], ["--dtype", "int3"]],
+     ["--length", 3], ["--length", 127], ["--dtype", "int3"]],
 )  # fmt: skip
 def test_bad_input_is_one_line(mcmc_text, arguments):
     result = mcmc_text("benchmark", "--workload", "gibbs", *arguments)
@@ -304,6 +304,13 @@ def test_base_shapes_are_the_published_ones(task, auto, millions, vocabulary):
     assert config.vocab_size == vocabulary
     with torch.device("meta"):
         assert auto.from_config(config).num_parameters() / 1e6 == pytest.approx(millions, abs=0.1)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_the_longest_text_is_what_all_models_of_a_kind_take(kind):
+    models = make_models(kind)
+    lengths = [models.masked.max_length, models.causal.given().max_length, models.seq2seq.max_length]
+    assert min(lengths) == MODELS[kind]
 
 
 def test_vocabulary_is_that_of_random_weights():
