@@ -13,7 +13,7 @@ test: .venv/installed-dev
 	$(BIN)/pytest -q -n auto --maxprocesses 4
 
 slow: .venv/installed-dev
-	$(BIN)/pytest -q -m slow
+	$(BIN)/pytest -q -n auto --maxprocesses 4 -m slow
 
 battery: .venv/installed
 	$(BIN)/python -m samplers.testing.battery
