@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ class HeadOnRows:
         self._wanted: tuple[Tensor, Tensor] | None = None
         self._part: int | None = None  # positions of one call of the head; ``None``: all
         self._output: Any = None
-        self._later: tuple[Tensor, ...] = ()
+        self._later: Sequence[Tensor] = ()
         self._hook = self._body.register_forward_hook(self._gather)
 
     @contextmanager
@@ -48,8 +48,8 @@ class HeadOnRows:
     def read(self, index: tuple[Tensor, Tensor], **inputs: Any) -> Iterator[Tensor]:
         """One pass over ``inputs``: logits ``[part, vocabulary]`` at ``index``, in order, to be taken once.
 
-        The body runs now, the head on each part when it is asked for: the logits of a whole pass take more memory than
-        all else, and time to fetch again. ``inputs`` of a model with an encoder hold its outputs.
+        The body runs now, the head on each part when it is asked for: the logits of a whole pass would take more memory
+        than all else. ``inputs`` of a model with an encoder hold its outputs.
         """
         self._part = PART.get(index[0].device.type, MOST)
         try:

@@ -30,8 +30,11 @@ class SuffixProposal:
     way back (``-inf``). A text that lacks a piece is kept, which counts as rejected. Add ``lock`` to the target too.
 
     Cost: one pass over the old texts for their density, and one pass a token drawn, of one token a text that goes on.
-    The new texts' energy under the same model costs nothing besides: a hint tells it. States are at least
-    ``max_length`` wide; a text longer than that is left as it is, which counts as rejected.
+    The new texts' energy under the same model costs nothing besides: a hint tells it. A text longer than ``max_length``
+    is left as it is, which counts as rejected.
+
+    Raises ``InvalidInput`` for lengths that cannot be or are too short for the lock, and for states narrower than
+    ``max_length``.
     """
 
     kinds = ("suffix",)
@@ -45,6 +48,8 @@ class SuffixProposal:
         truncation: Truncation | None = None,
         lock: Lock | None = None,
     ) -> None:
+        if lock is not None:
+            lock.check_length(max_length)
         self.model, self.lock = model, lock
         self.distribution = SequenceDistribution(
             model, min_length=min_length, max_length=max_length, truncation=truncation

@@ -12,7 +12,7 @@ from lm_adapters.causal_lm import CausalLM
 from lm_adapters.keywords import Keywords
 from lm_adapters.suffix import SuffixProposal
 from lm_adapters.truncation import Truncation
-from samplers import Constraint, Energy, MetropolisHastings, Proposed, sample
+from samplers import Constraint, Energy, InvalidInput, MetropolisHastings, Proposed, sample
 from samplers.metropolis import log_acceptance
 from samplers.randomness import generator
 from samplers.testing.chains import detailed_balance_error, invariance_error
@@ -168,6 +168,11 @@ def test_a_lock_lets_behind_its_last_piece_all_change_and_nothing_before():
         same = ((texts() == texts()[index]) | (column >= behind[index])).all(dim=1)
         assert torch.equal(chances[index] > 0, same)
     assert torch.equal(chances[~held], torch.eye(len(held), dtype=torch.float64)[~held])  # these are kept
+
+
+def test_a_lock_needs_room():
+    with pytest.raises(InvalidInput, match="no room for the keywords"):
+        SuffixProposal(lm().given(), max_length=1, lock=Keywords(lm().space, ["green", "red"]))
 
 
 def test_a_lock_that_is_counted_by_the_old_text_alone_misses_the_law():
