@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from lm_adapters.autoregressive import ended
 from lm_adapters.passes import passes
 from lm_adapters.prefixes import Prefixes
 
@@ -22,86 +20,52 @@ DENSE = 0.75  # share of rows still being written below which the others are tak
 
 
 class Redrawn(NamedTuple):
-    """``x``: the new texts. ``float64 [rows]`` each: log-densities of what was ``drawn`` and of the ``old`` text from
-    the same place on, and ``nats``, the new text's ``-log p`` by the model.
-    """
+    """``x``: the new texts. ``scores``: as ``SequenceDistribution.token_scores``, of what was drawn; 0 before."""
 
     x: Tensor
-    drawn: Tensor
-    old: Tensor
-    nats: Tensor
+    scores: Tensor
 
 
-def redraw(law: SequenceDistribution, x: Tensor, cut: Tensor, noise: Tensor, score: bool, rows: Tensor) -> Redrawn:
+def redraw(law: SequenceDistribution, x: Tensor, cut: Tensor, noise: Tensor, nats: bool, rows: Tensor) -> Redrawn:
     """``law.redraw`` of the given ``rows``, by the quantiles ``noise [all rows, max_length]``."""
-    widths = (law.model.space.lengths(x[rows]) if score else cut[rows]) + 1
-    parts = list(passes(widths, law.model.tokens_per_pass))
+    parts = list(passes(cut[rows] + 1, law.model.tokens_per_pass))
     order = torch.cat(parts)
     rows = rows[order]
-    begun = [_begin(law, x[part], cut[part], score) for part in rows.split([len(part) for part in parts])]
-    logits, old, before = (torch.cat(column) for column in zip(*(each[:3] for each in begun), strict=True))
     x, cut, noise = x[rows], cut[rows], noise[rows]
-    kept_text = torch.arange(x.shape[1], device=x.device) < cut.unsqueeze(1)
-    pen = _Pen(law, x.where(kept_text, law.model.space.pad_id), cut, noise, score)
-    pen.write([logits], Prefixes.join([each[3] for each in begun]))
-    return Redrawn(*(column[order.argsort()] for column in (pen.x, pen.drawn, old, before + pen.nats)))
-
-
-def _begin(law: SequenceDistribution, x: Tensor, cut: Tensor, score: bool) -> tuple[Tensor, Tensor, Tensor, Prefixes]:
-    """Logits of the token at each cut, the old text's log-density from there on and the nats of what is before it, and
-    the prefixes, by one pass.
-    """
-    columns = torch.arange(x.shape[1] + 1, device=x.device)
-    here = columns == cut.unsqueeze(1)
-    at_cut: list[Tensor] = []
-    if not score:
-        logits, kept = law.model.read(x, here)
-        at_cut.extend(logits)
-        old = before = torch.full(cut.shape, math.nan, dtype=torch.float64, device=x.device)
-    else:
-        wanted = columns <= torch.maximum(cut, law.model.space.lengths(x)).unsqueeze(1)
-        logits, kept = law.model.read(x, wanted)
-        old, before = _told(law, x, cut, wanted, _keeping(logits, here[wanted], at_cut))
-    return torch.cat(at_cut), old, before, kept.take(torch.arange(len(x), device=x.device), cut)
-
-
-def _keeping(logits: Iterable[Tensor], wanted: Tensor, kept: list[Tensor]) -> Iterator[Tensor]:
-    """The parts of ``logits [rows, vocabulary]``; their ``wanted bool [rows]`` rows are ``kept``."""
-    start = 0
-    for part in logits:
-        kept.append(part[wanted[start : start + len(part)]])
-        start += len(part)
-        yield part
-
-
-def _told(
-    law: SequenceDistribution, x: Tensor, cut: Tensor, wanted: Tensor, logits: Iterable[Tensor]
-) -> tuple[Tensor, Tensor]:
-    """The old text's log-density from the cut on, and the nats of what is before it, ``float64 [rows]`` each."""
-    rows, column = wanted.nonzero(as_tuple=True)
-    _, log_prob, nats = law.told(logits, column, tokens=ended(law.model, x)[wanted])
-    kept, drawn = column < cut[rows], (column >= cut[rows]) & (column < law.max_length)
-    zeros = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-    return zeros.index_add(0, rows, log_prob.where(drawn, 0.0)), zeros.index_add(0, rows, nats.where(kept, 0.0))
+    pen = _Pen(law, x, cut, noise, nats)
+    pen.write(pen.begin([len(part) for part in parts]))
+    back = order.argsort()
+    return Redrawn(pen.x[back], pen.scores[back].transpose(1, 2))
 
 
 class _Pen:
-    """Texts that are being written, and what is told of the tokens that were."""
+    """Texts ``x [rows, width]`` that are written on from ``cut [rows]``, and the ``scores [rows, width + 1, 2]``."""
 
-    def __init__(self, law: SequenceDistribution, x: Tensor, cut: Tensor, noise: Tensor, score: bool) -> None:
-        self.law, self.x, self.cut, self.noise, self.score = law, x, cut, noise, score
-        self.drawn = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-        self.nats = torch.zeros_like(self.drawn)
+    def __init__(self, law: SequenceDistribution, x: Tensor, cut: Tensor, noise: Tensor, nats: bool) -> None:
+        before = torch.arange(x.shape[1], device=x.device) < cut.unsqueeze(1)
+        self.law, self.cut, self.noise = law, cut, noise
+        self.last = law.max_length if nats else law.max_length - 1
+        self.x = x.where(before, law.model.space.pad_id)
+        self.scores = torch.zeros((len(x), x.shape[1] + 1, 2), dtype=torch.float64, device=x.device)
 
-    def write(self, logits: Iterable[Tensor], kept: Prefixes) -> None:
-        """``logits [rows, vocabulary]`` of the token at each cut; ``kept`` is what stands before it."""
-        law = self.law
-        rows, place = torch.arange(len(self.x), device=self.x.device), self.cut
+    def begin(self, parts: Sequence[int]) -> tuple[Tensor, Prefixes]:
+        """The first token of each text, and what stands before it, read in passes of so many rows."""
+        tokens, kept = [], []
+        columns = torch.arange(self.x.shape[1] + 1, device=self.x.device)
+        for rows in torch.arange(len(self.x), device=self.x.device).split(list(parts)):
+            cut = self.cut[rows]
+            logits, read = self.law.model.read(self.x[rows], columns == cut.unsqueeze(1))
+            tokens.append(self._next(rows, cut, logits))
+            kept.append(read.take(torch.arange(len(rows), device=rows.device), cut))
+        return torch.cat(tokens), Prefixes.join(kept)
+
+    def write(self, begun: tuple[Tensor, Prefixes]) -> None:
+        token, kept = begun
+        law, place = self.law, self.cut
+        rows = torch.arange(len(self.x), device=self.x.device)
         slot = rows  # of ``kept``, where texts that are done may still lie
         while True:
-            token = self._next(rows, place, logits)
-            last = law.max_length if self.score else law.max_length - 1
-            goes_on = (token != law.model.eos_id) & (place < last)
+            goes_on = (token != law.model.eos_id) & (place < self.last)
             rows, slot, token, place = rows[goes_on], slot[goes_on], token[goes_on], place[goes_on] + 1
             if not len(rows):
                 return
@@ -110,13 +74,13 @@ class _Pen:
             read = torch.full_like(kept.counts, law.model.eos_id).index_copy_(0, slot, token)
             wanted = torch.zeros_like(read, dtype=torch.bool).index_fill_(0, slot, True)
             logits, kept = law.model.extend(kept, read.unsqueeze(1), wanted.unsqueeze(1))
+            token = self._next(rows, place, logits)
 
     def _next(self, rows: Tensor, place: Tensor, logits: Iterable[Tensor]) -> Tensor:
         """``int64 [rows]``: what is drawn at ``place``, the end included, and put down."""
         u = self.noise[rows, place.clamp(max=self.law.max_length - 1)]
-        token, log_prob, own = self.law.told(logits, place, u=u)
-        self.drawn[rows] += log_prob
-        self.nats[rows] += own
+        token, *told = self.law.told(logits, place, u=u)
+        self.scores[rows, place] = torch.stack(told, dim=1)
         text = token != self.law.model.eos_id
         self.x[rows[text], place[text]] = token[text]
         return token

@@ -51,56 +51,59 @@ class SequenceDistribution:
         """``int64 [*sample_shape, max_length]``, by torch's global generator, as ``torch.distributions`` draw."""
         shape = (math.prod(sample_shape), self.max_length)
         empty = torch.full(shape, self.model.space.pad_id, device=self.model.allowed.device)
-        texts = self.redraw(empty, empty.new_zeros(len(empty)), score=False).x
+        texts = self.redraw(empty, empty.new_zeros(len(empty)), nats=False).x
         return texts.reshape(*sample_shape, self.max_length)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """``float64 [...]`` of texts ``x int64 [..., width]`` of any width."""
         flat = x.reshape(-1, x.shape[-1])
-        return self.token_log_probs(flat, torch.zeros_like(flat[:, 0])).sum(dim=1).reshape(x.shape[:-1])
+        return self.token_scores(flat)[:, 0].sum(dim=1).reshape(x.shape[:-1])
 
-    def token_log_probs(self, x: Tensor, since: Tensor) -> Tensor:
-        """``float64 [rows, width + 1]``: of each token and of the end, from column ``since [rows]`` on; else 0."""
+    def token_scores(self, x: Tensor) -> Tensor:
+        """``float64 [rows, 2, width + 1]`` of each token and of the end, 0 beyond: the log-probability, and the
+        ``-log p`` by the model itself, NaN where that rounds to infinity.
+
+        The end has no log-probability at ``max_length``, where only it can stand; a token there has ``-inf``, and what
+        is behind it is not scored. Cost: one pass over the texts.
+        """
         lengths, tokens = self.model.space.lengths(x).unsqueeze(1), ended(self.model, x)
         column = torch.arange(tokens.shape[1], device=x.device).expand_as(tokens)
-        told = (column <= lengths) & (column >= since.unsqueeze(1))
-        total = torch.zeros(tokens.shape, dtype=torch.float64, device=x.device)
-        total[told & (column >= self.max_length) & (column < lengths)] = -math.inf
-        wanted = told & (column < self.max_length)
+        scores = torch.zeros((*tokens.shape, 2), dtype=torch.float64, device=x.device)
+        scores[..., 0].masked_fill_((column >= self.max_length) & (column < lengths), -math.inf)
+        wanted = column <= lengths.clamp(max=self.max_length)
 
         def run(rows: Tensor) -> Tensor:
             asked = wanted[rows]
-            if not bool(asked.any()):
-                return total.new_empty(0)
-            return self.told(self.model.logits(x[rows], asked), column[rows][asked], tokens[rows][asked])[1]
+            _, *told = self.told(self.model.logits(x[rows], asked), column[rows][asked], tokens[rows][asked])
+            return torch.stack(told, dim=1)
 
-        widths = (wanted * (column + 1)).amax(dim=1)
-        for rows, chosen in run_passes(widths, self.model.tokens_per_pass, run, scorer=self.model.lm):
-            total[rows] = total[rows].masked_scatter(wanted[rows], chosen)
-        return total
+        widths = lengths.squeeze(1).clamp(max=self.max_length) + 1
+        for rows, told in run_passes(widths, self.model.tokens_per_pass, run, scorer=self.model.lm):
+            scores[rows] = scores[rows].masked_scatter(wanted[rows].unsqueeze(2), told)
+        return scores.transpose(1, 2)
 
-    def redraw(self, x: Tensor, cut: Tensor, rng: torch.Generator | None = None, *, score: bool = True) -> Redrawn:
+    def redraw(self, x: Tensor, cut: Tensor, rng: torch.Generator | None = None, *, nats: bool = True) -> Redrawn:
         """Keep the first ``cut [rows]`` tokens of each text and draw the rest.
 
         ``x`` is at least ``max_length`` wide, ``cut`` at most the length and ``max_length``. Without ``rng`` the global
-        generator draws. The draws depend on neither ``tokens_per_pass`` nor the order of the passes. Without ``score``
-        the densities of the old text and the nats of the new one are left out.
+        generator draws. The draws depend on neither ``tokens_per_pass`` nor the order of the passes. Without ``nats``
+        those of the end at ``max_length`` are left out, and the pass that tells them.
 
-        Cost: a pass over the old texts, and one of one token for each token drawn, of the texts that go on.
+        Cost: a pass over what is kept, and one of one token for each token drawn, of the texts that go on.
         """
         shape, device = (len(x), self.max_length), "cpu" if rng is None else rng.device
         noise = torch.rand(shape, dtype=torch.float64, device=device, generator=rng).to(x.device)
-        new, numbers = x.clone(), torch.full((3, len(x)), math.nan, dtype=torch.float64, device=x.device)
+        new = x.clone()
+        scores = torch.zeros((len(x), 2, x.shape[1] + 1), dtype=torch.float64, device=x.device)
         # A pass of one token a text is fastest with many texts, but holds all that they have read.
         tokens = self.model.tokens_per_pass
         most = max(1, min(MANY, tokens // 2), tokens // (self.max_length + 1))
         for group in together(cut, self.model.ragged):
             for rows in group.split(most):
-                run = partial(redraw, self, x, cut, noise, score)
+                run = partial(redraw, self, x, cut, noise, nats)
                 for part, drawn in split_on_oom(rows, run, scorer=self.model.lm, tokens=self.max_length + 1):
-                    new[part] = drawn.x
-                    numbers[:, part] = torch.stack(drawn[1:])
-        return Redrawn(new, *numbers)
+                    new[part], scores[part] = drawn
+        return Redrawn(new, scores)
 
     def told(
         self, logits: Iterable[Tensor], column: Tensor, tokens: Tensor | None = None, u: Tensor | None = None
@@ -115,7 +118,7 @@ class SequenceDistribution:
             full = (at == self.max_length).unsqueeze(1)
             token = given.unsqueeze(1) if u is None else weights.at(given).unsqueeze(1).where(~full, self.model.eos_id)
             nats = -own.gather(1, token).double().log()
-            log_prob = weights.log_prob(token).masked_fill(full, 0.0)
+            log_prob = weights.log_prob(token).where(~full, torch.where(token == self.model.eos_id, 0.0, -math.inf))
             told.append((token, log_prob, nats.masked_fill(nats == math.inf, math.nan)))
         token, log_prob, nats = (torch.cat(column).squeeze(1) for column in zip(*told, strict=True))
         return token, log_prob, nats

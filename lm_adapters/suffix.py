@@ -29,9 +29,10 @@ class SuffixProposal:
     the place of ``l + 1`` above. A new text in which the last piece ends behind the cut, or a piece is missing, has no
     way back (``-inf``). A text that lacks a piece is kept, which counts as rejected. Add ``lock`` to the target too.
 
-    Cost: one pass over the old texts for their density, and one pass a token drawn, of one token a text that goes on.
-    The new texts' energy under the same model costs nothing besides: a hint tells it. A text longer than ``max_length``
-    is left as it is, which counts as rejected.
+    Cost: one pass over what stands before the cuts, and one a token drawn, of one token a text that goes on. The memory
+    is what was told of each token when it was drawn, so the old texts' density costs nothing but where another kernel
+    has changed them: there one pass. Neither does the new texts' energy under the same model: a hint tells it. A text
+    longer than ``max_length`` is left as it is, which counts as rejected.
 
     Raises ``InvalidInput`` for lengths that cannot be or are too short for the lock, and for states narrower than
     ``max_length``.
@@ -55,21 +56,31 @@ class SuffixProposal:
             model, min_length=min_length, max_length=max_length, truncation=truncation
         )
 
-    def __call__(self, x: Tensor, rng: torch.Generator) -> Proposed:
+    def memory(self, x: Tensor) -> Tensor:
+        """``float64 [chains, 2, width + 1]``: see ``SequenceDistribution.token_scores``."""
+        return self.distribution.token_scores(x)
+
+    def __call__(self, x: Tensor, rng: torch.Generator, memory: Tensor | None = None) -> Proposed:
         longest = self.distribution.max_length
         if x.shape[1] < longest:
             raise InvalidInput(f"the states are {x.shape[1]} wide and max_length is {longest}; widen them to that")
+        if memory is None:
+            memory = self.memory(x)
         cuts = self._cuts(x)
         stuck = ~cuts.any(dim=1)
         cut = draw_site(cuts | stuck.unsqueeze(1), rng)
-        new, drawn, old, nats = self.distribution.redraw(x, cut.clamp(max=longest), rng)
+        new, scores = self.distribution.redraw(x, cut.clamp(max=longest), rng)
+        behind = torch.arange(cuts.shape[1], device=x.device) >= cut.unsqueeze(1)
+        drawn, old = (each[:, 0].where(behind, 0.0).sum(dim=1) for each in (scores, memory))
+        scores = torch.where((behind & ~stuck.unsqueeze(1)).unsqueeze(1), scores, memory)
         back = self._cuts(new)
         way_back = back.gather(1, cut.unsqueeze(1)).squeeze(1) & ~stuck
         return Proposed(
             x.where(stuck.unsqueeze(1), new),
             (drawn - cuts.sum(dim=1).double().log()).masked_fill(stuck, 0.0),
             (old - back.sum(dim=1).double().log()).masked_fill(~way_back, -math.inf),
-            hint=TextHint(self.model, nats.masked_fill(stuck, math.nan)),
+            hint=TextHint(self.model, scores[:, 1].sum(dim=1).masked_fill(stuck, math.nan)),
+            memory=scores,
         )
 
     def log_prob(self, x_to: Tensor, x_from: Tensor) -> Tensor:
@@ -81,8 +92,8 @@ class SuffixProposal:
 
         A text that is kept is so by the cut at 0.
         """
-        cuts, since = self._cuts(x_from), torch.zeros_like(x_to[:, 0])
-        drawn = self.distribution.token_log_probs(x_to, since).flip(1).cumsum(dim=1).flip(1)
+        cuts = self._cuts(x_from)
+        drawn = self.distribution.token_scores(x_to)[:, 0].flip(1).cumsum(dim=1).flip(1)
         same = (x_to == x_from).cumprod(dim=1).bool()
         before = torch.nn.functional.pad(same, (1, 0), value=True)  # all before the cut
         behind = torch.arange(cuts.shape[1], device=x_to.device) <= self.model.space.lengths(x_to).unsqueeze(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -32,7 +33,8 @@ class MetropolisHastings:
     Cost
         one proposal and one energy call a step, for the chains whose proposal is another state that has a way back; the
         old energy is kept, and is that of a proposal which is the old state. The uniform is drawn first, so that of a
-        weighted sum the terms that could not turn a rejection are left out (see ``evaluate``).
+        weighted sum the terms that could not turn a rejection are left out (see ``evaluate``). A proposal's memory is
+        kept too, and made anew for the states that another kernel has changed.
     """
 
     def __init__(self, proposal: Proposal) -> None:
@@ -42,14 +44,17 @@ class MetropolisHastings:
             )
         self.proposal = proposal
         self.kinds: tuple[str, ...] = getattr(proposal, "kinds", (type(proposal).__name__,))
+        self._memory: Callable[[Tensor], Tensor] | None = getattr(proposal, "memory", None)
 
     def init(self, x: Tensor, energy: Energy) -> ChainState:
-        return start(x, energy)
+        state = start(x, energy)
+        return state if self._memory is None else state._replace(aux={"of": x.clone(), "memory": self._memory(x)})
 
     def step(
         self, state: ChainState, energy: Energy, rng: torch.Generator, *, beta: float | Tensor = 1.0
     ) -> tuple[ChainState, StepInfo]:
-        proposed = check_proposed(self.proposal(state.x, rng), state.x)
+        memory = [] if self._memory is None else [_up_to_date(self._memory, state)]
+        proposed = check_proposed(self.proposal(state.x, rng, *memory), state.x, *memory)
         log_u = log_uniform(len(state.x), rng)
         limit = _limit(state.energy, proposed, log_u, beta) if _has_terms_to_spare(energy) else None
         new = _scored(state, energy, proposed, limit)
@@ -59,10 +64,20 @@ class MetropolisHastings:
         after = ChainState(
             x,
             select(accepted, new.energy, state.energy),
-            state.aux,
+            {"of": x.clone(), "memory": select(accepted, proposed.memory, *memory)} if memory else state.aux,
             select(accepted, new.terms, state.terms),
         )
         return after, step_info(state.x, x, accepted, proposed.kind)
+
+
+def _up_to_date(remember: Callable[[Tensor], Tensor], state: ChainState) -> Tensor:
+    """``memory [chains, ...]`` of the states: what was kept, but of those that another kernel has changed since."""
+    changed = (state.x != state.aux["of"]).reshape(len(state.x), -1).any(dim=1)
+    if not bool(changed.any()):
+        return state.aux["memory"]
+    memory = state.aux["memory"].clone()
+    memory[changed] = remember(state.x[changed])
+    return memory
 
 
 def _has_terms_to_spare(energy: Energy) -> bool:
@@ -121,8 +136,11 @@ def step_info(old: Tensor, new: Tensor, accepted: Tensor, kind: Tensor | None = 
     return StepInfo(accepted, changed, torch.zeros_like(accepted, dtype=torch.int64) if kind is None else kind)
 
 
-def check_proposed(proposed: Proposed, x: Tensor) -> Proposed:
-    """Raise ``ProposalError`` where a proposal breaks its contract: shapes, types, NaN, an impossible forward move."""
+def check_proposed(proposed: Proposed, x: Tensor, memory: Tensor | None = None) -> Proposed:
+    """Raise ``ProposalError`` where a proposal breaks its contract: shapes, types, NaN, an impossible forward move.
+
+    ``memory`` is that of ``x``, of a proposal that has one.
+    """
     if proposed.x.shape != x.shape or proposed.x.dtype != x.dtype:
         raise ProposalError(
             f"proposed states are {proposed.x.dtype} {list(proposed.x.shape)}, the chains {x.dtype} {list(x.shape)}"
@@ -131,9 +149,15 @@ def check_proposed(proposed: Proposed, x: Tensor) -> Proposed:
         value = getattr(proposed, name)
         if value.shape != (len(x),) or value.dtype != torch.float64:
             raise ProposalError(f"{name} is {value.dtype} {list(value.shape)}, not float64 [{len(x)}]")
+    if memory is not None and (_form(proposed.memory) != _form(memory)):
+        raise ProposalError(f"the memory of the proposed states is {_form(proposed.memory)}, that of the chains {_form(memory)}")
     bad = proposed.log_q_reverse.isnan() | ~proposed.log_q_forward.isfinite()
     if bool(bad.any()):
         raise ProposalError(
             f"log_q_forward must be finite and log_q_reverse not NaN; chains {bad.nonzero().squeeze(1).tolist()[:5]}"
         )
     return proposed
+
+
+def _form(tensor: Tensor | None) -> str:
+    return "absent" if tensor is None else f"{tensor.dtype} {list(tensor.shape)}"

@@ -54,7 +54,7 @@ class Proposed:
 
     ``log_q_forward = log q(x' | x)`` and ``log_q_reverse = log q(x | x')``; a reverse of ``-inf`` is always rejected.
     ``kind`` (``int64 [chains]``) indexes the proposal's ``kinds``. ``hint`` is knowledge about ``x'`` that an energy
-    of the same model may reuse; samplers pass it on unread.
+    of the same model may reuse; samplers pass it on unread. ``memory`` is that of ``x'``, of a proposal that has one.
     """
 
     x: Tensor
@@ -62,6 +62,7 @@ class Proposed:
     log_q_reverse: Tensor
     kind: Tensor | None = None
     hint: Any = None
+    memory: Tensor | None = None
 
 
 @runtime_checkable
@@ -76,6 +77,10 @@ class Proposal(Protocol):
 
     ``log_prob(x_to, x_from)`` is ``float64 [chains]`` in nats: it lets tests prove that draw and density agree.
     A proposal that makes several kinds of move names them in an attribute ``kinds``.
+
+    One that would reckon the same of a state step after step has a method ``memory(x)``, a tensor ``[chains, ...]``
+    of one type and shape. It is then called ``proposal(x, rng, memory)``, and proposes new states with theirs. A memory
+    is a function of its state, but for rounding: what is kept saves work and changes no density.
     """
 
     def __call__(self, x: Tensor, rng: torch.Generator) -> Proposed: ...

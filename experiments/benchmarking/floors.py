@@ -94,25 +94,18 @@ def rescored_candidates(reader: BareReader, move: Move) -> Iterator[Stage]:
 
 
 def drawn_tokens(reader: BareReader, move: Move) -> Iterator[Stage]:
-    """The old texts, whose density the ratio needs; then token by token, as each waits for the one before, from the
-    first that changed to the last of each new text.
+    """What stands before each cut; then token by token, as each waits for the one before, to the last of each new text.
 
-    Each pass tells the law of the next token, so drawing, density and energy need no pass besides.
+    Each pass tells the law of the next token, so drawing, density and energy need no pass besides. Neither does the
+    density of the old text: that was told when it was drawn.
     """
-    yield WholeTexts("read", reader, move.x)
-    changed = (move.x != move.answer.x).any(dim=1).nonzero().squeeze(1)
-    old, new = move.x[changed], move.answer.x[changed]
-    if not len(changed):
-        return
-    since, kept = _first_change(old, new), Kept(reader, new)
-    chains = torch.arange(len(new), device=new.device)
-    column = torch.arange(new.shape[1], device=new.device)
-    for depth in range(int((reader.space.lengths(new) - since).clamp(min=0).max())):
-        at = since + depth
-        read = new.where(column <= at.unsqueeze(1), reader.space.pad_id)
-        yield TextRows("draw", kept, read, at, chains)
+    new, cut = move.answer.x, move.cut
+    chains, column = torch.arange(len(new), device=new.device), torch.arange(new.shape[1], device=new.device)
 
+    def first(tokens: Tensor) -> Tensor:
+        return new.where(column < tokens.unsqueeze(1), reader.space.pad_id)
 
-def _first_change(old: Tensor, new: Tensor) -> Tensor:
-    """``int64 [rows]``: the first column in which two texts differ."""
-    return (old != new).long().argmax(dim=1)
+    yield WholeTexts("read", reader, first(cut), next_only=True)
+    kept = Kept(reader, new)
+    for depth in range(int((reader.space.lengths(new) - cut).max())):
+        yield TextRows("draw", kept, first(cut + depth + 1), cut + depth, chains)

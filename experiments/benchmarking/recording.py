@@ -28,11 +28,12 @@ class Move:
     """One call of a kernel's proposal or shortlist.
 
     ``arguments`` and ``answer`` are those of the call, ``arguments[0]`` the states before the step. ``masked`` has the
-    ids and attention masks of the proposing model's passes inside it.
+    ids and attention masks of the proposing model's passes inside it, ``cut [chains]`` says where texts are redrawn.
     """
 
     arguments: tuple[Any, ...]
     answer: Any = None
+    cut: Tensor | None = None
     masked: list[tuple[Tensor, Tensor | None]] = field(default_factory=list)
 
     @property
@@ -86,8 +87,26 @@ def _spy(part: Any, name: str, recording: Recording, undo: ExitStack) -> None:
         move.answer = ask(*arguments)
         return move.answer
 
-    setattr(part, name, asked)
-    undo.callback(setattr, part, name, ask)
+    _replace(part, name, asked, undo)
+    if hasattr(ask, "distribution"):
+        _note_cuts(ask.distribution, recording, undo)
+
+
+def _note_cuts(distribution: Any, recording: Recording, undo: ExitStack) -> None:
+    redraw: Callable[..., Any] = distribution.redraw
+
+    def noted(x: Tensor, cut: Tensor, *others: Any) -> Any:
+        recording.moves[-1].cut = cut
+        return redraw(x, cut, *others)
+
+    _replace(distribution, "redraw", noted, undo)
+
+
+def _replace(owner: Any, name: str, new: Any, undo: ExitStack) -> None:
+    """Until the recording is over."""
+    own = vars(owner).get(name)
+    setattr(owner, name, new)
+    undo.callback(delattr, owner, name) if own is None else undo.callback(setattr, owner, name, own)
 
 
 def _note_rows(body: nn.Module, recording: Recording) -> Any:

@@ -42,25 +42,28 @@ class MaskedRows:
 
 
 class WholeTexts:
-    """Texts ``x [rows, width]`` read from their first token on, with the laws of each token and of the end."""
+    """Texts ``x [rows, width]`` read from their first token on, with the laws of each token and of the end, or with
+    ``next_only`` of what follows them alone.
+    """
 
     plans: tuple[str, ...] = ("whole",)
 
-    def __init__(self, name: str, reader: BareReader, x: Tensor) -> None:
-        self.name, self.reader, self.x = name, reader, x
+    def __init__(self, name: str, reader: BareReader, x: Tensor, *, next_only: bool = False) -> None:
+        self.name, self.reader, self.x, self.next_only = name, reader, x, next_only
         self.lengths = reader.space.lengths(x)
 
     def widths(self, plan: str) -> Tensor:
         return self.lengths + len(self.reader.context)
 
     def take(self, rows: Tensor) -> WholeTexts:
-        return WholeTexts(self.name, self.reader, self.x[rows])
+        return WholeTexts(self.name, self.reader, self.x[rows], next_only=self.next_only)
 
     def bare(self, plan: str, rows: Tensor) -> Pass:
         lengths = self.lengths[rows].unsqueeze(1)
         ids = _after_context(self.reader, self.x[rows, : int(lengths.max())])
         column = torch.arange(ids.shape[1], device=ids.device) - len(self.reader.context)
-        head = ((column >= -1) & (column < lengths)).nonzero(as_tuple=True)
+        wanted = column == lengths - 1 if self.next_only else (column >= -1) & (column < lengths)
+        head = wanted.nonzero(as_tuple=True)
         return Pass(ids, lambda: self.reader.read(ids, head).logits.squeeze(0))
 
 

@@ -145,14 +145,16 @@ def rescored(models: Models, size: Size) -> Task:
 
 
 def suffix(models: Models, size: Size) -> Task:
-    """Texts redrawn from a random place on by a causal model. Floor: the old texts, then a pass a token drawn."""
+    """Texts redrawn from a random place on by a causal model. Floor: what stands before the
+    cuts, then a pass a token drawn.
+    """
     scorer = models.causal
     proposal = SuffixProposal(scorer.given(), min_length=SHORTEST, max_length=size.length)
     rng, lengths = generator(0, device=scorer.device), (SHORTEST, size.length)
 
     def draw(count: int) -> Tensor:
         empty = torch.full((count, size.length), scorer.space.pad_id, device=scorer.device)
-        return proposal.distribution.redraw(empty, torch.zeros_like(empty[:, 0]), rng, score=False).x
+        return proposal.distribution.redraw(empty, torch.zeros_like(empty[:, 0]), rng, nats=False).x
 
     x0 = _starts(size, draw)
     return Task(

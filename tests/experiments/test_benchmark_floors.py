@@ -43,7 +43,8 @@ def rows_of(stage: Stage, plan: str, tokens: int) -> list[Tensor]:
 def _wanted(stage: Stage) -> Tensor:
     if isinstance(stage, TextRows):
         return stage.lengths - stage.since
-    return stage.lengths + 1 if isinstance(stage, WholeTexts) else torch.ones_like(stage.lengths)
+    alone = isinstance(stage, MaskedRows) or stage.next_only
+    return torch.ones_like(stage.lengths) if alone else stage.lengths + 1
 
 
 def replayed(stage: Stage, expected: list[Tensor]) -> None:
@@ -151,20 +152,21 @@ def test_candidates_are_all_but_the_current_token_of_chains_that_may_move():
 
 def test_tokens_are_drawn_one_after_the_other():
     task, recording, _ = stepped("suffix", steps=3)
+    given, space = tiny_models().causal.given(), tiny_models().causal.space
     with torch.inference_mode():
         for move in recording.moves:
             read, *stages = task.floor(move)
-            assert torch.equal(read.x, move.x)
-            replayed(read, whole(tiny_models().causal.given(), read))
-            new = move.answer.x
-            changed = (new != move.x).any(dim=1)
-            since = (new != move.x).long().argmax(dim=1)
-            reads = (tiny_models().causal.space.lengths(new) - since)[changed].clamp(min=0)
+            new, column = move.answer.x, torch.arange(SIZE.length)
+            assert torch.equal(read.lengths, move.cut)
+            for text in (move.x, new):
+                assert torch.equal(read.x, text.where(column < move.cut.unsqueeze(1), space.pad_id))
+            replayed(read, [law[-1:] for law in whole(given, read)])
+            reads = space.lengths(new) - move.cut
             assert sum(len(stage.x) for stage in stages) == int(reads.sum())
             assert len(stages) == int(reads.max())
             for stage in stages:
                 assert bool((stage.widths("suffix") == 1).all())
-                replayed(stage, after(tiny_models().causal.given(), stage))
+                replayed(stage, after(given, stage))
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "qwen2"])
@@ -207,7 +209,6 @@ def test_what_is_decided_already_is_not_read():
     answer = Proposed(new, torch.zeros_like(back), back)
     assert floors.undecided(task.energy, replace(move, arguments=(x,), answer=answer)).tolist() == [1]
     still = Move((x,), Proposed(x, back, back))
-    assert [stage.name for stage in floors.drawn_tokens(tiny_models().bare_causal, still)] == ["read"]
     nobody = torch.zeros(0, dtype=torch.int64)
     assert list(floors.rescored_texts(tiny_models().bare_causal, still, nobody)) == []
     assert list(floors.pseudo_likelihood_rows(tiny_models().bare_masked, still, nobody)) == []

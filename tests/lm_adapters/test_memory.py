@@ -106,7 +106,7 @@ def pooled() -> MeanPooled:
 def redrawn(lm: CausalLM) -> Tensor:
     x, cut = lm.space.encode(TEXTS, 16), torch.tensor([0, 2, 1, 0, 3])
     new = SequenceDistribution(lm.given(), max_length=12).redraw(x, cut, generator(1))
-    return torch.cat([new.x.double(), torch.stack(new[1:], dim=1)], dim=1)
+    return torch.cat([new.x.double(), new.scores.flatten(1)], dim=1)
 
 
 def of_encoder(ask: Callable[[MaskedLM], Tensor]) -> tuple[torch.nn.Module, Callable[[], Tensor]]:

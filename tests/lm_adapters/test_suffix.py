@@ -97,16 +97,19 @@ def test_draws_and_densities_do_not_depend_on_the_budget(tokens_per_pass: int):
     torch.testing.assert_close(plain.log_q_reverse, other.log_q_reverse, atol=1e-10, rtol=0)
 
 
-def test_a_step_is_one_pass_over_the_old_texts_and_one_row_for_each_token_drawn():
+def test_a_step_is_a_pass_over_what_is_kept_and_one_row_for_each_token_drawn():
     """But for rows that are done, which are taken out in larger lots; the energy costs nothing besides."""
     model = tiny_causal.build("llama")
     x = starts(model)
+    proposal = SuffixProposal(model.given(), max_length=9)
+    memory = proposal.memory(x)
     shapes: list[tuple[int, ...]] = []
     hook = lambda module, args, kwargs: shapes.append(tuple(kwargs["input_ids"].shape))  # noqa: E731
     model.model.base_model.register_forward_pre_hook(hook, with_kwargs=True)
-    proposed = SuffixProposal(model.given(), max_length=9)(x, generator(5))
+    proposed = proposal(x, generator(5), memory)
     passes = len(shapes)
-    assert shapes[0] == (len(x), int(model.space.lengths(x).max()) + 1)
+    longest = int(model.space.lengths(x).max())
+    assert shapes[0] == (len(x), longest + 1)  # some text is cut at its end
     assert all(tokens == 1 for _, tokens in shapes[1:])
     rows = [rows for rows, _ in shapes[1:]]
     assert rows == sorted(rows, reverse=True)
@@ -114,6 +117,31 @@ def test_a_step_is_one_pass_over_the_old_texts_and_one_row_for_each_token_drawn(
     told = model.energy().values(proposed.x, proposed.hint)
     assert len(shapes) == passes
     torch.testing.assert_close(model.energy()(proposed.x), told, atol=1e-5, rtol=0)
+    shapes.clear()
+    proposal(x, generator(5))
+    assert shapes[0] == (len(x), longest + 1)
+    assert len(shapes) == passes + 1  # without memory the old texts are read besides
+
+
+@classes
+@pytest.mark.parametrize("truncation", [Truncation(), Truncation(0.8, 20, 0.9)], ids=["whole", "all three"])
+def test_memory_is_that_of_the_state_after_many_steps(name: str, truncation: Truncation):
+    """Kept and new, of texts that another kernel changes in between."""
+    model = lm(name, True)
+    proposal = SuffixProposal(model.given("We do"), max_length=9, truncation=truncation)
+    kernel, energy, rng = MetropolisHastings(proposal), model.energy("We do"), generator(7)
+    empty = torch.full((60, 9), model.space.pad_id)
+    state = kernel.init(proposal.distribution.redraw(empty, torch.zeros(60, dtype=torch.int64), rng).x, energy)
+    taken = 0
+    for step in range(8):
+        state, info = kernel.step(state, energy, rng)
+        taken += int(info.changed.sum())
+        assert torch.equal(state.aux["of"], state.x)
+        torch.testing.assert_close(state.aux["memory"], proposal.memory(state.x), atol=1e-10, rtol=0)
+        if step % 3 == 0:
+            x = state.x.roll(1, dims=0)
+            state = state._replace(x=x, energy=energy(x))
+    assert taken > 10  # some texts are new
 
 
 @pytest.mark.parametrize("name", tiny_causal.CLASSES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -77,20 +78,17 @@ class Tabled(SuffixProposal):
     ) -> None:
         options = {"min_length": shortest, "max_length": LONGEST, "lock": lock() if locked else None}
         super().__init__(lm().given(), truncation=truncation, **options)
-        self.table = self.distribution.token_log_probs(texts(), torch.zeros(len(texts()), dtype=torch.int64))
+        self.table = self.distribution.token_scores(texts())
         self.cut_factor = cut_factor
-        self.distribution.token_log_probs = self.looked_up
+        self.distribution.token_scores = lambda x: self.table[space("nll").index(x)]
 
-    def looked_up(self, x: Tensor, since: Tensor) -> Tensor:
-        told = torch.arange(LONGEST + 1) >= since.unsqueeze(1)
-        return torch.where(told, self.table[space("nll").index(x)], 0.0)
-
-    def __call__(self, x: Tensor, rng: torch.Generator) -> Proposed:
-        proposed = super().__call__(x, rng)
+    def __call__(self, x: Tensor, rng: torch.Generator, memory: Tensor | None = None) -> Proposed:
+        proposed = super().__call__(x, rng, memory)
         if self.cut_factor:
             return proposed
         old, new = ((lm().space.lengths(y) + 1).double().log() for y in (x, proposed.x))
-        return Proposed(proposed.x, proposed.log_q_forward + old, proposed.log_q_reverse + new)
+        forward, reverse = proposed.log_q_forward + old, proposed.log_q_reverse + new
+        return replace(proposed, log_q_forward=forward, log_q_reverse=reverse)
 
 
 @cache
