@@ -20,7 +20,7 @@ from lm_adapters.head import HeadOnRows
 from lm_adapters.loading import load_pretrained
 from lm_adapters.memory import in_one
 from lm_adapters.passes import checked_tokens
-from lm_adapters.prefixes import Layers, Prefixes, kept_layers
+from lm_adapters.prefixes import Layers, Prefixes, as_cache, expanded, kept_layers
 from lm_adapters.sequence_energy import SequenceEnergy
 from lm_adapters.text import TextSpace
 from samplers import InvalidInput
@@ -134,9 +134,7 @@ class PromptedLM:
         return logits, Prefixes(layers, counts, len(self.context))
 
     def extend(self, before: Prefixes, tokens: Tensor, wanted: Tensor) -> tuple[Iterator[Tensor], Prefixes]:
-        from transformers import DynamicCache
-
-        past, count = DynamicCache(before.layers), tokens.shape[1]
+        past, count = as_cache(before.layers), tokens.shape[1]
         told = {}
         if self.ragged:
             places = len(self.context) + before.counts.unsqueeze(1) + torch.arange(count, device=tokens.device)
@@ -162,18 +160,14 @@ class PromptedLM:
 
     def _past(self, rows: int) -> DynamicCache:
         """The context but its last token, seen by ``rows`` texts."""
-        from transformers import DynamicCache
-
-        return DynamicCache([tuple(part.expand(rows, -1, -1, -1) for part in layer) for layer in self._kept])
+        return as_cache(expanded(self._kept, rows))
 
     @cached_property
     def _kept(self) -> Layers:
         """Of one row of the context but its last token; nothing where nothing is left of it."""
-        from transformers import DynamicCache
-
         if len(self.context) == 1:
             return []
-        ids, past = torch.tensor([self.context[:-1]], device=self.lm.device), DynamicCache()
+        ids, past = torch.tensor([self.context[:-1]], device=self.lm.device), as_cache([])
         read = partial(self.lm.model.base_model, input_ids=ids, past_key_values=past, use_cache=True)
         with torch.inference_mode(False):  # tensors made in inference mode could not be read outside of it
             in_one(read, scorer=self.lm, tokens=ids.shape[1])

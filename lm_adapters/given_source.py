@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lm_adapters.framing import positions
 from lm_adapters.memory import in_one
-from lm_adapters.prefixes import Layers, Prefixes, kept_layers
+from lm_adapters.prefixes import Layers, Prefixes, as_cache, expanded, kept_layers
 
 if TYPE_CHECKING:
     from lm_adapters.seq2seq_lm import Seq2SeqLM
@@ -87,20 +87,16 @@ class GivenSource:
         rows, columns = wanted.nonzero(as_tuple=True)
         # What stands right of the last wanted position decides nothing.
         ids = torch.cat([self.context[:, -1:].expand(len(x), 1), x[:, : int(columns.max())]], dim=1)
-        begun = [(keys.expand(len(x), -1, -1, -1), values.expand(len(x), -1, -1, -1)) for keys, values in self._own]
-        return self._decode(ids, begun, (rows, columns))
+        return self._decode(ids, expanded(self._own, len(x)), (rows, columns))
 
     def _decode(
         self, tokens: Tensor, before: Layers, wanted: tuple[Tensor, Tensor], attention: Tensor | None = None
     ) -> tuple[Iterator[Tensor], Layers]:
         """Logits ``[wanted, vocabulary]``, and the decoder's own keys and values with those of ``tokens``."""
-        from transformers import DynamicCache, EncoderDecoderCache
+        from transformers import EncoderDecoderCache
         from transformers.modeling_outputs import BaseModelOutput
 
-        own, cross = DynamicCache(before), DynamicCache(self._cross)
-        for layer in cross.layers:  # seen by every row, not copied
-            layer.keys = layer.keys.expand(len(tokens), -1, -1, -1)
-            layer.values = layer.values.expand(len(tokens), -1, -1, -1)
+        own, cross = as_cache(before), as_cache(expanded(self._cross, len(tokens)))
         # The states tell the decoder that there is a source; their keys and values it finds in ``cross``.
         encoder = BaseModelOutput(last_hidden_state=self.states.expand(len(tokens), -1, -1))
         logits = self.lm.head.read(

@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 if TYPE_CHECKING:
     from transformers import DynamicCache
 
-__all__ = ["Layers", "Prefixes", "kept_layers", "together"]
+__all__ = ["Layers", "Prefixes", "as_cache", "expanded", "kept_layers", "together"]
 
 Layers = Sequence[tuple[Tensor, Tensor]]
 """Keys and values of each layer, ``[rows, heads, tokens, size]``."""
@@ -72,6 +72,24 @@ class Prefixes:
     def attention(self, tokens: int) -> Tensor | None:
         """``int64 [rows, held + tokens]`` for a pass over ``tokens`` more: 0 where nothing is; ``None``: nowhere."""
         return None if self.real is None else pad(self.real, (0, tokens), value=True).long()
+
+
+def as_cache(layers: Layers) -> DynamicCache:
+    """A cache that holds ``layers`` themselves (``DynamicCache(layers)`` has a copy of each)."""
+    from transformers.cache_utils import DynamicCache, DynamicLayer
+
+    cache = DynamicCache()
+    for keys, values in layers:
+        layer = DynamicLayer()
+        layer.lazy_initialization(keys, values)
+        layer.keys, layer.values = keys, values
+        cache.layers.append(layer)
+    return cache
+
+
+def expanded(layers: Layers, rows: int) -> Layers:
+    """Of one row, seen by ``rows`` of them, not copied."""
+    return [(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1)) for keys, values in layers]
 
 
 def kept_layers(cache: DynamicCache) -> Layers:
