@@ -60,22 +60,21 @@ class MetropolisHastings:
         new = _scored(state, energy, proposed, limit)
         log_ratio = log_acceptance(state.energy, new.energy, proposed.log_q_forward, proposed.log_q_reverse, beta)
         accepted = log_u < log_ratio
-        x = select(accepted, proposed.x, state.x)
-        after = ChainState(
-            x,
-            select(accepted, new.energy, state.energy),
-            {"of": x.clone(), "memory": select(accepted, proposed.memory, *memory)} if memory else state.aux,
-            select(accepted, new.terms, state.terms),
-        )
+        x, aux = select(accepted, proposed.x, state.x), state.aux
+        if memory and proposed.memory is not None:
+            aux = {"of": x.clone(), "memory": select(accepted, proposed.memory, *memory)}
+        value, terms = select(accepted, new.energy, state.energy), select(accepted, new.terms, state.terms)
+        after = ChainState(x, value, aux, terms)
         return after, step_info(state.x, x, accepted, proposed.kind)
 
 
 def _up_to_date(remember: Callable[[Tensor], Tensor], state: ChainState) -> Tensor:
     """``memory [chains, ...]`` of the states: what was kept, but of those that another kernel has changed since."""
+    kept: Tensor = state.aux["memory"]
     changed = (state.x != state.aux["of"]).reshape(len(state.x), -1).any(dim=1)
     if not bool(changed.any()):
-        return state.aux["memory"]
-    memory = state.aux["memory"].clone()
+        return kept
+    memory = kept.clone()
     memory[changed] = remember(state.x[changed])
     return memory
 
@@ -150,7 +149,9 @@ def check_proposed(proposed: Proposed, x: Tensor, memory: Tensor | None = None) 
         if value.shape != (len(x),) or value.dtype != torch.float64:
             raise ProposalError(f"{name} is {value.dtype} {list(value.shape)}, not float64 [{len(x)}]")
     if memory is not None and (_form(proposed.memory) != _form(memory)):
-        raise ProposalError(f"the memory of the proposed states is {_form(proposed.memory)}, that of the chains {_form(memory)}")
+        raise ProposalError(
+            f"the memory of the proposed states is {_form(proposed.memory)}, that of the chains {_form(memory)}"
+        )
     bad = proposed.log_q_reverse.isnan() | ~proposed.log_q_forward.isfinite()
     if bool(bad.any()):
         raise ProposalError(

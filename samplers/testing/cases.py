@@ -18,6 +18,7 @@ from samplers.tempering import Tempered
 from samplers.testing import mutant_moves, mutants
 from samplers.testing.matrices import transition_matrix
 from samplers.testing.proposals import (
+    RememberingProposal,
     SiteProposal,
     TabularProposal,
     TabularShortlist,
@@ -98,6 +99,10 @@ def _table(target: Enumerated, seed: int) -> TabularProposal:
     return TabularProposal(target, dirichlet_table(len(target), len(target), seed=seed))
 
 
+def _remembering(target: Enumerated, seed: int) -> RememberingProposal:
+    return RememberingProposal(target, dirichlet_table(len(target), len(target), seed=seed))
+
+
 _mh = MetropolisHastings
 _free_ends = torch.tensor([True, False, True]).expand_as
 _subset = _restricted(MAIN, lambda x: (x[:, 1] == 3) & ((x[:, [0, 2]] == 0) | (x[:, [0, 2]] == 2)).all(dim=1))
@@ -107,6 +112,7 @@ _shortlist = TabularShortlist(4, 3, 3, seed=36)
 _mixture = Mixture([(_mh(_site(MAIN, 13)), 0.7), (_mh(_jump(MAIN, 2)), 0.3)])
 _hot = Tempered(_mh(_site(TRIPLE, 29)), [1.0, 0.4])
 _tempered_mixture = Tempered(Mixture([(Gibbs(2), 0.5), (_mh(_jump(PAIR, 3)), 0.5)]), [1.0, 0.5])
+_forgetful = Mixture([(mutants.StaleMemory(_remembering(CUBE, 20)), 0.5), (Gibbs(3), 0.5)])
 _cycle = Cycle([_mh(_site(CUBE, 39)), Gibbs(3, scan="systematic")])
 
 CASES: tuple[Case, ...] = (
@@ -134,12 +140,14 @@ CASES: tuple[Case, ...] = (
     ),
     Case("PseudoGibbs, true laws", PseudoGibbs(_conditionals), CUBE, betas=(1.0,)),
     Case("Mixture 4^3", _mixture, MAIN),
+    Case("Mixture, memory 3^3", Mixture([(_mh(_remembering(CUBE, 20)), 0.5), (Gibbs(3), 0.5)]), CUBE),
     Case("Cycle 3^3", _cycle, CUBE),
     Case("Tempered 1 rung 2^4", Tempered(_mh(_site(BITS, 38)), [1.0]), BITS),
     Case("Tempered 2 rungs 2^3", Tempered(Gibbs(2), [1.0, 0.3]), TRIPLE, reversible=False),
     Case("Tempered 2, every 2", Tempered(_mh(_site(BITS, 38)), [1.0, 0.2], swap_every=2), BITS),
     Case("Tempered 3 rungs 2^2", Tempered(_mh(_site(PAIR, 1)), [1.0, 0.5, 0.0]), PAIR, reversible=False),
     Case("Tempered 3, every 2", Tempered(Gibbs(2), [1.0, 0.5, 0.1], swap_every=2), PAIR),
+    Case("Tempered memory 2^3", Tempered(_mh(_remembering(TRIPLE, 5)), [1.0, 0.3]), TRIPLE, reversible=False),
     Case("Tempered Mixture 2^2", _tempered_mixture, PAIR, reversible=False),
     Case("Mixture of Tempered, MH", Mixture([(_hot, 0.6), (_mh(_jump(TRIPLE, 4)), 0.4)]), TRIPLE, reversible=False),
 )
@@ -164,6 +172,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "forced current value", ShortlistGibbs(mutant_moves.ForcedCurrent(_shortlist)), MAIN, "T2", "T3", "T4", "T5"
     ),
     _broken("wrong normaliser", _mh(mutant_moves.WrongNormaliser(CUBE, _local)), CUBE, "T1", "T3", "T4b"),
+    _broken("stale memory", _forgetful, CUBE, "T3"),
     _broken("stale energy cache", mutants.StaleEnergyCache(_site(MAIN, 13)), MAIN, "T0", "T3"),
     _broken("swap sign", mutant_moves.SwapSign(Gibbs(2), [1.0, 0.3]), TRIPLE, "T3", "T4b", reversible=False),
     _broken("keep adapting", mutants.KeepAdapting(_site(BITS, 38), _jump(BITS, 2)), BITS, "T3", "T5"),

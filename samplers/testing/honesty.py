@@ -37,8 +37,8 @@ def check_proposal(
     """T1a, T1b and T1c of ``proposal`` over ``states [states, sites]``, which must be all that it can reach.
 
     T1a: ``exp(log_prob)`` adds up to 1 over all new states, from every old one. T1b: the densities returned with a
-    draw are ``log_prob`` of the move and of its reverse. T1c: ``draws`` draws from each of ``starts`` states spread
-    over the list follow ``log_prob``. ``max_rows`` bounds the rows of one call.
+    draw are ``log_prob`` of the move and of its reverse, and a memory is that of the new state. T1c: ``draws`` draws
+    from each of ``starts`` states spread over the list follow ``log_prob``. ``max_rows`` bounds the rows of one call.
     """
     space = Enumerated(states, lambda x: torch.zeros(len(x), dtype=torch.float64))
     log_q = proposal_matrix(proposal, states, max_rows=max_rows)
@@ -82,13 +82,17 @@ def _draw(
     proposal: Proposal, space: Enumerated, old: int, size: int, log_q: Tensor, rng: torch.Generator
 ) -> tuple[Tensor, float]:
     """Indices of ``size`` draws from state ``old``, and the worst error of the densities that came with them."""
-    proposed = proposal(space.states[old].expand(size, -1).clone(), rng)
+    x, remember = space.states[old].expand(size, -1).clone(), getattr(proposal, "memory", None)
+    proposed = proposal(x, rng, *([] if remember is None else [remember(x)]))
     try:
         new = space.index(proposed.x)
     except InvalidInput:  # a state that is not listed: density 0 there
         return torch.zeros(0, dtype=torch.int64), math.inf
     error = 0.0
-    for given, true in ((proposed.log_q_forward, log_q[old, new]), (proposed.log_q_reverse, log_q[new, old])):
+    told = [(proposed.log_q_forward, log_q[old, new]), (proposed.log_q_reverse, log_q[new, old])]
+    if remember is not None and proposed.memory is not None:
+        told.append((proposed.memory, remember(proposed.x)))
+    for given, true in told:
         error = max(error, float(torch.where(given == true, 0.0, (given - true).abs()).nan_to_num(math.inf).max()))
     return new, error
 

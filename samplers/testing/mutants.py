@@ -21,6 +21,7 @@ __all__ = [
     "MissingHastings",
     "NoAccept",
     "StaleEnergyCache",
+    "StaleMemory",
     "UntilAccepted",
     "drop_rejected",
 ]
@@ -75,6 +76,15 @@ class StaleEnergyCache(_Broken):
 
     def settle(self, state: ChainState, x: Tensor, energy: Tensor, accepted: Tensor) -> tuple[ChainState, StepInfo]:
         return super().settle(state, x, state.energy, accepted)
+
+
+class StaleMemory(MetropolisHastings):
+    """The proposal goes by what was kept of a state that another kernel has changed since."""
+
+    def step(
+        self, state: ChainState, energy: Energy, rng: torch.Generator, *, beta: Beta = 1.0
+    ) -> tuple[ChainState, StepInfo]:
+        return super().step(state._replace(aux={**state.aux, "of": state.x}), energy, rng, beta=beta)
 
 
 class UntilAccepted(MetropolisHastings):

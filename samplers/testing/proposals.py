@@ -12,7 +12,15 @@ from samplers.randomness import categorical, generator
 from samplers.testing.targets import Enumerated
 from samplers.types import Proposal, Proposed
 
-__all__ = ["Relabelled", "SiteProposal", "TabularProposal", "TabularShortlist", "dirichlet_table", "independence_table"]
+__all__ = [
+    "Relabelled",
+    "RememberingProposal",
+    "SiteProposal",
+    "TabularProposal",
+    "TabularShortlist",
+    "dirichlet_table",
+    "independence_table",
+]
 
 CONCENTRATION = 0.7
 
@@ -45,6 +53,19 @@ class TabularProposal:
 
     def log_prob(self, x_to: Tensor, x_from: Tensor) -> Tensor:
         return self.log_table[self.space.index(x_from), self.space.index(x_to)]
+
+
+class RememberingProposal(TabularProposal):
+    """As ``TabularProposal``, but the number of the old state is what its memory says."""
+
+    def memory(self, x: Tensor) -> Tensor:
+        """``float64 [chains, 1]``."""
+        return self.space.index(x).double().unsqueeze(1)
+
+    def __call__(self, x: Tensor, rng: torch.Generator, memory: Tensor | None = None) -> Proposed:
+        known = self.memory(x) if memory is None else memory
+        proposed = super().__call__(self.space.states[known.squeeze(1).long()], rng)
+        return replace(proposed, memory=self.memory(proposed.x))
 
 
 class SiteProposal:

@@ -1,6 +1,7 @@
 """The exception tree, its messages, and where a bad energy is found in a run."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -273,6 +274,25 @@ def with_row(value, row=1):
 def test_a_proposal_that_breaks_its_contract_is_an_error(kernel, changes, message):
     with pytest.raises(ProposalError, match=message):
         sample(kernel(Broken(**changes)), Flat(), starts(3), steps=1)
+
+
+@pytest.mark.parametrize(
+    ("memory", "message"),
+    [
+        (None, r"the memory of the proposed states is absent, that of the chains torch.float64 \[3, 4\]"),
+        (torch.zeros(3, 4), r"is torch.float32 \[3, 4\], that"),
+    ],
+)
+def test_a_proposal_that_forgets_is_an_error(memory, message):
+    class Forgetful(Replace):
+        def memory(self, x):
+            return x.double()
+
+        def __call__(self, x, rng, known):
+            return replace(super().__call__(x, rng), memory=memory)
+
+    with pytest.raises(ProposalError, match=message):
+        sample(MetropolisHastings(Forgetful()), Flat(), starts(3), steps=1)
 
 
 def test_a_reverse_density_of_zero_is_no_error_but_a_rejection():
