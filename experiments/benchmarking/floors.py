@@ -2,9 +2,10 @@
 
 Every floor supposes what a sampler can know for nothing. A proposal equal to the state has the state's energy; one that
 a constraint forbids, or that has no way back, is rejected unread. Within a step nothing is read twice: what a reader
-from left to right has read of a text serves every other that begins like it. From one step to the next states and
-energies are kept, as a run that is resumed has them, but no keys and values: the last bits of an energy would come to
-depend on what else the process had read. Rows of different chains that happen to be equal count apart.
+from left to right has read of a text serves every other that begins like it. From one step to the next states,
+energies and the densities of drawn tokens are kept, as a run that is resumed has them, but no keys and values: the last
+bits of an energy would come to depend on what else the process had read. Rows of different chains that happen to be
+equal count apart.
 """
 
 from __future__ import annotations
