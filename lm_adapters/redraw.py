@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -33,7 +33,7 @@ def redraw(law: SequenceDistribution, x: Tensor, cut: Tensor, noise: Tensor, nat
     rows = rows[order]
     x, cut, noise = x[rows], cut[rows], noise[rows]
     pen = _Pen(law, x, cut, noise, nats)
-    pen.write(pen.begin([len(part) for part in parts]))
+    pen.write(*pen.begin([len(part) for part in parts]))
     back = order.argsort()
     return Redrawn(pen.x[back], pen.scores[back].transpose(1, 2))
 
@@ -48,25 +48,25 @@ class _Pen:
         self.x = x.where(before, law.model.space.pad_id)
         self.scores = torch.zeros((len(x), x.shape[1] + 1, 2), dtype=torch.float64, device=x.device)
 
-    def begin(self, parts: Sequence[int]) -> tuple[Tensor, Prefixes]:
+    def begin(self, parts: list[int]) -> tuple[Tensor, Prefixes]:
         """The first token of each text, and what stands before it, read in passes of so many rows."""
         tokens, kept = [], []
         columns = torch.arange(self.x.shape[1] + 1, device=self.x.device)
-        for rows in torch.arange(len(self.x), device=self.x.device).split(list(parts)):
+        for rows in torch.arange(len(self.x), device=self.x.device).split(parts):
             cut = self.cut[rows]
             logits, read = self.law.model.read(self.x[rows], columns == cut.unsqueeze(1))
             tokens.append(self._next(rows, cut, logits))
             kept.append(read.take(torch.arange(len(rows), device=rows.device), cut))
         return torch.cat(tokens), Prefixes.join(kept)
 
-    def write(self, begun: tuple[Tensor, Prefixes]) -> None:
-        token, kept = begun
+    def write(self, token: Tensor, kept: Prefixes) -> None:
+        """All that follows the first tokens; ``kept`` is what stands before these."""
         law, place = self.law, self.cut
         rows = torch.arange(len(self.x), device=self.x.device)
         slot = rows  # of ``kept``, where texts that are done may still lie
         while True:
-            goes_on = (token != law.model.eos_id) & (place < self.last)
-            rows, slot, token, place = rows[goes_on], slot[goes_on], token[goes_on], place[goes_on] + 1
+            going = ((token != law.model.eos_id) & (place < self.last)).nonzero().squeeze(1)
+            rows, slot, token, place = rows[going], slot[going], token[going], place[going] + 1
             if not len(rows):
                 return
             if len(rows) < DENSE * len(kept):
