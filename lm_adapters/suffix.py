@@ -29,10 +29,10 @@ class SuffixProposal:
     the place of ``l + 1`` above. A new text in which the last piece ends behind the cut, or a piece is missing, has no
     way back (``-inf``). A text that lacks a piece is kept, which counts as rejected. Add ``lock`` to the target too.
 
-    Cost: one pass over what stands before the cuts, and one a token drawn, of one token a text that goes on. The memory
-    is what was told of each token when it was drawn, so the old texts' density costs nothing but where another kernel
-    has changed them: there one pass. Neither does the new texts' energy under the same model: a hint tells it. A text
-    longer than ``max_length`` is left as it is, which counts as rejected.
+    Cost: one pass over what stands before the cuts, and one a token drawn, of one token a text that goes on. The old
+    texts' density is remembered from when they were drawn; those that another kernel has changed cost one pass more.
+    The new texts' energy under the same model costs nothing besides: a hint tells it. A text longer than ``max_length``
+    is left as it is, which counts as rejected.
 
     Raises ``InvalidInput`` for lengths that cannot be or are too short for the lock, and for states narrower than
     ``max_length``.

@@ -79,8 +79,9 @@ class Proposal(Protocol):
     A proposal that makes several kinds of move names them in an attribute ``kinds``.
 
     One that would reckon the same of a state step after step has a method ``memory(x)``, a tensor ``[chains, ...]``
-    of one type and shape. It is then called ``proposal(x, rng, memory)``, and proposes new states with theirs. A memory
-    is a function of its state, but for rounding: what is kept saves work and changes no density.
+    of one type and shape. Metropolis-Hastings then calls ``proposal(x, rng, memory)``, and the proposed states come
+    with theirs; called without, the proposal makes its own. A memory is a function of its state, but for rounding: to
+    keep it saves work and changes no density.
     """
 
     def __call__(self, x: Tensor, rng: torch.Generator) -> Proposed: ...

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +17,13 @@ from torch import Tensor
 from lm_adapters import CausalLM, MaskedLM, Seq2SeqLM
 from lm_adapters.framing import positions
 from lm_adapters.head import HeadOnRows
+from lm_adapters.prefixes import Layers, as_cache, expanded, kept_layers
 
 if TYPE_CHECKING:
     from transformers import Cache
 
-__all__ = ["BareCausal", "BareMasked", "BareReader", "BareSeq2Seq", "Layers", "Pass"]
+__all__ = ["BareCausal", "BareMasked", "BareReader", "BareSeq2Seq", "Pass"]
 
-Layers = Sequence[tuple[Tensor, Tensor]]  # keys and values of each layer, ``[rows, heads, tokens, size]``
 Head = tuple[Tensor, Tensor]  # rows and columns of the input whose outputs the vocabulary head sees
 
 
@@ -83,11 +83,6 @@ class BareReader(ABC):
     def kept(self, output: Any) -> Layers:
         """The keys and values of all that a pass with a cache has read."""
 
-    def past(self, layers: Layers = ()) -> Cache:
-        from transformers import DynamicCache
-
-        return DynamicCache(layers)
-
 
 class BareCausal(BareReader):
     """A causal language model without a prompt."""
@@ -106,7 +101,7 @@ class BareCausal(BareReader):
         )
 
     def kept(self, output: Any) -> Layers:
-        return [(layer.keys, layer.values) for layer in output.past_key_values.layers]
+        return kept_layers(output.past_key_values)
 
 
 class BareSeq2Seq(BareReader):
@@ -128,23 +123,20 @@ class BareSeq2Seq(BareReader):
         with torch.inference_mode():
             output = self.model(input_ids=ids, decoder_input_ids=start, use_cache=True)
         self._states = output.encoder_last_hidden_state
-        self._cross = [(layer.keys, layer.values) for layer in output.past_key_values.cross_attention_cache.layers]
+        self._cross = kept_layers(output.past_key_values.cross_attention_cache)
 
     def _output(self, ids: Tensor, past: Cache | None, attention: Tensor | None, places: Tensor | None) -> Any:
         from transformers import EncoderDecoderCache
         from transformers.modeling_outputs import BaseModelOutput
 
-        cross = self.past(self._cross)
-        for layer in cross.layers:
-            layer.keys = layer.keys.expand(len(ids), -1, -1, -1)
-            layer.values = layer.values.expand(len(ids), -1, -1, -1)
+        cross = as_cache(expanded(self._cross, len(ids)))
         return self.model(
             encoder_outputs=BaseModelOutput(last_hidden_state=self._states.expand(len(ids), -1, -1)),
             decoder_input_ids=ids,
             decoder_attention_mask=attention,
-            past_key_values=EncoderDecoderCache(past or self.past(), cross),
+            past_key_values=EncoderDecoderCache(past or as_cache([]), cross),
             use_cache=True,
         )
 
     def kept(self, output: Any) -> Layers:
-        return [(layer.keys, layer.values) for layer in output.past_key_values.self_attention_cache.layers]
+        return kept_layers(output.past_key_values.self_attention_cache)

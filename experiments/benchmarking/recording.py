@@ -106,7 +106,10 @@ def _replace(owner: Any, name: str, new: Any, undo: ExitStack) -> None:
     """Until the recording is over."""
     own = vars(owner).get(name)
     setattr(owner, name, new)
-    undo.callback(delattr, owner, name) if own is None else undo.callback(setattr, owner, name, own)
+    if own is None:
+        undo.callback(delattr, owner, name)
+    else:
+        undo.callback(setattr, owner, name, own)
 
 
 def _note_rows(body: nn.Module, recording: Recording) -> Any:

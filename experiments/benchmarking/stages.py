@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from experiments.benchmarking.bare import BareMasked, BareReader, Layers, Pass
+from experiments.benchmarking.bare import BareMasked, BareReader, Pass
+from lm_adapters.prefixes import Layers, as_cache
 
 __all__ = ["Kept", "MaskedRows", "TextRows", "WholeTexts"]
 
@@ -77,7 +78,7 @@ class Kept:
     def layers(self) -> Layers:
         ids = _after_context(self.reader, self.x[:, : int(self.reader.space.lengths(self.x).max())])
         nowhere = torch.zeros(1, dtype=torch.int64, device=ids.device)
-        return self.reader.kept(self.reader.read(ids, (nowhere, nowhere), self.reader.past()))
+        return self.reader.kept(self.reader.read(ids, (nowhere, nowhere), as_cache([])))
 
     def before(self, chains: Tensor, counts: Tensor) -> tuple[Layers, Tensor | None]:
         """The first ``counts [rows]`` tokens, the context's among them, of rows that are ``chains [rows]`` of ``x``.
@@ -141,7 +142,7 @@ class TextRows:
         head = (offset < counts.unsqueeze(1)).nonzero(as_tuple=True)
         places = columns + len(self.reader.context)
         layers, real = self.kept.before(self.chains[rows], places[:, 0])
-        past = self.reader.past(layers)
+        past = as_cache(layers)
         attention = None if real is None else pad(real, (0, len(offset)), value=True).long()
         return Pass(ids, lambda: self.reader.read(ids, head, past, attention, places).logits.squeeze(0))
 

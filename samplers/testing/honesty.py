@@ -90,7 +90,9 @@ def _draw(
         return torch.zeros(0, dtype=torch.int64), math.inf
     error = 0.0
     told = [(proposed.log_q_forward, log_q[old, new]), (proposed.log_q_reverse, log_q[new, old])]
-    if remember is not None and proposed.memory is not None:
+    if remember is not None:
+        if proposed.memory is None:
+            return new, math.inf
         told.append((proposed.memory, remember(proposed.x)))
     for given, true in told:
         error = max(error, float(torch.where(given == true, 0.0, (given - true).abs()).nan_to_num(math.inf).max()))
