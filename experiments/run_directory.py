@@ -24,7 +24,7 @@ __all__ = ["RunDirectory", "Work", "default_directory", "json_line", "run_direct
 
 LIBRARIES = ("mcmc-text", "torch", "transformers", "tokenizers", "numpy", "arviz-stats")
 PINNED = ("config.json", "env.json", "models.json", "fingerprint.json")
-BEFORE_DRAWS = {*PINNED, "events.jsonl", "failed.jsonl", "lock", "owner.json"}  # what a run has before its first draw
+BEFORE_DRAWS = {*PINNED, "events.jsonl", "failed.jsonl", "lock", "mcmc-text.json", "owner.json"}  # what a run has before its first draw
 
 
 def default_directory(experiment: str) -> str:
@@ -181,10 +181,8 @@ class RunDirectory:
         self.store.log(event, time=when, pid=os.getpid(), **facts)
 
     def _has_draws(self) -> bool:
-        from samplers.files import PARTIAL
-
-        names = {path.name for path in self.path.iterdir()}
-        return bool({name for name in names if not name.endswith(PARTIAL)} - BEFORE_DRAWS)
+        # Hidden files are what a process that was killed had half written.
+        return bool({path.name for path in self.path.iterdir() if not path.name.startswith(".")} - BEFORE_DRAWS)
 
 
 def _remove(path: Path) -> None:

@@ -10,9 +10,18 @@ from pathlib import Path
 
 from samplers.errors import StoreError
 
-__all__ = ["append_line", "exists", "make_folder", "read_bounded", "sweep", "write_atomically", "write_parts"]
+__all__ = [
+    "append_line",
+    "exists",
+    "is_partial",
+    "make_folder",
+    "read_bounded",
+    "sweep",
+    "write_atomically",
+    "write_parts",
+]
 
-PARTIAL = ".part"
+PARTIAL = ".mcmc-text-part"  # a name that nobody else gives: such files are removed
 NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)  # what file systems say that cannot do it
 
 
@@ -47,6 +56,11 @@ def write_parts(path: Path, parts: Iterable[bytes]) -> None:
         raise StoreError(
             f"{str(path)!r} cannot be written ({_reason(error)}); what was written before is whole"
         ) from error
+
+
+def is_partial(path: Path) -> bool:
+    """Whether ``path`` is a file that ``write_parts`` has begun, by its name."""
+    return path.name.startswith(".") and path.name.endswith(PARTIAL)
 
 
 def sweep(folder: Path) -> None:

@@ -2,7 +2,8 @@
 
 ::
 
-    run/  config.json env.json ...      pinned: written once, compared when the run goes on
+    run/  mcmc-text.json                says that the folder is a run; nothing in a folder without it is touched
+          config.json env.json ...      pinned: written once, compared when the run goes on
           shards/00000/00000000.safetensors   rows drawn from that step on: a chunk, never changed once committed
           shards/00000/commit.safetensors     the commit record, written after its chunk: what holds is what it says
           events.jsonl lock owner.json
@@ -28,7 +29,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from samplers.errors import InvalidInput, StoreError
-from samplers.files import PARTIAL, append_line, exists, make_folder, read_bounded, sweep, write_atomically
+from samplers.files import append_line, exists, is_partial, make_folder, read_bounded, sweep, write_atomically
 from samplers.records import Record, damaged, digest, load_record, save_record
 
 __all__ = ["Meter", "RunStore", "ShardStore"]
@@ -41,14 +42,17 @@ LARGEST_TOTAL = 2.0**63
 PUT_BACK = "put it back from a copy, or start anew in another folder"
 LOCK, OWNER, EVENTS, SHARDS = "lock", "owner.json", "events.jsonl", "shards"
 FINGERPRINT = "fingerprint.json"
-PINNED_FIRST = ("config.json", "env.json", FINGERPRINT)  # one of them is there in every run that has begun
+MARK, FORMAT = "mcmc-text.json", {"format": "mcmc-text run", "version": 1}
+# Runs of before the mark: all of these fields are in one of these files.
+UNMARKED = {"config.json": {"experiment", "energy_sha256"}, FINGERPRINT: {"energy", "seed"}, "env.json": {"versions"}}
 LONGEST_NAME = 255  # of a host
 
 
 class RunStore:
     """Holds the run's lock while entered. ``every``: steps between commits; no part of what a run means.
 
-    Raises ``InvalidInput`` if the folder cannot be written to, holds something else, or is in use by another process.
+    Raises ``InvalidInput`` if the folder cannot be written to, holds something else, or is in use by another process;
+    ``StoreError`` if the mark that makes it a run is damaged. Nothing in it is changed then.
     """
 
     def __init__(self, path: str | Path, *, every: int = 100, meter: Meter | None = None) -> None:
@@ -76,6 +80,8 @@ class RunStore:
         try:
             for folder in (self.path, *self._shard_folders()):
                 sweep(folder)
+            if not exists(self.path / MARK):
+                self._write_json(MARK, FORMAT)
             self._write_json(OWNER, {"pid": os.getpid(), "host": socket.gethostname()})
         except BaseException:
             self.__exit__(None, None, None)
@@ -158,10 +164,23 @@ class RunStore:
         append_line(self.path / EVENTS, json.dumps({"event": event, **facts}))
 
     def _check_ours(self) -> None:
-        names = {path.name for path in self.path.iterdir()}
-        made = {name for name in names if not name.endswith(PARTIAL)} - {LOCK, OWNER, EVENTS}
-        if made and not made.intersection(PINNED_FIRST):
+        """Raise ``InvalidInput`` or ``StoreError`` for a folder that holds anything but a run; touch nothing in it."""
+        if exists(self.path / MARK):
+            if self.read(MARK) != FORMAT:
+                raise StoreError(damaged(self.path / MARK))
+            return
+        names = {path.name for path in self.path.iterdir() if not is_partial(path)}
+        killed_before_the_mark = names == {LOCK} and (self.path / LOCK).stat().st_size == 0
+        unmarked = any(self._says_of_itself(name, fields) for name, fields in UNMARKED.items())
+        if names and not killed_before_the_mark and not unmarked:
             raise InvalidInput(f"{str(self.path)!r} holds files that are no run; choose another folder")
+
+    def _says_of_itself(self, name: str, fields: set[str]) -> bool:
+        """Whether the file ``name`` is there and has the ``fields`` that this program writes into it."""
+        try:
+            return fields <= self.read(name).keys()
+        except StoreError:
+            return False
 
     def _owner(self) -> str:
         try:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 
+from experiments.cli import main
 from experiments.gibbs import gibbs
 from experiments.infill import infill
 from experiments.keywords import SAMPLERS, keywords
@@ -398,3 +400,12 @@ def test_without_a_folder_nothing_is_written(lm, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     gibbs(model=lm, **QUICK)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_the_users_keeps_every_file_also_when_the_run_fails(tmp_path):
+    """Hidden partial files, as browsers and this program's own writer leave them, are somebody's."""
+    (tmp_path / ".movie.mkv.part").write_bytes(b"half a film")
+    for model in ("nosuch", "masked-en"):
+        result = CliRunner().invoke(main, ["gibbs", "--model", model, "--steps", "2", "--out", str(tmp_path)])
+        assert result.exit_code == 2
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {".movie.mkv.part": b"half a film"}

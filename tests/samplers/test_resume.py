@@ -103,7 +103,7 @@ def test_a_folder_by_name_keeps_itself_and_a_finished_run_takes_no_step(tmp_path
     assert steps == list(range(9))
     assert signature(trace) == signature(sample(KERNELS["cycle"](), tilt, starts(4), steps=9))
     names = {path.name for path in (tmp_path / "new" / "run").iterdir()}
-    assert names == {"env.json", "fingerprint.json", "lock", "shards"}
+    assert names == {"env.json", "fingerprint.json", "lock", "mcmc-text.json", "shards"}
 
 
 def test_observers_see_the_steps_that_are_done_now(tmp_path):

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from samplers import CallCounter, InvalidInput, McmcTextError, RunStore, StoreError, sample
-from samplers.files import append_line, exists, read_bounded, write_atomically, write_parts
+from samplers.files import PARTIAL, append_line, exists, read_bounded, write_atomically, write_parts
 from samplers.records import load_record, save_record
 from tests.samplers.doubles import KERNELS, climb, starts, tilt
 from tests.samplers.resuming import signature
@@ -103,7 +103,7 @@ def test_any_operation_may_fail_at_any_time(operation, code, tmp_path, whole, mo
             assert os.strerror(code) in str(result)
             assert str(tmp_path / "run") in str(result)
     assert result == whole
-    assert not list(tmp_path.rglob("*.part"))
+    assert not list(tmp_path.rglob(f"*{PARTIAL}"))
 
 
 def test_a_folder_that_cannot_sync_names_is_used_all_the_same(tmp_path, whole, monkeypatch):
@@ -262,15 +262,42 @@ def test_a_stale_owner_without_a_lock_is_nobody(begun, whole):
 
 
 def test_what_killed_processes_had_half_written_is_removed(begun, whole):
-    left = [begun / ".config.json.77.part", begun / "shards" / "00001" / ".commit.safetensors.78.part"]
+    left = [begun / f".config.json.77{PARTIAL}", begun / "shards" / "00001" / f".commit.safetensors.78{PARTIAL}"]
     for path in left:
         path.write_bytes(b"half")
-    others = [begun / "mine.part", begun / "shards" / ".hidden"]
+    others = [begun / "mine.part", begun / ".movie.mkv.part", begun / ".a.77.part", begun / "shards" / ".hidden"]
     for path in others:
         path.write_bytes(b"mine")
     assert signature(run(begun)) == whole
     assert not any(path.exists() for path in left)
     assert all(path.exists() for path in others)
+
+
+STRANGERS = {
+    "a download": {".movie.mkv.part": b"half"},
+    "partial files by another name": {".config.json.77.part": b"half"},
+    "a model": {"config.json": b'{"model_type": "bert"}', "model.safetensors": b"weights"},
+    "an experiment of somebody else": {"config.json": b'{"experiment": "mine"}', "notes": b"mine"},
+    "a file called lock": {"lock": b"mine"},
+    "a locked folder of somebody else": {"lock": b"", "notes": b"mine"},
+    "a mark that is none": {"mcmc-text.json": b"mine", ".x.1.mcmc-text-part": b"mine"},
+}
+
+
+@pytest.mark.parametrize("files", STRANGERS.values(), ids=STRANGERS)
+def test_a_folder_of_the_user_is_refused_and_stays_as_it_is(files, tmp_path):
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    before = snapshot(tmp_path)
+    with pytest.raises(McmcTextError, match="holds files that are no run; choose another folder|is damaged"):
+        run(tmp_path)
+    assert snapshot(tmp_path) == before
+
+
+def test_a_run_of_before_the_mark_goes_on_and_is_marked(begun, whole):
+    (begun / "mcmc-text.json").unlink()
+    assert signature(run(begun)) == whole
+    assert (begun / "mcmc-text.json").exists()
 
 
 def test_workers_may_write_the_same_facts_at_once(tmp_path):
@@ -331,8 +358,8 @@ NAMES = [
     "shards/00000/commit.safetensors",
     "shards/00001/commit.safetensors",
 ]
-HALF = [f".{name}.{{pid}}.part" for name in ("owner.json", "config.json", "fingerprint.json")]
-HALF += [f"shards/00000/.{name}.safetensors.{{pid}}.part" for name in ("00000000", "00000004", "commit")]
+HALF = [f".{name}.{{pid}}{PARTIAL}" for name in ("owner.json", "config.json", "fingerprint.json")]
+HALF += [f"shards/00000/.{name}.safetensors.{{pid}}{PARTIAL}" for name in ("00000000", "00000004", "commit")]
 
 
 def snapshot(folder):
@@ -355,7 +382,7 @@ def test_nothing_outside_is_written_through_a_link(name, link, state, tmp_path, 
         target.mkdir()
         for below in (target, target / "00000"):
             below.mkdir(exist_ok=True)
-            (below / ".precious.9.part").write_bytes(b"precious")
+            (below / f".precious.9{PARTIAL}").write_bytes(b"precious")
     elif link != "dangling":
         target.write_bytes(b"precious")
     if path.is_dir():
@@ -427,8 +454,8 @@ def test_facts_are_pinned_and_compared(tmp_path):
     + ['{"a": %s1%s}' % ("[" * depth, "]" * depth) for depth in (300, 900, 960, 970, 980, 990, 1000, 10**5)],  # noqa: UP031
 )
 def test_stored_facts_are_told_on_one_line_that_can_be_printed(stored, tmp_path):
-    (tmp_path / "config.json").write_text(stored)
     with RunStore(tmp_path) as store, pytest.raises((InvalidInput, StoreError), match=r"config\.json'") as told:
+        (tmp_path / "config.json").write_text(stored)
         store.pin("config.json", {"a": 1})
     message = str(told.value)
     assert message.encode()
@@ -445,9 +472,8 @@ def test_facts_that_went_missing_are_not_made_up(name, begun):
 
 
 def test_killed_before_anything_was_pinned_or_only_the_versions(tmp_path):
-    (tmp_path / ".env.json.7.part").write_text("{")
+    (tmp_path / f".mcmc-text.json.7{PARTIAL}").write_text("{")
     (tmp_path / "lock").touch()
-    (tmp_path / "owner.json").write_text("{")
     first = sample(climb(), tilt, starts(3), steps=2, run_dir=tmp_path)
     (tmp_path / "fingerprint.json").unlink()
     for path in sorted((tmp_path / "shards").rglob("*"), reverse=True):
@@ -542,7 +568,7 @@ def test_records_are_what_was_written(tmp_path):
 def test_half_written_files_are_replaced_and_no_link_is_written_through(tmp_path):
     precious = tmp_path / "precious"
     precious.write_bytes(b"precious")
-    partial = tmp_path / f".file.{os.getpid()}.part"
+    partial = tmp_path / f".file.{os.getpid()}{PARTIAL}"
     for left in (
         lambda: partial.write_bytes(b"half"),
         lambda: partial.symlink_to(precious),
