@@ -86,7 +86,7 @@ class Gibbs:
     def _free(self, x: Tensor) -> Tensor:
         if x.dim() != 2:
             raise InvalidInput(f"Gibbs needs states [chains, sites], not {list(x.shape)}")
-        free = torch.ones_like(x, dtype=torch.bool) if self.free is None else self.free(x)
+        free = torch.ones_like(x, dtype=torch.bool) if self.free is None else self.free(x.clone())
         if not bool(free.any(dim=1).all()):
             raise InvalidInput(f"chain {int((~free.any(dim=1)).nonzero()[0])} has no free site; free at least one")
         return free
@@ -121,7 +121,7 @@ class PseudoGibbs:
         self, state: ChainState, energy: Energy, rng: torch.Generator, *, beta: float | Tensor = 1.0
     ) -> tuple[ChainState, StepInfo]:
         """``beta`` changes nothing: there is no accept step for it to enter."""
-        proposed = check_proposed(self.proposal(state.x, rng), state.x)
+        proposed = check_proposed(self.proposal(state.x.clone(), rng), state.x)
         new = evaluate(energy, proposed.x, proposed.hint)
         always = torch.ones(len(state.x), dtype=torch.bool, device=state.x.device)
         after = ChainState(proposed.x, new.energy, state.aux, new.terms)

@@ -54,7 +54,8 @@ class MetropolisHastings:
         self, state: ChainState, energy: Energy, rng: torch.Generator, *, beta: float | Tensor = 1.0
     ) -> tuple[ChainState, StepInfo]:
         memory = [] if self._memory is None else [_up_to_date(self._memory, state)]
-        proposed = check_proposed(self.proposal(state.x, rng, *memory), state.x, *memory)
+        # A copy: a proposal that writes into its argument must not change the state of the chain.
+        proposed = check_proposed(self.proposal(state.x.clone(), rng, *memory), state.x, *memory)
         log_u = log_uniform(len(state.x), rng)
         limit = _limit(state.energy, proposed, log_u, beta) if _has_terms_to_spare(energy) else None
         new = _scored(state, energy, proposed, limit)

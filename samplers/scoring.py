@@ -43,12 +43,13 @@ def weighed(
 ) -> Tensor:
     """``weight * term``, ``float64 [rows]``, NaN and ``-inf`` included; ``+inf`` forbids at weight 0 too.
 
-    ``score`` is how to compute it where ``term`` is not simply asked for ``x``. Raises ``EnergyError`` for what is no
+    ``score`` is how to compute it where ``term`` is not simply asked for ``x``. The term gets a copy of ``x``, so that
+    one which writes into its argument cannot change the states of the chains. Raises ``EnergyError`` for what is no
     tensor of one number a row on the device of ``x``; and where the term raises, with the first state that makes it do
     so alone, if there is one. Integers become floats, and gradients are dropped with their graph.
     """
     try:
-        values = term.values(x, hint) if score is None else score()
+        values = term.values(x.clone(), hint) if score is None else score()
     except McmcTextError:
         raise
     except Exception as error:

@@ -81,16 +81,16 @@ class ShortlistGibbs:
 
     def free_sites(self, x: Tensor) -> Tensor:
         """``bool [chains, sites]``."""
-        return torch.ones_like(x, dtype=torch.bool) if self.free is None else self.free(x).clone()
+        return torch.ones_like(x, dtype=torch.bool) if self.free is None else self.free(x.clone()).clone()
 
     def candidates(self, x: Tensor, site: Tensor) -> tuple[Tensor, Tensor]:
         """The list ``[chains, K]`` for ``site [chains]``, and ``bool [chains, K]``: what may be drawn from it."""
-        values = self._checked(self.shortlist(x, site), x)
+        values = self._checked(self.shortlist(x.clone(), site), x)
         old = x.gather(1, site.unsqueeze(1))
         possible = (values == old).any(dim=1, keepdim=True).expand_as(values)
         if self.free is None:
             return values, possible
-        free = self.free(x)
+        free = self.free(x.clone())
         after = self.free(replaced(x, site, values)).reshape(*values.shape, -1)
         return values, possible & free.gather(1, site.unsqueeze(1)) & (after == free.unsqueeze(1)).all(dim=2)
 
