@@ -24,7 +24,8 @@ __all__ = ["RunDirectory", "Work", "default_directory", "json_line", "run_direct
 
 LIBRARIES = ("mcmc-text", "torch", "transformers", "tokenizers", "numpy", "arviz-stats")
 PINNED = ("config.json", "env.json", "models.json", "fingerprint.json")
-BEFORE_DRAWS = {*PINNED, "events.jsonl", "failed.jsonl", "lock", "mcmc-text.json", "owner.json"}  # what a run has before its first draw
+# What a run has before its first draw.
+BEFORE_DRAWS = {*PINNED, "events.jsonl", "failed.jsonl", "lock", "mcmc-text.json", "owner.json"}
 
 
 def default_directory(experiment: str) -> str:
