@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from experiments.run_directory import json_line
-from experiments.settings import LIMITS
+from experiments.runs.run_directory import json_line
+from experiments.setup.settings import LIMITS
 
 if TYPE_CHECKING:
     from experiments.benchmarking.measure import Line
@@ -63,7 +63,7 @@ def benchmark(
     Raises ``InvalidInput``, before anything is measured, for a device or type that cannot be used, and for a length
     that the models do not take.
     """
-    from lm_adapters.loading import check_device, check_dtype
+    from lm_adapters.loading.pretrained import check_device, check_dtype
     from samplers import InvalidInput
 
     for kind in models:

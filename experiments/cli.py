@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 import experiments
-from experiments.visible import visible
+from experiments.results.safe_text import visible
 
 __all__ = ["main"]
 
@@ -87,7 +87,7 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 
 def _exit_code(error: Exception) -> int | None:
-    from lm_adapters.memory import is_out_of_memory
+    from lm_adapters.forward.oom import is_out_of_memory
     from samplers import Interrupted, InvalidInput, McmcTextError
 
     if isinstance(error, Interrupted):

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from experiments.keywords import SAMPLERS, keywords
-from experiments.methods import begun
-from experiments.options import LENGTH, run_options, scorer_option
-from experiments.report import number
-from experiments.run_directory import json_line
-from experiments.settings import Settings
+from experiments.results.terminal import number
+from experiments.runs.run_directory import json_line
+from experiments.setup.options import LENGTH, run_options, scorer_option
+from experiments.setup.settings import Settings
+from experiments.setup.solve import begun
 
 if TYPE_CHECKING:
     from lm_adapters import CausalLM, MaskedLM
@@ -39,7 +39,7 @@ def compare(
     Arguments and errors as there; ``out`` gets a folder for each sampler.
     """
     own = {name: value for name, value in locals().items() if name != "shared"}
-    from experiments.scorers import load_scorer
+    from experiments.setup.scorers import load_scorer
 
     settings = Settings(**shared)
     for sampler in SAMPLERS:

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from experiments.methods import Problem, begun, in_words, run_chains
-from experiments.options import LENGTH, check_length, run_options
-from experiments.report import show
-from experiments.settings import Settings
-from experiments.sources import encode_source
+from experiments.results.terminal import show
+from experiments.setup.options import LENGTH, check_length, run_options
+from experiments.setup.settings import Settings
+from experiments.setup.solve import Problem, begun, in_words, run_chains
+from experiments.setup.sources import encode_source
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from experiments.text_run import TextRun
+    from experiments.results.text_run import TextRun
     from lm_adapters import GibbsProposal, MaskedLM, Truncation
     from samplers import Kernel
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from experiments.methods import Problem, begun, in_words, run_steps
-from experiments.moves import edit_kernel, shortlist_kernel
-from experiments.options import run_options, scorer_option, shortlist_option
-from experiments.report import Run, show
-from experiments.scorers import load_scorer
-from experiments.settings import Settings
+from experiments.results.terminal import Run, show
+from experiments.setup.kernels import edit_kernel, shortlist_kernel
+from experiments.setup.options import run_options, scorer_option, shortlist_option
+from experiments.setup.scorers import load_scorer
+from experiments.setup.settings import Settings
+from experiments.setup.solve import Problem, begun, in_words, run_steps
 
 if TYPE_CHECKING:
     from torch import Tensor

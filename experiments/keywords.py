@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from experiments.methods import Job, Problem, begun, in_words, run_importance, run_rejection, run_steps
-from experiments.moves import edit_kernel, shortlist_kernel
-from experiments.options import LENGTH, check_length, run_options, scorer_option, shortlist_option
-from experiments.report import Run, show
-from experiments.scorers import Scorer, load_scorer
-from experiments.settings import Settings
+from experiments.results.terminal import Run, show
+from experiments.setup.kernels import edit_kernel, shortlist_kernel
+from experiments.setup.options import LENGTH, check_length, run_options, scorer_option, shortlist_option
+from experiments.setup.scorers import Scorer, load_scorer
+from experiments.setup.settings import Settings
+from experiments.setup.solve import Job, Problem, begun, in_words, run_importance, run_rejection, run_steps
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,8 +77,8 @@ def _starts(fill: KeywordFill, energy: Energy, settings: Settings, tries: int) -
     import torch
 
     from samplers import evaluate, generator
+    from samplers.energy.nan_policy import NaNCount, tolerant
     from samplers.randomness import categorical
-    from samplers.tolerant import NaNCount, tolerant
 
     if settings.nan == "reject":
         energy = tolerant(energy, NaNCount())

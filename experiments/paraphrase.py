@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from experiments.methods import Problem, begun, in_words, run_steps
-from experiments.moves import edit_kernel
-from experiments.options import run_options, scorer_option
-from experiments.report import Run, show
-from experiments.scorers import load_meaning, load_scorer
-from experiments.settings import Settings
-from experiments.sources import encode_source
+from experiments.results.terminal import Run, show
+from experiments.setup.kernels import edit_kernel
+from experiments.setup.options import run_options, scorer_option
+from experiments.setup.scorers import load_meaning, load_scorer
+from experiments.setup.settings import Settings
+from experiments.setup.solve import Problem, begun, in_words, run_steps
+from experiments.setup.sources import encode_source
 
 if TYPE_CHECKING:
     from lm_adapters import CausalLM, MaskedLM

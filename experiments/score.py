@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from experiments.custom_energy import CustomEnergy, load_custom_energies
-from experiments.options import trust_option
-from experiments.run_directory import json_line
+from experiments.runs.run_directory import json_line
+from experiments.setup.custom_energy import CustomEnergy, load_custom_energies
+from experiments.setup.options import trust_option
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from experiments.methods import Problem, begun, in_words, run_steps
-from experiments.moves import edit_kernel
-from experiments.options import run_options, scorer_option
-from experiments.report import Run, show
-from experiments.scorers import load_meaning, load_scorer
-from experiments.settings import Settings
-from experiments.sources import encode_source
+from experiments.results.terminal import Run, show
+from experiments.setup.kernels import edit_kernel
+from experiments.setup.options import run_options, scorer_option
+from experiments.setup.scorers import load_meaning, load_scorer
+from experiments.setup.settings import Settings
+from experiments.setup.solve import Problem, begun, in_words, run_steps
+from experiments.setup.sources import encode_source
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,7 +46,7 @@ def summarize(
     """
     own = {name: value for name, value in locals().items() if name != "shared"}
     from lm_adapters import Similarity, WordLimit
-    from lm_adapters.constraints import word_spans
+    from lm_adapters.energies.constraints import word_spans
     from samplers import InvalidInput
 
     if max_words < 1:
@@ -74,7 +74,7 @@ def summarize(
 
 
 def _starts(lm: MaskedLM, text: str, max_words: int, chains: int, width: int) -> Tensor:
-    from lm_adapters.constraints import word_spans
+    from lm_adapters.energies.constraints import word_spans
 
     words = word_spans(text)
     places = len(words) - max_words + 1

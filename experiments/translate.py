@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from experiments.methods import Problem, begun, in_words, run_steps
-from experiments.moves import edit_kernel
-from experiments.options import run_options
-from experiments.report import Run, show
-from experiments.settings import Settings
+from experiments.results.terminal import Run, show
+from experiments.setup.kernels import edit_kernel
+from experiments.setup.options import run_options
+from experiments.setup.settings import Settings
+from experiments.setup.solve import Problem, begun, in_words, run_steps
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lm_adapters.text_energy import TextEnergy
+from lm_adapters.energies.text_energy import TextEnergy
 from samplers import Constraint, EnergyError, InvalidInput
 
 if TYPE_CHECKING:

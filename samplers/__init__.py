@@ -1,9 +1,8 @@
 """Samplers of ``exp(-energy)`` for any tensor state, batched over chains. See README.md for the table of guarantees."""
 
 from samplers.annealing import Annealed, anneal
-from samplers.compose import Cycle, Mixture
-from samplers.driver import sample
-from samplers.energies import (
+from samplers.energy.nan_policy import NaNPolicy
+from samplers.energy.terms import (
     CallCounter,
     Constraint,
     EnergyTerm,
@@ -26,18 +25,19 @@ from samplers.errors import (
     TooManyNaN,
     TrialsExhausted,
 )
-from samplers.gibbs import Gibbs, PseudoGibbs
 from samplers.importance import ImportanceSample, importance_sample
-from samplers.iterate import iterate
-from samplers.metropolis import MetropolisHastings
+from samplers.kernels.compose import Cycle, Mixture
+from samplers.kernels.gibbs import Gibbs, PseudoGibbs
+from samplers.kernels.metropolis import MetropolisHastings
+from samplers.kernels.shortlist_gibbs import ShortlistGibbs
+from samplers.kernels.tempering import Tempered, swap_report
 from samplers.randomness import generator
 from samplers.rejection import RejectionSample, rejection_sample
+from samplers.run.iterate import iterate
+from samplers.run.sample import sample
+from samplers.run.trace import Diagnostics, MoveCount, Trace, diagnose
 from samplers.schedules import constant, geometric, linear, logarithmic
-from samplers.shortlist import ShortlistGibbs
-from samplers.store import RunStore
-from samplers.tempering import Tempered, swap_report
-from samplers.tolerant import NaNPolicy
-from samplers.trace import Diagnostics, MoveCount, Trace, diagnose
+from samplers.storage.run_store import RunStore
 from samplers.types import ChainState, Distribution, Energy, Kernel, Proposal, Proposed, StepInfo
 
 __all__ = [

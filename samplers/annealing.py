@@ -10,15 +10,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from samplers.driver import check_run, opened
-from samplers.energies import term_names
+from samplers.energy.nan_policy import NaNPolicy
+from samplers.energy.terms import term_names
 from samplers.errors import InvalidInput
-from samplers.observers import Observer, ObserverGuard
-from samplers.records import digest
+from samplers.run.observers import Observer, ObserverGuard
+from samplers.run.sample import check_run, opened
+from samplers.run.sharded_run import ShardedRun
 from samplers.schedules import Schedule
-from samplers.shards import ShardedRun
-from samplers.store import RunStore
-from samplers.tolerant import NaNPolicy
+from samplers.storage.run_store import RunStore
+from samplers.storage.tensor_file import digest
 from samplers.types import ChainState, Energy, Kernel, StepInfo, select
 
 __all__ = ["Annealed", "anneal"]

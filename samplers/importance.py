@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from samplers.describe import describe
-from samplers.draws import kept_draws
 from samplers.errors import InvalidInput
 from samplers.randomness import categorical, generator
 from samplers.rejection import draw_scored
-from samplers.store import RunStore
+from samplers.run.independent_draws import kept_draws
+from samplers.storage.fingerprint import describe
+from samplers.storage.run_store import RunStore
 from samplers.types import Distribution, Energy
 
 __all__ = ["ImportanceSample", "importance_sample"]

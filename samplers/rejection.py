@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from samplers.describe import describe
-from samplers.draws import kept_draws
-from samplers.energies import evaluate
+from samplers.energy.terms import evaluate
 from samplers.errors import BoundViolated, InvalidInput, TrialsExhausted
 from samplers.randomness import generator, log_uniform, scoped_global_seed
-from samplers.store import RunStore
+from samplers.run.independent_draws import kept_draws
+from samplers.storage.fingerprint import describe
+from samplers.storage.run_store import RunStore
 from samplers.types import Distribution, Energy
 
 __all__ = ["RejectionSample", "draw_scored", "rejection_sample"]

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from experiments.benchmarking.bare import BareMasked, BareReader
+from experiments.benchmarking.profile import Kept, MaskedRows, TextRows, WholeTexts
 from experiments.benchmarking.recording import Move
-from experiments.benchmarking.stages import Kept, MaskedRows, TextRows, WholeTexts
+from experiments.benchmarking.reference_forwards import BareMasked, BareReader
 from experiments.benchmarking.timing import Stage
-from lm_adapters.framing import framed
+from lm_adapters.forward.model_inputs import framed
 from samplers import Energy, WeightedSum
 
 __all__ = [

@@ -16,11 +16,11 @@ from experiments.benchmarking.models import Models
 from experiments.benchmarking.recording import Recording, recorded
 from experiments.benchmarking.timing import Clock, Splits, make_clock, timed
 from experiments.benchmarking.workloads import WORKLOADS, Size, Task
-from experiments.cost import Cost, counted
+from experiments.results.cost import Cost, counted
 from samplers import ChainState, sample
-from samplers.iterate import begin
 from samplers.randomness import generator
-from samplers.trace import diagnose
+from samplers.run.iterate import begin
+from samplers.run.trace import diagnose
 
 __all__ = ["Line", "Round", "measure"]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from experiments.benchmarking.bare import BareCausal, BareMasked, BareSeq2Seq
+from experiments.benchmarking.reference_forwards import BareCausal, BareMasked, BareSeq2Seq
 from lm_adapters import DTYPES, CausalLM, MaskedLM, Seq2SeqLM, check_device, load_pretrained
 from lm_adapters.pretrained import embedded_names, embedded_path
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from experiments.benchmarking.timing import Clock, Span
-from experiments.cost import Cost, counted
+from experiments.results.cost import Cost, counted
 from samplers import Kernel
 
 if TYPE_CHECKING:

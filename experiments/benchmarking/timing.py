@@ -12,10 +12,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from experiments.benchmarking.bare import Pass
-from experiments.cost import Cost
-from lm_adapters.memory import is_out_of_memory
-from lm_adapters.passes import passes
+from experiments.benchmarking.reference_forwards import Pass
+from experiments.results.cost import Cost
+from lm_adapters.forward.batching import passes
+from lm_adapters.forward.oom import is_out_of_memory
 
 __all__ = ["Choice", "Clock", "CpuClock", "CudaClock", "Span", "Splits", "Stage", "make_clock", "run_stage", "timed"]
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from experiments.benchmarking import by_hand, floors
+from experiments.benchmarking import baselines, floors
 from experiments.benchmarking.models import SOURCE, Models
 from experiments.benchmarking.recording import Move
 from experiments.benchmarking.timing import Stage
-from experiments.moves import edit_kernel
+from experiments.setup.kernels import edit_kernel
 from lm_adapters import KeywordFill, Keywords, MaskedLM, SuffixProposal, Truncation, fill_masks, rescored_replace
 from samplers import Energy, Flat, Kernel, MetropolisHastings, PseudoGibbs
 from samplers.randomness import generator
@@ -70,7 +70,7 @@ def gibbs(models: Models, size: Size) -> Task:
         energy=Flat(),
         x0=x0,
         floor=lambda move: floors.proposing_rows(models.bare_masked, move),
-        by_hand=by_hand.gibbs(lm, _first(x0, lm.space)),
+        by_hand=baselines.gibbs(lm, _first(x0, lm.space)),
         models=[lm.model],
         proposer=lm,
         watched=lm.energy("pll"),
@@ -91,7 +91,7 @@ def mh_pll(models: Models, size: Size) -> Task:
         energy=energy,
         x0=x0,
         floor=floor,
-        by_hand=by_hand.pll_chain(lm, _first(x0, lm.space)),
+        by_hand=baselines.pll_chain(lm, _first(x0, lm.space)),
         models=[lm.model],
         proposer=lm,
     )
@@ -116,7 +116,7 @@ def keywords(models: Models, size: Size) -> Task:
         energy=energy,
         x0=x0,
         floor=floor,
-        by_hand=by_hand.published_keywords(scorer, text, pieces, lengths, size.k),
+        by_hand=baselines.published_keywords(scorer, text, pieces, lengths, size.k),
         models=[lm.model, scorer.model],
         proposer=lm,
     )
@@ -138,7 +138,7 @@ def rescored(models: Models, size: Size) -> Task:
         energy=scorer.energy(),
         x0=x0,
         floor=floor,
-        by_hand=by_hand.rescored(lm, scorer, _first(x0, lm.space), size.k),
+        by_hand=baselines.rescored(lm, scorer, _first(x0, lm.space), size.k),
         models=[lm.model, scorer.model],
         proposer=lm,
     )
@@ -160,7 +160,7 @@ def suffix(models: Models, size: Size) -> Task:
         energy=scorer.energy(),
         x0=x0,
         floor=lambda move: floors.drawn_tokens(models.bare_causal, move),
-        by_hand=by_hand.suffixes(scorer, _first(x0, scorer.space), lengths),
+        by_hand=baselines.suffixes(scorer, _first(x0, scorer.space), lengths),
         models=[scorer.model],
     )
 
@@ -181,7 +181,7 @@ def translate(models: Models, size: Size) -> Task:
         energy=energy,
         x0=x0,
         floor=floor,
-        by_hand=by_hand.translations(lm, scorer, source, text, (SHORTEST, size.length)),
+        by_hand=baselines.translations(lm, scorer, source, text, (SHORTEST, size.length)),
         models=[lm.model, scorer.model],
         proposer=lm,
     )

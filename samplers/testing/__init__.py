@@ -14,9 +14,8 @@ from samplers.testing.chains import (
 )
 from samplers.testing.contract import allowed_costs, check_contract
 from samplers.testing.gates import ALPHA, InvalidTest, Result, kl_gate, kl_statistic, pair_gate, pair_statistic, pool
-from samplers.testing.honesty import check_proposal, check_proposals
 from samplers.testing.invariances import check_independence, check_invariances, relabelled
-from samplers.testing.laws import (
+from samplers.testing.law_checks import (
     check_end_law,
     check_ergodic,
     check_matrix,
@@ -25,6 +24,7 @@ from samplers.testing.laws import (
     row_result,
 )
 from samplers.testing.matrices import period, proposal_matrix, step_matrix, transition_matrix
+from samplers.testing.proposal_checks import check_proposal, check_proposals
 from samplers.testing.proposals import (
     Relabelled,
     SiteProposal,
@@ -33,7 +33,7 @@ from samplers.testing.proposals import (
     dirichlet_table,
     independence_table,
 )
-from samplers.testing.runs import DRAWS
+from samplers.testing.simulate import DRAWS
 from samplers.testing.spaces import Started, joint_index, joint_law, joint_states, ladder, replicas
 from samplers.testing.targets import (
     Enumerated,

@@ -15,16 +15,16 @@ import torch
 from samplers.testing.cases import CASES, MUTANTS, Case, Mutant
 from samplers.testing.contract import check_contract
 from samplers.testing.gates import Result
-from samplers.testing.honesty import check_proposals
 from samplers.testing.invariances import check_independence, check_invariances
-from samplers.testing.laws import (
+from samplers.testing.law_checks import (
     check_end_law,
     check_ergodic,
     check_matrix,
     check_pairs,
     check_transitions,
 )
-from samplers.testing.runs import DRAWS
+from samplers.testing.proposal_checks import check_proposals
+from samplers.testing.simulate import DRAWS
 
 __all__ = ["TESTS", "judge", "main", "rejections"]
 

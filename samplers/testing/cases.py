@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from samplers.compose import Cycle, Mixture
-from samplers.driver import sample
-from samplers.gibbs import Gibbs, PseudoGibbs
-from samplers.metropolis import MetropolisHastings
-from samplers.shortlist import ShortlistGibbs
-from samplers.tempering import Tempered
+from samplers.kernels.compose import Cycle, Mixture
+from samplers.kernels.gibbs import Gibbs, PseudoGibbs
+from samplers.kernels.metropolis import MetropolisHastings
+from samplers.kernels.shortlist_gibbs import ShortlistGibbs
+from samplers.kernels.tempering import Tempered
+from samplers.run.sample import sample
+from samplers.run.trace import Trace
 from samplers.testing import mutant_moves, mutants
 from samplers.testing.matrices import transition_matrix
 from samplers.testing.proposals import (
@@ -26,7 +27,6 @@ from samplers.testing.proposals import (
     independence_table,
 )
 from samplers.testing.targets import Enumerated, random_target, two_mode_target
-from samplers.trace import Trace
 from samplers.types import Kernel
 
 __all__ = ["CASES", "MUTANTS", "Case", "Mutant"]

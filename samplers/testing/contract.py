@@ -8,17 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from samplers.compose import Cycle, Mixture
-from samplers.energies import CallCounter
-from samplers.gibbs import Gibbs, PseudoGibbs
-from samplers.metropolis import MetropolisHastings
+from samplers.energy.terms import CallCounter
+from samplers.kernels.compose import Cycle, Mixture
+from samplers.kernels.gibbs import Gibbs, PseudoGibbs
+from samplers.kernels.metropolis import MetropolisHastings
+from samplers.kernels.shortlist_gibbs import ShortlistGibbs
+from samplers.kernels.tempering import Tempered
 from samplers.randomness import generator
-from samplers.shortlist import ShortlistGibbs
-from samplers.tempering import Tempered
 from samplers.testing.cases import Case
 from samplers.testing.gates import Result
 from samplers.testing.proposals import TabularShortlist
-from samplers.testing.runs import DRAWS
+from samplers.testing.simulate import DRAWS
 from samplers.testing.spaces import ladder, replicas
 from samplers.types import ChainState, Energy, Kernel, StepInfo
 

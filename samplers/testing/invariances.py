@@ -8,22 +8,22 @@ from functools import singledispatch
 import torch
 from torch import Tensor
 
-from samplers.compose import Cycle, Mixture
-from samplers.gibbs import Gibbs, PseudoGibbs
-from samplers.iterate import iterate
-from samplers.metropolis import MetropolisHastings
+from samplers.kernels.compose import Cycle, Mixture
+from samplers.kernels.gibbs import Gibbs, PseudoGibbs
+from samplers.kernels.metropolis import MetropolisHastings
+from samplers.kernels.shortlist_gibbs import ShortlistGibbs
+from samplers.kernels.tempering import Tempered
 from samplers.randomness import generator
-from samplers.shortlist import ShortlistGibbs
-from samplers.tempering import Tempered
+from samplers.run.iterate import iterate
+from samplers.run.trace import Trace
 from samplers.testing.cases import Case
 from samplers.testing.gates import T_GATE, Result
-from samplers.testing.laws import EXACT
+from samplers.testing.law_checks import EXACT
 from samplers.testing.matrices import transition_matrix
 from samplers.testing.proposals import Relabelled
-from samplers.testing.runs import DRAWS
+from samplers.testing.simulate import DRAWS
 from samplers.testing.spaces import ladder
 from samplers.testing.targets import Enumerated
-from samplers.trace import Trace
 from samplers.types import Kernel
 
 __all__ = ["check_independence", "check_invariances", "relabelled"]

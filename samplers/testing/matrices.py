@@ -9,14 +9,14 @@ from functools import reduce, singledispatch
 import torch
 from torch import Tensor
 
-from samplers.candidates import replaced
-from samplers.compose import Cycle, Mixture
+from samplers.energy.candidates import replaced
 from samplers.errors import InvalidInput
-from samplers.gibbs import Gibbs, PseudoGibbs, tempered_weights
-from samplers.metropolis import MetropolisHastings, log_acceptance
+from samplers.kernels.compose import Cycle, Mixture
+from samplers.kernels.gibbs import Gibbs, PseudoGibbs, tempered_weights
+from samplers.kernels.metropolis import MetropolisHastings, log_acceptance
+from samplers.kernels.shortlist_gibbs import ShortlistGibbs
+from samplers.kernels.tempering import Tempered
 from samplers.randomness import nth_site
-from samplers.shortlist import ShortlistGibbs
-from samplers.tempering import Tempered
 from samplers.testing.spaces import ladder
 from samplers.testing.targets import Enumerated, Target
 from samplers.types import Kernel, Proposal

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from samplers.energies import evaluate_candidates
-from samplers.gibbs import Gibbs
-from samplers.metropolis import step_info
+from samplers.energy.terms import evaluate_candidates
+from samplers.kernels.gibbs import Gibbs
+from samplers.kernels.metropolis import step_info
+from samplers.kernels.tempering import Tempered
 from samplers.randomness import categorical, draw_site, log_uniform
-from samplers.tempering import Tempered
 from samplers.testing.proposals import TabularProposal
 from samplers.testing.targets import Enumerated
 from samplers.types import ChainState, Energy, Proposed, StepInfo

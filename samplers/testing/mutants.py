@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from samplers.driver import sample
-from samplers.energies import evaluate
-from samplers.metropolis import MetropolisHastings, log_acceptance, start, step_info
+from samplers.energy.terms import evaluate
+from samplers.kernels.metropolis import MetropolisHastings, log_acceptance, start, step_info
 from samplers.randomness import log_uniform
-from samplers.trace import Trace
+from samplers.run.sample import sample
+from samplers.run.trace import Trace
 from samplers.types import ChainState, Energy, Kernel, Proposal, Proposed, StepInfo, select
 
 __all__ = [

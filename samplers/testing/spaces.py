@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from samplers.compose import Cycle, Mixture
-from samplers.energies import evaluate
+from samplers.energy.terms import evaluate
 from samplers.errors import InvalidInput
-from samplers.tempering import Tempered
+from samplers.kernels.compose import Cycle, Mixture
+from samplers.kernels.tempering import Tempered
 from samplers.testing.targets import Enumerated, Target
 from samplers.types import ChainState, Energy, Kernel, StepInfo
 

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from samplers.energies import evaluate
+from samplers.energy.terms import evaluate
 from samplers.errors import InvalidInput
 from samplers.randomness import categorical, generator
 from samplers.types import Energy

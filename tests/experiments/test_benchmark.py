@@ -14,17 +14,17 @@ from experiments.benchmark import CURVES, MODELS, WORKLOADS, benchmark
 from experiments.benchmarking import measure as measuring
 from experiments.benchmarking import models as making
 from experiments.benchmarking import workloads as working
-from experiments.benchmarking.bare import Pass
 from experiments.benchmarking.measure import Line, measure
 from experiments.benchmarking.memory import peak_memory
 from experiments.benchmarking.models import Absent, Models, make_models
 from experiments.benchmarking.recording import recorded
+from experiments.benchmarking.reference_forwards import Pass
 from experiments.benchmarking.table import COSTS, SPEED, growth, growth_in_words
 from experiments.benchmarking.timing import Choice, CpuClock, Splits, choices, timed
 from experiments.benchmarking.workloads import Size
 from samplers import InvalidInput
-from samplers.iterate import begin
 from samplers.randomness import generator
+from samplers.run.iterate import begin
 from tests.experiments.tiny_models import tiny_models
 
 SIZE = Size(chains=3, length=6, k=4)

@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 
 from experiments.benchmarking import floors
-from experiments.benchmarking.bare import BareCausal, BareReader, BareSeq2Seq
-from experiments.benchmarking.by_hand import masked_law
+from experiments.benchmarking.baselines import masked_law
 from experiments.benchmarking.measure import Recording
+from experiments.benchmarking.profile import Kept, MaskedRows, TextRows, WholeTexts
 from experiments.benchmarking.recording import Move, recorded
-from experiments.benchmarking.stages import Kept, MaskedRows, TextRows, WholeTexts
+from experiments.benchmarking.reference_forwards import BareCausal, BareReader, BareSeq2Seq
 from experiments.benchmarking.timing import CpuClock, Stage, choices, run_stage
 from experiments.benchmarking.workloads import WORKLOADS, Size, Task
-from experiments.cost import Cost
-from lm_adapters.passes import passes
+from experiments.results.cost import Cost
+from lm_adapters.forward.batching import passes
 from samplers import Proposed
-from samplers.iterate import begin
 from samplers.randomness import generator
+from samplers.run.iterate import begin
 from tests.experiments.tiny_models import tiny_models
 from tests.lm_adapters import tiny_causal, tiny_seq2seq
 

@@ -5,8 +5,8 @@ import textwrap
 import pytest
 import torch
 
-from experiments.custom_energy import load_custom_energies
 from experiments.gibbs import gibbs
+from experiments.setup.custom_energy import load_custom_energies
 from samplers import EnergyError, InvalidInput
 
 QUICK = {"chains": 4, "steps": 6, "burn_in": 0, "thin": 1, "length": (4, 4)}

@@ -22,7 +22,7 @@ from transformers import RobertaConfig, RobertaForMaskedLM
 from experiments import toy
 from experiments.benchmarking import measure, models
 from experiments.cli import main
-from experiments.settings import Settings
+from experiments.setup.settings import Settings
 from experiments.training import data
 from experiments.training.causal import CausalTask
 from experiments.training.masked import MaskedTask
@@ -237,7 +237,7 @@ def bounded(monkeypatch: pytest.MonkeyPatch, ground: Ground) -> Iterator[None]:
 
     monkeypatch.setattr(Settings, "check_for", check_for)
     monkeypatch.setattr(toy, "toy", lambda **_: tiny_toy(lengths=(2, 3), draws=100))
-    monkeypatch.setattr("experiments.methods.run_workers", lambda *_, **__: None)
+    monkeypatch.setattr("experiments.setup.solve.run_workers", lambda *_, **__: None)
     monkeypatch.setattr(measure, "measure", no_measure)
     monkeypatch.setattr(models, "_base_shape", lambda task, tokenizer: models._embedded_shape(task))
     monkeypatch.setattr(data, "HELD_OUT", 30)
@@ -245,7 +245,7 @@ def bounded(monkeypatch: pytest.MonkeyPatch, ground: Ground) -> Iterator[None]:
         monkeypatch.setattr(task, "build", refuse)
     for adapter in (MaskedLM, CausalLM, Seq2SeqLM):
         monkeypatch.setattr(adapter, "from_pretrained", cache(adapter.from_pretrained))
-    monkeypatch.setattr("lm_adapters.loading._hub_answers", lambda: False)
+    monkeypatch.setattr("lm_adapters.loading.pretrained._hub_answers", lambda: False)
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
     with torch.random.fork_rng(devices=[]):
         yield

@@ -88,7 +88,7 @@ def test_a_run_that_fails_leaves_its_configuration(embedded, tmp_path):
 
 def test_diagnostics_compare_chains_of_one_length_only(embedded):
     """Different lengths are different targets; between them R-hat would be large however well the chains mix."""
-    from experiments.text_run import mixing
+    from experiments.results.text_run import mixing
     from samplers import MoveCount, Trace
 
     rng = torch.Generator().manual_seed(0)
@@ -105,7 +105,7 @@ def test_diagnostics_compare_chains_of_one_length_only(embedded):
 
 
 def test_self_bleu_orders_by_diversity():
-    from experiments.report import self_bleu
+    from experiments.results.terminal import self_bleu
 
     same = self_bleu(["the cat sat on the mat"] * 3)
     mixed = self_bleu(["the cat sat on the mat", "a dog ran to my house", "we will never know why"])

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from experiments.keywords import SAMPLERS, keywords
-from experiments.report import print_run
+from experiments.results.terminal import print_run
 from samplers import InvalidInput
 from tests.experiments.tiny_scorers import tiny_causal
 

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import torch
 
-from experiments.chart import BOX, CHAINS, POINTS, chart
-from experiments.cost import Cost, Spent
 from experiments.gibbs import gibbs
 from experiments.keywords import keywords
-from experiments.page import TEXTS, page
-from experiments.report import Run
-from experiments.visible import visible
+from experiments.results.chart import BOX, CHAINS, POINTS, chart
+from experiments.results.cost import Cost, Spent
+from experiments.results.html import TEXTS, page
+from experiments.results.safe_text import visible
+from experiments.results.terminal import Run
 from tests.experiments.test_visible import HOSTILE
 from tests.lm_adapters import tiny
 

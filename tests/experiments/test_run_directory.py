@@ -17,7 +17,7 @@ from experiments.gibbs import gibbs
 from experiments.infill import infill
 from experiments.keywords import SAMPLERS, keywords
 from experiments.paraphrase import paraphrase
-from experiments.report import print_run
+from experiments.results.terminal import print_run
 from experiments.score import read_texts
 from experiments.summarize import summarize
 from experiments.translate import translate
@@ -74,7 +74,7 @@ def stopped_and_gone_on(run, folder: Path, stop_after, commits: int):
 def test_keywords_stopped_and_gone_on_writes_the_same_samples(
     lm, causal, sampler, commits, tmp_path, stop_after, monkeypatch
 ):
-    monkeypatch.setattr("experiments.methods.BATCH", 4)
+    monkeypatch.setattr("experiments.setup.solve.BATCH", 4)
 
     def run(out):
         how = {**WORDS, "scorer": causal, "sampler": sampler}
@@ -146,7 +146,7 @@ def test_a_finished_run_does_nothing_and_says_so(lm, causal, sampler, way, tmp_p
 
     first = run()
     before = contents(tmp_path / "run")
-    monkeypatch.setattr("samplers.store.ShardStore.commit", None)  # nothing more may be kept
+    monkeypatch.setattr("samplers.storage.run_store.ShardStore.commit", None)  # nothing more may be kept
     again = run()
     assert again.spent.cost == first.spent.cost
     assert again.spent.seconds == first.spent.seconds

@@ -16,7 +16,7 @@ from experiments.training.card import export
 from experiments.training.masked import draw_mask
 from experiments.training.seq2seq import PREFIXES
 from lm_adapters import MaskedLM
-from lm_adapters.loading import load_pretrained
+from lm_adapters.loading.pretrained import load_pretrained
 from samplers import InvalidInput
 from tests.experiments.tiny_corpus import HELD_OUT, RECIPES, TASKS, interrupted, shrink, write_corpus
 

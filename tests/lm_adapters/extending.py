@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from lm_adapters import Autoregressive
-from lm_adapters.prefixes import together
+from lm_adapters.forward.kv_cache import together
 
 
 def extends_as_a_whole(model: Autoregressive, x: torch.Tensor, exact: float = 1e-10) -> None:

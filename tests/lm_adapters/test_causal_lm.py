@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from transformers import BartConfig, BartForConditionalGeneration, BloomConfig, BloomForCausalLM
 
-from lm_adapters.causal_lm import CausalLM, PromptedLM
-from lm_adapters.sequence_energy import SequenceEnergy
+from lm_adapters.energies.sequence_energy import SequenceEnergy
+from lm_adapters.models.causal_lm import CausalLM, PromptedLM
 from samplers import EnergyTerm, InvalidInput
-from samplers.energies import evaluate_candidates
+from samplers.energy.terms import evaluate_candidates
 from samplers.randomness import generator
 from tests.lm_adapters import tiny, tiny_causal
 from tests.lm_adapters.extending import extends_as_a_whole

@@ -10,7 +10,14 @@ import torch
 from torch import Tensor
 
 from lm_adapters import MaskedLM, TextSpace
-from lm_adapters.constraints import ForbiddenWords, LengthPrior, LengthRange, PerToken, WordLimit, check_compatible
+from lm_adapters.energies.constraints import (
+    ForbiddenWords,
+    LengthPrior,
+    LengthRange,
+    PerToken,
+    WordLimit,
+    check_compatible,
+)
 from samplers import (
     Constraint,
     EnergyError,
@@ -23,7 +30,7 @@ from samplers import (
     sample,
     term_names,
 )
-from samplers.energies import evaluate_candidates
+from samplers.energy.terms import evaluate_candidates
 from tests.lm_adapters import tiny
 
 WORDS = TextSpace(tiny.word_level(["red", "green", "blue"]))

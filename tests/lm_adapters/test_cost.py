@@ -9,8 +9,8 @@ import torch
 
 from lm_adapters import MaskedLM
 from samplers import ChainState, Energy, Flat, Kernel, MetropolisHastings, PseudoGibbs
-from samplers.iterate import begin
 from samplers.randomness import generator
+from samplers.run.iterate import begin
 from tests.lm_adapters import tiny
 
 LENGTH = 6

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lm_adapters import TextSpace
-from lm_adapters.distance import EditDistance, SourceBleu
+from lm_adapters.energies.distance import EditDistance, SourceBleu
 from samplers import EnergyTerm, Flat, InvalidInput, evaluate, term_names
 from tests.lm_adapters import tiny
 

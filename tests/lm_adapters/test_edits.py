@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from lm_adapters import MaskedLM, Truncation
-from lm_adapters.edits import DELETE, INSERT, REPLACE, EditProposal
-from lm_adapters.keywords import Keywords
-from lm_adapters.locks import Lock
-from lm_adapters.template import Template
+from lm_adapters.locks.base import Lock
+from lm_adapters.locks.keywords import Keywords
+from lm_adapters.locks.template import Template
+from lm_adapters.proposals.edits import DELETE, INSERT, REPLACE, EditProposal
 from samplers import Flat, InvalidInput, MetropolisHastings, named, sample
-from samplers.iterate import begin
 from samplers.randomness import generator
+from samplers.run.iterate import begin
 from tests.lm_adapters import tiny
 from tests.lm_adapters.test_cost import Meter
 

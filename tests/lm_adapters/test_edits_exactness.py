@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from lm_adapters import TextSpace, Truncation
-from lm_adapters.edits import DELETE, INSERT, REPLACE, EditProposal
-from lm_adapters.keywords import Keywords
-from lm_adapters.locks import Lock, free_sites, insert_slots
-from lm_adapters.template import Template
+from lm_adapters.locks.base import Lock, free_sites, insert_slots
+from lm_adapters.locks.keywords import Keywords
+from lm_adapters.locks.template import Template
+from lm_adapters.proposals.edits import DELETE, INSERT, REPLACE, EditProposal
 from samplers import EnergyTerm, Flat, MetropolisHastings, Proposed, named, sample
-from samplers.metropolis import log_acceptance
+from samplers.kernels.metropolis import log_acceptance
 from samplers.randomness import categorical, draw_site, generator
 from samplers.testing.chains import detailed_balance_error, invariance_error
 from samplers.testing.gates import kl_gate, kl_statistic, pool

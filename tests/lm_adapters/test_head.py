@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lm_adapters import Autoregressive, head
+from lm_adapters import Autoregressive
+from lm_adapters.forward import lm_head as head
 from samplers import EnergyTerm
 from tests.lm_adapters import tiny_causal, tiny_seq2seq
 

@@ -12,8 +12,8 @@ import torch
 from tokenizers import Tokenizer
 
 from lm_adapters import CausalLM, MaskedLM, Seq2SeqLM, load_encoder
-from lm_adapters.identity import identity
-from samplers.records import digest
+from lm_adapters.loading.identity import identity
+from samplers.storage.tensor_file import digest
 from tests.lm_adapters import tiny, tiny_causal, tiny_seq2seq
 
 
@@ -135,7 +135,7 @@ def test_no_big_model_is_copied(saved: Path, monkeypatch: pytest.MonkeyPatch):
         given.update(tensors)
         return digest(tensors, told)
 
-    monkeypatch.setattr("lm_adapters.identity.digest", spy)
+    monkeypatch.setattr("lm_adapters.loading.identity.digest", spy)
     told(lm)
     own = {tensor.data_ptr() for tensor in [*lm.model.parameters(), *lm.model.buffers()]}
     assert {tensor.data_ptr() for tensor in given.values()} == own

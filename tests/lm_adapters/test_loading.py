@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from lm_adapters import DTYPES, MaskedLM, check_device, load_pretrained
-from lm_adapters.loading import task_of
+from lm_adapters.loading.pretrained import task_of
 from lm_adapters.pretrained import embedded_names, embedded_path
 from samplers import InvalidInput
 from tests.lm_adapters import tiny

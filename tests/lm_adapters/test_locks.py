@@ -13,9 +13,9 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from torch import Tensor
 
 from lm_adapters import TextSpace
-from lm_adapters.keywords import Keywords
-from lm_adapters.locks import Lock, editable, free_sites, insert_slots
-from lm_adapters.template import Template
+from lm_adapters.locks.base import Lock, editable, free_sites, insert_slots
+from lm_adapters.locks.keywords import Keywords
+from lm_adapters.locks.template import Template
 from samplers import InvalidInput, evaluate, named
 from samplers.testing.targets import enumerate_states
 from tests.lm_adapters.tiny import BERT_TOKENS, bert_like, byte_level, word_level, wordpiece

@@ -23,8 +23,8 @@ from lm_adapters import (
     fill_masks,
     rescored_replace,
 )
-from lm_adapters.memory import in_one, is_out_of_memory, run_passes, split_on_oom
-from lm_adapters.sentence_encoder import MeanPooled, _LibraryEncoder
+from lm_adapters.forward.oom import in_one, is_out_of_memory, run_passes, split_on_oom
+from lm_adapters.models.sentence_encoder import MeanPooled, _LibraryEncoder
 from samplers import Kernel, MetropolisHastings, sample
 from samplers.errors import OutOfMemory
 from samplers.randomness import generator
@@ -37,7 +37,7 @@ PROMPT = "the sea"
 
 @pytest.fixture(autouse=True)
 def _nobody_told(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("lm_adapters.memory._told", weakref.WeakSet())
+    monkeypatch.setattr("lm_adapters.forward.oom._told", weakref.WeakSet())
 
 
 def on_cuda() -> None:

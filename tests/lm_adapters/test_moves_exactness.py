@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from lm_adapters import GibbsProposal, Truncation
-from lm_adapters.keywords import Keywords
-from lm_adapters.locks import Lock, free_sites
-from lm_adapters.shortlist import LikeliestTokens, rescored_replace
-from lm_adapters.swap import SwapProposal
+from lm_adapters.locks.base import Lock, free_sites
+from lm_adapters.locks.keywords import Keywords
+from lm_adapters.proposals.shortlist import LikeliestTokens, rescored_replace
+from lm_adapters.proposals.swap import SwapProposal
 from samplers import CallCounter, Cycle, EnergyTerm, InvalidInput, Kernel, MetropolisHastings, Proposed, named, sample
-from samplers.metropolis import log_acceptance
+from samplers.kernels.metropolis import log_acceptance
+from samplers.kernels.shortlist_gibbs import ShortlistGibbs
 from samplers.randomness import generator
-from samplers.shortlist import ShortlistGibbs
 from samplers.testing import (
     Enumerated,
     check_proposal,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lm_adapters.passes import passes
+from lm_adapters.forward.batching import passes
 
 WIDTHS = torch.tensor([3, 9, 4, 4, 7, 1, 9, 2])
 

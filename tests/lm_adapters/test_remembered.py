@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from lm_adapters.remembered import Remembered
+from lm_adapters.locks.last_call_cache import Remembered
 
 
 def test_the_last_two_answers_are_given_again_and_no_other():

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lm_adapters.sequence_distribution import SequenceDistribution
-from lm_adapters.truncation import Truncation
+from lm_adapters.proposals.sequence_distribution import SequenceDistribution
+from lm_adapters.proposals.truncation import Truncation
 from samplers import EnergyTerm, InvalidInput, evaluate, term_names
 from samplers.randomness import generator
 from tests.lm_adapters import tiny_seq2seq

@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, PreTrainedTokenizerBase
 
-from lm_adapters.loading import load_pretrained
-from lm_adapters.seq2seq_lm import Seq2SeqLM
+from lm_adapters.loading.pretrained import load_pretrained
+from lm_adapters.models.seq2seq_lm import Seq2SeqLM
 from samplers import InvalidInput
 from tests.lm_adapters import tiny, tiny_seq2seq
 from tests.lm_adapters.tiny_seq2seq import CONTEXT, EXACT, SOURCE, TEXTS, bodies, by_hand, classes, ids, lm

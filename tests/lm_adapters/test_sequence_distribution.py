@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lm_adapters.causal_lm import CausalLM
-from lm_adapters.sequence_distribution import SequenceDistribution
-from lm_adapters.truncation import Truncation
+from lm_adapters.models.causal_lm import CausalLM
+from lm_adapters.proposals.sequence_distribution import SequenceDistribution
+from lm_adapters.proposals.truncation import Truncation
 from samplers import Constraint, Energy, InvalidInput, importance_sample, rejection_sample
 from samplers.randomness import generator, scoped_global_seed
 from samplers.testing.gates import kl_gate, kl_statistic, pool

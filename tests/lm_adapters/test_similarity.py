@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from lm_adapters import MaskedLM, TextSpace, sentence_encoder
-from lm_adapters.identity import identity
-from lm_adapters.sentence_encoder import MeanPooled, SentenceEncoder, load_encoder
-from lm_adapters.similarity import Similarity
+from lm_adapters import MaskedLM, TextSpace
+from lm_adapters.energies.similarity import Similarity
+from lm_adapters.loading.identity import identity
+from lm_adapters.models import sentence_encoder
+from lm_adapters.models.sentence_encoder import MeanPooled, SentenceEncoder, load_encoder
 from samplers import InvalidInput, evaluate, term_names
 from tests.lm_adapters import tiny
 

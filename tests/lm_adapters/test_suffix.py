@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lm_adapters.causal_lm import CausalLM
-from lm_adapters.suffix import SuffixProposal
-from lm_adapters.truncation import Truncation
+from lm_adapters.models.causal_lm import CausalLM
+from lm_adapters.proposals.suffix import SuffixProposal
+from lm_adapters.proposals.truncation import Truncation
 from samplers import InvalidInput, MetropolisHastings, sample
 from samplers.randomness import generator
 from tests.lm_adapters import tiny_causal

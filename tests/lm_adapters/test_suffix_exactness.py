@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from lm_adapters.causal_lm import CausalLM
-from lm_adapters.keywords import Keywords
-from lm_adapters.suffix import SuffixProposal
-from lm_adapters.truncation import Truncation
+from lm_adapters.locks.keywords import Keywords
+from lm_adapters.models.causal_lm import CausalLM
+from lm_adapters.proposals.suffix import SuffixProposal
+from lm_adapters.proposals.truncation import Truncation
 from samplers import Constraint, Energy, InvalidInput, MetropolisHastings, Proposed, sample
-from samplers.metropolis import log_acceptance
+from samplers.kernels.metropolis import log_acceptance
 from samplers.randomness import generator
 from samplers.testing.chains import detailed_balance_error, invariance_error
 from samplers.testing.gates import kl_gate, kl_statistic, pool

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lm_adapters import TextEnergy, TextSpace
 from samplers import Constraint, EnergyError, Flat, MetropolisHastings, evaluate, sample, term_names
-from samplers.tolerant import NaNCount, tolerant
+from samplers.energy.nan_policy import NaNCount, tolerant
 from tests.lm_adapters.tiny import word_level, words_lm
 
 SPACE = TextSpace(word_level(["red", "green", "blue"]))

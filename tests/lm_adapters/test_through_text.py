@@ -8,9 +8,9 @@ from functools import cache
 import pytest
 import torch
 
-from lm_adapters.causal_lm import CausalLM
+from lm_adapters.energies.retokenized import ThroughText
+from lm_adapters.models.causal_lm import CausalLM
 from lm_adapters.text import TextSpace
-from lm_adapters.through_text import ThroughText
 from samplers import EnergyError, named
 from tests.lm_adapters import tiny, tiny_causal
 

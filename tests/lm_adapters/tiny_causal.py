@@ -20,7 +20,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from lm_adapters.causal_lm import CausalLM
+from lm_adapters.models.causal_lm import CausalLM
 from tests.lm_adapters.tiny import CORPUS, enlarged, sizes
 
 END = "<|endoftext|>"

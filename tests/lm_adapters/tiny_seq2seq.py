@@ -29,7 +29,7 @@ from transformers import (
     T5Tokenizer,
 )
 
-from lm_adapters.seq2seq_lm import Seq2SeqLM
+from lm_adapters.models.seq2seq_lm import Seq2SeqLM
 from tests.lm_adapters import tiny
 
 Built = tuple[PreTrainedModel, PreTrainedTokenizerBase]

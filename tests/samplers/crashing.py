@@ -21,8 +21,9 @@ import numpy.ctypeslib  # noqa: F401  (here once, and not in every child)
 import safetensors.torch  # noqa: F401
 import torch
 
-from samplers import RunStore, anneal, files, linear, sample
-from samplers.store import ShardStore
+from samplers import RunStore, anneal, linear, sample
+from samplers.storage import atomic_files as files
+from samplers.storage.run_store import ShardStore
 from tests.samplers.doubles import KERNELS, starts, tilt
 from tests.samplers.resuming import folder_rows, signature
 
@@ -252,7 +253,7 @@ def in_place() -> None:
             file.flush()
             os.fsync(file.fileno())
 
-    for module in ("samplers.files", "samplers.records", "samplers.store"):
+    for module in ("samplers.storage.atomic_files", "samplers.storage.tensor_file", "samplers.storage.run_store"):
         sys.modules[module].write_atomically = write_atomically  # type: ignore[attr-defined]
 
 
@@ -273,11 +274,11 @@ def unsynced_names() -> None:
 
 
 def unsynced_new_folders() -> None:
-    sys.modules["samplers.store"].make_folder = lambda path: path.mkdir(parents=True, exist_ok=True)  # type: ignore[attr-defined]
+    sys.modules["samplers.storage.run_store"].make_folder = lambda path: path.mkdir(parents=True, exist_ok=True)  # type: ignore[attr-defined]
 
 
 def commit_before_chunk() -> None:
-    plain, module = sys.modules["samplers.store"].save_record, sys.modules["samplers.store"]  # type: ignore[attr-defined]
+    plain, module = sys.modules["samplers.storage.run_store"].save_record, sys.modules["samplers.storage.run_store"]  # type: ignore[attr-defined]
     chunks: list[Any] = []
 
     def late(path: Path, *rest: Any) -> None:

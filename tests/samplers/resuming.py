@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from samplers import Annealed, Interrupted, MetropolisHastings, RunStore, Tempered, Trace, anneal, linear, sample
-from samplers.records import digest, load_record
+from samplers.storage.tensor_file import digest, load_record
 from samplers.testing.cases import CASES
 from tests.samplers.doubles import KERNELS, Walk, starts, tilt
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from samplers import CallCounter, Constraint, EnergyError, EnergyTerm, evaluate, named
-from samplers.candidates import replaced
-from samplers.energies import evaluate_candidates
+from samplers.energy.candidates import replaced
+from samplers.energy.terms import evaluate_candidates
 from samplers.randomness import generator
 
 CHAINS, SITES, K = 5, 4, 3

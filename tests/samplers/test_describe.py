@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from samplers import Cycle, Flat, Gibbs, MetropolisHastings, Mixture, Tempered, named
-from samplers.describe import describe
+from samplers.storage.fingerprint import describe
 from tests.samplers.doubles import Replace, Walk
 
 

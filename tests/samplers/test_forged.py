@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from samplers.records import load_record, save_record
+from samplers.storage.tensor_file import load_record, save_record
 from tests.samplers.damaging import KINDS, copied, outcome
 
 pytestmark = pytest.mark.usefixtures("no_sync")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from samplers import Interrupted, sample
-from samplers.interrupts import stop_signals
+from samplers.run.signals import stop_signals
 from tests.samplers.doubles import KERNELS, climb, starts, tilt
 from tests.samplers.resuming import signature, stop_at
 

@@ -20,7 +20,7 @@ from samplers import (
     importance_sample,
     rejection_sample,
 )
-from samplers.records import load_record, save_record
+from samplers.storage.tensor_file import load_record, save_record
 from tests.samplers.resuming import signature
 
 COMMIT = "shards/00000/commit.safetensors"

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from samplers.metropolis import log_acceptance
+from samplers.kernels.metropolis import log_acceptance
 
 inf = math.inf
 

@@ -21,13 +21,13 @@ from samplers import (
     named,
     term_names,
 )
-from samplers.candidates import replaced
-from samplers.departure import check_left
-from samplers.energies import evaluate_candidates
+from samplers.energy.candidates import replaced
+from samplers.energy.nan_policy import NaNCount, tolerant
+from samplers.energy.terms import evaluate_candidates
 from samplers.errors import TooManyNaN
-from samplers.iterate import begin
 from samplers.randomness import generator
-from samplers.tolerant import NaNCount, tolerant
+from samplers.run.iterate import begin
+from samplers.run.start_check import check_left
 from tests.samplers.doubles import KERNELS, Shift, climb, stand, starts, tilt
 
 inf, nan = math.inf, math.nan

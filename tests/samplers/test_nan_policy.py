@@ -21,8 +21,8 @@ from samplers import (
     named,
     sample,
 )
+from samplers.energy.nan_policy import ENOUGH
 from samplers.errors import TooManyNaN
-from samplers.tolerant import ENOUGH
 from tests.samplers.doubles import Replace, starts, tilt
 
 START = torch.zeros(8, 3, dtype=torch.int64)

@@ -16,8 +16,8 @@ from samplers import (
     named,
     sample,
 )
+from samplers.kernels.shortlist_gibbs import ShortlistGibbs
 from samplers.randomness import generator
-from samplers.shortlist import ShortlistGibbs
 from samplers.testing import Enumerated, TabularShortlist, detailed_balance_error, enumerate_states, transition_matrix
 from tests.samplers.doubles import Replace, tilt
 

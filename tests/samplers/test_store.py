@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from samplers import CallCounter, InvalidInput, McmcTextError, RunStore, StoreError, sample
-from samplers.files import PARTIAL, append_line, exists, read_bounded, write_atomically, write_parts
-from samplers.records import load_record, save_record
+from samplers.storage.atomic_files import PARTIAL, append_line, exists, read_bounded, write_atomically, write_parts
+from samplers.storage.tensor_file import load_record, save_record
 from tests.samplers.doubles import KERNELS, climb, starts, tilt
 from tests.samplers.resuming import signature
 
@@ -325,7 +325,7 @@ def test_a_worker_that_begins_while_another_one_draws_misses_nothing(tmp_path, m
     def overtaken(path):
         answer = real(path)
         if path.name in ("fingerprint.json", "commit.safetensors") and not answer:
-            monkeypatch.setattr("samplers.store.exists", real)
+            monkeypatch.setattr("samplers.storage.run_store.exists", real)
             begin()
         return answer
 
@@ -333,11 +333,11 @@ def test_a_worker_that_begins_while_another_one_draws_misses_nothing(tmp_path, m
         sample(climb(), tilt, starts(3), steps=6, run_dir=RunStore(tmp_path, every=2))
 
     with RunStore(tmp_path, every=2) as store:
-        monkeypatch.setattr("samplers.store.exists", overtaken)
+        monkeypatch.setattr("samplers.storage.run_store.exists", overtaken)
         sample(climb(), tilt, starts(3), steps=6, run_dir=store)
         assert store.shard(0).load().facts["done"] == 6
         os.rename(tmp_path / "shards", tmp_path / "aside")
-        monkeypatch.setattr("samplers.store.exists", overtaken)
+        monkeypatch.setattr("samplers.storage.run_store.exists", overtaken)
         assert store.shard(0).load() is None
         assert store.shard(0).load().facts["done"] == 6
 
@@ -529,7 +529,7 @@ def test_reads_are_bounded_without_reserving_what_they_may_not_read(tmp_path):
 
 
 def test_what_could_not_be_read_again_is_not_written(tmp_path, monkeypatch):
-    monkeypatch.setattr("samplers.records.LIMIT", 1000)
+    monkeypatch.setattr("samplers.storage.tensor_file.LIMIT", 1000)
     with pytest.raises(StoreError, match="would be larger than 1,000 bytes and is not written; commit more often"):
         save_record(tmp_path / "big", {"x": torch.zeros(1000)}, {})
     assert not list(tmp_path.iterdir())

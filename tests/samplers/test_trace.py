@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from samplers import MetropolisHastings, Mixture, MoveCount, named, sample
-from samplers.trace import TraceBuilder, diagnose
+from samplers.run.trace import TraceBuilder, diagnose
 from samplers.types import ChainState, StepInfo
 from tests.samplers.doubles import Replace, climb, stand, starts, tilt
 

@@ -1,0 +1,1 @@
+"""What an experiment returns: runs of draws, searches and chains, shown in a terminal, as JSON or HTML."""

@@ -1,0 +1,117 @@
+"""The result of rejection or importance sampling of texts: draws that owe nothing to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from experiments.results.cost import Spent
+from experiments.results.terminal import distinct, number, self_bleu
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lm_adapters import TextSpace
+    from samplers import ImportanceSample, RejectionSample
+
+__all__ = ["DrawsRun"]
+
+PARETO_K = 0.7  # Vehtari et al. 2024, JMLR 25: above it the estimates cannot be trusted
+
+
+@dataclass(frozen=True)
+class DrawsRun:
+    """``x [draws, width]`` with ``terms float64 [draws, terms]`` of their energies in nats.
+
+    Of importance sampling they are drawn again by weight. ``wanted`` draws were asked for; rejection sampling may have
+    run out of trials.
+    """
+
+    config: Mapping[str, Any]
+    target: str
+    space: TextSpace
+    result: RejectionSample | ImportanceSample
+    x: Tensor
+    terms: Tensor
+    term_names: tuple[str, ...]
+    wanted: int
+    spent: Spent
+
+    @property
+    def energy(self) -> Tensor:
+        """``float64 [draws]``."""
+        return self.terms.sum(dim=1)
+
+    def texts(self) -> list[str]:
+        return self.space.decode(self.x) if len(self.x) else []
+
+    def samples(self) -> Iterator[dict[str, Any]]:
+        rows = zip(self.texts(), self.energy.tolist(), self.terms.tolist(), strict=True)
+        for draw, (text, energy, terms) in enumerate(rows):
+            yield {
+                "draw": draw,
+                "energy": energy,
+                "terms": dict(zip(self.term_names, terms, strict=True)),
+                "text": text,
+            }
+
+    def summary(self) -> dict[str, Any]:
+        texts = self.texts()
+        return {
+            "target": self.target,
+            "draws": len(texts),
+            "energy_mean": self.energy.mean().item(),
+            "energy_per_token": (self.energy / self.space.lengths(self.x)).mean().item(),
+            "ess_bulk": self._ess,
+            "distinct": len(set(texts)),
+            "self_bleu": self_bleu(texts),
+            "cost": vars(self.spent.cost),
+            "seconds": self.spent.seconds,
+            "trust": self._trust(),
+            **self._own(),
+        }
+
+    def heading(self) -> tuple[str, str]:
+        return "draw", "text"
+
+    def shown(self) -> Iterator[tuple[int, float, str]]:
+        yield from zip(range(len(self.x)), self.energy.tolist(), self.texts(), strict=True)
+
+    def facts(self, summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        yield "target", self.target
+        energy, per_token = number(summary["energy_mean"], ".2f"), number(summary["energy_per_token"], ".2f")
+        yield "energy", f"{energy} nats a text, {per_token} a token"
+        for name, value in self._own().items():
+            yield name.replace("_", " "), f"{value:,}" if isinstance(value, int) else number(value, ".4g")
+        yield "ESS", number(summary["ess_bulk"], ".1f")
+        yield "distinct texts", distinct(summary, summary["draws"])
+        yield "cost", str(self.spent.cost)
+        yield "speed", f"{self.spent.seconds:.1f} s"
+
+    @property
+    def _ess(self) -> float:
+        from samplers import ImportanceSample
+
+        return self.result.ess if isinstance(self.result, ImportanceSample) else float(len(self.x))
+
+    def _own(self) -> dict[str, Any]:
+        from samplers import ImportanceSample
+
+        if isinstance(self.result, ImportanceSample):
+            return {"weighted_draws": len(self.result.x), "pareto_k": self.result.pareto_k}
+        return {"trials": self.result.trials, "acceptance": self.result.acceptance}
+
+    def _trust(self) -> str:
+        from samplers import ImportanceSample
+
+        if not isinstance(self.result, ImportanceSample):
+            if len(self.x) == self.wanted:
+                return "Exact and independent draws."
+            return f"Exact and independent, but only {len(self.x)} of {self.wanted} draws: the trials ran out."
+        k, count = self.result.pareto_k, len(self.result.x)
+        if not k <= PARETO_K:
+            return (
+                f"Not to be trusted: {count:,} weighted draws are worth {self._ess:.1f}; Pareto k {number(k, '.2f')}."
+            )
+        return f"Consistent: {count:,} weighted draws are worth {self._ess:.1f}; Pareto k {k:.2f} (want {PARETO_K})."

@@ -1,0 +1,148 @@
+"""A run of Markov chains over texts: kept draws, diagnostics, and whether to trust them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from experiments.results.cost import Spent
+from experiments.results.terminal import distinct, number, self_bleu, shares
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lm_adapters import TextSpace
+    from samplers import Diagnostics, Trace
+
+__all__ = ["TextRun", "mixing"]
+
+ESS_PER_CHAIN = 100  # Vehtari et al. 2021, section 4: below this neither R-hat nor ESS can be relied on
+R_HAT = 1.01
+
+
+@dataclass(frozen=True)
+class TextRun:
+    """Kept draws of texts and how they came about. ``target`` says in words what law they follow.
+
+    ``fixed_lengths``: chains keep their lengths, so that chains of different lengths have different laws.
+    """
+
+    config: Mapping[str, Any]
+    target: str
+    space: TextSpace
+    trace: Trace
+    spent: Spent
+    known_target: bool = True
+    fixed_lengths: bool = False
+
+    def texts(self) -> list[list[str]]:
+        """``texts()[chain][kept]``."""
+        chains, kept = self.trace.energy.shape
+        flat = self.space.decode(self.trace.draws.flatten(0, 1))
+        return [flat[chain * kept : (chain + 1) * kept] for chain in range(chains)]
+
+    def samples(self) -> Iterator[dict[str, Any]]:
+        trace, steps = self.trace, self.trace.steps.tolist()
+        for chain, texts in enumerate(self.texts()):
+            for index, text in enumerate(texts):
+                terms = dict(zip(trace.term_names, trace.terms[chain, index].tolist(), strict=True))
+                energy = trace.energy[chain, index].item()
+                yield {"chain": chain, "step": steps[index], "energy": energy, "terms": terms, "text": text}
+
+    def summary(self) -> dict[str, Any]:
+        chains, kept = self.trace.energy.shape
+        texts = self.texts()
+        lengths = self.space.lengths(self.trace.draws.flatten(0, 1)).reshape(chains, kept)
+        energy = mixing(self.trace, lengths[:, -1].tolist() if self.fixed_lengths else [0] * chains)
+        return {
+            "target": self.target,
+            "chains": chains,
+            "kept_per_chain": kept,
+            "energy_mean": energy.mean,
+            "energy_per_token": (self.trace.energy / lengths).mean().item(),
+            "energy_mcse": energy.mcse,
+            "terms": self._term_means(),
+            "length_mean": lengths.double().mean().item(),
+            "ess_bulk": energy.ess_bulk,
+            "ess_tail": energy.ess_tail,
+            "r_hat": energy.r_hat,
+            "acceptance": self.trace.acceptance,
+            "changed": self.trace.changed,
+            "moves": {kind: vars(count) for kind, count in self.trace.moves.items()},
+            "nan_rejected": self.trace.nan_rejected,
+            "distinct": len({text for chain in texts for text in chain}),
+            "self_bleu": self_bleu([chain[-1] for chain in texts]),
+            "cost": vars(self.spent.cost),
+            "seconds": self.spent.seconds,
+            "chain_steps_per_second": chains * self.config["steps"] / self.spent.seconds,
+            "trust": trust(self, energy),
+        }
+
+    def heading(self) -> tuple[str, str]:
+        return "chain", "text (the last draw of each chain)"
+
+    def shown(self) -> Iterator[tuple[int, float, str]]:
+        last = self.space.decode(self.trace.draws[:, -1])
+        yield from zip(range(len(last)), self.trace.energy[:, -1].tolist(), last, strict=True)
+
+    def facts(self, summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        draws = summary["chains"] * summary["kept_per_chain"]
+        yield "target", self.target
+        yield "energy", f"{summary['energy_mean']:.2f} nats a text, {summary['energy_per_token']:.2f} a token"
+        yield from shares(summary["terms"])
+        ess, r_hat = number(summary["ess_bulk"], ".0f"), number(summary["r_hat"], ".2f")
+        yield "ESS, R-hat of it", f"{ess} of {draws:,} draws, {r_hat}"
+        yield "accepted, changed", f"{summary['acceptance']:.0%} of proposals, {summary['changed']:.0%} of steps"
+        if len(kinds := _by_kind(self.trace)) > 1:
+            yield "accepted by move", ", ".join(kinds)
+        if rejected := self.trace.nan_rejected:
+            yield "rejected as NaN", f"{rejected:,} energies"
+        yield "distinct texts", distinct(summary, draws)
+        yield "self-BLEU", f"{number(summary['self_bleu'], '.1f')} of 100, last draws (low is diverse)"
+        yield "cost", str(self.spent.cost)
+        yield "speed", f"{summary['chain_steps_per_second']:,.0f} chain-steps/s, {summary['seconds']:.1f} s"
+
+    def _term_means(self) -> dict[str, float]:
+        means: Tensor = self.trace.terms.mean(dim=(0, 1))
+        return dict(zip(self.trace.term_names, means.tolist(), strict=True))
+
+
+def _by_kind(trace: Trace) -> list[str]:
+    """Of the kinds of move that were tried."""
+    return [f"{kind} {count.accepted / count.tried:.0%}" for kind, count in trace.moves.items() if count.tried]
+
+
+def mixing(trace: Trace, groups: list[int]) -> Diagnostics:
+    """Diagnostics of the energy when chains of different ``groups`` (one a chain) have different targets.
+
+    Chains of one group are compared with each other only: R-hat is the worst of the groups, ESS their sum.
+    """
+    from samplers import Diagnostics, diagnose
+
+    members = [[i for i, n in enumerate(groups) if n == group] for group in sorted(set(groups))]
+    parts = [diagnose(trace.energy[rows]) for rows in members]
+    shares = [len(rows) / len(groups) for rows in members]
+    return Diagnostics(
+        mean=sum(share * part.mean for share, part in zip(shares, parts, strict=True)),
+        mcse=math.sqrt(sum((share * part.mcse) ** 2 for share, part in zip(shares, parts, strict=True))),
+        ess_bulk=sum(part.ess_bulk for part in parts),
+        ess_tail=sum(part.ess_tail for part in parts),
+        r_hat=math.nan if any(math.isnan(part.r_hat) for part in parts) else max(part.r_hat for part in parts),
+    )
+
+
+def trust(run: TextRun, energy: Diagnostics) -> str:
+    """One honest line."""
+    if not run.known_target:
+        return "No known target: the law of these texts depends on the scan and on when you look."
+    chains = run.trace.energy.shape[0]
+    if math.isnan(energy.r_hat):
+        return "Cannot be judged: too few draws, or an energy that never moved. Raise --steps."
+    if energy.r_hat > R_HAT or energy.ess_bulk < ESS_PER_CHAIN * chains:
+        return (
+            f"Not mixed: R-hat {energy.r_hat:.2f} (want {R_HAT}), ESS {energy.ess_bulk:.0f} (want "
+            f"{ESS_PER_CHAIN * chains}). Good to read; for averages raise --steps."
+        )
+    return f"Mixed, as far as the energy shows: R-hat {energy.r_hat:.3f}, ESS {energy.ess_bulk:.0f}."

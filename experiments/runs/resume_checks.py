@@ -1,0 +1,160 @@
+"""Whether what is asked for is the run that a folder holds, told in the words of the options."""
+
+from __future__ import annotations
+
+import shlex
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from samplers import RunStore
+
+__all__ = ["check_config", "check_experiment", "check_models", "check_named", "check_versions", "option", "way_on"]
+
+FREE = (
+    "steps",
+    "out",
+    "commit_every",
+    "workers",
+    "energies",
+    "energy_sha256",
+)  # may differ, or are compared in their own way
+ARGUMENTS = {"words": "WORD", "text": "TEXT", "template": "TEMPLATE"}
+PARTS = {"sha256": "digest of weights", "vocabulary": "digest of tokens"}  # of a model's identity, in words
+
+
+def option(field: str) -> str:
+    """What the command line calls a field of ``config.json``."""
+    return ARGUMENTS.get(field) or "--" + {"energies": "energy"}.get(field, field).replace("_", "-")
+
+
+def way_on(config: Mapping[str, Any], path: Path, *, allow_version_change: bool) -> str:
+    """The command that goes on with the run in ``path``. What a folder may not decide it says again."""
+    again = [part for spec in config["energies"] for part in ("--energy", spec)]
+    again += ["--trust-remote-code"] if config["trust_remote_code"] else []
+    again += ["--allow-version-change"] if allow_version_change else []
+    return shlex.join(["mcmc-text", str(config["experiment"]), "--resume", str(path), *again])
+
+
+def check_experiment(store: RunStore, config: Mapping[str, Any]) -> None:
+    """Raise ``InvalidInput`` where ``config.json`` in the folder is of something else than this experiment."""
+    from samplers import InvalidInput
+    from samplers.storage.atomic_files import exists
+
+    path, wanted = store.path, config["experiment"]
+    try:
+        if not path.is_dir():
+            return
+    except OSError as error:
+        raise InvalidInput(f"--out {str(path)!r} cannot be used ({error.strerror}); choose another folder") from error
+    if not exists(path / "config.json"):
+        if exists(path / "fingerprint.json"):
+            raise InvalidInput(f"--out {str(path)!r} holds a run that no experiment began; choose another folder")
+        return
+    found = store.read("config.json").get("experiment")
+    if not isinstance(found, str):
+        raise InvalidInput(f"--out {str(path)!r} holds a config.json that is not of a run; choose another folder")
+    if found != wanted:
+        raise InvalidInput(f"--out {str(path)!r} holds a run of {found!r}, not of {wanted!r}; choose another folder")
+
+
+def check_config(store: RunStore, config: Mapping[str, Any], *, extensible: bool) -> None:
+    """Raise ``InvalidInput`` for the first field that the stored run has otherwise."""
+    from samplers import InvalidInput
+
+    stored, path = store.read("config.json"), str(store.path)
+    for field in dict.fromkeys([*config, *stored]):
+        was, now = stored.get(field), config.get(field)
+        if was != now and field not in FREE:
+            raise InvalidInput(
+                f"{path!r} holds another run: {option(field)} was {_short(was)} and is now {_short(now)}; give the "
+                "stored value, or choose another folder"
+            )
+    _check_energies(path, _energies(stored), _energies(config))
+    was, now = stored.get("steps"), config["steps"]
+    if was == now or (extensible and type(was) is int and was < now):
+        return
+    way = "give at least that many" if extensible else "this run depends on it in all its draws and cannot be extended"
+    raise InvalidInput(f"--steps is {now}, but the run in {path!r} has {_short(was)}; {way}")
+
+
+def check_models(store: RunStore, facts: Mapping[str, Mapping[str, str]], config: Mapping[str, Any]) -> None:
+    """Raise ``InvalidInput`` where a model of the same name computes something else than that of the stored run.
+
+    The revision of a hub's repository tells nothing where the weights are the same.
+    """
+    from samplers import InvalidInput
+
+    stored = store.read("models.json")
+    for field, now in facts.items():
+        was = stored.get(field)
+        was = was if isinstance(was, dict) else {}
+        free = {"revision"} if was.get("sha256") == now.get("sha256") else set()
+        for part in dict.fromkeys([*now, *was]):
+            if was.get(part) != now.get(part) and part not in free:
+                raise InvalidInput(
+                    f"{option(field)} {config.get(field)!r} is another model than that of the run in "
+                    f"{str(store.path)!r}: its {PARTS.get(part, part)} was {_short(was.get(part))} and is now "
+                    f"{_short(now.get(part))}; give the same model, or choose another folder"
+                )
+
+
+def check_versions(store: RunStore, now: Mapping[str, str], *, allowed: bool) -> None:
+    """Raise ``InvalidInput`` for a library of another version than the stored run had; warn if that is ``allowed``."""
+    from samplers import InvalidInput
+
+    stored = store.read("env.json").get("versions")
+    stored = stored if isinstance(stored, dict) else {}
+    changed = [f"{name} was {stored.get(name)} and is now {now.get(name)}" for name in {**now, **stored}
+               if stored.get(name) != now.get(name)]  # fmt: skip
+    if not changed:
+        return
+    told = f"the run in {str(store.path)!r} was begun with other versions: {', '.join(changed)}"
+    if not allowed:
+        raise InvalidInput(f"{told}; install those, or give --allow-version-change: the draws may then differ")
+    warnings.warn(f"{told}; the draws may differ from those of an uninterrupted run", stacklevel=2)
+
+
+def check_named(store: RunStore, config: Mapping[str, Any]) -> None:
+    """Raise ``InvalidInput`` where the stored run has energies of the user's own that were not named again."""
+    from samplers import InvalidInput
+
+    now = _energies(config)
+    if missing := [spec for name, (spec, _) in _energies(store.read("config.json")).items() if name not in now]:
+        again = shlex.join([part for spec in missing for part in ("--energy", spec)])
+        raise InvalidInput(
+            f"the run in {str(store.path)!r} has energies of your own, which are run only where you name them; add "
+            f"{again}"
+        )
+
+
+def _check_energies(path: str, was: Mapping[str, tuple[str, str]], now: Mapping[str, tuple[str, str]]) -> None:
+    """Of the user's own energies name, weight and contents count, and not where the file lies."""
+    from samplers import InvalidInput
+
+    if list(was) != list(now):
+        raise InvalidInput(
+            f"{path!r} holds another run: --energy was {_short(list(was))} and is now {_short(list(now))}; give the "
+            "stored ones, or choose another folder"
+        )
+    for name, (spec, sha) in now.items():
+        if was[name][1] != sha:
+            raise InvalidInput(
+                f"--energy {spec!r} has changed since the run in {path!r} began: the file's SHA-256 was "
+                f"{_short(was[name][1])} and is now {_short(sha)}; put it back, or choose another folder"
+            )
+
+
+def _energies(config: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Spec and digest of the file by ``NAME[=WEIGHT]``."""
+    specs, digests = (config.get(field) or [] for field in ("energies", "energy_sha256"))
+    pairs = zip(specs, digests, strict=False) if isinstance(specs, list) and isinstance(digests, list) else ()
+    return {str(spec).rpartition(":")[2]: (str(spec), str(sha)) for spec, sha in pairs}
+
+
+def _short(value: Any) -> str:
+    """At most half a line; long digests by their first figures."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:16]}..."

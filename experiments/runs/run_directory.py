@@ -1,0 +1,236 @@
+"""The folder of an experiment's run: what was asked for, what was drawn, and what became of it."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.results.safe_text import json_text
+from experiments.runs.resume_checks import (
+    check_config,
+    check_experiment,
+    check_models,
+    check_named,
+    check_versions,
+    way_on,
+)
+
+if TYPE_CHECKING:
+    from experiments.results.terminal import Run
+    from samplers import EnergyError, Interrupted, RunStore
+
+__all__ = ["RunDirectory", "Work", "default_directory", "json_line", "run_directory"]
+
+LIBRARIES = ("mcmc-text", "torch", "transformers", "tokenizers", "numpy", "arviz-stats")
+PINNED = ("config.json", "env.json", "models.json", "fingerprint.json")
+# What a run has before its first draw.
+BEFORE_DRAWS = {*PINNED, "events.jsonl", "failed.jsonl", "lock", "mcmc-text.json", "owner.json"}
+
+
+def default_directory(experiment: str) -> str:
+    return f"runs/{experiment}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+@contextmanager
+def run_directory(
+    path: str | Path,
+    config: Mapping[str, Any],
+    *,
+    extensible: bool,
+    every: int,
+    allow_version_change: bool,
+    held: bool = False,
+) -> Iterator[RunDirectory]:
+    """Begin the run in ``path``, or go on with it, and keep its lock for the time of the block.
+
+    Main arguments
+        ``config`` as ``Settings.config`` gives it; in a folder that holds draws already it must be the same, though
+        ``steps`` may have grown where the run is ``extensible``.
+    Other arguments
+        ``every``: steps between commits. ``allow_version_change``: other versions of libraries are a warning.
+        ``held``: the process that started this one has begun the run and keeps its lock.
+    Raises
+        ``InvalidInput`` for a folder that cannot be written to, is in use, or holds anything else than this run;
+        nothing in it is changed then. ``StoreError`` for a damaged one.
+    """
+    from samplers import EnergyError, Interrupted, InvalidInput, McmcTextError, RunStore, StoreError
+
+    store = RunStore(path, every=every)
+    check_experiment(store, config)
+    directory = RunDirectory(store, config, extensible=extensible)
+    with ExitStack() as stack:
+        if held:
+            check_config(store, directory.config, extensible=extensible)
+        else:
+            try:
+                stack.enter_context(store)
+            except InvalidInput as error:
+                raise InvalidInput(f"--out {error}") from error
+            directory.begin(allow_version_change=allow_version_change)
+        try:
+            yield directory
+        except Interrupted as stop:
+            if not held:
+                directory.stopped(stop, allow_version_change=allow_version_change)
+            raise
+        except McmcTextError as error:
+            with suppress(StoreError):  # a full disk may be what failed
+                if isinstance(error, EnergyError):
+                    directory.keep_texts(error)
+                if not held:
+                    directory.log("failed", error=str(error))
+            raise
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a run has to do: ``total`` of ``unit``, all ``shards`` together."""
+
+    shards: int
+    total: int
+    unit: str
+
+
+class RunDirectory:
+    """A run's folder, with ``store`` for its samplers. ``work`` is told once it is known."""
+
+    def __init__(self, store: RunStore, config: Mapping[str, Any], *, extensible: bool) -> None:
+        self.store, self.path, self.config, self.extensible = store, store.path, _plain(config), extensible
+        self.work: Work | None = None
+
+    def begin(self, *, allow_version_change: bool) -> None:
+        """Write configuration and environment, or compare them with those of the run that goes on."""
+        from samplers.storage.atomic_files import exists
+
+        now = environment()
+        if exists(self.path / "config.json"):
+            check_named(self.store, self.config)
+        if drawn := self._has_draws():
+            check_config(self.store, self.config, extensible=self.extensible)
+            check_versions(self.store, now["versions"], allowed=allow_version_change)
+        else:
+            for name in PINNED:  # of a run that never drew: whatever was wrong with it may be put right
+                _remove(self.path / name)
+        self.store.pin("config.json", self.config, free=self.config)
+        if not drawn:
+            self.store.pin("env.json", now)
+        self.log("resumed" if drawn else "started", environment=now)
+
+    def pin_models(self, models: Mapping[str, Any]) -> None:
+        """Note what ``models``, by the option that names each, compute with, or compare it with what was noted.
+
+        Each has a ``model`` and a ``space`` with its tokenizer. Raises ``InvalidInput`` for another model.
+        """
+        from lm_adapters.loading.identity import identity
+        from samplers.storage.atomic_files import exists
+
+        facts = {option: identity(each.model, each.space.tokenizer) for option, each in models.items()}
+        if exists(self.path / "models.json"):
+            check_models(self.store, facts, self.config)
+        self.store.pin("models.json", facts, free=[f"{option}.revision" for option in facts])
+
+    def done(self) -> int:
+        """How much of the work is committed."""
+        done = 0
+        for index in range(self.work.shards if self.work else 0):
+            shard = self.store.shard(index)
+            shard.load()
+            done += shard.done
+        return done
+
+    @property
+    def finished_before(self) -> str:
+        """News of a run that had nothing left to do."""
+        more = "a larger --steps extends it" if self.extensible else "it cannot be extended"
+        return f"The run was finished already and nothing was done; {more}."
+
+    def finish(self, run: Run) -> None:
+        """Write the samples, their summary, and the page to look at."""
+        from experiments.results.html import page
+        from samplers.storage.atomic_files import write_atomically, write_parts
+
+        summary = run.summary()
+        write_parts(self.path / "samples.jsonl", (json_line(sample).encode() + b"\n" for sample in run.samples()))
+        write_atomically(self.path / "summary.json", _pretty(summary))
+        write_atomically(self.path / "report.html", page(run, summary).encode())
+        self.log("finished")
+
+    def stopped(self, stop: Interrupted, *, allow_version_change: bool) -> None:
+        """Fill in how far the run came and how to go on with it."""
+        if self.work:
+            stop.progress = f"stopped after {self.done():,} of {self.work.total:,} {self.work.unit}"
+        stop.way_on = f"go on with: {way_on(self.config, self.path, allow_version_change=allow_version_change)}"
+        self.log("stopped", progress=stop.progress)
+
+    def keep_texts(self, error: EnergyError) -> None:
+        """The texts that an energy could not score, for ``mcmc-text score``."""
+        from samplers.storage.atomic_files import append_line
+
+        if not error.texts or error.saved:
+            return
+        path = self.path / "failed.jsonl"
+        # Rows are chains once the run is under way; before it they are texts to start from.
+        started = error.step is not None
+        rows = error.rows if started and len(error.rows) == len(error.texts) else [None] * len(error.texts)
+        for text, row in zip(error.texts, rows, strict=True):
+            append_line(path, json_line({"text": text, "chain": row, "step": error.step, "term": error.term}))
+        error.saved = str(path)
+
+    def log(self, event: str, **facts: Any) -> None:
+        when = datetime.now().astimezone().isoformat(timespec="seconds")
+        self.store.log(event, time=when, pid=os.getpid(), **facts)
+
+    def _has_draws(self) -> bool:
+        # Hidden files are what a process that was killed had half written.
+        return bool({path.name for path in self.path.iterdir() if not path.name.startswith(".")} - BEFORE_DRAWS)
+
+
+def _remove(path: Path) -> None:
+    from samplers import StoreError
+
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(f"{str(path)!r} cannot be removed ({error.strerror}); choose another folder") from error
+
+
+def environment() -> dict[str, Any]:
+    """What the draws depend on besides the configuration."""
+    import torch
+
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "mkl_cbwr": os.environ.get("MKL_CBWR"),  # what keeps their number out of the draws
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "versions": {name: version(name) for name in LIBRARIES},
+    }
+
+
+def json_line(value: Mapping[str, Any]) -> str:
+    return json_text(_plain(value))
+
+
+def _pretty(value: Mapping[str, Any]) -> bytes:
+    return (json_text(_plain(value), indent=2) + "\n").encode()
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN and no infinity: NaN becomes null, infinities strings."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value

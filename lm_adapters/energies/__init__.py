@@ -1,0 +1,1 @@
+"""Energies of text: model scores, similarity, constraints, functions of texts."""

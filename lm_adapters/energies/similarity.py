@@ -1,0 +1,42 @@
+"""Closeness in meaning to a reference text, as an energy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from lm_adapters.models.sentence_encoder import SentenceEncoder
+from lm_adapters.text import TextSpace
+from samplers import EnergyTerm, InvalidInput
+
+__all__ = ["Similarity"]
+
+
+class Similarity(EnergyTerm):
+    """``-log max(floor, cos(v(x), v(reference)))`` nats, ``v`` the sentence vectors of ``encoder``.
+
+    0 for a text of the same meaning, at most ``-log floor`` (6.9 nats by default) for one that has nothing to do with
+    it. So ``exp(-weight * E)`` is the factor ``cos ** weight`` of a target
+    ``p(x) sim(x, reference) chi(x)``. What a cosine is worth depends on the encoder: those of pooled states of a
+    language model are all close to 1, those of a model trained on sentences are not.
+
+    Cost: the reference is read once, here; each text once a call. Raises ``InvalidInput`` for an empty reference and a
+    floor outside (0, 1), and for a text that is longer than the encoder reads.
+    """
+
+    name = "similarity"
+    costly = True
+    least = 0.0
+
+    def __init__(self, space: TextSpace, encoder: SentenceEncoder, reference: str, floor: float = 1e-3) -> None:
+        if not reference.strip():
+            raise InvalidInput(f"the reference text is {reference!r}; give at least one word")
+        if not 0 < floor < 1:
+            raise InvalidInput(f"floor is {floor}; give a cosine above 0 and below 1")
+        self.space, self.encoder, self.floor = space, encoder, floor
+        self.reference = encoder.embed([reference])[0]
+
+    def values(self, x: Tensor, hint: Any = None) -> Tensor:
+        cosine = self.encoder.embed(self.space.decode(x)) @ self.reference
+        return -cosine.clamp(self.floor, 1.0).log().to(x.device)

@@ -1,0 +1,1 @@
+"""Forward passes: batching, memory, the vocabulary head at chosen sites, prefix caches."""

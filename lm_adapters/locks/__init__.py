@@ -1,0 +1,1 @@
+"""Constraints that hold by construction: keywords and templates whose tokens no move changes."""

@@ -1,0 +1,115 @@
+"""A text with slots: what is between them is frozen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lm_adapters.locks.base import Lock
+from lm_adapters.locks.span_matching import Piece, first_in_order, painted, tokens_after
+from lm_adapters.text import TextSpace
+from samplers import InvalidInput
+
+__all__ = ["Template"]
+
+SLOT = re.compile(r"(\[MASK[^\]]*\]?)")
+COUNTS = re.compile(r"\[MASK(?::(\d+)(?:-(\d+))?)?\]")
+
+
+class Template(Lock):
+    """``"The [MASK] sat on the [MASK:1-4]."``: ``[MASK]`` is one token, ``[MASK:2]`` two, ``[MASK:1-4]`` one to four.
+
+    ``[MASK]`` is the syntax of a slot whatever the tokenizer's mask token; slots with nothing but space between them
+    are one. The whole text must match. Where it can match in several ways, because a slot repeats frozen text, the
+    slots are as short as possible, the leftmost first: the frozen sites are a function of the tokens.
+
+    Frozen text is cut into tokens as it is in its place. After a space the first token of a slot must not go on with
+    the frozen word; where the template leaves no space, ``"un[MASK]able"``, it may.
+
+    ``slots``: fewest and most tokens of each. Raises ``InvalidInput`` for no slot, one that is malformed, empty or has
+    its counts the wrong way round, and for text that the tokenizer cannot represent.
+    """
+
+    name = "template"
+
+    def __init__(self, space: TextSpace, text: str) -> None:
+        self.space, self.text = space, text
+        parts = SLOT.split(text)  # frozen, slot, frozen, ..., slot, frozen
+        if len(parts) == 1:
+            raise InvalidInput(f"the template {text!r} has no slot; put in at least one [MASK]")
+        self._pieces: list[Piece] = []
+        self._gaps = [(0, 0)]  # before each piece and after the last
+        for index, part in enumerate(parts):
+            if index % 2:
+                fewest, most = _counts(part)
+                self._gaps[-1] = (self._gaps[-1][0] + fewest, self._gaps[-1][1] + most)
+            elif part.strip():
+                spelling = _tokens(space, part, first=index == 0)
+                self._pieces.append(Piece([spelling], glued_left=True, glued_right=not part[-1].isspace()))
+                self._gaps.append((0, 0))
+        frozen = sum(len(piece.spellings[0]) for piece in self._pieces)
+        self.slots = [gap for gap in self._gaps if gap[1] > 0]
+        self.min_length = frozen + sum(fewest for fewest, _ in self.slots)
+        self.max_length = frozen + sum(most for _, most in self.slots)
+
+    def pieces(self, x: Tensor) -> Tensor:
+        return self.search(x)[0]
+
+    def _search(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        sizes = [piece.sizes(self.space, x) for piece in self._pieces]
+        starts, found = first_in_order(sizes, self._gaps, self.space.inside(x))
+        return painted(sizes, starts, found, x), found
+
+    def masks(self, counts: Sequence[Sequence[int]], width: int | None = None) -> Tensor:
+        """``int64 [texts, width]``: the template with mask tokens in its slots, to start from.
+
+        ``counts`` has for each text the tokens of each of ``slots``; ``width`` is by default that of the longest.
+        """
+        rows = [self._row(each) for each in counts]
+        width = width or max(map(len, rows))
+        if max(map(len, rows)) > width:
+            raise InvalidInput(f"{self} with {max(map(len, rows))} tokens is wider than {width}; give shorter slots")
+        return torch.tensor([row + [self.space.pad_id] * (width - len(row)) for row in rows])
+
+    def __str__(self) -> str:
+        return f"the template {self.text!r}"
+
+    def _row(self, counts: Sequence[int]) -> list[int]:
+        if len(counts) != len(self.slots) or any(
+            not fewest <= n <= most for n, (fewest, most) in zip(counts, self.slots, strict=True)
+        ):
+            allowed = ", ".join(f"{fewest} to {most}" for fewest, most in self.slots)
+            raise InvalidInput(f"the slots of {self.text!r} take {allowed} tokens, not {list(counts)}")
+        if self.space.mask_id is None:
+            raise InvalidInput("the tokenizer has no mask token; start from a text")
+        left = iter(counts)
+        row: list[int] = []
+        for index, (_, most) in enumerate(self._gaps):
+            row += [self.space.mask_id] * (next(left) if most else 0)
+            row += self._pieces[index].spellings[0] if index < len(self._pieces) else []
+        return row
+
+
+def _counts(slot: str) -> tuple[int, int]:
+    match = COUNTS.fullmatch(slot)
+    if match is None:
+        raise InvalidInput(f"the slot {slot!r} is malformed; write [MASK], [MASK:2] or [MASK:1-4]")
+    fewest = int(match[1] or 1)
+    most = int(match[2] or fewest)
+    if not 1 <= fewest <= most:
+        raise InvalidInput(f"the slot {slot!r} has room for {fewest} to {most} tokens; give 1 or more, fewest first")
+    return fewest, most
+
+
+def _tokens(space: TextSpace, part: str, first: bool) -> list[int]:
+    text, tokenizer = part.strip(), space.tokenizer
+    if first:
+        spelling = tokenizer(text, add_special_tokens=False)["input_ids"]
+    else:
+        spelling = tokens_after(space, text, " " if part[0].isspace() else "")
+    if not spelling or {tokenizer.unk_token_id, *tokenizer.all_special_ids}.intersection(spelling):
+        raise InvalidInput(f"the tokenizer cannot represent a part of {text!r} as plain text; use other characters")
+    return spelling

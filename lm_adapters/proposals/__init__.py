@@ -1,0 +1,1 @@
+"""Proposals and distributions over texts, each with its exact densities."""

@@ -1,0 +1,87 @@
+"""Logits to the distribution that a proposal draws from, the same in both directions of a move."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lm_adapters.forward.log_probs import at_least_float32
+from samplers import InvalidInput
+from samplers.randomness import Weights, cached_parts
+
+__all__ = ["Truncation"]
+
+
+@dataclass(frozen=True)
+class Truncation:
+    """Temperature, then the ``top_k`` likeliest tokens, then the smallest nucleus of mass ``top_p``.
+
+    It depends on the logits alone, hence on the masked context alone, which both directions of a move share: a token
+    outside the kept set can neither be drawn nor left by that move (its reverse is ``-inf``). Nothing is forced in.
+    With an accept step the target stays invariant, but a chain sees only the texts that kept tokens connect.
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise InvalidInput(f"temperature is {self.temperature}; give a finite number above 0")
+        if self.top_k is not None and self.top_k < 1:
+            raise InvalidInput(f"top_k is {self.top_k}; give at least 1")
+        if not 0 < self.top_p <= 1:
+            raise InvalidInput(f"top_p is {self.top_p}; give a number above 0 and at most 1")
+
+    @property
+    def changes(self) -> bool:
+        """Whether the law of the tokens that are left is any but the model's own."""
+        return self.cuts or self.temperature != 1
+
+    @property
+    def cuts(self) -> bool:
+        """Whether any token is left out."""
+        return self.top_k is not None or self.top_p < 1
+
+    def scores(self, logits: Tensor, allowed: Tensor, barred: tuple[Tensor, int] | None = None) -> Tensor:
+        """Log-weights ``[rows, vocabulary]`` up to a constant a row, of logits of that shape, ``-inf`` where left out.
+
+        In the precision of the logits, float32 at least. Tokens not ``allowed bool [vocabulary]`` go first, and with
+        them the one token that is ``barred`` in some rows (``bool [rows]`` and its number).
+        """
+        logits = at_least_float32(logits)
+        # Adding a row is some five times as fast as a masked fill.
+        scores = logits + logits.new_zeros(logits.shape[1]).masked_fill_(~allowed, -math.inf)
+        if barred is not None:
+            scores[barred[0], barred[1]] = -math.inf
+        if self.temperature != 1:
+            scores = scores / self.temperature
+        if self.top_k is not None and self.top_k < scores.shape[1]:
+            least = scores.topk(self.top_k, dim=1).values[:, -1:]
+            scores = scores.masked_fill(scores < least, -math.inf)  # ties with the last are kept: no order decides
+        if self.top_p < 1:
+            ranked, order = scores.sort(dim=1, descending=True, stable=True)
+            share = ranked.double().softmax(dim=1)
+            beyond = share.cumsum(dim=1) - share >= self.top_p  # the token that crosses the mass stays
+            scores = scores.masked_fill(beyond.scatter(1, order, beyond), -math.inf)
+        return scores
+
+    def draw(
+        self, logits: Tensor, allowed: Tensor, others: Tensor, rng: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """A token for each row, ``int64 [rows]``, its log-probability and that of ``others [rows]``, ``float64``."""
+        u = torch.rand(len(logits), dtype=torch.float64, device=logits.device, generator=rng)
+        told = []
+        for part, quantile, other in zip(*map(cached_parts, (logits, u, others)), strict=True):
+            weights = Weights(self.scores(part, allowed).softmax(dim=1))
+            drawn = weights.at(quantile)
+            told.append((drawn, *weights.log_prob(torch.stack([drawn, other], dim=1)).unbind(dim=1)))
+        drawn, log_prob, of_others = map(torch.cat, zip(*told, strict=True))
+        return drawn, log_prob, of_others
+
+    def log_prob(self, logits: Tensor, allowed: Tensor) -> Tensor:
+        """``float64 [rows, vocabulary]``: all log-probabilities of the law that ``draw`` draws from."""
+        return self.scores(logits, allowed).double().log_softmax(dim=1)

@@ -1,0 +1,1 @@
+"""Energies as named terms that add up, and the one place where they are called and checked."""

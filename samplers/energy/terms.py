@@ -1,0 +1,298 @@
+"""Algebra of energies: named terms, weighted sums, hard constraints. Every call of a term is checked in ``scoring``.
+
+``fluency + 2.0 * similarity + keywords`` is an energy that remembers its terms. Any callable ``x -> [chains]`` takes
+part once it is named: ``named("short", lambda x: x.sum(1))``.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from samplers.energy.candidates import rectangles, replaced
+from samplers.energy.checked_call import scored
+from samplers.errors import InvalidInput
+from samplers.types import Energy
+
+__all__ = [
+    "CallCounter",
+    "Constraint",
+    "EnergyTerm",
+    "Evaluation",
+    "Flat",
+    "WeightedSum",
+    "evaluate",
+    "evaluate_candidates",
+    "in_order",
+    "least_of",
+    "named",
+    "term_names",
+]
+
+
+class EnergyTerm(ABC):
+    """An energy with a name that can be added to others and multiplied by a weight.
+
+    ``values(x, hint)`` gives ``[chains]`` in nats. ``hint`` is what the proposal learnt about ``x`` (see
+    ``Proposed.hint``); a term that does not know it ignores it. ``hard`` marks terms that are only ever 0 or
+    ``+inf``: they are evaluated first, and the others only on rows that are still possible; ``costly`` ones that run a
+    model, which come last. ``least`` is a bound in nats that no value is below: the higher, the sooner a proposal that
+    cannot be accepted any more is spared the rest.
+    """
+
+    name: str = "energy"
+    hard: bool = False
+    costly: bool = False
+    least: float = -math.inf
+
+    @property
+    def code(self) -> Callable[..., Any]:
+        """What errors point at: the function that computes the energy."""
+        return self.values
+
+    @abstractmethod
+    def values(self, x: Tensor, hint: Any = None) -> Tensor: ...
+
+    def candidate_values(self, x: Tensor, site: Tensor, values: Tensor) -> Tensor:
+        """``[chains, K]``: energies of ``x`` with column ``site [chains]`` set to each of ``values [chains, K]``.
+
+        Override it where candidates of one chain can share work, with the same results. The rows of an
+        ``EnergyError`` raised here are those of ``replaced(x, site, values)``.
+        """
+        return self.values(replaced(x, site, values)).reshape(values.shape)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.values(x)
+
+    def __add__(self, other: Energy) -> WeightedSum:
+        return WeightedSum(_parts(self) + _parts(other))
+
+    def __radd__(self, other: Energy) -> WeightedSum:
+        return WeightedSum(_parts(other) + _parts(self))
+
+    def __mul__(self, weight: float) -> WeightedSum:
+        return WeightedSum([(w * weight, part) for w, part in _parts(self)])
+
+    __rmul__ = __mul__
+
+
+class _Named(EnergyTerm):
+    def __init__(self, name: str, function: Callable[[Tensor], Tensor]) -> None:
+        self.name, self.function = name, function
+
+    @property
+    def code(self) -> Callable[..., Any]:
+        return self.function
+
+    def values(self, x: Tensor, hint: Any = None) -> Tensor:
+        return self.function(x)
+
+
+def named(name: str, function: Callable[[Tensor], Tensor]) -> EnergyTerm:
+    """``function`` as a term called ``name``."""
+    return _Named(name, function)
+
+
+class Flat(EnergyTerm):
+    """Zero everywhere: the energy of a sampler that has no target of its own."""
+
+    name = "flat"
+
+    def values(self, x: Tensor, hint: Any = None) -> Tensor:
+        return torch.zeros(len(x), dtype=torch.float64, device=x.device)
+
+
+class Constraint(EnergyTerm):
+    """0 where ``allowed(x) -> bool [chains]`` holds, ``+inf`` elsewhere."""
+
+    hard = True
+    least = 0.0
+
+    def __init__(self, name: str, allowed: Callable[[Tensor], Tensor]) -> None:
+        self.name, self.allowed = name, allowed
+
+    @property
+    def code(self) -> Callable[..., Any]:
+        return self.allowed
+
+    def values(self, x: Tensor, hint: Any = None) -> Tensor:
+        zeros = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        return zeros.masked_fill(~self.allowed(x), math.inf)
+
+
+class CallCounter(EnergyTerm):
+    """``inner`` with a count of calls and rows: the budget in which samplers are compared."""
+
+    transient = ("calls", "rows")
+
+    def __init__(self, inner: Energy) -> None:
+        self.inner = inner
+        self.name, self.hard = " + ".join(term_names(inner)), getattr(inner, "hard", False)
+        self.calls = self.rows = 0
+
+    @property
+    def costly(self) -> bool:  # type: ignore[override]
+        return getattr(self.inner, "costly", False)
+
+    @property
+    def least(self) -> float:  # type: ignore[override]
+        return getattr(self.inner, "least", -math.inf)
+
+    @property
+    def code(self) -> Callable[..., Any]:
+        return self.inner.code if isinstance(self.inner, EnergyTerm) else self.inner
+
+    def values(self, x: Tensor, hint: Any = None) -> Tensor:
+        self.calls += 1
+        self.rows += len(x)
+        return _raw_values(self.inner, x, hint)
+
+
+class WeightedSum(EnergyTerm):
+    """``sum of weight * term``. Hard terms first, costly ones last; each sees only rows that are still possible.
+
+    A weight of a hard term has no meaning and must be positive. Two terms may not share a name.
+    """
+
+    def __init__(self, parts: list[tuple[float, EnergyTerm]]) -> None:
+        for weight, part in parts:
+            if not math.isfinite(weight):
+                raise InvalidInput(f"the weight of energy {part.name!r} is {weight}; give a finite number")
+            if part.hard and weight <= 0:
+                raise InvalidInput(f"the weight of constraint {part.name!r} is {weight}; a constraint takes none")
+        names = [part.name for _, part in parts]
+        if len(set(names)) < len(names):
+            repeated = next(name for name in names if names.count(name) > 1)
+            raise InvalidInput(f"two energies are called {repeated!r}; name them apart")
+        self.parts = parts
+        self.name = " + ".join(names)
+        self.hard = all(part.hard for _, part in parts)
+
+    @property
+    def costly(self) -> bool:  # type: ignore[override]
+        return any(part.costly for _, part in self.parts)
+
+    @property
+    def least(self) -> float:  # type: ignore[override]
+        return sum(least_of(weight, part) for weight, part in self.parts)
+
+    def values(self, x: Tensor, hint: Any = None) -> Tensor:
+        return self.evaluate(x, hint).energy
+
+    def evaluate(self, x: Tensor, hint: Any = None, limit: Tensor | None = None) -> Evaluation:
+        """As the function ``evaluate``."""
+        terms = torch.full((len(x), len(self.parts)), math.inf, dtype=torch.float64, device=x.device)
+        possible = torch.ones(len(x), dtype=torch.bool, device=x.device)
+        order = in_order(self.parts)
+        for place, (column, weight, part) in enumerate(order):
+            if bool(possible.all()):
+                values = scored(part, x, hint, weight=weight)
+            elif bool(possible.any()):
+                rows = possible.nonzero().squeeze(1)
+                values = terms[:, column].clone()
+                values[rows] = scored(part, x[rows], None if hint is None else hint[rows], rows=rows, weight=weight)
+            else:
+                break
+            terms[:, column] = values
+            possible &= values != math.inf
+            rest = order[place + 1 :]
+            if limit is not None and rest:
+                known = terms[:, [done for done, _, _ in order[: place + 1]]].sum(dim=1)
+                possible &= known + sum(least_of(w, later) for _, w, later in rest) <= limit
+        return Evaluation(terms.sum(dim=1), terms)
+
+
+class Evaluation(NamedTuple):
+    """``energy``: ``float64 [chains]``; ``terms``: ``float64 [chains, terms]``, which add up to it."""
+
+    energy: Tensor
+    terms: Tensor
+
+
+def evaluate(energy: Energy, x: Tensor, hint: Any = None, limit: Tensor | None = None) -> Evaluation:
+    """Score ``x`` and check the answer.
+
+    Rows whose energy exceeds ``limit float64 [chains]`` do not matter: as soon as the terms that are known and the
+    ``least`` of the others tell so, the others are left out and count as ``+inf``.
+
+    Raises ``EnergyError`` for NaN, ``-inf`` (no normalisable law has it), a wrong shape or type, or when the energy
+    itself raises; the error names the rows and the term.
+    """
+    if isinstance(energy, WeightedSum):
+        return energy.evaluate(x, hint, limit)
+    ((_, term),) = _parts(energy)
+    values = scored(term, x, hint)
+    return Evaluation(values, values.unsqueeze(1))
+
+
+def evaluate_candidates(
+    energy: Energy, x: Tensor, site: Tensor, values: Tensor, max_rows: int, possible: Tensor | None = None
+) -> Evaluation:
+    """Score ``x [chains, sites]`` with column ``site [chains]`` set to each of ``values [chains, K]``.
+
+    ``energy`` is ``[chains, K]`` and ``terms`` ``[chains, K, terms]``. Candidates that are not ``possible``
+    (``bool [chains, K]``, default all are) cost nothing and get ``+inf``; as in ``evaluate`` hard terms are scored
+    first, the others where these allow it. Calls are of at most ``max_rows`` rows, or of one chain for a term with a
+    ``candidate_values`` of its own. Raises as ``evaluate`` does; the rows of an error are chains.
+    """
+    parts = _parts(energy)
+    terms = torch.full((values.numel(), len(parts)), math.inf, dtype=torch.float64, device=x.device)
+    wanted = torch.ones_like(values, dtype=torch.bool) if possible is None else possible
+    for column, weight, part in in_order(parts):
+        shares = type(part).candidate_values is not EnergyTerm.candidate_values
+        for numbers, real in rectangles(wanted, by_chain=shares, max_rows=max_rows):
+            found = _candidates_of(part, weight, x, site, values, numbers)
+            terms[numbers[real], column] = found[real]
+        wanted = wanted & (terms[:, column] != math.inf).reshape(values.shape)
+    return Evaluation(terms.sum(dim=1).reshape(values.shape), terms.reshape(*values.shape, -1))
+
+
+def _candidates_of(part: EnergyTerm, weight: float, x: Tensor, site: Tensor, values: Tensor, numbers: Tensor) -> Tensor:
+    """One call: the candidates with the given ``numbers``, ``[chains of the call, candidates of each]``."""
+    chains = numbers // values.shape[1]
+    x, site, values = x[chains[:, 0]], site[chains[:, 0]], values.flatten()[numbers]
+
+    def score() -> Tensor:
+        return part.candidate_values(x, site, values).flatten()
+
+    found = scored(part, replaced(x, site, values), rows=chains.flatten(), weight=weight, score=score)
+    return found.reshape(numbers.shape)
+
+
+def term_names(energy: Energy) -> tuple[str, ...]:
+    """Names of the columns of ``Evaluation.terms``."""
+    if isinstance(energy, WeightedSum):
+        return tuple(part.name for _, part in energy.parts)
+    return (getattr(energy, "name", None) or getattr(energy, "__name__", None) or type(energy).__name__,)
+
+
+def _parts(energy: Energy) -> list[tuple[float, EnergyTerm]]:
+    if isinstance(energy, WeightedSum):
+        return energy.parts
+    if isinstance(energy, EnergyTerm):
+        return [(1.0, energy)]
+    if not callable(energy):
+        raise InvalidInput(f"cannot add {energy!r} to an energy; add a callable x -> [chains]")
+    return [(1.0, named(term_names(energy)[0], energy))]
+
+
+def in_order(parts: list[tuple[float, EnergyTerm]]) -> list[tuple[int, float, EnergyTerm]]:
+    """Column, weight (1 for a hard term, which takes none) and term, in the order in which to score them."""
+    columns = [(column, 1.0 if part.hard else weight, part) for column, (weight, part) in enumerate(parts)]
+    return sorted(columns, key=lambda item: (not item[2].hard, item[2].costly))
+
+
+def least_of(weight: float, part: EnergyTerm) -> float:
+    """Of the weighted term."""
+    if weight == 0:
+        return 0.0
+    return weight * part.least if weight > 0 else -math.inf
+
+
+def _raw_values(energy: Energy, x: Tensor, hint: Any) -> Tensor:
+    return energy.values(x, hint) if isinstance(energy, EnergyTerm) else energy(x)

@@ -1,0 +1,160 @@
+"""Gibbs sampling: exact by enumeration of one site, and its look-alike without a target."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from samplers.energy.terms import Evaluation, evaluate, evaluate_candidates
+from samplers.errors import InvalidInput, ProposalError
+from samplers.kernels.metropolis import check_proposed, start, step_info
+from samplers.randomness import categorical, draw_site, nth_site
+from samplers.types import ChainState, Energy, Proposal, StepInfo, select
+
+__all__ = ["Gibbs", "PseudoGibbs"]
+
+Scan = Literal["random", "systematic"]
+
+
+class Gibbs:
+    """Redraw one site from its exact conditional, found by scoring every value that it may take.
+
+    Target
+        ``pi(x)`` proportional to ``exp(-beta E(x))``, on states whose free sites hold the given ``values``.
+    Acceptance ratio
+        1: the conditional cancels.
+    Reversible
+        with ``scan="random"`` (each chain draws its own site) yes; with ``"systematic"`` (sites in turn) each step
+        leaves the target invariant and is reversible, their sequence is not.
+    Proof
+        Geman & Geman 1984, IEEE PAMI 6, section XI: ``pi(x_i | x_-i) pi(x'_i | x_-i) pi(x_-i)`` is symmetric.
+    Cost
+        one energy call of ``chains * len(values)`` rows a step, cut into calls of at most ``max_rows`` rows.
+
+    Main arguments: ``values``, a number ``V`` for ``0..V-1`` or an ``int64 [values]`` tensor. Other arguments:
+    ``free(x) -> bool [chains, sites]`` says which sites may change (default: all); it must not depend on what the
+    free sites hold, which is checked at each step.
+
+    Raises ``InvalidInput`` for unusable arguments, ``ProposalError`` when ``free`` depends on the value redrawn.
+    """
+
+    kinds: tuple[str, ...] = ("gibbs",)
+
+    def __init__(
+        self,
+        values: int | Tensor,
+        *,
+        scan: Scan = "random",
+        free: Callable[[Tensor], Tensor] | None = None,
+        max_rows: int = 4096,
+    ) -> None:
+        self.values = torch.arange(max(values, 0)) if isinstance(values, int) else values
+        if self.values.dim() != 1 or len(self.values) == 0 or len(self.values.unique()) < len(self.values):
+            raise InvalidInput(f"Gibbs needs at least one value and no value twice, not {values!r}")
+        if scan not in ("random", "systematic"):
+            raise InvalidInput(f"scan is {scan!r}; choose 'random' or 'systematic'")
+        if max_rows < 1:
+            raise InvalidInput(f"max_rows is {max_rows}; give at least 1")
+        self.scan, self.free, self.max_rows = scan, free, max_rows
+
+    def init(self, x: Tensor, energy: Energy) -> ChainState:
+        if bool((self.values.to(x).to(self.values) != self.values).any()):
+            raise InvalidInput(f"states of {x.dtype} cannot hold all of the values {self.values.tolist()}")
+        state = start(x, energy)
+        return state if self.scan == "random" else state._replace(aux={"turn": torch.zeros((), dtype=torch.int64)})
+
+    def step(
+        self, state: ChainState, energy: Energy, rng: torch.Generator, *, beta: float | Tensor = 1.0
+    ) -> tuple[ChainState, StepInfo]:
+        x, aux = state.x, state.aux
+        free = self._free(x)
+        if self.scan == "random":
+            site = draw_site(free, rng)
+        else:
+            site, aux = nth_site(free, aux["turn"]), {"turn": aux["turn"] + 1}
+        values = self.values.to(x).expand(len(x), -1)
+        scored = evaluate_candidates(energy, x, site, values, self.max_rows)
+        after, drawn = redraw(state._replace(aux=aux), site, values, scored, beta, rng)
+        if self.free is not None and bool((self._free(after.x) != free).any()):
+            raise ProposalError("free(x) depends on the value redrawn, so the conditional would not be the target's")
+        return after, step_info(x, after.x, drawn)
+
+    def _free(self, x: Tensor) -> Tensor:
+        if x.dim() != 2:
+            raise InvalidInput(f"Gibbs needs states [chains, sites], not {list(x.shape)}")
+        free = torch.ones_like(x, dtype=torch.bool) if self.free is None else self.free(x.clone())
+        if not bool(free.any(dim=1).all()):
+            raise InvalidInput(f"chain {int((~free.any(dim=1)).nonzero()[0])} has no free site; free at least one")
+        return free
+
+
+class PseudoGibbs:
+    """Draw from given conditionals and always accept.
+
+    Target
+        **no known target.** Conditionals that no joint law shares (a masked language model's) have none; the law the
+        chain ends in depends on the scan. Only if they are the conditionals of one law is this a Gibbs sampler for it.
+    Acceptance ratio
+        none.
+    Reversible
+        no.
+    Reference
+        Heckerman et al. 2000, JMLR 1, section 2.2 (pseudo-Gibbs); Goyal et al. 2021, arXiv:2106.02736, section 1.
+    Cost
+        one proposal a step, and one energy call if the energy is to be watched (give ``Flat()`` to save it).
+    """
+
+    always_accepts = True
+
+    def __init__(self, proposal: Proposal) -> None:
+        self.proposal = proposal
+        self.kinds: tuple[str, ...] = getattr(proposal, "kinds", (type(proposal).__name__,))
+
+    def init(self, x: Tensor, energy: Energy) -> ChainState:
+        return start(x, energy)
+
+    def step(
+        self, state: ChainState, energy: Energy, rng: torch.Generator, *, beta: float | Tensor = 1.0
+    ) -> tuple[ChainState, StepInfo]:
+        """``beta`` changes nothing: there is no accept step for it to enter."""
+        proposed = check_proposed(self.proposal(state.x.clone(), rng), state.x)
+        new = evaluate(energy, proposed.x, proposed.hint)
+        always = torch.ones(len(state.x), dtype=torch.bool, device=state.x.device)
+        after = ChainState(proposed.x, new.energy, state.aux, new.terms)
+        return after, step_info(state.x, proposed.x, always, proposed.kind)
+
+
+def redraw(
+    state: ChainState, site: Tensor, values: Tensor, scored: Evaluation, beta: float | Tensor, rng: torch.Generator
+) -> tuple[ChainState, Tensor]:
+    """Draw column ``site [chains]`` from ``exp(-beta E)`` over ``values [chains, K]``, of which ``scored`` is known.
+
+    Also says ``bool [chains]`` where there was something to draw: a chain with every value forbidden stays.
+    """
+    log_weight = tempered_weights(scored.energy, beta)
+    stuck = log_weight.isnan().any(dim=1)
+    choice = categorical(log_weight.masked_fill(stuck.unsqueeze(1), 0.0), rng)
+    rows = torch.arange(len(values), device=values.device)
+    x = state.x.scatter(1, site.unsqueeze(1), values[rows, choice].unsqueeze(1))
+    after = ChainState(
+        select(stuck, state.x, x),
+        select(stuck, state.energy, scored.energy[rows, choice]),
+        state.aux,
+        select(stuck, state.terms, scored.terms[rows, choice]),
+    )
+    return after, ~stuck
+
+
+def tempered_weights(energy: Tensor, beta: float | Tensor) -> Tensor:
+    """``-beta * energy`` for rows ``[chains, values]``, the lowest at 0; NaN in rows where all are forbidden.
+
+    At ``beta = inf`` all weight is on the lowest energies; forbidden values stay forbidden at ``beta = 0``.
+    """
+    beta = torch.as_tensor(beta, dtype=torch.float64, device=energy.device).reshape(-1, 1)
+    above = energy - energy.amin(dim=1, keepdim=True)
+    finite = torch.where((above == 0) | ((beta == 0) & above.isfinite()), 0.0, -beta * above)
+    return torch.where(above == math.inf, -math.inf, finite)

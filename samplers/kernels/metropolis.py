@@ -1,0 +1,165 @@
+"""Metropolis-Hastings over any proposal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from samplers.energy.terms import Evaluation, WeightedSum, evaluate
+from samplers.errors import EnergyError, InvalidInput, ProposalError
+from samplers.randomness import log_uniform
+from samplers.types import ChainState, Energy, Proposal, Proposed, StepInfo, select
+
+__all__ = ["MetropolisHastings", "check_proposed", "log_acceptance", "start"]
+
+SLACK = 1e-9  # of an energy: far above what float64 rounds, far below what a ratio could notice
+
+
+class MetropolisHastings:
+    """Propose from ``q``, accept or keep the old state (which then counts again).
+
+    Target
+        ``pi(x)`` proportional to ``exp(-beta E(x))``.
+    Acceptance ratio
+        ``min(1, exp(beta (E(x) - E(x'))) q(x | x') / q(x' | x))``.
+    Reversible
+        yes.
+    Proof
+        Hastings 1970, Biometrika 57, section 2.2: ``pi(x) q(x'|x) a(x,x') = min(pi(x) q(x'|x), pi(x') q(x|x'))`` is
+        symmetric in ``x`` and ``x'``.
+    Cost
+        one proposal and one energy call a step, for the chains whose proposal is another state that has a way back; the
+        old energy is kept, and is that of a proposal which is the old state. The uniform is drawn first, so that of a
+        weighted sum the terms that could not turn a rejection are left out (see ``evaluate``). A proposal's memory is
+        kept too, and made anew for the states that another kernel has changed.
+    """
+
+    def __init__(self, proposal: Proposal) -> None:
+        if not callable(proposal) or not hasattr(proposal, "log_prob"):
+            raise InvalidInput(
+                f"a proposal needs __call__(x, rng) and log_prob(x_to, x_from); {proposal!r} has not both"
+            )
+        self.proposal = proposal
+        self.kinds: tuple[str, ...] = getattr(proposal, "kinds", (type(proposal).__name__,))
+        self._memory: Callable[[Tensor], Tensor] | None = getattr(proposal, "memory", None)
+
+    def init(self, x: Tensor, energy: Energy) -> ChainState:
+        state = start(x, energy)
+        return state if self._memory is None else state._replace(aux={"of": x.clone(), "memory": self._memory(x)})
+
+    def step(
+        self, state: ChainState, energy: Energy, rng: torch.Generator, *, beta: float | Tensor = 1.0
+    ) -> tuple[ChainState, StepInfo]:
+        memory = [] if self._memory is None else [_up_to_date(self._memory, state)]
+        # A copy: a proposal that writes into its argument must not change the state of the chain.
+        proposed = check_proposed(self.proposal(state.x.clone(), rng, *memory), state.x, *memory)
+        log_u = log_uniform(len(state.x), rng)
+        limit = _limit(state.energy, proposed, log_u, beta) if _has_terms_to_spare(energy) else None
+        new = _scored(state, energy, proposed, limit)
+        log_ratio = log_acceptance(state.energy, new.energy, proposed.log_q_forward, proposed.log_q_reverse, beta)
+        accepted = log_u < log_ratio
+        x, aux = select(accepted, proposed.x, state.x), state.aux
+        if memory and proposed.memory is not None:
+            aux = {"of": x.clone(), "memory": select(accepted, proposed.memory, *memory)}
+        value, terms = select(accepted, new.energy, state.energy), select(accepted, new.terms, state.terms)
+        after = ChainState(x, value, aux, terms)
+        return after, step_info(state.x, x, accepted, proposed.kind)
+
+
+def _up_to_date(remember: Callable[[Tensor], Tensor], state: ChainState) -> Tensor:
+    """``memory [chains, ...]`` of the states: what was kept, but of those that another kernel has changed since."""
+    kept: Tensor = state.aux["memory"]
+    changed = (state.x != state.aux["of"]).reshape(len(state.x), -1).any(dim=1)
+    if not bool(changed.any()):
+        return kept
+    memory = kept.clone()
+    memory[changed] = remember(state.x[changed])
+    return memory
+
+
+def _has_terms_to_spare(energy: Energy) -> bool:
+    return isinstance(energy, WeightedSum) and sum(not part.hard for _, part in energy.parts) > 1
+
+
+def _limit(energy: Tensor, proposed: Proposed, log_u: Tensor, beta: float | Tensor) -> Tensor:
+    """``float64 [chains]``: energies of a new state above which it is rejected, by more than rounding could turn."""
+    beta = torch.as_tensor(beta, dtype=torch.float64, device=energy.device)
+    limit = energy + (proposed.log_q_reverse - proposed.log_q_forward - log_u) / beta
+    return (limit + SLACK * (1 + limit.abs())).nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf)
+
+
+def _scored(state: ChainState, energy: Energy, proposed: Proposed, limit: Tensor | None) -> Evaluation:
+    """Energy and terms of the proposed states; where they cannot matter, or are known, those of the old ones."""
+    moved = (proposed.x != state.x).reshape(len(state.x), -1).any(dim=1) & (proposed.log_q_reverse != -math.inf)
+    if bool(moved.all()):
+        return evaluate(energy, proposed.x, proposed.hint, limit)
+    value, terms = state.energy.clone(), state.terms.clone()
+    rows = moved.nonzero().squeeze(1)
+    if len(rows):
+        hint = None if proposed.hint is None else proposed.hint[rows]
+        try:
+            value[rows], terms[rows] = evaluate(energy, proposed.x[rows], hint, None if limit is None else limit[rows])
+        except EnergyError as error:
+            error.rows = rows[error.rows].tolist()
+            raise
+    return Evaluation(value, terms)
+
+
+def log_acceptance(
+    energy_old: Tensor, energy_new: Tensor, log_q_forward: Tensor, log_q_reverse: Tensor, beta: float | Tensor = 1.0
+) -> Tensor:
+    """Log of the Hastings ratio, ``float64 [chains]``, not yet cut at 0.
+
+    A forbidden new state or an impossible reverse move gives ``-inf`` at every ``beta``, also 0 and infinity; leaving
+    a forbidden state gives ``+inf``. At ``beta = inf`` only the sign of the energy difference is left (hill climbing).
+    """
+    drop = energy_old - energy_new
+    beta = torch.as_tensor(beta, dtype=torch.float64, device=drop.device)
+    tempered = torch.where((drop == 0) | ((beta == 0) & drop.isfinite()), 0.0, beta * drop)
+    log_ratio = tempered + (log_q_reverse - log_q_forward)
+    log_ratio = torch.where(energy_old == math.inf, math.inf, log_ratio)
+    impossible = (energy_new == math.inf) | (log_q_reverse == -math.inf)
+    return torch.where(impossible, -math.inf, log_ratio)
+
+
+def start(x: Tensor, energy: Energy) -> ChainState:
+    """The state of a kernel without memory."""
+    value, terms = evaluate(energy, x)
+    return ChainState(x.clone(), value, {}, terms)
+
+
+def step_info(old: Tensor, new: Tensor, accepted: Tensor, kind: Tensor | None = None) -> StepInfo:
+    changed = (new != old).reshape(len(old), -1).any(dim=1)
+    return StepInfo(accepted, changed, torch.zeros_like(accepted, dtype=torch.int64) if kind is None else kind)
+
+
+def check_proposed(proposed: Proposed, x: Tensor, memory: Tensor | None = None) -> Proposed:
+    """Raise ``ProposalError`` where a proposal breaks its contract: shapes, types, NaN, an impossible forward move.
+
+    ``memory`` is that of ``x``, of a proposal that has one.
+    """
+    if proposed.x.shape != x.shape or proposed.x.dtype != x.dtype:
+        raise ProposalError(
+            f"proposed states are {proposed.x.dtype} {list(proposed.x.shape)}, the chains {x.dtype} {list(x.shape)}"
+        )
+    for name in ("log_q_forward", "log_q_reverse"):
+        value = getattr(proposed, name)
+        if value.shape != (len(x),) or value.dtype != torch.float64:
+            raise ProposalError(f"{name} is {value.dtype} {list(value.shape)}, not float64 [{len(x)}]")
+    if memory is not None and (_form(proposed.memory) != _form(memory)):
+        raise ProposalError(
+            f"the memory of the proposed states is {_form(proposed.memory)}, that of the chains {_form(memory)}"
+        )
+    bad = proposed.log_q_reverse.isnan() | ~proposed.log_q_forward.isfinite()
+    if bool(bad.any()):
+        raise ProposalError(
+            f"log_q_forward must be finite and log_q_reverse not NaN; chains {bad.nonzero().squeeze(1).tolist()[:5]}"
+        )
+    return proposed
+
+
+def _form(tensor: Tensor | None) -> str:
+    return "absent" if tensor is None else f"{tensor.dtype} {list(tensor.shape)}"

@@ -1,0 +1,105 @@
+"""Exact Gibbs sampling over a short list of values, where all of them would be too many to score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from samplers.energy.candidates import replaced
+from samplers.energy.terms import evaluate_candidates
+from samplers.errors import InvalidInput, ProposalError
+from samplers.kernels.gibbs import redraw
+from samplers.kernels.metropolis import start, step_info
+from samplers.randomness import draw_site
+from samplers.types import ChainState, Energy, StepInfo
+
+__all__ = ["ShortlistGibbs"]
+
+
+class ShortlistGibbs:
+    """Redraw one free site from the target restricted to a list of values that the other sites choose.
+
+    Target
+        ``pi(x)`` proportional to ``exp(-beta E(x))``.
+    Acceptance ratio
+        1 where the current value is on its list, as in Gibbs; elsewhere the chain stays, which counts as rejected.
+    Reversible
+        yes.
+    Proof
+        One of the ``f`` free sites is drawn, ``i``. Let ``C(x)`` be the values ``v`` on the list of ``x_-i`` that
+        leave ``free(x)`` as it is when put at ``i``. A move to ``x'`` needs ``x_i`` and ``x'_i`` in ``C(x)``, and then
+        ``C(x') = C(x)`` and ``f' = f``: ``pi(x) (1/f) pi(x') / sum over v in C(x) of pi(x with x_i = v)`` is symmetric.
+        To force ``x_i`` into the list, as published code does, opens ways without a way back: a list then depends on
+        the value that it is to replace.
+    Cost
+        one list and one energy call of at most ``chains * K`` rows a step, cut into calls of at most ``max_rows``
+        rows; chains that stay cost no row.
+
+    Main arguments: ``shortlist(x, site) -> [chains, K]``, for each chain ``K`` different values for its ``site``
+    (``int64 [chains]``), of the type of ``x``, that depend on ``x`` outside that site alone. Other arguments:
+    ``free(x) -> bool [chains, sites]`` says which sites may change (default: all); it may depend on anything, and a
+    chain without a free site stays. ``kind`` names the move.
+
+    A value that is on no list can neither be drawn nor left, so a start must be reachable; in a ``Mixture`` with
+    moves that reach everything nothing is lost.
+
+    Raises ``InvalidInput`` for unusable arguments, ``ProposalError`` for a list with the wrong shape or type or a
+    value twice.
+    """
+
+    def __init__(
+        self,
+        shortlist: Callable[[Tensor, Tensor], Tensor],
+        *,
+        free: Callable[[Tensor], Tensor] | None = None,
+        max_rows: int = 4096,
+        kind: str = "shortlist",
+    ) -> None:
+        if max_rows < 1:
+            raise InvalidInput(f"max_rows is {max_rows}; give at least 1")
+        self.shortlist, self.free, self.max_rows = shortlist, free, max_rows
+        self.kinds: tuple[str, ...] = (kind,)
+
+    def init(self, x: Tensor, energy: Energy) -> ChainState:
+        if x.dim() != 2:
+            raise InvalidInput(f"ShortlistGibbs needs states [chains, sites], not {list(x.shape)}")
+        return start(x, energy)
+
+    def step(
+        self, state: ChainState, energy: Energy, rng: torch.Generator, *, beta: float | Tensor = 1.0
+    ) -> tuple[ChainState, StepInfo]:
+        drawable = self.free_sites(state.x)
+        # Where nothing is free any site will do for the draw: candidates() allows no value there.
+        drawable[:, 0] |= ~drawable.any(dim=1)
+        site = draw_site(drawable, rng)
+        values, possible = self.candidates(state.x, site)
+        scored = evaluate_candidates(energy, state.x, site, values, self.max_rows, possible)
+        after, drawn = redraw(state, site, values, scored, beta, rng)
+        return after, step_info(state.x, after.x, drawn)
+
+    def free_sites(self, x: Tensor) -> Tensor:
+        """``bool [chains, sites]``."""
+        return torch.ones_like(x, dtype=torch.bool) if self.free is None else self.free(x.clone()).clone()
+
+    def candidates(self, x: Tensor, site: Tensor) -> tuple[Tensor, Tensor]:
+        """The list ``[chains, K]`` for ``site [chains]``, and ``bool [chains, K]``: what may be drawn from it."""
+        values = self._checked(self.shortlist(x.clone(), site), x)
+        old = x.gather(1, site.unsqueeze(1))
+        possible = (values == old).any(dim=1, keepdim=True).expand_as(values)
+        if self.free is None:
+            return values, possible
+        free = self.free(x.clone())
+        after = self.free(replaced(x, site, values)).reshape(*values.shape, -1)
+        return values, possible & free.gather(1, site.unsqueeze(1)) & (after == free.unsqueeze(1)).all(dim=2)
+
+    def _checked(self, values: Tensor, x: Tensor) -> Tensor:
+        if values.dim() != 2 or len(values) != len(x) or values.shape[1] == 0 or values.dtype != x.dtype:
+            raise ProposalError(f"the shortlist is {values.dtype} {list(values.shape)}, not {x.dtype} [{len(x)}, K]")
+        ranked = values.sort(dim=1).values
+        twice = (ranked[:, 1:] == ranked[:, :-1]).any(dim=1)
+        if bool(twice.any()):
+            chain = int(twice.nonzero()[0])
+            raise ProposalError(f"the shortlist of chain {chain} holds a value twice: {values[chain].tolist()}")
+        return values

@@ -1,0 +1,152 @@
+"""Replica exchange (parallel tempering) over any kernel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from samplers.errors import EnergyError, InvalidInput
+from samplers.kernels.metropolis import log_acceptance
+from samplers.randomness import log_uniform
+from samplers.types import ChainState, Energy, Kernel, StepInfo, select
+
+__all__ = ["Tempered", "swap_report"]
+
+
+class Tempered:
+    """Run a copy of each chain at every ``beta`` of a ladder, and propose to swap neighbours.
+
+    Target
+        ``prod_r pi^(b_r)(x_r)`` over the rungs; rung 0, which is the state's ``x``, follows the kernel's own target.
+    Acceptance ratio
+        of a swap of rungs ``r`` and ``s``: ``min(1, exp((b_r - b_s) (E(x_r) - E(x_s))))``.
+    Reversible
+        no: even and odd pairs of neighbours are tried in turn; each half is reversible if the inner kernel is.
+    Proof
+        Geyer 1991, Computing Science and Statistics 23: a swap is a Metropolis step on the product law.
+        Okabe et al. 2001, Chem. Phys. Lett. 335, for the even-odd order.
+    Cost
+        the inner kernel's, on ``chains * rungs`` rows in one batch; a swap costs no model call.
+
+    ``betas`` starts at 1 and falls; ``swap_every`` steps of the inner kernel lie between swaps. With one rung this is
+    the inner kernel, bit for bit.
+    """
+
+    def __init__(self, kernel: Kernel, betas: Sequence[float], *, swap_every: int = 1) -> None:
+        betas = [float(b) for b in betas]
+        if not betas or betas[0] != 1.0:
+            raise InvalidInput(f"the ladder is {betas}; its first beta must be 1, the target itself")
+        if any(not math.isfinite(b) or b < 0 for b in betas) or any(a <= b for a, b in pairwise(betas)):
+            raise InvalidInput(f"the ladder is {betas}; give finite betas that fall and are not negative")
+        if swap_every < 1:
+            raise InvalidInput(f"swap_every is {swap_every}; give at least 1")
+        self.kernel, self.betas, self.swap_every = kernel, tuple(betas), swap_every
+        self.kinds = kernel.kinds
+
+    @property
+    def always_accepts(self) -> bool:
+        """Between two swaps."""
+        return bool(getattr(self.kernel, "always_accepts", False))
+
+    def init(self, x: Tensor, energy: Energy) -> ChainState:
+        rungs, chains = len(self.betas), len(x)
+        with _named_by_chain(chains):
+            inner = self.kernel.init(x.repeat(rungs, *[1] * (x.dim() - 1)), energy)
+        pairs = rungs - 1
+        aux: dict[str, Any] = {
+            # Rung 0 is the state itself; the hotter ones follow, rung by rung.
+            "x": inner.x[chains:],
+            "energy": inner.energy[chains:],
+            "terms": inner.terms[chains:],
+            "inner": inner.aux,
+            "turn": torch.zeros((), dtype=torch.int64),
+            "tried": torch.zeros(pairs, dtype=torch.int64),
+            "swapped": torch.zeros(pairs, dtype=torch.int64),
+            # A replica that has been at the hottest rung carries a mark; back at rung 0 that is one round trip.
+            "marked": torch.zeros(rungs, chains, dtype=torch.bool, device=x.device),
+            "round_trips": torch.zeros(chains, dtype=torch.int64, device=x.device),
+        }
+        return ChainState(inner.x[:chains], inner.energy[:chains], aux, inner.terms[:chains])
+
+    def step(
+        self, state: ChainState, energy: Energy, rng: torch.Generator, *, beta: float | Tensor = 1.0
+    ) -> tuple[ChainState, StepInfo]:
+        rungs, chains = len(self.betas), len(state.x)
+        aux = dict(state.aux)
+        outer = torch.as_tensor(beta, dtype=torch.float64, device=state.x.device).expand(chains)
+        betas = torch.tensor(self.betas, dtype=torch.float64, device=state.x.device).unsqueeze(1)
+        ladder = torch.where(betas == 0, 0.0, betas * outer)  # a rung at 0 stays free even when the target freezes
+        merged = ChainState(
+            torch.cat([state.x, aux["x"]]),
+            torch.cat([state.energy, aux["energy"]]),
+            aux["inner"],
+            torch.cat([state.terms, aux["terms"]]),
+        )
+        with _named_by_chain(chains):
+            merged, info = self.kernel.step(merged, energy, rng, beta=ladder.reshape(-1))
+        replicas = [part.reshape(rungs, chains, *part.shape[1:]) for part in (merged.x, merged.energy, merged.terms)]
+        turn = int(aux["turn"])
+        if rungs > 1 and (turn + 1) % self.swap_every == 0:
+            replicas = self._swap(replicas, ladder, (turn // self.swap_every) % 2, aux, rng)
+        x, value, terms = replicas
+        aux.update(
+            x=x[1:].flatten(0, 1),
+            energy=value[1:].flatten(),
+            terms=terms[1:].flatten(0, 1),
+            inner=merged.aux,
+            turn=aux["turn"] + 1,
+        )
+        changed = (x[0] != state.x).reshape(chains, -1).any(dim=1)
+        return ChainState(x[0], value[0], aux, terms[0]), StepInfo(info.accepted[:chains], changed, info.kind[:chains])
+
+    def _swap(
+        self, replicas: list[Tensor], ladder: Tensor, first: int, aux: dict[str, Any], rng: torch.Generator
+    ) -> list[Tensor]:
+        """Try the pairs ``(first, first+1), (first+2, first+3), ...``; each chain decides for itself."""
+        rungs, chains = ladder.shape
+        replicas = [*replicas, aux["marked"]]
+        aux["tried"], aux["swapped"] = aux["tried"].clone(), aux["swapped"].clone()
+        for low in range(first, rungs - 1, 2):
+            value = replicas[1]
+            zero = torch.zeros(chains, dtype=torch.float64, device=value.device)
+            # Betas fall strictly, so two frozen rungs differ by infinity: their swap must not raise the colder energy.
+            gap = (ladder[low] - ladder[low + 1]).nan_to_num(nan=math.inf, posinf=math.inf)
+            log_ratio = log_acceptance(value[low], value[low + 1], zero, zero, gap)
+            swap = log_uniform(chains, rng) < log_ratio
+            for index, part in enumerate(replicas):
+                part = part.clone()
+                part[low], part[low + 1] = (
+                    select(swap, part[low + 1], part[low]),
+                    select(swap, part[low], part[low + 1]),
+                )
+                replicas[index] = part
+            aux["tried"][low] += chains
+            aux["swapped"][low] += int(swap.sum())
+        marked = replicas.pop()
+        marked[-1] = True
+        aux["round_trips"] = aux["round_trips"] + marked[0]
+        marked[0] = False
+        aux["marked"] = marked
+        return replicas
+
+
+@contextmanager
+def _named_by_chain(chains: int) -> Iterator[None]:
+    """Errors name the chain, not the replica."""
+    try:
+        yield
+    except EnergyError as error:
+        error.rows = [row % chains for row in error.rows]
+        raise
+
+
+def swap_report(state: ChainState) -> dict[str, Any]:
+    """``swap_rates`` (one a pair of neighbours, NaN if never tried) and ``round_trips`` (one a chain) of a run."""
+    rates = state.aux["swapped"].double() / state.aux["tried"].double()
+    return {"swap_rates": rates.tolist(), "round_trips": state.aux["round_trips"].tolist()}

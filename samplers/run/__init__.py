@@ -1,0 +1,1 @@
+"""Running a kernel: shards of chains, kept draws, diagnostics, signals, observers."""

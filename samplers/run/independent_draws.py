@@ -1,0 +1,99 @@
+"""Independent draws in batches, kept in a run's folder where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from samplers.errors import Interrupted, InvalidInput, StoreError
+from samplers.run.sample import opened
+from samplers.run.signals import Stop, stop_signals
+from samplers.storage.fingerprint import describe
+from samplers.storage.run_store import RunStore, ShardStore
+from samplers.storage.tensor_file import damaged
+
+__all__ = ["KeptDraws", "kept_draws"]
+
+RNG, NOTHING = "rng", "nothing/"
+
+
+class KeptDraws:
+    """``done`` trials and the ``rows`` that they gave, those of earlier processes included.
+
+    ``scalars`` names the rows that are ``float64 [rows]``; beside them there is ``x [rows, ...]``.
+    """
+
+    def __init__(self, scalars: Sequence[str], rng: torch.Generator, files: ShardStore | None, stop: Stop) -> None:
+        self.done, self._rng, self._files, self._stop = 0, rng, files, stop
+        self._parts: list[dict[str, Tensor]] = []
+        if files and (saved := files.load()):
+            self.done = files.done
+            nothing = {n.removeprefix(NOTHING): t for n, t in saved.tensors.items() if n.startswith(NOTHING)}
+            scalar = torch.empty(0, dtype=torch.float64)
+            if nothing.keys() != {"x", *scalars} or any(_form(nothing[name]) != _form(scalar) for name in scalars):
+                raise StoreError(damaged(files.record_path))
+            try:
+                rng.set_state(saved.tensors[RNG])
+            except (KeyError, TypeError, RuntimeError) as error:
+                raise StoreError(damaged(files.record_path)) from error
+            device = _device(saved.facts.get("device"), files)
+            self._parts = [{n: t.to(device) for n, t in files.rows(nothing).items()}]
+
+    @property
+    def rows(self) -> dict[str, Tensor]:
+        """By name, ``[rows, ...]``, of all batches together."""
+        return {name: torch.cat([part[name] for part in self._parts]) for name in self._parts[0]}
+
+    @property
+    def count(self) -> int:
+        return sum(len(next(iter(part.values()))) for part in self._parts)
+
+    def add(self, trials: int, rows: Mapping[str, Tensor]) -> None:
+        """Keep a batch. Raises ``Interrupted`` after it where SIGINT or SIGTERM came."""
+        if self._parts and any(_form(part) != _form(self._parts[0][name]) for name, part in rows.items()):
+            now, was = _form(rows["x"]), _form(self._parts[0]["x"])
+            raise InvalidInput(f"the proposal draws {now}, and earlier {was}; give the same proposal")
+        self.done += int(trials)
+        self._parts.append(dict(rows))
+        if self._files:
+            nothing = {f"{NOTHING}{name}": part[:0] for name, part in rows.items()}
+            device = str(next(iter(rows.values())).device)
+            self._files.commit(self.done, {RNG: self._rng.get_state(), **nothing}, {"device": device}, rows)
+            if stopped := self._stop():
+                raise Interrupted(stopped, self._files.path.parents[1], self.done)
+
+
+@contextmanager
+def kept_draws(
+    run_dir: str | Path | RunStore | None,
+    fingerprint: Mapping[str, Any],
+    rng: torch.Generator,
+    scalars: Sequence[str],
+) -> Iterator[KeptDraws]:
+    """What there is so far. Raises as ``sample`` does for a folder that cannot be used or holds another run."""
+    with opened(run_dir) as store, stop_signals(caught=store is not None) as stop:
+        if store:
+            store.pin("fingerprint.json", describe(fingerprint))
+        yield KeptDraws(scalars, rng, store.shard(0) if store else None, stop)
+
+
+def _form(rows: Tensor) -> str:
+    """Type and shape of each row, and where they are, in words."""
+    return f"{rows.dtype} {list(rows.shape[1:])} on {rows.device.type}"
+
+
+def _device(name: Any, files: ShardStore) -> torch.device:
+    """Where the rows of the run are. Raises ``InvalidInput`` if there is no such device here."""
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device).tolist()  # what is here has numbers
+    except (AssertionError, NotImplementedError, RuntimeError, TypeError) as error:
+        raise InvalidInput(
+            f"{str(files.record_path)!r} is of a run on {str(name)[:40]!r}, which is not here"
+        ) from error
+    return device

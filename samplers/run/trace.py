@@ -1,0 +1,198 @@
+"""What ``sample`` returns: draws, energies, terms, acceptance by kind of move, and diagnostics."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from samplers.energy.terms import evaluate, term_names
+from samplers.types import ChainState, Energy, StepInfo
+
+if TYPE_CHECKING:
+    from xarray import DataTree
+
+__all__ = ["Diagnostics", "MoveCount", "Trace", "TraceBuilder", "diagnose", "versions"]
+
+
+@dataclass(frozen=True)
+class MoveCount:
+    """How often one kind of move was tried, accepted, and changed the state, after the warm-up, over all chains."""
+
+    tried: int
+    accepted: int
+    changed: int
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """Of one scalar over chains and draws: rank-normalised split R-hat, bulk and tail ESS, MCSE of the mean.
+
+    NaN where the figure does not exist: fewer than four draws, or a constant. Vehtari et al. 2021, Bayesian Anal. 16.
+    """
+
+    mean: float
+    mcse: float
+    ess_bulk: float
+    ess_tail: float
+    r_hat: float
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Kept draws of every chain.
+
+    ``draws [chains, kept, ...]``; ``energy float64 [chains, kept]`` in nats; ``terms float64 [chains, kept, terms]``
+    named by ``term_names``; ``steps int64 [kept]`` the step after which each was read; ``moves`` by kind; ``final``
+    the last state of every shard; ``nan_rejected`` the rows with ``nan="reject"`` that were NaN.
+    """
+
+    draws: Tensor
+    energy: Tensor
+    terms: Tensor
+    term_names: tuple[str, ...]
+    steps: Tensor
+    moves: Mapping[str, MoveCount]
+    final: tuple[ChainState, ...] = ()
+    seed: int | None = None
+    observer_failures: int = 0
+    nan_rejected: int = 0
+    versions: Mapping[str, str] = field(default_factory=lambda: versions())
+
+    @staticmethod
+    def join(shards: Sequence[Trace], *, seed: int, observer_failures: int = 0) -> Trace:
+        """The shards of one run, their chains in order."""
+        first = shards[0]
+        moves = {
+            kind: MoveCount(
+                *(sum(getattr(s.moves[kind], name) for s in shards) for name in ("tried", "accepted", "changed"))
+            )
+            for kind in first.moves
+        }
+        return Trace(
+            draws=torch.cat([s.draws for s in shards]),
+            energy=torch.cat([s.energy for s in shards]),
+            terms=torch.cat([s.terms for s in shards]),
+            term_names=first.term_names,
+            steps=first.steps,
+            moves=moves,
+            final=tuple(state for s in shards for state in s.final),
+            seed=seed,
+            observer_failures=observer_failures,
+            nan_rejected=sum(s.nan_rejected for s in shards),
+        )
+
+    def rescored(self, energy: Energy) -> Trace:
+        """The same draws with the energies and terms of ``energy``: to look at draws that had no target."""
+        shape = self.energy.shape
+        with torch.inference_mode():
+            scored = evaluate(energy, self.draws.flatten(0, 1))
+        terms = scored.terms.reshape(*shape, -1)
+        return replace(self, energy=scored.energy.reshape(shape), terms=terms, term_names=term_names(energy))
+
+    @property
+    def acceptance(self) -> float:
+        """Share of proposals accepted, all kinds together."""
+        return sum(m.accepted for m in self.moves.values()) / max(1, sum(m.tried for m in self.moves.values()))
+
+    @property
+    def changed(self) -> float:
+        """Share of steps that left a state different from the one before."""
+        return sum(m.changed for m in self.moves.values()) / max(1, sum(m.tried for m in self.moves.values()))
+
+    def diagnostics(self, statistics: Mapping[str, Tensor] | None = None) -> dict[str, Diagnostics]:
+        """Of the energy, and of any named scalar ``[chains, kept]``."""
+        scalars = {"energy": self.energy, **(statistics or {})}
+        return {name: diagnose(values) for name, values in scalars.items()}
+
+    def to_arviz(self, statistics: Mapping[str, Tensor] | None = None) -> DataTree:
+        """``posterior`` holds the draws and the named scalars, ``sample_stats`` energy and terms."""
+        import arviz_base
+
+        stats = {"energy": self.energy.cpu().numpy()}
+        stats |= {f"term: {name}": self.terms[..., i].cpu().numpy() for i, name in enumerate(self.term_names)}
+        scalars = {name: values.cpu().numpy() for name, values in (statistics or {}).items()}
+        return arviz_base.from_dict({"posterior": {"x": self.draws.cpu().numpy(), **scalars}, "sample_stats": stats})
+
+
+class TraceBuilder:
+    """Collects one shard, whose chains start at ``start [chains, ...]``: every ``thin``-th state after the warm-up."""
+
+    def __init__(self, kinds: Sequence[str], start: Tensor, *, terms: int, warmup: int, thin: int) -> None:
+        self.kinds, self.warmup, self.thin = tuple(kinds), warmup, thin
+        self.counts = torch.zeros(3, len(self.kinds), dtype=torch.int64, device=start.device)
+        scalar = start.new_empty((0, len(start)), dtype=torch.float64)
+        terms_of_all = start.new_empty((0, len(start), terms), dtype=torch.float64)
+        self._nothing = {"draws": start.new_empty((0, *start.shape)), "energy": scalar, "terms": terms_of_all}
+        self._kept: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def begin(self, state: ChainState) -> None:
+        """The start is no draw."""
+
+    def add(self, step: int, state: ChainState, info: StepInfo) -> None:
+        if step < self.warmup:
+            return
+        one = torch.ones_like(info.kind)
+        for row, happened in enumerate((one, info.accepted.long(), info.changed.long())):
+            self.counts[row].index_add_(0, info.kind, happened)
+        if (step - self.warmup + 1) % self.thin == 0:
+            self._kept.append((state.x.clone(), state.energy.clone(), state.terms.clone()))
+
+    def flush(self) -> dict[str, Tensor]:
+        """``draws [rows, chains, ...]``, ``energy [rows, chains]`` and ``terms [rows, chains, terms]``."""
+        if not (kept := self._kept):
+            return self._nothing
+        self._kept = []
+        return {name: torch.stack(column) for name, column in zip(self._nothing, zip(*kept, strict=True), strict=True)}
+
+    def memory(self) -> dict[str, Tensor]:
+        return {"counts": self.counts}
+
+    def restore(self, memory: Mapping[str, Tensor]) -> None:
+        self.counts = memory["counts"].clone()
+
+    def finish(self, names: tuple[str, ...], state: ChainState, rows: Mapping[str, Tensor], nan: int = 0) -> Trace:
+        counts = self.counts.T.tolist()
+        device = state.x.device
+        return Trace(
+            draws=rows["draws"].transpose(0, 1).to(device),
+            energy=rows["energy"].T.to(device),
+            terms=rows["terms"].transpose(0, 1).to(device),
+            term_names=names,
+            steps=self.warmup + self.thin * torch.arange(1, len(rows["energy"]) + 1) - 1,
+            moves={kind: MoveCount(*count) for kind, count in zip(self.kinds, counts, strict=True)},
+            final=(state,),
+            nan_rejected=nan,
+        )
+
+
+def diagnose(values: Tensor) -> Diagnostics:
+    """Diagnostics of a scalar ``[chains, kept]``."""
+    array = values.detach().double().cpu().numpy()
+    if array.shape[1] < 4 or not np.isfinite(array).all() or np.ptp(array) == 0:
+        mean = float(array.mean()) if array.size else math.nan
+        return Diagnostics(mean, math.nan, math.nan, math.nan, math.nan)
+    from arviz_stats.base import array_stats  # type: ignore[attr-defined]
+
+    axes = {"chain_axis": 0, "draw_axis": 1}
+    # arviz-stats wants two chains for R-hat; the halves of a single one serve (split R-hat needs no more).
+    halves = array[:, : array.shape[1] // 2 * 2].reshape(2, -1) if len(array) == 1 else array
+    with np.errstate(divide="ignore", invalid="ignore"):  # chains that each stand still have no within-chain variance
+        return Diagnostics(
+            mean=float(array.mean()),
+            mcse=float(array_stats.mcse(array, method="mean", **axes)),
+            ess_bulk=float(array_stats.ess(array, method="bulk", **axes)),
+            ess_tail=float(array_stats.ess(array, method="tail", prob=(0.05, 0.95), **axes)),
+            r_hat=float(array_stats.rhat(halves, method="rank", **axes)),
+        )
+
+
+def versions() -> dict[str, str]:
+    """Of everything that the draws depend on, besides the seed."""
+    return {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}

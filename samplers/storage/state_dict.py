@@ -1,0 +1,94 @@
+"""What the next step needs, as named tensors and back: the state of the chains, and that of their generator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from samplers.errors import InvalidInput, StoreError
+from samplers.storage.tensor_file import Record, damaged
+from samplers.types import ChainState
+
+__all__ = ["pack", "unpack"]
+
+AUX, MEMORY, RNG = "aux/", "memory/", "rng"
+
+
+def pack(state: ChainState, rng: torch.Generator, memory: Mapping[str, Tensor], like: ChainState) -> dict[str, Tensor]:
+    """``memory``: what else the run keeps. ``like``: an earlier state.
+
+    Raises ``InvalidInput`` for an ``aux`` that is no mapping of tensors, or not of those that ``like`` has.
+    """
+    tensors = _flat(state, memory)
+    before = _flat(like, memory)
+    changed = [name for name in before.keys() | tensors.keys() if _form(tensors, name) != _form(before, name)]
+    if changed:
+        name = min(changed)
+        raise InvalidInput(
+            f"the kernel's {name} was {_form(before, name)} and is now {_form(tensors, name)}; a run in a folder needs "
+            "an aux that keeps its names, types and shapes"
+        )
+    return tensors | {RNG: rng.get_state()}
+
+
+def unpack(
+    record: Record, path: Path, like: ChainState, memory: Mapping[str, Tensor], rng: torch.Generator
+) -> tuple[ChainState, dict[str, Tensor]]:
+    """State and memory of the record at ``path``; ``rng`` gets its state back.
+
+    ``like`` and ``memory`` are others of the same run: each tensor must be of the type and shape of its like, and goes
+    to its device. Raises ``StoreError`` where the record is not that of such a run.
+    """
+    wanted = _flat(like, memory)
+    tensors = dict(record.tensors)
+    try:
+        rng.set_state(tensors.pop(RNG))
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise StoreError(damaged(path)) from error
+    if tensors.keys() != wanted.keys() or any(_form(tensors, name) != _form(wanted, name) for name in wanted):
+        raise StoreError(damaged(path))
+    kept = [tensors["energy"], tensors["terms"], *(tensors[f"{MEMORY}{name}"] for name in memory)]
+    if any(bool((value.isnan() | (value == -math.inf)).any()) for value in kept):
+        raise StoreError(damaged(path))
+    tensors = {name: value.to(wanted[name].device) for name, value in tensors.items()}
+    state = ChainState(tensors["x"], tensors["energy"], _nested(AUX, like.aux, tensors), tensors["terms"])
+    return state, {name: tensors[f"{MEMORY}{name}"] for name in memory}
+
+
+def _flat(state: ChainState, memory: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    tensors = {"x": state.x, "energy": state.energy, "terms": state.terms}
+    tensors |= {f"{MEMORY}{name}": value for name, value in memory.items()}
+    _flatten(AUX, state.aux, tensors)
+    return tensors
+
+
+def _flatten(prefix: str, aux: Mapping[str, Any], tensors: dict[str, Tensor]) -> None:
+    for name, value in aux.items():
+        if isinstance(value, Tensor) and "/" not in name:
+            tensors[f"{prefix}{name}"] = value
+        elif isinstance(value, Mapping) and "/" not in name:
+            _flatten(f"{prefix}{name}/", value, tensors)
+        else:
+            raise InvalidInput(
+                f"the kernel's aux[{name!r}] is {type(value).__name__}; a run in a folder needs tensors, or mappings "
+                "of them, under names without '/'"
+            )
+
+
+def _nested(prefix: str, like: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """A mapping such as ``like``, of the ``tensors`` whose names begin with ``prefix``."""
+    return {
+        name: _nested(f"{prefix}{name}/", value, tensors) if isinstance(value, Mapping) else tensors[f"{prefix}{name}"]
+        for name, value in like.items()
+    }
+
+
+def _form(tensors: Mapping[str, Tensor], name: str) -> str:
+    """Type and shape, in words."""
+    tensor = tensors.get(name)
+    return "missing" if tensor is None else f"{tensor.dtype} {list(tensor.shape)}"
