@@ -153,7 +153,7 @@ def _models() -> tuple[MaskedLM, CausalLM]:
 
 
 def _sentences(corpus: Path, count: int, rng: random.Random, *, least: int) -> list[str]:
-    """As many as there are of ``least`` to 14 words."""
+    """As many as there are of ``lower_bound`` to 14 words."""
     from experiments.training.data import english_split
 
     rows = [row for row in english_split(corpus)[1] if least <= len(row.split()) <= 14]

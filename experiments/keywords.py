@@ -125,7 +125,7 @@ def _itself(scored: Scorer, fill: KeywordFill) -> SequenceDistribution:
         or scored.lm.space.tokenizer.get_vocab() != fill.model.space.tokenizer.get_vocab()
     ):
         raise InvalidInput("--sampler rejection draws from the scorer: give a causal one with the tokenizer of --model")
-    return SequenceDistribution(scored.lm.given(), min_length=fill.min_length, max_length=fill.max_length)
+    return SequenceDistribution(scored.lm.condition_on(), min_length=fill.min_length, max_length=fill.max_length)
 
 
 @click.command("keywords")

@@ -150,7 +150,7 @@ def one_word_proposal() -> Proposal:
     from samplers import Proposed
 
     class OneWord:
-        kinds = ("one word",)
+        move_names = ("one word",)
 
         def __call__(self, x: Tensor, rng: torch.Generator) -> Proposed:
             site = torch.randint(x.shape[1], (len(x), 1), generator=rng)

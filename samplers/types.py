@@ -1,27 +1,27 @@
-"""The nouns: what a chain remembers, what a step tells, and the three protocols that users implement."""
+"""The vocabulary of the library: states, steps, and the protocols that users implement."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-__all__ = ["ChainState", "Distribution", "Energy", "Kernel", "Proposal", "Proposed", "StepInfo", "select"]
+__all__ = ["ChainState", "Distribution", "Energy", "Kernel", "Proposal", "Proposed", "StepInfo", "Term", "select"]
 
 
 class ChainState(NamedTuple):
-    """All that the next step needs.
+    """Everything the next step needs.
 
     x
         ``[chains, ...]`` the states.
     energy
         ``float64 [chains]`` their energies in nats, never tempered.
     aux
-        the kernel's own memory: a nested mapping of tensors, whose names, types and shapes are always those of
-        ``init`` (so that a run which goes on knows what it must find).
+        the kernel's own memory: a nested mapping of tensors. Names, types and shapes must stay those that ``init``
+        returned, so that a checkpoint can be checked when a run resumes.
     terms
         ``float64 [chains, terms]`` the weighted terms of ``energy``, in the order of ``term_names(energy)``.
     """
@@ -33,34 +33,35 @@ class ChainState(NamedTuple):
 
 
 class StepInfo(NamedTuple):
-    """What a person wants to know of one step.
+    """What happened in one step.
 
     accepted
-        ``bool [chains]`` the proposed state was taken (a proposal equal to the old state counts).
+        ``bool [chains]`` the proposal was accepted (a proposal equal to the old state counts).
     changed
         ``bool [chains]`` the state differs from the one before.
-    kind
-        ``int64 [chains]`` the kind of move, an index into the kernel's ``kinds``.
+    move
+        ``int64 [chains]`` which move was tried, an index into the kernel's ``move_names``.
     """
 
     accepted: Tensor
     changed: Tensor
-    kind: Tensor
+    move: Tensor
 
 
 @dataclass(frozen=True)
 class Proposed:
     """A proposed state with both log-densities, ``float64 [chains]`` in nats.
 
-    ``log_q_forward = log q(x' | x)`` and ``log_q_reverse = log q(x | x')``; a reverse of ``-inf`` is always rejected.
-    ``kind`` (``int64 [chains]``) indexes the proposal's ``kinds``. ``hint`` is knowledge about ``x'`` that an energy
-    of the same model may reuse; samplers pass it on unread. ``memory`` is that of ``x'``, of a proposal that has one.
+    ``log_q_forward`` is ``log q(x' | x)`` and ``log_q_reverse`` is ``log q(x | x')``. A reverse density of ``-inf``
+    means that there is no way back: the proposal is rejected. ``move`` (``int64 [chains]``) is an index into the
+    proposal's ``move_names``. ``hint`` is knowledge about ``x'`` that an energy of the same model may reuse; samplers
+    pass it on without reading it. ``memory`` is the memory of ``x'``, for a proposal that has one.
     """
 
     x: Tensor
     log_q_forward: Tensor
     log_q_reverse: Tensor
-    kind: Tensor | None = None
+    move: Tensor | None = None
     hint: Any = None
     memory: Tensor | None = None
 
@@ -72,16 +73,30 @@ class Energy(Protocol):
     def __call__(self, x: Tensor, /) -> Tensor: ...
 
 
+class Term(Protocol):
+    """What a checked call of an energy needs of a term; ``EnergyTerm`` implements it.
+
+    ``code`` is the function that error messages point at.
+    """
+
+    name: str
+
+    @property
+    def code(self) -> Callable[..., Any]: ...
+
+    def values(self, x: Tensor, hint: Any = None) -> Tensor: ...
+
+
 class Proposal(Protocol):
     """A conditional distribution that can be drawn from and evaluated.
 
-    ``log_prob(x_to, x_from)`` is ``float64 [chains]`` in nats: it lets tests prove that draw and density agree.
-    A proposal that makes several kinds of move names them in an attribute ``kinds``.
+    ``log_prob(x_to, x_from)`` is ``float64 [chains]`` in nats; tests use it to prove that draws and densities agree.
+    A proposal with several moves names them in an attribute ``move_names``.
 
-    One that would reckon the same of a state step after step has a method ``memory(x)``, a tensor ``[chains, ...]``
-    of one type and shape. Metropolis-Hastings then calls ``proposal(x, rng, memory)``, and the proposed states come
-    with theirs; called without, the proposal makes its own. A memory is a function of its state, but for rounding: to
-    keep it saves work and changes no density.
+    A proposal may cache per-state quantities: implement ``memory(x)``, which returns a tensor ``[chains, ...]`` of one
+    type and shape. Metropolis-Hastings stores it and calls ``proposal(x, rng, memory)``, and ``Proposed.memory`` must
+    hold the memory of the proposed states. Without the argument the proposal computes its own. A memory is a function
+    of its state (up to rounding), so caching saves work and changes no density.
     """
 
     def __call__(self, x: Tensor, rng: torch.Generator) -> Proposed: ...
@@ -92,11 +107,11 @@ class Proposal(Protocol):
 class Kernel(Protocol):
     """A Markov transition. Pure: all memory is in the state that it returns.
 
-    ``beta`` (a number or ``[chains]``) multiplies the energy in the accept step only: tempering costs no model call.
-    A kernel that takes proposals whatever their energy says so by an attribute ``always_accepts``, which is true.
+    ``beta`` (a number or ``[chains]``) multiplies the energy in the accept step only, so tempering costs no extra model
+    calls. A kernel that takes proposals whatever their energy sets the attribute ``no_accept_step`` to true.
     """
 
-    kinds: tuple[str, ...]
+    move_names: tuple[str, ...]
 
     def init(self, x: Tensor, energy: Energy) -> ChainState: ...
 
@@ -106,7 +121,7 @@ class Kernel(Protocol):
 
 
 class Distribution(Protocol):
-    """What rejection and importance sampling draw from; ``torch.distributions`` objects are such."""
+    """What rejection and importance sampling draw from; every ``torch.distributions`` object is one."""
 
     def sample(self, sample_shape: torch.Size) -> Tensor: ...
 

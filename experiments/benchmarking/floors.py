@@ -54,7 +54,7 @@ def undecided(energy: Energy, move: Move) -> Tensor:
     """``int64 [rows]``: chains whose fate depends on a model's energy of what was proposed."""
     new = move.answer.x
     rows = (new != move.x).any(dim=1) & (move.answer.log_q_reverse > -math.inf)
-    hard = [part for _, part in energy.parts if part.hard] if isinstance(energy, WeightedSum) else []
+    hard = [part for _, part in energy.parts if part.is_constraint] if isinstance(energy, WeightedSum) else []
     return reduce(lambda left, term: left & (term(new) < math.inf), hard, rows).nonzero().squeeze(1)
 
 

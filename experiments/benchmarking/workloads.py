@@ -147,7 +147,7 @@ def rescored(models: Models, size: Size) -> Task:
 def suffix(models: Models, size: Size) -> Task:
     """Texts redrawn from a random place on by a causal model. Floor: what is before it, then a pass a token drawn."""
     scorer = models.causal
-    proposal = SuffixProposal(scorer.given(), min_length=SHORTEST, max_length=size.length)
+    proposal = SuffixProposal(scorer.condition_on(), min_length=SHORTEST, max_length=size.length)
     rng, lengths = generator(0, device=scorer.device), (SHORTEST, size.length)
 
     def draw(count: int) -> Tensor:

@@ -60,7 +60,7 @@ class Problem:
         from samplers import InvalidInput, WeightedSum
 
         parts = self.energy.parts if isinstance(self.energy, WeightedSum) else []
-        for term in (part for _, part in parts if part.hard):
+        for term in (part for _, part in parts if part.is_constraint):
             forbidden = (term(self.x0) == math.inf).nonzero().squeeze(1)
             if len(forbidden):
                 text = self.space.decode(self.x0[forbidden[:1]])[0]
@@ -198,8 +198,12 @@ def in_words(energy: Energy, suffix: str = "") -> str:
 
     if not isinstance(energy, WeightedSum):
         return f"exp(-{term_names(energy)[0]}){suffix}"
-    soft = [part.name if weight == 1 else f"{weight:g} {part.name}" for weight, part in energy.parts if not part.hard]
-    hard = [part.name for _, part in energy.parts if part.hard]
+    soft = [
+        part.name if weight == 1 else f"{weight:g} {part.name}"
+        for weight, part in energy.parts
+        if not part.is_constraint
+    ]
+    hard = [part.name for _, part in energy.parts if part.is_constraint]
     law = f"exp(-({' + '.join(soft)}))" if len(soft) > 1 else f"exp(-{soft[0]})" if soft else "uniform"
     return law + (f" given {', '.join(hard)}" if hard else "") + suffix
 

@@ -148,15 +148,15 @@ class PerToken(EnergyTerm):
 
     def __init__(self, energy: Energy, space: TextSpace) -> None:
         self.energy = energy if isinstance(energy, EnergyTerm) else named(term_names(energy)[0], energy)
-        self.space, self.name, self.hard = space, f"{self.energy.name} per token", self.energy.hard
+        self.space, self.name, self.is_constraint = space, f"{self.energy.name} per token", self.energy.is_constraint
 
     @property
-    def costly(self) -> bool:  # type: ignore[override]
-        return self.energy.costly
+    def expensive(self) -> bool:  # type: ignore[override]
+        return self.energy.expensive
 
     @property
-    def least(self) -> float:  # type: ignore[override]
-        return min(0.0, self.energy.least)
+    def lower_bound(self) -> float:  # type: ignore[override]
+        return min(0.0, self.energy.lower_bound)
 
     def values(self, x: Tensor, hint: Any = None) -> Tensor:
         return evaluate(self.energy, x, hint).energy / self._lengths(x)

@@ -29,7 +29,7 @@ class SourceBleu(EnergyTerm):
     """
 
     name = "source bleu"
-    least = -math.log(1.01)
+    lower_bound = -math.log(1.01)
 
     def __init__(self, space: TextSpace, source: str) -> None:
         self.space = space
@@ -54,7 +54,7 @@ class EditDistance(EnergyTerm):
     """
 
     name = "edit distance"
-    least = 0.0
+    lower_bound = 0.0
 
     def __init__(self, space: TextSpace, source: str) -> None:
         self.space = space

@@ -27,8 +27,8 @@ class Reconstruction(EnergyTerm):
     encoder takes.
     """
 
-    costly = True
-    least = 0.0
+    expensive = True
+    lower_bound = 0.0
 
     def __init__(self, lm: Seq2SeqLM, source: str, prefix: str = "") -> None:
         self.lm, self.name = lm, "reconstruction"

@@ -34,15 +34,15 @@ class ThroughText(EnergyTerm):
     ) -> None:
         self.energy, self.from_space, self.to_space = energy, from_space, to_space
         self.max_length = max_length or getattr(getattr(energy, "model", None), "max_length", None) or math.inf
-        self.name, self.hard = name or energy.name, energy.hard
+        self.name, self.is_constraint = name or energy.name, energy.is_constraint
 
     @property
-    def costly(self) -> bool:  # type: ignore[override]
-        return self.energy.costly
+    def expensive(self) -> bool:  # type: ignore[override]
+        return self.energy.expensive
 
     @property
-    def least(self) -> float:  # type: ignore[override]
-        return self.energy.least
+    def lower_bound(self) -> float:  # type: ignore[override]
+        return self.energy.lower_bound
 
     @classmethod
     def of(

@@ -39,8 +39,8 @@ class SequenceEnergy(EnergyTerm):
     model takes.
     """
 
-    costly = True
-    least = 0.0
+    expensive = True
+    lower_bound = 0.0
 
     def __init__(self, model: Autoregressive, name: str = "nll") -> None:
         self.model, self.name = model, name

@@ -26,8 +26,8 @@ class Similarity(EnergyTerm):
     """
 
     name = "similarity"
-    costly = True
-    least = 0.0
+    expensive = True
+    lower_bound = 0.0
 
     def __init__(self, space: TextSpace, encoder: SentenceEncoder, reference: str, floor: float = 1e-3) -> None:
         if not reference.strip():

@@ -25,8 +25,8 @@ class Lock(EnergyTerm):
     tokens that the pieces need.
     """
 
-    hard = True
-    least = 0.0
+    is_constraint = True
+    lower_bound = 0.0
     space: TextSpace
     min_length: int = 1
 

@@ -76,7 +76,7 @@ class CausalLM:
     def device(self) -> torch.device:
         return self.model.device
 
-    def given(self, prompt: str = "") -> PromptedLM:
+    def condition_on(self, prompt: str = "") -> PromptedLM:
         """The model after ``prompt``. The last one is kept, so energy and proposal of one prompt share it."""
         if self._last is None or self._last.prompt != prompt:
             self._last = PromptedLM(self, prompt)
@@ -84,7 +84,7 @@ class CausalLM:
 
     def energy(self, prompt: str = "") -> SequenceEnergy:
         """``-log p(x | prompt)`` in nats; see ``SequenceEnergy``."""
-        return SequenceEnergy(self.given(prompt))
+        return SequenceEnergy(self.condition_on(prompt))
 
 
 class PromptedLM:

@@ -137,7 +137,7 @@ class MaskedEnergy(EnergyTerm):
     site only. After a proposal of the same model that redrew one site, ``length - 1`` rows: the hint has the other.
     """
 
-    costly = True
+    expensive = True
 
     def __init__(self, model: MaskedLM, kind: EnergyKind) -> None:
         if kind not in ("raw", "pll"):
@@ -145,7 +145,7 @@ class MaskedEnergy(EnergyTerm):
         self.model, self.kind, self.name = model, kind, kind
 
     @property
-    def least(self) -> float:  # type: ignore[override]
+    def lower_bound(self) -> float:  # type: ignore[override]
         return 0.0 if self.kind == "pll" else -math.inf
 
     def values(self, x: Tensor, hint: Any = None) -> Tensor:

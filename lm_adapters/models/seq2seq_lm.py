@@ -121,7 +121,7 @@ class Seq2SeqLM:
             raise InvalidInput(f"the model has no task {task!r}; choose one of {', '.join(tasks)}, or give a prefix")
         return tasks.get(task, {}).get("prefix", "")
 
-    def given(self, source: str, prefix: str = "") -> GivenSource:
+    def condition_on(self, source: str, prefix: str = "") -> GivenSource:
         """``p(text | source)`` as an ``Autoregressive``: the encoder runs now, and never again for this source.
 
         The last one is kept, so energy, start and proposal of one source share it. Raises ``InvalidInput`` for a
@@ -134,7 +134,7 @@ class Seq2SeqLM:
 
     def energy(self, source: str, prefix: str = "") -> SequenceEnergy:
         """``forward``: ``-log p(x | source)`` in nats, the end included."""
-        return SequenceEnergy(self.given(source, prefix), name="forward")
+        return SequenceEnergy(self.condition_on(source, prefix), name="forward")
 
     def reconstruction(self, source: str, prefix: str = "") -> Reconstruction:
         """``reconstruction``: ``-log p(source | x)`` in nats; add it to ``energy`` for both directions at once."""
@@ -145,7 +145,7 @@ class Seq2SeqLM:
 
         By default twice as many tokens as the encoder reads, and ten. Raises as ``given`` does.
         """
-        given = self.given(source, prefix)
+        given = self.condition_on(source, prefix)
         room = max_length or 2 * given.states.shape[1] + SPARE
         return beam_search(given, min(room, self.max_length), beams)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EditProposal"]
 
-KINDS = ("replace", "insert", "delete")
+MOVES = ("replace", "insert", "delete")
 REPLACE, INSERT, DELETE = range(3)
 
 
@@ -48,7 +48,7 @@ class EditProposal:
     too short for the lock, and for weights that are negative or leave an edit without its way back.
     """
 
-    kinds = KINDS
+    move_names = MOVES
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class EditProposal:
             lock.check_length(max_length)
         weights = (replace, insert, delete)
         if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or sum(weights) == 0:
-            raise InvalidInput(f"the weights of {', '.join(KINDS)} are {weights}; give numbers from 0, not all 0")
+            raise InvalidInput(f"the weights of {', '.join(MOVES)} are {weights}; give numbers from 0, not all 0")
         if (insert > 0) != (delete > 0):
             raise InvalidInput(f"insert weighs {insert}, delete {delete}; give both or none, as one undoes the other")
         self.model, self.lock = model, lock
@@ -109,7 +109,7 @@ class EditProposal:
         log_label = self.label_log_prob(x_from)
         stuck = (log_label == -math.inf).flatten(1).all(dim=1)
         total = torch.where(stuck & (x_to == x_from).all(dim=1), 0.0, -math.inf).double()
-        for kind, at in product(range(len(KINDS)), range(x_from.shape[1])):
+        for kind, at in product(range(len(MOVES)), range(x_from.shape[1])):
             rows = (log_label[:, kind, at] > -math.inf).nonzero().squeeze(1)
             if len(rows):
                 label = torch.full_like(rows, kind), torch.full_like(rows, at)

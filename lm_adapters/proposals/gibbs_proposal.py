@@ -51,7 +51,7 @@ class GibbsProposal:
             raise InvalidInput(f"block_size is {block_size}; give at least 1")
         self.model, self.block_size, self.turn, self.lock = model, block_size, turn, lock
         self.truncation = truncation or Truncation()
-        self.kinds = ("replace",) if block_size == 1 else ("block",)
+        self.move_names = ("replace",) if block_size == 1 else ("block",)
 
     def scan(self, width: int) -> list[GibbsProposal]:
         """One proposal for each turn of a sweep over ``width`` sites, from left to right."""

@@ -32,13 +32,13 @@ def redraw(law: SequenceDistribution, x: Tensor, cut: Tensor, noise: Tensor, nat
     order = torch.cat(parts)
     rows = rows[order]
     x, cut, noise = x[rows], cut[rows], noise[rows]
-    pen = _Pen(law, x, cut, noise, nats)
+    pen = _Decoder(law, x, cut, noise, nats)
     pen.write(*pen.begin([len(part) for part in parts]))
     back = order.argsort()
     return Redrawn(pen.x[back], pen.scores[back].transpose(1, 2))
 
 
-class _Pen:
+class _Decoder:
     """Texts ``x [rows, width]`` that are written on from ``cut [rows]``, and the ``scores [rows, width + 1, 2]``."""
 
     def __init__(self, law: SequenceDistribution, x: Tensor, cut: Tensor, noise: Tensor, nats: bool) -> None:

@@ -30,7 +30,7 @@ def rescored_replace(model: MaskedLM, k: int = 64, *, lock: Lock | None = None, 
     Cost: one forward pass with one mask a chain, and at most ``k`` rows of the target a chain.
     """
     return ShortlistGibbs(
-        LikeliestTokens(model, k), free=partial(free_sites, model.space, lock), max_rows=max_rows, kind="rescored"
+        LikeliestTokens(model, k), free=partial(free_sites, model.space, lock), max_rows=max_rows, move_name="rescored"
     )
 
 

@@ -38,7 +38,7 @@ class SuffixProposal:
     ``max_length``.
     """
 
-    kinds = ("suffix",)
+    move_names = ("suffix",)
 
     def __init__(
         self,

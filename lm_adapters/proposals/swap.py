@@ -28,7 +28,7 @@ class SwapProposal:
     in two has infinite energy. A text of one token is kept, which counts as rejected.
     """
 
-    kinds = ("swap",)
+    move_names = ("swap",)
 
     def __init__(self, space: TextSpace, max_span: int = 3) -> None:
         if max_span < 1:

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
 from samplers.energy.source_location import defined_at, raised_at
 from samplers.errors import EnergyError, McmcTextError
-
-if TYPE_CHECKING:
-    from samplers.energy.terms import EnergyTerm
+from samplers.types import Term
 
 __all__ = ["refused", "scored", "weighed"]
 
 
 def scored(
-    term: EnergyTerm,
+    term: Term,
     x: Tensor,
     hint: Any = None,
     *,
@@ -39,7 +37,7 @@ def scored(
 
 
 def weighed(
-    term: EnergyTerm, x: Tensor, hint: Any = None, *, weight: float = 1.0, score: Callable[[], Tensor] | None = None
+    term: Term, x: Tensor, hint: Any = None, *, weight: float = 1.0, score: Callable[[], Tensor] | None = None
 ) -> Tensor:
     """``weight * term``, ``float64 [rows]``, NaN and ``-inf`` included; ``+inf`` forbids at weight 0 too.
 
@@ -60,7 +58,7 @@ def weighed(
     return values if weight == 1 else torch.where((values == math.inf) & (weight == 0), values, weight * values)
 
 
-def refused(term: EnergyTerm, x: Tensor, values: Tensor, weight: float = 1.0) -> Tensor:
+def refused(term: Term, x: Tensor, values: Tensor, weight: float = 1.0) -> Tensor:
     """``values``, of the weighed ``term`` at ``x``. Raises ``EnergyError`` where one is NaN or ``-inf``."""
     bad = values.isnan() | (values == -math.inf)
     if bool(bad.any()):
@@ -83,7 +81,7 @@ def _unusable(values: Any, x: Tensor) -> str | None:
     return None
 
 
-def _blame(term: EnergyTerm, x: Tensor, hint: Any, error: Exception) -> NoReturn:
+def _blame(term: Term, x: Tensor, hint: Any, error: Exception) -> NoReturn:
     """Raise for the first state at which ``term`` raises by itself, or for all where none does."""
     for row in range(len(x)):
         one = torch.tensor([row], device=x.device)
@@ -94,6 +92,6 @@ def _blame(term: EnergyTerm, x: Tensor, hint: Any, error: Exception) -> NoReturn
     raise _told(term, error, [], x) from error
 
 
-def _told(term: EnergyTerm, error: Exception, rows: list[int], x: Tensor) -> EnergyError:
+def _told(term: Term, error: Exception, rows: list[int], x: Tensor) -> EnergyError:
     problem, where = f"raised {type(error).__name__}: {error}", raised_at(error, term.code)
     return EnergyError(problem, term=term.name, rows=rows, x=x, where=where)

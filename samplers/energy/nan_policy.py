@@ -11,7 +11,7 @@ from torch import Tensor
 
 from samplers.energy.candidates import replaced
 from samplers.energy.checked_call import refused, weighed
-from samplers.energy.terms import EnergyTerm, WeightedSum, in_order, least_of, named, term_names
+from samplers.energy.terms import EnergyTerm, WeightedSum, in_order, lower_bound_of, named, term_names
 from samplers.errors import EnergyError, TooManyNaN
 from samplers.types import Energy
 
@@ -48,7 +48,7 @@ def tolerant(energy: Energy, counts: NaNCount) -> Energy:
     """``energy`` with the same terms, but ``+inf`` for NaN, whatever the weight; each is counted in ``counts``.
 
     The law sampled is then the target restricted to states whose energy is a number: a kernel with an accept step
-    rejects the others, Gibbs gives them no weight. A kernel that ``always_accepts`` would enter them: ``ShardedRun``,
+    rejects the others, Gibbs gives them no weight. A kernel that ``no_accept_step`` would enter them: ``ShardedRun``,
     and so ``sample`` and ``anneal``, refuse it.
     It is meant for steps alone, as a start must have a number; and ``-inf`` is an error still.
 
@@ -56,7 +56,7 @@ def tolerant(energy: Energy, counts: NaNCount) -> Energy:
     """
     if not isinstance(energy, WeightedSum):
         return _tolerant(1.0, energy, counts, counted=True)
-    counted = next((index for index, _, part in in_order(energy.parts) if not part.hard), 0)
+    counted = next((index for index, _, part in in_order(energy.parts) if not part.is_constraint), 0)
     return WeightedSum(
         [(1.0, _tolerant(*part, counts, counted=index == counted)) for index, part in enumerate(energy.parts)]
     )
@@ -65,7 +65,7 @@ def tolerant(energy: Energy, counts: NaNCount) -> Energy:
 def _tolerant(weight: float, energy: Energy, counts: NaNCount, *, counted: bool) -> _Tolerant:
     term = energy if isinstance(energy, EnergyTerm) else named(term_names(energy)[0], energy)
     shares = type(term).candidate_values is not EnergyTerm.candidate_values
-    return (_TolerantCandidates if shares else _Tolerant)(term, 1.0 if term.hard else weight, counts, counted)
+    return (_TolerantCandidates if shares else _Tolerant)(term, 1.0 if term.is_constraint else weight, counts, counted)
 
 
 class _Tolerant(EnergyTerm):
@@ -73,15 +73,15 @@ class _Tolerant(EnergyTerm):
 
     def __init__(self, inner: EnergyTerm, weight: float, counts: NaNCount, counted: bool) -> None:
         self.inner, self.weight, self.counts, self.counted = inner, weight, counts, counted
-        self.name, self.hard = inner.name, inner.hard
+        self.name, self.is_constraint = inner.name, inner.is_constraint
 
     @property
-    def costly(self) -> bool:  # type: ignore[override]
-        return self.inner.costly
+    def expensive(self) -> bool:  # type: ignore[override]
+        return self.inner.expensive
 
     @property
-    def least(self) -> float:  # type: ignore[override]
-        return least_of(self.weight, self.inner)
+    def lower_bound(self) -> float:  # type: ignore[override]
+        return lower_bound_of(self.weight, self.inner)
 
     def values(self, x: Tensor, hint: Any = None) -> Tensor:
         return self._forbidden(x, self._with_nan(x, hint))

@@ -29,7 +29,7 @@ __all__ = [
     "evaluate",
     "evaluate_candidates",
     "in_order",
-    "least_of",
+    "lower_bound_of",
     "named",
     "term_names",
 ]
@@ -38,17 +38,18 @@ __all__ = [
 class EnergyTerm(ABC):
     """An energy with a name that can be added to others and multiplied by a weight.
 
-    ``values(x, hint)`` gives ``[chains]`` in nats. ``hint`` is what the proposal learnt about ``x`` (see
-    ``Proposed.hint``); a term that does not know it ignores it. ``hard`` marks terms that are only ever 0 or
-    ``+inf``: they are evaluated first, and the others only on rows that are still possible; ``costly`` ones that run a
-    model, which come last. ``least`` is a bound in nats that no value is below: the higher, the sooner a proposal that
-    cannot be accepted any more is spared the rest.
+    Implement ``values(x, hint)``, which returns ``[chains]`` in nats. ``hint`` is what the proposal knows about ``x``
+    (see ``Proposed.hint``); ignore one that you do not recognise.
+
+    ``is_constraint``: values are 0 or ``+inf`` only. Constraints are evaluated first, and the other terms only on the
+    rows that they allow. ``expensive``: the term runs a model; such terms are evaluated last. ``lower_bound``: no value
+    is below it, in nats. The higher it is, the sooner the remaining terms of a hopeless proposal can be skipped.
     """
 
     name: str = "energy"
-    hard: bool = False
-    costly: bool = False
-    least: float = -math.inf
+    is_constraint: bool = False
+    expensive: bool = False
+    lower_bound: float = -math.inf
 
     @property
     def code(self) -> Callable[..., Any]:
@@ -110,8 +111,8 @@ class Flat(EnergyTerm):
 class Constraint(EnergyTerm):
     """0 where ``allowed(x) -> bool [chains]`` holds, ``+inf`` elsewhere."""
 
-    hard = True
-    least = 0.0
+    is_constraint = True
+    lower_bound = 0.0
 
     def __init__(self, name: str, allowed: Callable[[Tensor], Tensor]) -> None:
         self.name, self.allowed = name, allowed
@@ -132,16 +133,16 @@ class CallCounter(EnergyTerm):
 
     def __init__(self, inner: Energy) -> None:
         self.inner = inner
-        self.name, self.hard = " + ".join(term_names(inner)), getattr(inner, "hard", False)
+        self.name, self.is_constraint = " + ".join(term_names(inner)), getattr(inner, "is_constraint", False)
         self.calls = self.rows = 0
 
     @property
-    def costly(self) -> bool:  # type: ignore[override]
-        return getattr(self.inner, "costly", False)
+    def expensive(self) -> bool:  # type: ignore[override]
+        return getattr(self.inner, "expensive", False)
 
     @property
-    def least(self) -> float:  # type: ignore[override]
-        return getattr(self.inner, "least", -math.inf)
+    def lower_bound(self) -> float:  # type: ignore[override]
+        return getattr(self.inner, "lower_bound", -math.inf)
 
     @property
     def code(self) -> Callable[..., Any]:
@@ -154,7 +155,7 @@ class CallCounter(EnergyTerm):
 
 
 class WeightedSum(EnergyTerm):
-    """``sum of weight * term``. Hard terms first, costly ones last; each sees only rows that are still possible.
+    """``sum of weight * term``. Hard terms first, expensive ones last; each sees only rows that are still possible.
 
     A weight of a hard term has no meaning and must be positive. Two terms may not share a name.
     """
@@ -163,7 +164,7 @@ class WeightedSum(EnergyTerm):
         for weight, part in parts:
             if not math.isfinite(weight):
                 raise InvalidInput(f"the weight of energy {part.name!r} is {weight}; give a finite number")
-            if part.hard and weight <= 0:
+            if part.is_constraint and weight <= 0:
                 raise InvalidInput(f"the weight of constraint {part.name!r} is {weight}; a constraint takes none")
         names = [part.name for _, part in parts]
         if len(set(names)) < len(names):
@@ -171,15 +172,15 @@ class WeightedSum(EnergyTerm):
             raise InvalidInput(f"two energies are called {repeated!r}; name them apart")
         self.parts = parts
         self.name = " + ".join(names)
-        self.hard = all(part.hard for _, part in parts)
+        self.is_constraint = all(part.is_constraint for _, part in parts)
 
     @property
-    def costly(self) -> bool:  # type: ignore[override]
-        return any(part.costly for _, part in self.parts)
+    def expensive(self) -> bool:  # type: ignore[override]
+        return any(part.expensive for _, part in self.parts)
 
     @property
-    def least(self) -> float:  # type: ignore[override]
-        return sum(least_of(weight, part) for weight, part in self.parts)
+    def lower_bound(self) -> float:  # type: ignore[override]
+        return sum(lower_bound_of(weight, part) for weight, part in self.parts)
 
     def values(self, x: Tensor, hint: Any = None) -> Tensor:
         return self.evaluate(x, hint).energy
@@ -203,7 +204,7 @@ class WeightedSum(EnergyTerm):
             rest = order[place + 1 :]
             if limit is not None and rest:
                 known = terms[:, [done for done, _, _ in order[: place + 1]]].sum(dim=1)
-                possible &= known + sum(least_of(w, later) for _, w, later in rest) <= limit
+                possible &= known + sum(lower_bound_of(w, later) for _, w, later in rest) <= limit
         return Evaluation(terms.sum(dim=1), terms)
 
 
@@ -218,7 +219,7 @@ def evaluate(energy: Energy, x: Tensor, hint: Any = None, limit: Tensor | None =
     """Score ``x`` and check the answer.
 
     Rows whose energy exceeds ``limit float64 [chains]`` do not matter: as soon as the terms that are known and the
-    ``least`` of the others tell so, the others are left out and count as ``+inf``.
+    ``lower_bound`` of the others tell so, the others are left out and count as ``+inf``.
 
     Raises ``EnergyError`` for NaN, ``-inf`` (no normalisable law has it), a wrong shape or type, or when the energy
     itself raises; the error names the rows and the term.
@@ -283,15 +284,15 @@ def _parts(energy: Energy) -> list[tuple[float, EnergyTerm]]:
 
 def in_order(parts: list[tuple[float, EnergyTerm]]) -> list[tuple[int, float, EnergyTerm]]:
     """Column, weight (1 for a hard term, which takes none) and term, in the order in which to score them."""
-    columns = [(column, 1.0 if part.hard else weight, part) for column, (weight, part) in enumerate(parts)]
-    return sorted(columns, key=lambda item: (not item[2].hard, item[2].costly))
+    columns = [(column, 1.0 if part.is_constraint else weight, part) for column, (weight, part) in enumerate(parts)]
+    return sorted(columns, key=lambda item: (not item[2].is_constraint, item[2].expensive))
 
 
-def least_of(weight: float, part: EnergyTerm) -> float:
+def lower_bound_of(weight: float, part: EnergyTerm) -> float:
     """Of the weighted term."""
     if weight == 0:
         return 0.0
-    return weight * part.least if weight > 0 else -math.inf
+    return weight * part.lower_bound if weight > 0 else -math.inf
 
 
 def _raw_values(energy: Energy, x: Tensor, hint: Any) -> Tensor:

@@ -23,12 +23,12 @@ class _Composition:
         if not parts:
             raise InvalidInput(f"{type(self).__name__} needs at least one kernel")
         self.parts = tuple(parts)
-        self.kinds = tuple(dict.fromkeys(kind for part in parts for kind in part.kinds))
+        self.move_names = tuple(dict.fromkeys(name for part in parts for name in part.move_names))
 
     @property
-    def always_accepts(self) -> bool:
+    def no_accept_step(self) -> bool:
         """In one part at least."""
-        return any(getattr(part, "always_accepts", False) for part in self.parts)
+        return any(getattr(part, "no_accept_step", False) for part in self.parts)
 
     def init(self, x: Tensor, energy: Energy) -> ChainState:
         states = [part.init(x, energy) for part in self.parts]
@@ -40,9 +40,9 @@ class _Composition:
     ) -> tuple[ChainState, StepInfo]:
         part = self.parts[index]
         after, info = part.step(state._replace(aux=state.aux[f"part{index}"]), energy, rng, beta=beta)
-        renumber = torch.tensor([self.kinds.index(kind) for kind in part.kinds], device=info.kind.device)
+        renumber = torch.tensor([self.move_names.index(name) for name in part.move_names], device=info.move.device)
         aux = {**state.aux, f"part{index}": after.aux}
-        return after._replace(aux=aux), info._replace(kind=renumber[info.kind])
+        return after._replace(aux=aux), info._replace(move=renumber[info.move])
 
 
 class Cycle(_Composition):

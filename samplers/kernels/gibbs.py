@@ -42,7 +42,7 @@ class Gibbs:
     Raises ``InvalidInput`` for unusable arguments, ``ProposalError`` when ``free`` depends on the value redrawn.
     """
 
-    kinds: tuple[str, ...] = ("gibbs",)
+    move_names: tuple[str, ...] = ("gibbs",)
 
     def __init__(
         self,
@@ -108,11 +108,11 @@ class PseudoGibbs:
         one proposal a step, and one energy call if the energy is to be watched (give ``Flat()`` to save it).
     """
 
-    always_accepts = True
+    no_accept_step = True
 
     def __init__(self, proposal: Proposal) -> None:
         self.proposal = proposal
-        self.kinds: tuple[str, ...] = getattr(proposal, "kinds", (type(proposal).__name__,))
+        self.move_names: tuple[str, ...] = getattr(proposal, "move_names", (type(proposal).__name__,))
 
     def init(self, x: Tensor, energy: Energy) -> ChainState:
         return start(x, energy)
@@ -125,7 +125,7 @@ class PseudoGibbs:
         new = evaluate(energy, proposed.x, proposed.hint)
         always = torch.ones(len(state.x), dtype=torch.bool, device=state.x.device)
         after = ChainState(proposed.x, new.energy, state.aux, new.terms)
-        return after, step_info(state.x, proposed.x, always, proposed.kind)
+        return after, step_info(state.x, proposed.x, always, proposed.move)
 
 
 def redraw(

@@ -43,7 +43,7 @@ class MetropolisHastings:
                 f"a proposal needs __call__(x, rng) and log_prob(x_to, x_from); {proposal!r} has not both"
             )
         self.proposal = proposal
-        self.kinds: tuple[str, ...] = getattr(proposal, "kinds", (type(proposal).__name__,))
+        self.move_names: tuple[str, ...] = getattr(proposal, "move_names", (type(proposal).__name__,))
         self._memory: Callable[[Tensor], Tensor] | None = getattr(proposal, "memory", None)
 
     def init(self, x: Tensor, energy: Energy) -> ChainState:
@@ -66,7 +66,7 @@ class MetropolisHastings:
             aux = {"of": x.clone(), "memory": select(accepted, proposed.memory, *memory)}
         value, terms = select(accepted, new.energy, state.energy), select(accepted, new.terms, state.terms)
         after = ChainState(x, value, aux, terms)
-        return after, step_info(state.x, x, accepted, proposed.kind)
+        return after, step_info(state.x, x, accepted, proposed.move)
 
 
 def _up_to_date(remember: Callable[[Tensor], Tensor], state: ChainState) -> Tensor:
@@ -81,7 +81,7 @@ def _up_to_date(remember: Callable[[Tensor], Tensor], state: ChainState) -> Tens
 
 
 def _has_terms_to_spare(energy: Energy) -> bool:
-    return isinstance(energy, WeightedSum) and sum(not part.hard for _, part in energy.parts) > 1
+    return isinstance(energy, WeightedSum) and sum(not part.is_constraint for _, part in energy.parts) > 1
 
 
 def _limit(energy: Tensor, proposed: Proposed, log_u: Tensor, beta: float | Tensor) -> Tensor:
@@ -131,9 +131,9 @@ def start(x: Tensor, energy: Energy) -> ChainState:
     return ChainState(x.clone(), value, {}, terms)
 
 
-def step_info(old: Tensor, new: Tensor, accepted: Tensor, kind: Tensor | None = None) -> StepInfo:
+def step_info(old: Tensor, new: Tensor, accepted: Tensor, move: Tensor | None = None) -> StepInfo:
     changed = (new != old).reshape(len(old), -1).any(dim=1)
-    return StepInfo(accepted, changed, torch.zeros_like(accepted, dtype=torch.int64) if kind is None else kind)
+    return StepInfo(accepted, changed, torch.zeros_like(accepted, dtype=torch.int64) if move is None else move)
 
 
 def check_proposed(proposed: Proposed, x: Tensor, memory: Tensor | None = None) -> Proposed:

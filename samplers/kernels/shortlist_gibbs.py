@@ -40,7 +40,7 @@ class ShortlistGibbs:
     Main arguments: ``shortlist(x, site) -> [chains, K]``, for each chain ``K`` different values for its ``site``
     (``int64 [chains]``), of the type of ``x``, that depend on ``x`` outside that site alone. Other arguments:
     ``free(x) -> bool [chains, sites]`` says which sites may change (default: all); it may depend on anything, and a
-    chain without a free site stays. ``kind`` names the move.
+    chain without a free site stays. ``move_name`` names the move.
 
     A value that is on no list can neither be drawn nor left, so a start must be reachable; in a ``Mixture`` with
     moves that reach everything nothing is lost.
@@ -55,12 +55,12 @@ class ShortlistGibbs:
         *,
         free: Callable[[Tensor], Tensor] | None = None,
         max_rows: int = 4096,
-        kind: str = "shortlist",
+        move_name: str = "shortlist",
     ) -> None:
         if max_rows < 1:
             raise InvalidInput(f"max_rows is {max_rows}; give at least 1")
         self.shortlist, self.free, self.max_rows = shortlist, free, max_rows
-        self.kinds: tuple[str, ...] = (kind,)
+        self.move_names: tuple[str, ...] = (move_name,)
 
     def init(self, x: Tensor, energy: Energy) -> ChainState:
         if x.dim() != 2:

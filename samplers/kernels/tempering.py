@@ -47,12 +47,12 @@ class Tempered:
         if swap_every < 1:
             raise InvalidInput(f"swap_every is {swap_every}; give at least 1")
         self.kernel, self.betas, self.swap_every = kernel, tuple(betas), swap_every
-        self.kinds = kernel.kinds
+        self.move_names = kernel.move_names
 
     @property
-    def always_accepts(self) -> bool:
+    def no_accept_step(self) -> bool:
         """Between two swaps."""
-        return bool(getattr(self.kernel, "always_accepts", False))
+        return bool(getattr(self.kernel, "no_accept_step", False))
 
     def init(self, x: Tensor, energy: Energy) -> ChainState:
         rungs, chains = len(self.betas), len(x)
@@ -103,7 +103,7 @@ class Tempered:
             turn=aux["turn"] + 1,
         )
         changed = (x[0] != state.x).reshape(chains, -1).any(dim=1)
-        return ChainState(x[0], value[0], aux, terms[0]), StepInfo(info.accepted[:chains], changed, info.kind[:chains])
+        return ChainState(x[0], value[0], aux, terms[0]), StepInfo(info.accepted[:chains], changed, info.move[:chains])
 
     def _swap(
         self, replicas: list[Tensor], ladder: Tensor, first: int, aux: dict[str, Any], rng: torch.Generator

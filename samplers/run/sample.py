@@ -66,7 +66,7 @@ def sample(
         steps=steps,
         seed=seed,
         shard_size=shard_size,
-        collector=lambda start: TraceBuilder(kernel.kinds, start, terms=len(names), warmup=warmup, thin=thin),
+        collector=lambda start: TraceBuilder(kernel.move_names, start, terms=len(names), warmup=warmup, thin=thin),
         notify=ObserverGuard(observers),
         frozen={"warmup": warmup, "thin": thin},
         nan=nan,

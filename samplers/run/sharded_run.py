@@ -85,7 +85,7 @@ class ShardedRun:
     def __post_init__(self) -> None:
         if self.nan not in ("raise", "reject"):
             raise InvalidInput(f"nan is {self.nan!r}; choose 'raise' or 'reject'")
-        if self.nan == "reject" and getattr(self.kernel, "always_accepts", False):
+        if self.nan == "reject" and getattr(self.kernel, "no_accept_step", False):
             raise InvalidInput(
                 f"nan is 'reject', but {type(self.kernel).__name__} takes some proposals whatever their energy; choose "
                 "'raise', or a kernel with an accept step"

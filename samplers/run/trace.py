@@ -1,4 +1,4 @@
-"""What ``sample`` returns: draws, energies, terms, acceptance by kind of move, and diagnostics."""
+"""What ``sample`` returns: draws, energies, terms, acceptance by move, and diagnostics."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Diagnostics", "MoveCount", "Trace", "TraceBuilder", "diagnose", "ver
 
 @dataclass(frozen=True)
 class MoveCount:
-    """How often one kind of move was tried, accepted, and changed the state, after the warm-up, over all chains."""
+    """How often one move was tried, accepted, and changed the state, after the warm-up, over all chains."""
 
     tried: int
     accepted: int
@@ -49,7 +49,7 @@ class Trace:
     """Kept draws of every chain.
 
     ``draws [chains, kept, ...]``; ``energy float64 [chains, kept]`` in nats; ``terms float64 [chains, kept, terms]``
-    named by ``term_names``; ``steps int64 [kept]`` the step after which each was read; ``moves`` by kind; ``final``
+    named by ``term_names``; ``steps int64 [kept]`` the step after which each was read; ``moves`` by name; ``final``
     the last state of every shard; ``nan_rejected`` the rows with ``nan="reject"`` that were NaN.
     """
 
@@ -70,10 +70,10 @@ class Trace:
         """The shards of one run, their chains in order."""
         first = shards[0]
         moves = {
-            kind: MoveCount(
-                *(sum(getattr(s.moves[kind], name) for s in shards) for name in ("tried", "accepted", "changed"))
+            move: MoveCount(
+                *(sum(getattr(s.moves[move], count) for s in shards) for count in ("tried", "accepted", "changed"))
             )
-            for kind in first.moves
+            for move in first.moves
         }
         return Trace(
             draws=torch.cat([s.draws for s in shards]),
@@ -98,7 +98,7 @@ class Trace:
 
     @property
     def acceptance(self) -> float:
-        """Share of proposals accepted, all kinds together."""
+        """Share of proposals accepted, all moves together."""
         return sum(m.accepted for m in self.moves.values()) / max(1, sum(m.tried for m in self.moves.values()))
 
     @property
@@ -124,9 +124,9 @@ class Trace:
 class TraceBuilder:
     """Collects one shard, whose chains start at ``start [chains, ...]``: every ``thin``-th state after the warm-up."""
 
-    def __init__(self, kinds: Sequence[str], start: Tensor, *, terms: int, warmup: int, thin: int) -> None:
-        self.kinds, self.warmup, self.thin = tuple(kinds), warmup, thin
-        self.counts = torch.zeros(3, len(self.kinds), dtype=torch.int64, device=start.device)
+    def __init__(self, move_names: Sequence[str], start: Tensor, *, terms: int, warmup: int, thin: int) -> None:
+        self.move_names, self.warmup, self.thin = tuple(move_names), warmup, thin
+        self.counts = torch.zeros(3, len(self.move_names), dtype=torch.int64, device=start.device)
         scalar = start.new_empty((0, len(start)), dtype=torch.float64)
         terms_of_all = start.new_empty((0, len(start), terms), dtype=torch.float64)
         self._nothing = {"draws": start.new_empty((0, *start.shape)), "energy": scalar, "terms": terms_of_all}
@@ -138,9 +138,9 @@ class TraceBuilder:
     def add(self, step: int, state: ChainState, info: StepInfo) -> None:
         if step < self.warmup:
             return
-        one = torch.ones_like(info.kind)
+        one = torch.ones_like(info.move)
         for row, happened in enumerate((one, info.accepted.long(), info.changed.long())):
-            self.counts[row].index_add_(0, info.kind, happened)
+            self.counts[row].index_add_(0, info.move, happened)
         if (step - self.warmup + 1) % self.thin == 0:
             self._kept.append((state.x.clone(), state.energy.clone(), state.terms.clone()))
 
@@ -166,7 +166,7 @@ class TraceBuilder:
             terms=rows["terms"].transpose(0, 1).to(device),
             term_names=names,
             steps=self.warmup + self.thin * torch.arange(1, len(rows["energy"]) + 1) - 1,
-            moves={kind: MoveCount(*count) for kind, count in zip(self.kinds, counts, strict=True)},
+            moves={name: MoveCount(*count) for name, count in zip(self.move_names, counts, strict=True)},
             final=(state,),
             nan_rejected=nan,
         )

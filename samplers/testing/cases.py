@@ -37,7 +37,7 @@ class Case:
     """A kernel and the law it must sample.
 
     ``reversible``: its first step is claimed to be; ``ergodic``: it reaches every allowed state; ``betas``: where it
-    is claimed to be exact; ``always_accepts``: its proposal is the target; ``driver``: what runs it.
+    is claimed to be exact; ``proposal_is_target``: its proposal is the target; ``driver``: what runs it.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Case:
     reversible: bool = True
     ergodic: bool = True
     betas: tuple[float, ...] = (1.0, 0.3, 0.0)
-    always_accepts: bool = False
+    proposal_is_target: bool = False
     driver: Callable[..., Trace] = sample
 
 
@@ -123,7 +123,7 @@ CASES: tuple[Case, ...] = (
     Case("MH truncated 4^3", _mh(_site(MAIN, 16, keep=3)), MAIN),
     Case("MH site holes 3^3", _mh(_site(HOLES, 17)), HOLES),
     Case("MH site two modes", _mh(_site(MODES, 38)), MODES),
-    Case("MH proposal = target", _mh(_perfect), BITS, betas=(1.0,), always_accepts=True),
+    Case("MH proposal = target", _mh(_perfect), BITS, betas=(1.0,), proposal_is_target=True),
     Case("Gibbs random 4^3", Gibbs(4), MAIN),
     Case("Gibbs random 2^4", Gibbs(2), BITS),
     Case("Gibbs systematic 3^3", Gibbs(3, scan="systematic"), CUBE),

@@ -87,7 +87,7 @@ def _state_problems(case: Case, state: ChainState, energy: Energy) -> list[str]:
 
 def _info_problems(kernel: Kernel, before: ChainState, after: ChainState, info: StepInfo) -> list[str]:
     problems, chains = [], len(before.x)
-    for name, dtype in (("accepted", torch.bool), ("changed", torch.bool), ("kind", torch.int64)):
+    for name, dtype in (("accepted", torch.bool), ("changed", torch.bool), ("move", torch.int64)):
         value = getattr(info, name)
         if value.dtype != dtype or value.shape != (chains,):
             problems.append(f"info.{name} is {value.dtype} {list(value.shape)}")
@@ -95,8 +95,8 @@ def _info_problems(kernel: Kernel, before: ChainState, after: ChainState, info: 
         problems.append("info.changed is not what changed")
     if bool((info.changed & ~info.accepted).any()) and len(ladder(kernel)) == 1:
         problems.append("a state changed without acceptance")
-    if bool(((info.kind < 0) | (info.kind >= len(kernel.kinds))).any()):
-        problems.append("info.kind is out of range")
+    if bool(((info.move < 0) | (info.move >= len(kernel.move_names))).any()):
+        problems.append("info.move is out of range")
     return problems
 
 

@@ -64,7 +64,8 @@ def check_invariances(case: Case, seed: int = 0, draws: int = DRAWS) -> list[Res
         "one rung": _same(_run(case, Tempered(case.kernel, [1.0]), grid, x0, seed).draws, plain.draws),
         "cycle of one": _same(_run(case, Cycle([case.kernel]), grid, x0, seed).draws, plain.draws),
         "hill climbing": case.betas == (1.0,) or _never_rises(case, x0, seed),
-        "perfect proposal": not case.always_accepts or _run(case, case.kernel, case.target, x0, seed).acceptance == 1,
+        "perfect proposal": not case.proposal_is_target
+        or _run(case, case.kernel, case.target, x0, seed).acceptance == 1,
     }
     broken = [name for name, kept in same.items() if not kept]
     names = torch.arange(int(case.target.states.max()) + 1).roll(1)

@@ -40,11 +40,11 @@ def independence_table(states: int, *, seed: int) -> Tensor:
 class TabularProposal:
     """``q(x'|x)`` read from ``table float64 [states, states]`` (old, new) over the states of ``space``.
 
-    ``kind`` names the move, so that compositions can tell their parts apart.
+    ``move_name`` names the move, so that compositions can tell their parts apart.
     """
 
-    def __init__(self, space: Enumerated, table: Tensor, kind: str = "table") -> None:
-        self.space, self.log_table, self.kinds = space, table.log(), (kind,)
+    def __init__(self, space: Enumerated, table: Tensor, move_name: str = "table") -> None:
+        self.space, self.log_table, self.move_names = space, table.log(), (move_name,)
 
     def __call__(self, x: Tensor, rng: torch.Generator) -> Proposed:
         old = self.space.index(x)
@@ -75,7 +75,7 @@ class SiteProposal:
     its ``keep`` likeliest values and renormalised, as top-k does: a move may then have no reverse (``-inf``).
     """
 
-    kinds = ("site",)
+    move_names = ("site",)
 
     def __init__(self, tables: Tensor, *, weights: Tensor | None = None, keep: int | None = None) -> None:
         if keep is not None:
@@ -124,7 +124,7 @@ class Relabelled:
 
     def __init__(self, inner: Proposal, names: Tensor) -> None:
         self.inner, self.names, self.back = inner, names, names.argsort()
-        self.kinds: tuple[str, ...] = getattr(inner, "kinds", (type(inner).__name__,))
+        self.move_names: tuple[str, ...] = getattr(inner, "move_names", (type(inner).__name__,))
 
     def __call__(self, x: Tensor, rng: torch.Generator) -> Proposed:
         proposed = self.inner(self.names[x], rng)

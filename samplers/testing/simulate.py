@@ -71,9 +71,9 @@ def given_part(kernel: Kernel) -> list[Kernel]:
 
 
 def run_until_part(case: Case, part: Kernel, beta: float, draws: int, seed: int) -> tuple[Tensor, Tensor]:
-    """A one-step run whose step, as the kinds of its moves tell, was one of ``part``."""
+    """A one-step run whose step, as the names of its moves say, was one of ``part``."""
     for attempt in range(1000 * seed, 1000 * seed + 1000):
         points, trace = spread_run(case, 1, beta, draws, attempt)
-        if {kind for kind, move in trace.moves.items() if move.tried} <= set(part.kinds):
+        if {name for name, move in trace.moves.items() if move.tried} <= set(part.move_names):
             return points, end_points(case, trace)
-    raise InvalidInput(f"a part of {case.name!r} was never drawn, or its kinds are those of another part")
+    raise InvalidInput(f"a part of {case.name!r} was never drawn, or its moves are named as those of another part")

@@ -74,7 +74,7 @@ class Started:
 
     def __init__(self, kernel: Kernel, hot: Tensor | None = None, beta: float = 1.0) -> None:
         self.kernel, self.hot, self.beta = kernel, hot, beta
-        self.kinds = kernel.kinds
+        self.move_names = kernel.move_names
 
     def init(self, x: Tensor, energy: Energy) -> ChainState:
         state = self.kernel.init(x, energy)

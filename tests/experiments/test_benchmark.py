@@ -309,7 +309,7 @@ def test_base_shapes_are_the_published_ones(task, auto, millions, vocabulary):
 @pytest.mark.parametrize("kind", MODELS)
 def test_the_longest_text_is_what_all_models_of_a_kind_take(kind):
     models = make_models(kind)
-    lengths = [models.masked.max_length, models.causal.given().max_length, models.seq2seq.max_length]
+    lengths = [models.masked.max_length, models.causal.condition_on().max_length, models.seq2seq.max_length]
     assert min(lengths) == MODELS[kind]
 
 

@@ -120,7 +120,7 @@ def test_pseudo_likelihood_rows_and_the_proposing_row_are_the_energy():
 @pytest.mark.parametrize(("name", "scorer"), [("keywords", "causal"), ("translate", "seq2seq")])
 def test_the_laws_of_whole_texts_are_their_energy(name, scorer):
     task, recording, _ = stepped(name, steps=4)
-    given = tiny_models().causal.given() if scorer == "causal" else tiny_models().seq2seq._last[1]
+    given = tiny_models().causal.condition_on() if scorer == "causal" else tiny_models().seq2seq._last[1]
     seen = 0
     with torch.inference_mode():
         for move in recording.moves:
@@ -144,15 +144,15 @@ def test_candidates_are_all_but_the_current_token_of_chains_that_may_move():
     with torch.inference_mode():
         _, read, stage = task.floor(move)
         assert read.lengths.tolist() == site[moves].tolist()
-        replayed(read, whole(tiny_models().causal.given(), read))
+        replayed(read, whole(tiny_models().causal.condition_on(), read))
         assert len(stage.x) == int(moves.sum()) * (SIZE.k - 1) > 0
         assert bool((stage.x.gather(1, site[stage.chains].unsqueeze(1)) != current[stage.chains]).all())
-        replayed(stage, after(tiny_models().causal.given(), stage))
+        replayed(stage, after(tiny_models().causal.condition_on(), stage))
 
 
 def test_tokens_are_drawn_one_after_the_other():
     task, recording, _ = stepped("suffix", steps=3)
-    given, space = tiny_models().causal.given(), tiny_models().causal.space
+    given, space = tiny_models().causal.condition_on(), tiny_models().causal.space
     with torch.inference_mode():
         for move in recording.moves:
             read, *stages = task.floor(move)
@@ -172,7 +172,7 @@ def test_tokens_are_drawn_one_after_the_other():
 @pytest.mark.parametrize("name", ["gpt2", "llama", "qwen2"])
 def test_prefixes_of_unlike_length_share_a_pass_of_a_causal_model(name):
     lm = tiny_causal.build(name, double=True)
-    _unlike_prefixes(BareCausal(lm), lm.given())
+    _unlike_prefixes(BareCausal(lm), lm.condition_on())
 
 
 @pytest.mark.parametrize("name", ["t5", "mt5", "marian", "bart forced"])
@@ -181,7 +181,7 @@ def test_prefixes_of_unlike_length_share_a_pass_of_a_decoder(name):
     reader = BareSeq2Seq(lm, tiny_seq2seq.SOURCE)
     assert reader.plans == (("whole", "suffix") if name.endswith("t5") else ("whole",))
     with torch.inference_mode():
-        _unlike_prefixes(reader, lm.given(tiny_seq2seq.SOURCE))
+        _unlike_prefixes(reader, lm.condition_on(tiny_seq2seq.SOURCE))
 
 
 def _unlike_prefixes(reader: BareReader, given: object) -> None:

@@ -124,7 +124,7 @@ def test_candidates_that_change_the_length_are_scored_all_the_same():
 @classes
 def test_calls_leave_the_kept_prompt_and_the_model_as_they_were(name: str):
     model = lm(name)
-    given, x = model.given(PROMPT), model.space.encode(TEXTS)
+    given, x = model.condition_on(PROMPT), model.space.encode(TEXTS)
     with torch.inference_mode():
         first = SequenceEnergy(given)(x)
         _, kept = given.read(x[:1, :1], torch.ones(1, 2, dtype=torch.bool))
@@ -139,7 +139,7 @@ def test_calls_leave_the_kept_prompt_and_the_model_as_they_were(name: str):
 @prompts
 def test_read_and_extend_are_the_pass_over_the_whole(name: str, prompt: str):
     """Prefixes of unlike length in one pass, rows taken out of order and more than once, one token and several."""
-    model = lm(name, True).given(prompt)
+    model = lm(name, True).condition_on(prompt)
     assert model.ragged
     extends_as_a_whole(model, model.space.encode(["a b c d", "e f g h", "h g f e"]))
 
@@ -159,7 +159,7 @@ def test_what_stands_in_the_padding_does_not_matter(name: str, prompt: str):
 @prompts
 def test_the_longest_text(name: str, prompt: str):
     model = lm(name)
-    given = model.given(prompt)
+    given = model.condition_on(prompt)
     spent = 1 + len(model.space.tokenizer(prompt, add_special_tokens=False)["input_ids"])
     assert given.max_length == tiny.POSITIONS - spent
     letter = int(model.space.encode(["a"])[0, 0])
@@ -176,7 +176,7 @@ def test_a_model_without_positions_has_its_tokenizers_limit():
     config = BloomConfig(vocab_size=len(tokenizer), hidden_size=16, n_layer=1, n_head=2)
     model = CausalLM(BloomForCausalLM(config), tokenizer)
     x = model.space.encode(["a b c", "the old house"], 40)
-    assert model.given().max_length == 49
+    assert model.condition_on().max_length == 49
     expected = by_hand(model, 0, "", ["a b c", "the old house"], 40)
     torch.testing.assert_close(model.energy().token_terms(x), expected, atol=1e-5, rtol=0)
 
@@ -185,19 +185,19 @@ def test_a_prompt_without_room_for_a_text():
     prompt = " ".join("abcdefghijklmnopqrstuvw")
     count = len(lm("gpt2").space.encode([prompt])[0])
     with pytest.raises(InvalidInput, match=f"the prompt has {count} tokens and the model takes 24 in all; shorten it"):
-        lm("gpt2").given(prompt)
+        lm("gpt2").condition_on(prompt)
 
 
 def test_a_prompt_that_the_tokenizer_does_not_know():
     model = tiny_causal.words_lm(["red", "green"])
     with pytest.raises(InvalidInput, match="cannot represent a part of the prompt 'red blue'"):
-        model.given("red blue")
-    assert model.given("red").context == [model.start_id, 4]
+        model.condition_on("red blue")
+    assert model.condition_on("red").context == [model.start_id, 4]
 
 
 def test_special_tokens_in_a_prompt_are_read_as_such():
     model = lm("gpt2")
-    assert model.given("<|endoftext|>a").context == [0, 0, int(model.space.encode(["a"])[0, 0])]
+    assert model.condition_on("<|endoftext|>a").context == [0, 0, int(model.space.encode(["a"])[0, 0])]
 
 
 def test_without_an_end_there_is_no_probability():
@@ -303,6 +303,6 @@ def test_closed_the_model_is_given_back():
 
 def test_the_budget_can_be_changed_later():
     model = tiny_causal.build("gpt2")
-    given: PromptedLM = model.given()
+    given: PromptedLM = model.condition_on()
     model.tokens_per_pass = 5
     assert given.tokens_per_pass == 5

@@ -130,7 +130,7 @@ def test_length_range_holds_its_ends():
     energy = LengthRange(WORDS, 2, 4)
     assert energy(of_lengths(0, 1, 2, 3, 4, 5)).tolist() == [INF, INF, 0.0, 0.0, 0.0, INF]
     assert energy(of_lengths(3)).tolist() == [0.0]
-    assert energy.hard
+    assert energy.is_constraint
     assert energy.name == "length"
 
 
@@ -154,7 +154,7 @@ def test_word_limit_of_many_chains():
     energy = WordLimit(PIECES, 2)
     x = PIECES.encode(["the house", "the old house", "teacher", "it is, by, sea"])
     assert energy(x).tolist() == [0.0, INF, 0.0, INF]
-    assert energy.hard
+    assert energy.is_constraint
     assert energy.name == "words"
     with pytest.raises(InvalidInput, match="max_words is 0; give at least 1"):
         WordLimit(PIECES, 0)
@@ -167,7 +167,7 @@ def test_length_prior_by_hand():
     assert energies.exp().reciprocal().tolist() == pytest.approx([0.375, 0.0, 0.5, 0.125, 0.0])
     assert energies.dtype == torch.float64
     assert term_names(prior) == ("length prior",)
-    assert not prior.hard
+    assert not prior.is_constraint
 
 
 def test_stopping_by_hand():
@@ -247,7 +247,7 @@ def test_per_token_by_hand():
     assert energy(x).tolist() == [2.0, 10.0, 5.0, 10.0]
     assert energy.values(x, torch.tensor([10.0, 0.0, 1.0, 5.0])).tolist() == [4.0, 10.0, 5.5, 15.0]
     assert term_names(energy) == ("counted per token",)
-    assert not energy.hard
+    assert not energy.is_constraint
     assert (2.0 * energy + Flat())(of_lengths(5)).tolist() == [4.0]
 
 
@@ -265,7 +265,7 @@ def test_per_token_of_candidates():
 
 def test_per_token_keeps_constraints_and_refusals():
     assert PerToken(LengthRange(WORDS, 2, 3), WORDS)(of_lengths(1, 2, 0)).tolist() == [INF, 0.0, INF]
-    assert PerToken(LengthRange(WORDS, 2, 3), WORDS).hard
+    assert PerToken(LengthRange(WORDS, 2, 3), WORDS).is_constraint
     long = Constraint("long", lambda x: WORDS.lengths(x) > 1)
     mixed = PerToken(long + named("ten", lambda x: torch.full((len(x),), 10.0)), WORDS)
     assert mixed(of_lengths(1, 2)).tolist() == [INF, 5.0]

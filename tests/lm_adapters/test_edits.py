@@ -43,7 +43,7 @@ def test_a_step_is_one_pass_whatever_the_kinds(count: int):
         meter.reset()
         with torch.inference_mode():
             state, info = kernel.step(state, Flat(), generator(seed))
-        kinds |= set(info.kind.tolist())
+        kinds |= set(info.move.tolist())
         assert (meter.passes, meter.encoder_rows, meter.head_rows) == (1, len(state.x), len(state.x))
     assert kinds == {REPLACE, INSERT, DELETE}
 
@@ -55,7 +55,7 @@ def test_the_own_energy_is_one_more_pass_less_the_rows_that_are_known():
     proposed = proposal(x, generator(1))
     meter.reset()
     meter.lm.energy("pll").values(proposed.x, proposed.hint)
-    known = (proposed.kind != DELETE).sum()
+    known = (proposed.move != DELETE).sum()
     assert (meter.passes, meter.head_rows) == (1, int(meter.lm.space.lengths(proposed.x).sum() - known))
 
 
@@ -65,9 +65,9 @@ def test_the_hint_gives_the_energy_of_the_full_path(lm: MaskedLM, kind: str, tru
     x = chains(lm, 12)
     proposal = EditProposal(lm, lock=Keywords(lm.space, ["house"]), max_length=WIDTH, truncation=truncation)
     proposed, energy = proposal(x, generator(2)), lm.energy(kind)
-    assert proposed.kind.unique().tolist() == [REPLACE, INSERT, DELETE]
+    assert proposed.move.unique().tolist() == [REPLACE, INSERT, DELETE]
     stuck = proposed.log_q_forward == 0
-    assert torch.equal(proposed.hint.site < 0, (proposed.kind == DELETE) | stuck)
+    assert torch.equal(proposed.hint.site < 0, (proposed.move == DELETE) | stuck)
     full = energy(proposed.x)
     torch.testing.assert_close(energy.values(proposed.x, proposed.hint), full, atol=1e-5, rtol=0)
     rows = torch.arange(len(x)).flip(0)[::3]
@@ -77,7 +77,7 @@ def test_the_hint_gives_the_energy_of_the_full_path(lm: MaskedLM, kind: str, tru
 def test_each_kind_does_what_it_says(lm: MaskedLM):
     x = chains(lm, 50)
     proposed = EditProposal(lm, max_length=WIDTH)(x, generator(3))
-    rows = zip(x.tolist(), proposed.x.tolist(), proposed.kind.tolist(), strict=True)
+    rows = zip(x.tolist(), proposed.x.tolist(), proposed.move.tolist(), strict=True)
     for old, new, kind in rows:
         old, new = ([token for token in row if token != lm.space.pad_id] for row in (old, new))
         longer, shorter = (new, old) if kind == INSERT else (old, new)

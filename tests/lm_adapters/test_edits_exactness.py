@@ -267,7 +267,7 @@ def test_what_runs_is_what_was_proved(lock: str, cut: str, mix: str):
     proposal, law = edits(lock, cut, mix), law_of(lock, "pll", mix)
     x = starts(law, 4096)
     proposed = proposal(x, generator(3))
-    new, kind = proposed.x, proposed.kind
+    new, kind = proposed.x, proposed.move
     shares, shares_back = proposal.label_log_prob(x), proposal.label_log_prob(new)
     stuck = (shares == -math.inf).flatten(1).all(dim=1)
     slip = torch.full((len(x),), math.inf, dtype=torch.float64).masked_fill(stuck, 0.0)

@@ -18,12 +18,12 @@ from tests.lm_adapters import tiny_causal, tiny_seq2seq
 
 def causal(name: str) -> tuple[Autoregressive, EnergyTerm]:
     lm = tiny_causal.build(name, double=True)
-    return lm.given("a b"), lm.energy("a b")
+    return lm.condition_on("a b"), lm.energy("a b")
 
 
 def seq2seq(name: str, reconstruction: bool) -> tuple[Autoregressive, EnergyTerm]:
     lm = tiny_seq2seq.build(name, double=True)
-    return lm.given("a b c"), lm.reconstruction("a b c") if reconstruction else lm.energy("a b c")
+    return lm.condition_on("a b c"), lm.reconstruction("a b c") if reconstruction else lm.energy("a b c")
 
 
 CASES = [(name, partial(causal, name)) for name in tiny_causal.CLASSES]

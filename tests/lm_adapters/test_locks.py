@@ -214,7 +214,7 @@ def test_energy_and_tokens_alone():
     lock = Keywords(words(), ["a", "b"])
     x = words().encode(["a c b", "b a", "c b", "a b"], 5)
     assert lock(x).tolist() == [0.0, math.inf, math.inf, 0.0]
-    assert lock.hard
+    assert lock.is_constraint
     target = named("length", lambda x: words().lengths(x).double()) + lock
     assert evaluate(target, x).energy.tolist() == [3.0, math.inf, math.inf, 2.0]
     # Neither the width nor the company of a text matters.

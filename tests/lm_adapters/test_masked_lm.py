@@ -164,8 +164,8 @@ def test_pieces_are_energies_and_named(lm: MaskedLM):
     assert isinstance(lm.energy("pll"), EnergyTerm)
     total = lm.energy("pll") + 0.5 * lm.energy("raw") + Flat()
     assert total.name == "pll + raw + flat"
-    assert lm.gibbs_proposal(1).kinds == ("replace",)
-    assert lm.gibbs_proposal(2).kinds == ("block",)
+    assert lm.gibbs_proposal(1).move_names == ("replace",)
+    assert lm.gibbs_proposal(2).move_names == ("block",)
 
 
 def test_unusable_arguments(lm: MaskedLM):

@@ -105,7 +105,7 @@ def pooled() -> MeanPooled:
 
 def redrawn(lm: CausalLM) -> Tensor:
     x, cut = lm.space.encode(TEXTS, 16), torch.tensor([0, 2, 1, 0, 3])
-    new = SequenceDistribution(lm.given(), max_length=12).redraw(x, cut, generator(1))
+    new = SequenceDistribution(lm.condition_on(), max_length=12).redraw(x, cut, generator(1))
     return torch.cat([new.x.double(), new.scores.flatten(1)], dim=1)
 
 
@@ -133,7 +133,7 @@ SCORERS: dict[str, Callable[[], tuple[torch.nn.Module, Callable[[], Tensor]]]] =
     "causal after a prompt": lambda: of_causal(lambda lm: lm.energy(PROMPT)(lm.space.encode(TEXTS))),
     "causal candidates": lambda: of_causal(candidates),
     "causal distribution": lambda: of_causal(
-        lambda lm: SequenceDistribution(lm.given(), max_length=16).log_prob(lm.space.encode(TEXTS))
+        lambda lm: SequenceDistribution(lm.condition_on(), max_length=16).log_prob(lm.space.encode(TEXTS))
     ),
     "causal redraw": lambda: of_causal(redrawn),
     "seq2seq": lambda: (
@@ -204,7 +204,7 @@ def kernel_of(name: str) -> tuple[Kernel, MaskedLM | CausalLM]:
         "block": lambda: (MetropolisHastings(lm.gibbs_proposal(2)), lm),
         "edits": lambda: (MetropolisHastings(EditProposal(lm, max_length=8)), lm),
         "rescored": lambda: (rescored_replace(lm, 4), lm),
-        "suffix": lambda: (MetropolisHastings(SuffixProposal(causal().given(), max_length=10)), causal()),
+        "suffix": lambda: (MetropolisHastings(SuffixProposal(causal().condition_on(), max_length=10)), causal()),
     }
     return made[name]()
 
@@ -287,11 +287,11 @@ def test_what_is_read_once_tells_of_its_tokens():
         room(seq2seq().model.get_encoder(), 0),
         pytest.raises(OutOfMemory, match=r"one row of \d+ tokens .* Seq2SeqLM"),
     ):
-        seq2seq().given("z z b")
-    given = seq2seq().given("hello b")
+        seq2seq().condition_on("z z b")
+    given = seq2seq().condition_on("hello b")
     with room(seq2seq().model.get_decoder(), 3), pytest.raises(OutOfMemory, match=r"Seq2SeqLM"):
         seq2seq().translate("hello b", beams=4)
-    assert seq2seq().given("hello b") is given
+    assert seq2seq().condition_on("hello b") is given
 
 
 # The split itself

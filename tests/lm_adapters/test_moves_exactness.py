@@ -173,7 +173,7 @@ class TestRescored:
     def test_what_runs_is_what_was_proved(self, k: int, lock: str, target: str):
         space, energy = problem(target, lock)
         kernel = rescored_replace(lm(), k, lock=LOCKS[lock]())
-        assert kernel.kinds == ("rescored",)
+        assert kernel.move_names == ("rescored",)
         assert_runs(kernel, transition_matrix(kernel, space), space, energy)
 
     @pytest.mark.parametrize(("lock", "target"), [("no lock", "pll"), ("word", "random")])
@@ -348,7 +348,7 @@ class TestSwap:
     def test_what_runs_is_what_was_proved(self, span: int, lock: str):
         space, energy = problem("random", lock, words=3, sites=4)
         kernel = MetropolisHastings(SwapProposal(lm().space, span))
-        assert kernel.kinds == ("swap",)
+        assert kernel.move_names == ("swap",)
         assert_runs(kernel, transition_matrix(kernel, space), space, energy)
 
     def test_pll(self):

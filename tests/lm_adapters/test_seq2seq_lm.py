@@ -87,7 +87,7 @@ def test_logits_equal_the_full_forward_and_only_they_reach_the_head(name: str):
     lengths = model.space.lengths(x)
     wanted = torch.arange(9) <= lengths.unsqueeze(1)
     wanted[0, 1] = wanted[2, 0] = False
-    given = model.given(SOURCE)
+    given = model.condition_on(SOURCE)
     with calls_of(model.model.get_output_embeddings()) as rows, calls_of(model.model.get_decoder()) as passes:
         logits = torch.cat([*given.logits(x, wanted)])
     assert rows == [int(wanted.sum())]
@@ -107,7 +107,7 @@ def test_the_source_is_encoded_once(name: str):
     model = tiny_seq2seq.build(name)
     x = model.space.encode(TEXTS)
     with calls_of(model.model.get_encoder()) as rows:
-        energy, given = model.energy(SOURCE), model.given(SOURCE)
+        energy, given = model.energy(SOURCE), model.condition_on(SOURCE)
         for _ in range(3):
             energy(x)
         energy.candidate_values(x, torch.zeros(3, dtype=torch.int64), x[:, :1].repeat(1, 2))
@@ -123,7 +123,7 @@ def test_the_source_is_encoded_once(name: str):
 @classes
 def test_a_cache_tells_what_a_forward_pass_tells(name: str):
     """Prefixes of unlike length share a pass where positions are relative."""
-    given = lm(name).given(SOURCE)
+    given = lm(name).condition_on(SOURCE)
     assert given.ragged == (name in ("t5", "mt5"))
     extends_as_a_whole(given, lm(name).space.encode(["a b c d e", "e d c b hello a", "b a b a b"])[:, :5])
 
@@ -133,7 +133,7 @@ def test_a_cache_tells_what_a_forward_pass_tells(name: str):
 @pytest.mark.parametrize("truncation", [None, Truncation(temperature=1.5, top_k=20, top_p=0.95)], ids=["all", "cut"])
 def test_told_when_drawn_is_told_when_scored(name: str, double: bool, truncation: Truncation | None):
     model = lm(name, double)
-    law = SequenceDistribution(model.given(SOURCE), max_length=6, truncation=truncation)
+    law = SequenceDistribution(model.condition_on(SOURCE), max_length=6, truncation=truncation)
     empty = torch.full((40, 6), model.space.pad_id)
     new = law.redraw(empty, torch.zeros(40, dtype=torch.int64), generator(0))
     drawn, nats = new.scores.sum(dim=2).unbind(dim=1)
@@ -212,7 +212,7 @@ def test_a_text_of_max_length_runs(name: str):
             model.energy(SOURCE)(torch.full((2, longest + 1), letter))
         every = torch.ones(2, longest + 2, dtype=torch.bool)
         with pytest.raises((IndexError, RuntimeError)):
-            model.given(SOURCE).read(torch.full((2, longest + 1), letter), every)
+            model.condition_on(SOURCE).read(torch.full((2, longest + 1), letter), every)
 
 
 def rows_are_alike(energy: EnergyTerm, x: Tensor) -> None:

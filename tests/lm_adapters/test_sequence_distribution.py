@@ -49,7 +49,7 @@ def texts(shortest: int = 1, longest: int = LONGEST, width: int = LONGEST) -> Te
 def distribution(
     truncation: Truncation | None = None, shortest: int = 1, longest: int = LONGEST
 ) -> SequenceDistribution:
-    return SequenceDistribution(lm().given(), min_length=shortest, max_length=longest, truncation=truncation)
+    return SequenceDistribution(lm().condition_on(), min_length=shortest, max_length=longest, truncation=truncation)
 
 
 def drawn(law: SequenceDistribution, count: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -115,7 +115,7 @@ def test_log_prob_is_the_product_by_hand(truncation: Truncation):
 def test_what_is_told_when_a_text_is_drawn_is_what_is_told_when_it_is_scored(
     name: str, truncation: Truncation, prompt: str, double: bool, exact: float
 ):
-    given = built(name, double).given(prompt)
+    given = built(name, double).condition_on(prompt)
     law = SequenceDistribution(given, max_length=6, truncation=truncation)
     x, log_prob = drawn(law, 40, 2)
     assert float(log_prob.std()) > 0.1
@@ -140,7 +140,7 @@ def built(name: str, double: bool = False) -> CausalLM:
 @classes
 def test_only_proposable_tokens_are_drawn_and_no_length_is_exceeded(name: str):
     model = built(name)
-    law = SequenceDistribution(model.given(), min_length=2, max_length=5, truncation=Truncation(temperature=3.0))
+    law = SequenceDistribution(model.condition_on(), min_length=2, max_length=5, truncation=Truncation(temperature=3.0))
     x, _ = drawn(law, 1500, 4)
     lengths = model.space.lengths(x)
     assert x.shape == (1500, 5)
@@ -154,11 +154,11 @@ def test_only_proposable_tokens_are_drawn_and_no_length_is_exceeded(name: str):
 @pytest.mark.parametrize("tokens_per_pass", [1, 7, 10**6])
 def test_draws_and_probabilities_do_not_depend_on_the_budget(tokens_per_pass: int):
     cut = CausalLM(lm().model, lm().space.tokenizer, tokens_per_pass=tokens_per_pass)
-    x, log_prob = drawn(SequenceDistribution(cut.given(), max_length=LONGEST), 60, 5)
+    x, log_prob = drawn(SequenceDistribution(cut.condition_on(), max_length=LONGEST), 60, 5)
     expected, expected_log_prob = drawn(distribution(), 60, 5)
     assert torch.equal(x, expected)
     torch.testing.assert_close(log_prob, expected_log_prob, atol=1e-10, rtol=0)
-    again = SequenceDistribution(cut.given(), max_length=LONGEST).log_prob(x)
+    again = SequenceDistribution(cut.condition_on(), max_length=LONGEST).log_prob(x)
     torch.testing.assert_close(again, log_prob, atol=1e-10, rtol=0)
 
 

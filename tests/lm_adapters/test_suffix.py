@@ -35,7 +35,7 @@ def starts(model: CausalLM, width: int = 9, copies: int = 10) -> Tensor:
 def test_returned_densities_are_those_of_one_cut(name: str, truncation: Truncation, double: bool, exact: float):
     model = lm(name, double)
     x = starts(model)
-    proposal = SuffixProposal(model.given("We do"), max_length=9, truncation=truncation)
+    proposal = SuffixProposal(model.condition_on("We do"), max_length=9, truncation=truncation)
     proposed = proposal(x, generator(1))
     forward, reverse = proposal.cut_log_probs(proposed.x, x), proposal.cut_log_probs(x, proposed.x)
     same = (forward - proposed.log_q_forward.unsqueeze(1)).abs() < exact
@@ -43,8 +43,8 @@ def test_returned_densities_are_those_of_one_cut(name: str, truncation: Truncati
     back |= (reverse - proposed.log_q_reverse.unsqueeze(1)).abs() < exact
     assert (same & back).any(dim=1).all()
     assert proposed.x.shape == x.shape
-    assert proposed.kind is None
-    assert proposal.kinds == ("suffix",)
+    assert proposed.move is None
+    assert proposal.move_names == ("suffix",)
 
 
 @classes
@@ -52,7 +52,7 @@ def test_lengths_change_both_ways_and_keep_their_bounds(name: str):
     model = lm(name)
     x = starts(model, width=12, copies=50)
     x[::4] = torch.where(torch.arange(12) < 9, x[1, 0], model.space.pad_id)
-    proposed = SuffixProposal(model.given(), min_length=3, max_length=9)(x, generator(2))
+    proposed = SuffixProposal(model.condition_on(), min_length=3, max_length=9)(x, generator(2))
     before, after = model.space.lengths(x), model.space.lengths(proposed.x)
     assert int(after.min()) >= 3
     assert int(after.max()) <= 9
@@ -66,7 +66,7 @@ def test_a_text_that_is_too_long_stays():
     model = lm("llama", True)
     x = starts(model)
     limit = int(model.space.lengths(x).max()) - 1
-    proposal = SuffixProposal(model.given(), max_length=limit)
+    proposal = SuffixProposal(model.condition_on(), max_length=limit)
     stuck = model.space.lengths(x) > limit
     proposed = proposal(x, generator(0))
     assert torch.equal(proposed.x[stuck], x[stuck])
@@ -81,7 +81,7 @@ def test_a_text_that_is_too_long_stays():
 
 def test_states_that_are_too_narrow():
     model = lm("llama")
-    proposal = SuffixProposal(model.given(), max_length=9)
+    proposal = SuffixProposal(model.condition_on(), max_length=9)
     with pytest.raises(InvalidInput, match="the states are 8 wide and max_length is 9; widen them to that"):
         proposal(starts(model, width=8), generator(0))
 
@@ -91,7 +91,7 @@ def test_draws_and_densities_do_not_depend_on_the_budget(tokens_per_pass: int):
     model = lm("gpt2", True)
     cut = CausalLM(model.model, model.space.tokenizer, tokens_per_pass=tokens_per_pass)
     x = starts(model, copies=3)
-    plain, other = (SuffixProposal(m.given("We do"), max_length=9)(x, generator(4)) for m in (model, cut))
+    plain, other = (SuffixProposal(m.condition_on("We do"), max_length=9)(x, generator(4)) for m in (model, cut))
     assert torch.equal(plain.x, other.x)
     torch.testing.assert_close(plain.log_q_forward, other.log_q_forward, atol=1e-10, rtol=0)
     torch.testing.assert_close(plain.log_q_reverse, other.log_q_reverse, atol=1e-10, rtol=0)
@@ -101,7 +101,7 @@ def test_a_step_is_a_pass_over_what_is_kept_and_one_row_for_each_token_drawn():
     """But for rows that are done, which are taken out in larger lots; the energy costs nothing besides."""
     model = tiny_causal.build("llama")
     x = starts(model)
-    proposal = SuffixProposal(model.given(), max_length=9)
+    proposal = SuffixProposal(model.condition_on(), max_length=9)
     memory = proposal.memory(x)
     shapes: list[tuple[int, ...]] = []
     hook = lambda module, args, kwargs: shapes.append(tuple(kwargs["input_ids"].shape))  # noqa: E731
@@ -128,7 +128,7 @@ def test_a_step_is_a_pass_over_what_is_kept_and_one_row_for_each_token_drawn():
 def test_memory_is_that_of_the_state_after_many_steps(name: str, truncation: Truncation):
     """Kept and new, of texts that another kernel changes in between."""
     model = lm(name, True)
-    proposal = SuffixProposal(model.given("We do"), max_length=9, truncation=truncation)
+    proposal = SuffixProposal(model.condition_on("We do"), max_length=9, truncation=truncation)
     kernel, energy, rng = MetropolisHastings(proposal), model.energy("We do"), generator(7)
     empty = torch.full((60, 9), model.space.pad_id)
     state = kernel.init(proposal.distribution.redraw(empty, torch.zeros(60, dtype=torch.int64), rng).x, energy)
@@ -149,7 +149,7 @@ def test_memory_is_that_of_the_state_after_many_steps(name: str, truncation: Tru
 def test_the_hint_is_the_energy_of_the_new_text_whatever_the_length(name: str, truncation: Truncation):
     model = lm(name, True)
     x = starts(model, copies=8)
-    proposed = SuffixProposal(model.given("We do"), max_length=9, truncation=truncation)(x, generator(6))
+    proposed = SuffixProposal(model.condition_on("We do"), max_length=9, truncation=truncation)(x, generator(6))
     assert {9} < set(model.space.lengths(proposed.x).tolist())
     energy = model.energy("We do")
     torch.testing.assert_close(energy.values(proposed.x, proposed.hint), energy(proposed.x), atol=1e-10, rtol=0)

@@ -77,7 +77,7 @@ class Tabled(SuffixProposal):
         self, truncation: Truncation, *, shortest: int = 1, locked: bool = False, cut_factor: bool = True
     ) -> None:
         options = {"min_length": shortest, "max_length": LONGEST, "lock": lock() if locked else None}
-        super().__init__(lm().given(), truncation=truncation, **options)
+        super().__init__(lm().condition_on(), truncation=truncation, **options)
         self.table = self.distribution.token_scores(texts())
         self.cut_factor = cut_factor
         self.distribution.token_scores = lambda x: self.table[space("nll").index(x)]
@@ -170,7 +170,7 @@ def test_a_lock_lets_behind_its_last_piece_all_change_and_nothing_before():
 
 def test_a_lock_needs_room():
     with pytest.raises(InvalidInput, match="no room for the keywords"):
-        SuffixProposal(lm().given(), max_length=1, lock=Keywords(lm().space, ["green", "red"]))
+        SuffixProposal(lm().condition_on(), max_length=1, lock=Keywords(lm().space, ["green", "red"]))
 
 
 def test_a_lock_that_is_counted_by_the_old_text_alone_misses_the_law():
@@ -197,7 +197,7 @@ def test_density_adds_up_to_one_and_is_the_sum_over_cuts(truncation: Truncation)
 
 
 def test_the_table_is_the_model():
-    plain = SuffixProposal(lm().given(), max_length=LONGEST)
+    plain = SuffixProposal(lm().condition_on(), max_length=LONGEST)
     x, y = texts(), texts()[torch.randperm(len(texts()), generator=generator(0))]
     torch.testing.assert_close(plain.cut_log_probs(y, x), Tabled(Truncation()).cut_log_probs(y, x), atol=1e-12, rtol=0)
 
@@ -206,7 +206,7 @@ def test_the_table_is_the_model():
 @pytest.mark.parametrize("locked", [False, True])
 def test_draws_follow_the_density(truncation: Truncation, locked: bool):
     options = {"max_length": LONGEST, "lock": lock() if locked else None}
-    proposal = SuffixProposal(lm().given(), truncation=truncation, **options)
+    proposal = SuffixProposal(lm().condition_on(), truncation=truncation, **options)
     places = (1, 60, 185) if locked else (2, 200, 700)
     assert not locked or bool(lock().found(texts()[list(places)]).all())
     for place in places:
@@ -221,7 +221,7 @@ def test_draws_follow_the_density(truncation: Truncation, locked: bool):
 def test_end_states_follow_the_law(truncation: Truncation, steps: int, target: str, locked: bool):
     start = space(target).sample(CHAINS, generator(11))
     options = {"max_length": LONGEST, "lock": lock() if locked else None}
-    proposal = SuffixProposal(lm().given(), truncation=truncation, **options)
+    proposal = SuffixProposal(lm().condition_on(), truncation=truncation, **options)
     x = end_states(proposal, space(target), start, steps)
     assert not torch.equal(x, start)
     law = space(target).probabilities()

@@ -73,7 +73,7 @@ def test_another_tokenisation_is_another_state():
     assert space.is_canonical(x).tolist() == [True, True]
     assert space.is_canonical(split).tolist() == [False, True]
     assert evaluate(space.canonical(), split).energy.tolist() == [math.inf, 0.0]
-    assert space.canonical().hard
+    assert space.canonical().is_constraint
 
 
 def test_masks():

@@ -37,7 +37,7 @@ def test_the_text_is_scored_as_the_scorers_tokenizer_spells_it():
     energy = through()
     torch.testing.assert_close(energy(x), lm().energy()(lm().space.encode(TEXTS)), atol=1e-5, rtol=0)
     assert energy(x).dtype == torch.float64
-    assert (energy.name, energy.hard) == ("nll", False)
+    assert (energy.name, energy.is_constraint) == ("nll", False)
 
 
 def test_a_name_of_ones_own():
@@ -90,7 +90,7 @@ def test_texts_that_are_too_long_are_forbidden(limit: int | None, finite: list[b
 
 
 def test_the_limit_is_the_models_own():
-    model = lm().given()
+    model = lm().condition_on()
     long = from_space().encode(["a b c", " ".join("abcdefghijklmnopqrstuvwxyz")])
     assert len(lm().space.encode([from_space().decode(long)[1]])[0]) > model.max_length
     assert through()(long).isfinite().tolist() == [True, False]

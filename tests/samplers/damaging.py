@@ -21,7 +21,7 @@ STEPS, DONE, EVERY = 7, 5, 2
 class Indexed:
     """A proposal that, as models do, looks states up in a table."""
 
-    kinds = ("indexed",)
+    move_names = ("indexed",)
 
     def __init__(self):
         self.inner = Replace()

@@ -19,7 +19,7 @@ SITES = 4
 class Replace:
     """A uniform value at a uniform site; symmetric."""
 
-    kinds = ("replace",)
+    move_names = ("replace",)
 
     def __init__(self, values: int = VALUES) -> None:
         self.values = values
@@ -40,7 +40,7 @@ class Replace:
 class Walk:
     """A Gaussian random walk on ``[chains, dimensions]``."""
 
-    kinds = ("walk",)
+    move_names = ("walk",)
 
     def __init__(self, scale: float) -> None:
         self.scale = scale
@@ -61,14 +61,20 @@ class Shift:
     """
 
     def __init__(
-        self, by: int, *, reverse: float = 0.0, kinds: tuple[str, ...] = ("shift",), kind: int = 0, hint: bool = False
+        self,
+        by: int,
+        *,
+        reverse: float = 0.0,
+        move_names: tuple[str, ...] = ("shift",),
+        move: int = 0,
+        hint: bool = False,
     ) -> None:
-        self.by, self.reverse, self.kinds, self.kind, self.hint = by, reverse, kinds, kind, hint
+        self.by, self.reverse, self.move_names, self.move, self.hint = by, reverse, move_names, move, hint
 
     def __call__(self, x: Tensor, rng: torch.Generator) -> Proposed:
         zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-        kind = torch.full((len(x),), self.kind, device=x.device)
-        return Proposed(x + self.by, zero, zero + self.reverse, kind, 10 * x[:, 0] if self.hint else None)
+        move = torch.full((len(x),), self.move, device=x.device)
+        return Proposed(x + self.by, zero, zero + self.reverse, move, 10 * x[:, 0] if self.hint else None)
 
     def log_prob(self, x_to: Tensor, x_from: Tensor) -> Tensor:
         return torch.where((x_to - x_from == self.by).all(dim=1), 0.0, -math.inf).double()
@@ -81,7 +87,7 @@ def climb() -> MetropolisHastings:
 
 def stand() -> MetropolisHastings:
     """Never moves."""
-    return MetropolisHastings(Shift(1, reverse=-math.inf, kinds=("blocked",)))
+    return MetropolisHastings(Shift(1, reverse=-math.inf, move_names=("blocked",)))
 
 
 def tilt(x: Tensor) -> Tensor:

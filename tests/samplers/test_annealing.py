@@ -97,7 +97,7 @@ def test_the_temperature_of_each_step_is_that_of_the_schedule():
     seen = []
 
     class Watch:
-        kinds = ("watch",)
+        move_names = ("watch",)
 
         def __init__(self):
             self.init = climb().init

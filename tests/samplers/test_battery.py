@@ -148,7 +148,7 @@ class TestMatrices:
         state, rng, drawn = kernel.init(target.states[:1], target.energy), generator(0), []
         for _ in range(1000):
             state, info = kernel.step(state, target.energy, rng)
-            drawn.append(info.kind)
+            drawn.append(info.move)
         assert row_result("T4b", "", torch.cat(drawn), weights).passed
 
     def test_periodic_chain_is_not_primitive(self):

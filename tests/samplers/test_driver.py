@@ -122,9 +122,9 @@ def test_rejected_steps_repeat_the_state_and_are_counted_again():
 
 
 def test_moves_are_counted_per_kind():
-    blocked = MetropolisHastings(Shift(1, reverse=-math.inf, kinds=("up", "blocked"), kind=1))
-    up = MetropolisHastings(Shift(1, kinds=("same", "up"), kind=1))
-    same = MetropolisHastings(Shift(0, kinds=("same",)))
+    blocked = MetropolisHastings(Shift(1, reverse=-math.inf, move_names=("up", "blocked"), move=1))
+    up = MetropolisHastings(Shift(1, move_names=("same", "up"), move=1))
+    same = MetropolisHastings(Shift(0, move_names=("same",)))
     kernel = Mixture([(blocked, 0.5), (up, 0.3), (same, 0.2)])
     trace = sample(kernel, Flat(), torch.zeros(3, 1), steps=60, warmup=10, shard_size=3, seed=2)
     climbed = int(trace.draws[0, -1, 0] - trace.draws[0, 0, 0])

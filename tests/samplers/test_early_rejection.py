@@ -15,15 +15,15 @@ SITES, VALUES = 4, 3
 
 
 class Model(EnergyTerm):
-    """A term that runs a model, as far as the order of the terms goes; never below ``least``."""
+    """A term that runs a model, as far as the order of the terms goes; never below ``lower_bound``."""
 
-    name, costly = "model", True
+    name, expensive = "model", True
 
     def __init__(self, least: float) -> None:
         self.bound, self.rows = least, 0
 
     @property
-    def least(self) -> float:
+    def lower_bound(self) -> float:
         return self.bound
 
     def values(self, x: Tensor, hint: object = None) -> Tensor:
@@ -73,7 +73,7 @@ def test_rows_above_their_limit_count_as_forbidden_and_the_others_are_exact():
 def test_a_weight_below_zero_has_no_bound():
     model, x = Model(0.0), torch.full((1, SITES), 2)
     energy = -1.0 * model + named("steep", steep)
-    assert energy.least == -math.inf
+    assert energy.lower_bound == -math.inf
     found = evaluate(energy, x, limit=torch.zeros(1, dtype=torch.float64))
     assert model.rows == 1
     assert found.energy.isfinite().all()
@@ -81,9 +81,9 @@ def test_a_weight_below_zero_has_no_bound():
 
 def test_the_bound_of_a_sum_and_of_what_wraps_it():
     energy = 2.0 * Model(0.5)
-    assert energy.least == 1.0
-    assert (energy + named("steep", steep)).least == -math.inf
-    assert energy.costly
-    assert CallCounter(energy).least == 1.0
-    assert CallCounter(energy).costly
-    assert not named("steep", steep).costly
+    assert energy.lower_bound == 1.0
+    assert (energy + named("steep", steep)).lower_bound == -math.inf
+    assert energy.expensive
+    assert CallCounter(energy).lower_bound == 1.0
+    assert CallCounter(energy).expensive
+    assert not named("steep", steep).expensive

@@ -99,13 +99,13 @@ class Recorder(EnergyTerm):
 
 
 def test_hard_terms_come_first_and_others_see_possible_rows_only():
-    costly = CallCounter(named("costly", first))
+    expensive = CallCounter(named("expensive", first))
     even = CallCounter(Constraint("even", lambda x: x[:, 0] % 2 == 0))
-    energy = costly + 5.0 * even
+    energy = expensive + 5.0 * even
     value, terms = evaluate(energy, X)
     assert value.tolist() == [inf, 2, inf]
     assert terms.tolist() == [[inf, inf], [2, 0], [inf, inf]]
-    assert (even.calls, even.rows, costly.calls, costly.rows) == (1, 3, 1, 1)
+    assert (even.calls, even.rows, expensive.calls, expensive.rows) == (1, 3, 1, 1)
 
 
 def test_a_row_forbidden_by_a_soft_term_is_spared_the_rest():
@@ -118,11 +118,11 @@ def test_a_row_forbidden_by_a_soft_term_is_spared_the_rest():
 
 
 def test_where_nothing_is_possible_nothing_else_is_called():
-    costly = CallCounter(named("costly", first))
-    value, terms = evaluate(costly + Constraint("never", lambda x: x[:, 0] < 0), X)
+    expensive = CallCounter(named("expensive", first))
+    value, terms = evaluate(expensive + Constraint("never", lambda x: x[:, 0] < 0), X)
     assert value.tolist() == [inf] * 3
     assert bool((terms == inf).all())
-    assert costly.calls == 0
+    assert expensive.calls == 0
 
 
 def test_hints_follow_their_rows():
@@ -153,8 +153,8 @@ def test_a_call_counter_counts_and_carries_name_and_hardness():
     evaluate(counter, X[:2])
     assert (counter.calls, counter.rows) == (2, 5)
     assert counter.name == "a"
-    assert not counter.hard
-    assert CallCounter(Constraint("c", lambda x: x[:, 0] > 0)).hard
+    assert not counter.is_constraint
+    assert CallCounter(Constraint("c", lambda x: x[:, 0] > 0)).is_constraint
     assert CallCounter(named("a", first) + named("b", first)).name == "a + b"
 
 

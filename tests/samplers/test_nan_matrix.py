@@ -199,10 +199,10 @@ def test_terms_keep_their_names_columns_and_hardness():
     energy = 2.0 * named("a", lambda x: x[:, 0] + 0.5) + hard + Flat() * -1.0
     wrapped = tolerant(energy, counts)
     assert term_names(wrapped) == term_names(energy) == ("a", "low", "flat")
-    assert [part.hard for _, part in wrapped.parts] == [False, True, False]
+    assert [part.is_constraint for _, part in wrapped.parts] == [False, True, False]
     assert torch.equal(evaluate(wrapped, x).terms, evaluate(energy, x).terms)
     assert term_names(tolerant(tilt, counts)) == ("tilt",)
-    assert tolerant(hard, counts).hard
+    assert tolerant(hard, counts).is_constraint
 
 
 def test_hints_follow_their_rows():

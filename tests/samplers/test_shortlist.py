@@ -111,7 +111,7 @@ def test_errors_name_the_chain(max_rows):
 
 
 def test_other_moves_reach_what_no_list_holds():
-    lists = ShortlistGibbs(fixed(0, 1), kind="rescored")
+    lists = ShortlistGibbs(fixed(0, 1), move_name="rescored")
     kernel = Mixture([(lists, 0.5), (MetropolisHastings(Replace(VALUES)), 0.5)])
     trace = sample(kernel, tilt, torch.full((16, SITES), 3), steps=60, seed=2)
     assert set(trace.moves) == {"rescored", "replace"}

@@ -605,7 +605,7 @@ class Hoarder:
     """A kernel whose memory grows."""
 
     def __init__(self, aux):
-        self.kernel, self.aux, self.kinds = climb(), aux, climb().kinds
+        self.kernel, self.aux, self.move_names = climb(), aux, climb().move_names
 
     def init(self, x, energy):
         return self.kernel.init(x, energy)._replace(aux=self.aux)

@@ -123,7 +123,7 @@ def test_every_rung_runs_at_its_own_beta_times_the_outer_one():
     seen = []
 
     class Watch:
-        kinds = ("watch",)
+        move_names = ("watch",)
 
         def __init__(self):
             self.init = stand().init
