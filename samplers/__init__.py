@@ -39,6 +39,7 @@ from samplers.run.trace import Diagnostics, MoveCount, Trace, diagnose
 from samplers.schedules import constant, geometric, linear, logarithmic
 from samplers.storage.run_store import RunStore
 from samplers.types import ChainState, Distribution, Energy, Kernel, Proposal, Proposed, StepInfo
+from samplers.version import __version__
 
 __all__ = [
     "Annealed",
@@ -78,6 +79,7 @@ __all__ = [
     "Trace",
     "TrialsExhausted",
     "WeightedSum",
+    "__version__",
     "anneal",
     "constant",
     "diagnose",

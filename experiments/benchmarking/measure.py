@@ -17,10 +17,9 @@ from experiments.benchmarking.recording import Recording, recorded
 from experiments.benchmarking.timing import Clock, Splits, make_clock, timed
 from experiments.benchmarking.workloads import WORKLOADS, Size, Task
 from experiments.results.cost import Cost, counted
-from samplers import ChainState, sample
+from samplers import ChainState, diagnose, sample
 from samplers.randomness import generator
-from samplers.run.iterate import begin
-from samplers.run.trace import diagnose
+from samplers.run import start_chains
 
 __all__ = ["Line", "Round", "measure"]
 
@@ -120,7 +119,7 @@ class _Bench:
         self.task, self.clock = task, clock
         self.splits = Splits(clock, task.x0.device)
         self.rng = generator(0, shard=1, device=task.x0.device)
-        self.state: ChainState = begin(task.kernel, task.energy, task.x0)
+        self.state: ChainState = start_chains(task.kernel, task.energy, task.x0)
         self.restart()
 
     def restart(self) -> None:

@@ -41,7 +41,7 @@ def way_on(config: Mapping[str, Any], path: Path, *, allow_version_change: bool)
 def check_experiment(store: RunStore, config: Mapping[str, Any]) -> None:
     """Raise ``InvalidInput`` where ``config.json`` in the folder is of something else than this experiment."""
     from samplers import InvalidInput
-    from samplers.storage.atomic_files import exists
+    from samplers.storage import exists
 
     path, wanted = store.path, config["experiment"]
     try:

@@ -108,7 +108,7 @@ class RunDirectory:
 
     def begin(self, *, allow_version_change: bool) -> None:
         """Write configuration and environment, or compare them with those of the run that goes on."""
-        from samplers.storage.atomic_files import exists
+        from samplers.storage import exists
 
         now = environment()
         if exists(self.path / "config.json"):
@@ -130,7 +130,7 @@ class RunDirectory:
         Each has a ``model`` and a ``space`` with its tokenizer. Raises ``InvalidInput`` for another model.
         """
         from lm_adapters.loading.identity import identity
-        from samplers.storage.atomic_files import exists
+        from samplers.storage import exists
 
         facts = {option: identity(each.model, each.space.tokenizer) for option, each in models.items()}
         if exists(self.path / "models.json"):
@@ -155,7 +155,7 @@ class RunDirectory:
     def finish(self, run: Run) -> None:
         """Write the samples, their summary, and the page to look at."""
         from experiments.results.html import page
-        from samplers.storage.atomic_files import write_atomically, write_parts
+        from samplers.storage import write_atomically, write_parts
 
         summary = run.summary()
         write_parts(self.path / "samples.jsonl", (json_line(sample).encode() + b"\n" for sample in run.samples()))
@@ -172,7 +172,7 @@ class RunDirectory:
 
     def keep_texts(self, error: EnergyError) -> None:
         """The texts that an energy could not score, for ``mcmc-text score``."""
-        from samplers.storage.atomic_files import append_line
+        from samplers.storage import append_line
 
         if not error.texts or error.saved:
             return

@@ -59,8 +59,7 @@ def run_workers(directory: RunDirectory, wanted: int, *, progress: bool) -> None
     on, and else the error of the first worker that failed, or ``McmcTextError`` for one that died.
     """
     from samplers import Interrupted
-    from samplers.run.progress import progress_bar
-    from samplers.run.signals import stop_signals
+    from samplers.run import progress_bar, stop_signals
 
     work, done = directory.work, directory.done()
     assert work is not None, "what is to be done is not known"

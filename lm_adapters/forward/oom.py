@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lm_adapters.forward.batching import passes
-from samplers.errors import OutOfMemory
+from samplers import OutOfMemory
 
 __all__ = ["in_one", "is_out_of_memory", "run_passes", "split_on_oom"]
 

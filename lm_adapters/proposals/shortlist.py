@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from lm_adapters.locks.base import Lock, free_sites
-from samplers import InvalidInput
-from samplers.kernels.shortlist_gibbs import ShortlistGibbs
+from samplers import InvalidInput, ShortlistGibbs
 
 if TYPE_CHECKING:
     from lm_adapters.models.masked_lm import MaskedLM

@@ -11,10 +11,10 @@ from torch import Tensor
 from samplers.errors import EnergyError
 from samplers.types import ChainState, Energy, Kernel, StepInfo
 
-__all__ = ["begin", "iterate"]
+__all__ = ["iterate", "start_chains"]
 
 
-def begin(kernel: Kernel, energy: Energy, x0: Tensor, *, first_row: int = 0) -> ChainState:
+def start_chains(kernel: Kernel, energy: Energy, x0: Tensor, *, first_row: int = 0) -> ChainState:
     """The kernel's start state; an ``EnergyError`` carries step -1."""
     with torch.inference_mode(), _located(-1, first_row):
         return kernel.init(x0, energy)
@@ -37,7 +37,7 @@ def iterate(
     ``first_row`` is the number that errors give to the first chain.
     Raises ``EnergyError`` with its ``step`` filled in.
     """
-    state = start if isinstance(start, ChainState) else begin(kernel, energy, start, first_row=first_row)
+    state = start if isinstance(start, ChainState) else start_chains(kernel, energy, start, first_row=first_row)
     for step in range(first, steps):
         with torch.inference_mode(), _located(step, first_row):
             state, info = kernel.step(state, energy, rng, beta=beta(step) if callable(beta) else beta)

@@ -15,7 +15,7 @@ from samplers.energy.nan_policy import NaNCount, NaNPolicy, tolerant
 from samplers.energy.terms import Flat, WeightedSum, evaluate, named, term_names
 from samplers.errors import Interrupted, InvalidInput, McmcTextError, StoreError
 from samplers.randomness import generator
-from samplers.run.iterate import begin, iterate
+from samplers.run.iterate import iterate, start_chains
 from samplers.run.observers import ObserverGuard
 from samplers.run.progress import progress_bar
 from samplers.run.signals import Stop, stop_signals
@@ -173,14 +173,14 @@ class ShardedRun:
         """Steps done and the state after them."""
         saved = files.load() if files else None
         if files is None or saved is None:
-            state = begin(self.kernel, self.energy, start, first_row=first_row)
+            state = start_chains(self.kernel, self.energy, start, first_row=first_row)
             collector.begin(state)
             return 0, state
         if files.done > self.steps:
             raise InvalidInput(
                 f"steps is {self.steps}, but {files.done} are done in {str(files.path)!r}; give at least that many"
             )
-        like = begin(self.kernel, _blank(len(term_names(self.energy))), start)
+        like = start_chains(self.kernel, _blank(len(term_names(self.energy))), start)
         collector.begin(like)
         memory = {**collector.memory(), NAN: torch.zeros(2, dtype=torch.int64)}
         state, memory = unpack(saved, files.record_path, like, memory, rng)

@@ -24,7 +24,7 @@ from experiments.benchmarking.timing import Choice, CpuClock, Splits, choices, t
 from experiments.benchmarking.workloads import Size
 from samplers import InvalidInput
 from samplers.randomness import generator
-from samplers.run.iterate import begin
+from samplers.run import start_chains
 from tests.experiments.tiny_models import tiny_models
 
 SIZE = Size(chains=3, length=6, k=4)
@@ -168,7 +168,7 @@ def test_ess_is_told_where_it_is_asked_for(name):
 def test_recording_changes_no_draw_and_leaves_nothing_behind(name):
     task = working.WORKLOADS[name](tiny_models(), SIZE)
     hooks = [len(model._forward_hooks) + len(model._forward_pre_hooks) for model in task.models]
-    state = begin(task.kernel, task.energy, task.x0)
+    state = start_chains(task.kernel, task.energy, task.x0)
     with torch.inference_mode():
         alone, _ = task.kernel.step(state, task.energy, generator(1))
         with recorded(task.kernel, task.proposer, task.models, CpuClock()) as recording:

@@ -21,7 +21,7 @@ from experiments.results.cost import Cost
 from lm_adapters.forward.batching import passes
 from samplers import Proposed
 from samplers.randomness import generator
-from samplers.run.iterate import begin
+from samplers.run import start_chains
 from tests.experiments.tiny_models import tiny_models
 from tests.lm_adapters import tiny_causal, tiny_seq2seq
 
@@ -73,7 +73,7 @@ def whole(model: object, stage: WholeTexts) -> list[Tensor]:
 def stepped(name: str, steps: int = 1) -> tuple[Task, Recording, list[Tensor]]:
     """A task, what its steps did, and the logits of every pass of the proposing model."""
     task = WORKLOADS[name](tiny_models(), SIZE)
-    state, rng, logits = begin(task.kernel, task.energy, task.x0), generator(3), []
+    state, rng, logits = start_chains(task.kernel, task.energy, task.x0), generator(3), []
     hook = None
     if task.proposer is not None:
         hook = task.proposer.model.register_forward_hook(lambda *a: logits.append(a[-1].logits.squeeze(0)))

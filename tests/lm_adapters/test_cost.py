@@ -10,7 +10,7 @@ import torch
 from lm_adapters import MaskedLM
 from samplers import ChainState, Energy, Flat, Kernel, MetropolisHastings, PseudoGibbs
 from samplers.randomness import generator
-from samplers.run.iterate import begin
+from samplers.run import start_chains
 from tests.lm_adapters import tiny
 
 LENGTH = 6
@@ -51,7 +51,7 @@ def meter() -> Iterator[Meter]:
 def one_step(meter: Meter, kernel: Kernel, energy: Energy, chains: int, width: int = LENGTH) -> ChainState:
     x = meter.lm.space.masks([LENGTH] * chains, width)
     x[meter.lm.space.inside(x)] = int(meter.lm.space.encode(["a"])[0, 0])
-    state = begin(kernel, energy, x)
+    state = start_chains(kernel, energy, x)
     meter.reset()
     with torch.inference_mode():
         return kernel.step(state, energy, generator(0))[0]

@@ -15,7 +15,7 @@ from lm_adapters.locks.template import Template
 from lm_adapters.proposals.edits import DELETE, INSERT, REPLACE, EditProposal
 from samplers import Flat, InvalidInput, MetropolisHastings, named, sample
 from samplers.randomness import generator
-from samplers.run.iterate import begin
+from samplers.run import start_chains
 from tests.lm_adapters import tiny
 from tests.lm_adapters.test_cost import Meter
 
@@ -37,7 +37,7 @@ def test_a_step_is_one_pass_whatever_the_kinds(count: int):
     meter = Meter(tiny.build("bert", scale=8.0))
     meter.lm.tokens_per_pass = 10**9
     kernel = MetropolisHastings(EditProposal(meter.lm, lock=Keywords(meter.lm.space, ["house"]), max_length=WIDTH))
-    state = begin(kernel, Flat(), chains(meter.lm, count))
+    state = start_chains(kernel, Flat(), chains(meter.lm, count))
     kinds: set[int] = set()
     for seed in range(4):
         meter.reset()

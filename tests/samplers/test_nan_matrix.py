@@ -26,7 +26,7 @@ from samplers.energy.nan_policy import NaNCount, tolerant
 from samplers.energy.terms import evaluate_candidates
 from samplers.errors import TooManyNaN
 from samplers.randomness import generator
-from samplers.run.iterate import begin
+from samplers.run import start_chains
 from samplers.run.start_check import check_left
 from tests.samplers.doubles import KERNELS, Shift, climb, stand, starts, tilt
 
@@ -52,7 +52,7 @@ def told(x: Tensor) -> Tensor:
 def run(energy, x0=START, *, steps=4, reject=False, kernel=None):
     """Last states, as a list, and the count."""
     kernel, counts = kernel or climb(), NaNCount()
-    state = begin(kernel, energy, x0)
+    state = start_chains(kernel, energy, x0)
     followed = tolerant(energy, counts) if reject else energy
     *_, (_, state, _) = iterate(kernel, followed, state, steps=steps, rng=generator(0))
     return state.x[:, 0].tolist(), counts
@@ -166,8 +166,8 @@ def same_chains(kernel, energy, expected, *, steps=12):
     """Both energies lead every chain along the same states of the same energies."""
     x0, counts = starts(8) % 2, NaNCount(rows=10**6)
     assert not bool(lawless(x0).any())
-    first = begin(kernel, energy, x0)
-    second = begin(kernel, expected, x0)
+    first = start_chains(kernel, energy, x0)
+    second = start_chains(kernel, expected, x0)
     runs = zip(
         iterate(kernel, tolerant(energy, counts), first, steps=steps, rng=generator(3)),
         iterate(kernel, expected, second, steps=steps, rng=generator(3)),
@@ -303,7 +303,7 @@ def test_the_count_goes_on_where_a_run_stopped():
     """Two halves, the second from the stored numbers, count as the whole does."""
     energy, counts = at(nan, 2, 103), NaNCount()
     kernel = MetropolisHastings(Shift(1))
-    state = begin(kernel, energy, START)
+    state = start_chains(kernel, energy, START)
     *_, (_, state, _) = iterate(kernel, tolerant(energy, counts), state, steps=3, rng=generator(0))
     counts = NaNCount(rows=counts.rows, nan=counts.nan)
     list(iterate(kernel, tolerant(energy, counts), state, steps=3, rng=generator(1)))
