@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from experiments.runs.run_directory import json_line
+from experiments.results.safe_text import json_line
 from experiments.setup.settings import LIMITS
 
 if TYPE_CHECKING:

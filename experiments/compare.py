@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from experiments.keywords import SAMPLERS, keywords
-from experiments.results.terminal import number
-from experiments.runs.run_directory import json_line
+from experiments.results.figures import number
+from experiments.results.safe_text import json_line
 from experiments.setup.options import LENGTH, run_options, scorer_option
 from experiments.setup.settings import Settings
 from experiments.setup.solve import begun

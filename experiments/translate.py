@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from experiments.results.terminal import Run, show
+from experiments.results.protocol import Run
+from experiments.results.terminal import show
 from experiments.setup.kernels import edit_kernel
 from experiments.setup.options import run_options
 from experiments.setup.settings import Settings

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.benchmarking.measure import Line
-from experiments.results.terminal import number
+from experiments.results.figures import number
 
 __all__ = ["COSTS", "LEGEND", "SPEED", "Table", "as_json", "growth", "growth_in_words", "machine"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from experiments.results.cost import Spent
-from experiments.results.terminal import distinct, number, self_bleu
+from experiments.results.figures import distinct, number, self_bleu
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,6 +88,9 @@ class DrawsRun:
         yield "distinct texts", distinct(summary, summary["draws"])
         yield "cost", str(self.spent.cost)
         yield "speed", f"{self.spent.seconds:.1f} s"
+
+    def history(self) -> None:
+        """Independent draws have no steps."""
 
     @property
     def _ess(self) -> float:

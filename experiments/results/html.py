@@ -7,9 +7,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from experiments.results.chart import BOX, chart
+from experiments.results.protocol import Run
 from experiments.results.safe_text import visible
-from experiments.results.terminal import Run
-from experiments.results.text_run import TextRun
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -104,7 +103,7 @@ def page(run: Run, summary: Mapping[str, Any]) -> str:
         shown=_line(shown),
         texts=texts[:TEXTS],
         more=max(0, len(texts) - TEXTS),
-        chart=chart(run.trace.steps.tolist(), run.trace.energy) if isinstance(run, TextRun) else None,
+        chart=chart(*history) if (history := run.history()) else None,
         tables=[("Figures", facts), ("Configuration", config)],
         box=BOX,
     )

@@ -1,12 +1,14 @@
-"""Texts of models and users as they are shown: no character of theirs steers a terminal, or turns a line around."""
+"""Texts of models and users made safe to show: none of their characters can control a terminal or break a line."""
 
 from __future__ import annotations
 
 import json
+import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["json_text", "visible"]
+__all__ = ["json_line", "json_text", "plain", "visible"]
 
 # Unseen characters that act: controls, ends of lines, marks of direction and of notes, halves of characters.
 ACTING = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufff9-\ufffb\ud800-\udfff"
@@ -26,5 +28,21 @@ def json_text(value: Any, *, indent: int | None = None) -> str:
     Raises ``ValueError`` for a NaN or an infinity, which JSON has not.
     """
     # What is below 0x20 is escaped already.
-    told = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
-    return ACTS.sub(lambda found: json.dumps(found[0])[1:-1], told)
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+    return ACTS.sub(lambda found: json.dumps(found[0])[1:-1], text)
+
+
+def json_line(value: Mapping[str, Any]) -> str:
+    """One line of JSON Lines; NaN is written as null, infinities as strings."""
+    return json_text(plain(value))
+
+
+def plain(value: Any) -> Any:
+    """``value`` as JSON can hold it: tuples are lists, NaN is null, infinities are strings."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value

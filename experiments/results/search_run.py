@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from experiments.results.cost import Spent
-from experiments.results.terminal import distinct, shares
+from experiments.results.figures import distinct, shares
 
 if TYPE_CHECKING:
     from lm_adapters import TextSpace
@@ -75,3 +75,6 @@ class SearchRun:
         yield "distinct texts", distinct(summary, summary["chains"])
         yield "cost", str(self.spent.cost)
         yield "speed", f"{summary['chain_steps_per_second']:,.0f} chain-steps/s, {self.spent.seconds:.1f} s"
+
+    def history(self) -> None:
+        """Only the best state of each chain is kept."""

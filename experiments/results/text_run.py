@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from experiments.results.cost import Spent
-from experiments.results.terminal import distinct, number, self_bleu, shares
+from experiments.results.figures import distinct, number, self_bleu, shares
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -103,6 +103,9 @@ class TextRun:
         yield "self-BLEU", f"{number(summary['self_bleu'], '.1f')} of 100, last draws (low is diverse)"
         yield "cost", str(self.spent.cost)
         yield "speed", f"{summary['chain_steps_per_second']:,.0f} chain-steps/s, {summary['seconds']:.1f} s"
+
+    def history(self) -> tuple[Sequence[int], Tensor]:
+        return self.trace.steps.tolist(), self.trace.energy
 
     def _term_means(self) -> dict[str, float]:
         means: Tensor = self.trace.terms.mean(dim=(0, 1))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.results.safe_text import json_text
+from experiments.results.protocol import Run
+from experiments.results.safe_text import json_line, json_text, plain
 from experiments.runs.resume_checks import (
     check_config,
     check_experiment,
@@ -24,10 +24,9 @@ from experiments.runs.resume_checks import (
 )
 
 if TYPE_CHECKING:
-    from experiments.results.terminal import Run
     from samplers import EnergyError, Interrupted, RunStore
 
-__all__ = ["RunDirectory", "Work", "default_directory", "json_line", "run_directory"]
+__all__ = ["RunDirectory", "Work", "default_directory", "run_directory"]
 
 LIBRARIES = ("mcmc-text", "torch", "transformers", "tokenizers", "numpy", "arviz-stats")
 PINNED = ("config.json", "env.json", "models.json", "fingerprint.json")
@@ -103,7 +102,7 @@ class RunDirectory:
     """A run's folder, with ``store`` for its samplers. ``work`` is told once it is known."""
 
     def __init__(self, store: RunStore, config: Mapping[str, Any], *, extensible: bool) -> None:
-        self.store, self.path, self.config, self.extensible = store, store.path, _plain(config), extensible
+        self.store, self.path, self.config, self.extensible = store, store.path, plain(config), extensible
         self.work: Work | None = None
 
     def begin(self, *, allow_version_change: bool) -> None:
@@ -152,15 +151,13 @@ class RunDirectory:
         more = "a larger --steps extends it" if self.extensible else "it cannot be extended"
         return f"The run was finished already and nothing was done; {more}."
 
-    def finish(self, run: Run) -> None:
-        """Write the samples, their summary, and the page to look at."""
-        from experiments.results.html import page
+    def finish(self, run: Run, summary: Mapping[str, Any], page: str) -> None:
+        """Write the samples, their summary, and the HTML page."""
         from samplers.storage import write_atomically, write_parts
 
-        summary = run.summary()
         write_parts(self.path / "samples.jsonl", (json_line(sample).encode() + b"\n" for sample in run.samples()))
         write_atomically(self.path / "summary.json", _pretty(summary))
-        write_atomically(self.path / "report.html", page(run, summary).encode())
+        write_atomically(self.path / "report.html", page.encode())
         self.log("finished")
 
     def stopped(self, stop: Interrupted, *, allow_version_change: bool) -> None:
@@ -217,20 +214,5 @@ def environment() -> dict[str, Any]:
     }
 
 
-def json_line(value: Mapping[str, Any]) -> str:
-    return json_text(_plain(value))
-
-
 def _pretty(value: Mapping[str, Any]) -> bytes:
-    return (json_text(_plain(value), indent=2) + "\n").encode()
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no NaN and no infinity: NaN becomes null, infinities strings."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else str(value)
-    return value
+    return (json_text(plain(value), indent=2) + "\n").encode()

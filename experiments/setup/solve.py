@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from experiments.results.cost import Spent, counted
 from experiments.results.draws_run import DrawsRun
+from experiments.results.html import page
+from experiments.results.protocol import Run
 from experiments.results.search_run import SearchRun
-from experiments.results.terminal import Run
 from experiments.results.text_run import TextRun
 from experiments.runs.run_directory import RunDirectory, Work, run_directory
 from experiments.runs.workers import run_workers
@@ -76,9 +77,10 @@ class Job:
     directory: RunDirectory | None
 
     def finish(self, run: Run) -> None:
-        """Write samples and summary."""
+        """Write samples, summary and page."""
         if self.directory and not self.settings.share:
-            self.directory.finish(run)
+            summary = run.summary()
+            self.directory.finish(run, summary, page(run, summary))
 
 
 @contextmanager

@@ -105,7 +105,7 @@ def test_diagnostics_compare_chains_of_one_length_only(embedded):
 
 
 def test_self_bleu_orders_by_diversity():
-    from experiments.results.terminal import self_bleu
+    from experiments.results.figures import self_bleu
 
     same = self_bleu(["the cat sat on the mat"] * 3)
     mixed = self_bleu(["the cat sat on the mat", "a dog ran to my house", "we will never know why"])

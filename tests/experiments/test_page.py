@@ -17,8 +17,8 @@ from experiments.keywords import keywords
 from experiments.results.chart import BOX, CHAINS, POINTS, chart
 from experiments.results.cost import Cost, Spent
 from experiments.results.html import TEXTS, page
+from experiments.results.protocol import Run
 from experiments.results.safe_text import visible
-from experiments.results.terminal import Run
 from tests.experiments.test_visible import HOSTILE
 from tests.lm_adapters import tiny
 
@@ -92,6 +92,9 @@ class Told:
 
     def facts(self, summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield self.text, self.text
+
+    def history(self) -> None:
+        return None
 
 
 def read(run: Run) -> Reader:

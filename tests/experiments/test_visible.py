@@ -13,9 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.cli import run_command
-from experiments.results.safe_text import json_text, visible
+from experiments.results.safe_text import json_line, json_text, visible
 from experiments.results.terminal import _cut, _folded
-from experiments.runs.run_directory import json_line
 from samplers import InvalidInput, RunStore
 
 HOSTILE = [

@@ -1,0 +1,43 @@
+"""What every experiment returns: the interface of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from experiments.results.cost import Spent
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Run"]
+
+
+class Run(Protocol):
+    """The result of an experiment. ``summary()`` has at least ``trust``, one honest line, and ``out`` its folder."""
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The arguments of the run, as ``config.json`` has them."""
+
+    @property
+    def spent(self) -> Spent:
+        """Seconds and forward passes."""
+
+    def samples(self) -> Iterator[dict[str, Any]]:
+        """One object a kept draw, as ``samples.jsonl`` has them."""
+
+    def summary(self) -> dict[str, Any]:
+        """The figures, as ``summary.json`` has them."""
+
+    def shown(self) -> Iterator[tuple[int, float, str]]:
+        """Number, energy in nats and text of the draws that are printed."""
+
+    def heading(self) -> tuple[str, str]:
+        """What the number counts, and what the texts are."""
+
+    def facts(self, summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """Label and value of each line under the texts."""
+
+    def history(self) -> tuple[Sequence[int], Tensor] | None:
+        """Steps ``[kept]`` and energies ``[chains, kept]`` in nats for the chart; ``None`` for a run without steps."""
