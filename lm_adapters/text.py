@@ -9,12 +9,13 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from lm_adapters.energies.text_energy import TextEnergy
+from lm_adapters.loading.identity import vocabulary_digest
 from samplers import Constraint, EnergyError, InvalidInput
 
 if TYPE_CHECKING:
@@ -43,6 +44,14 @@ class TextSpace:
         self.pad_id: int = pad
         self.mask_id: int | None = tokenizer.mask_token_id
         self.prefix, self.suffix = _frame(tokenizer)
+
+    def config(self) -> dict[str, Any]:
+        """What the draws depend on: the tokenizer, by digest, and the number of ids that the model scores."""
+        return {"vocabulary": self._digest, "size": self.vocabulary}
+
+    @cached_property
+    def _digest(self) -> str:
+        return vocabulary_digest(self.tokenizer)
 
     def encode(self, texts: Sequence[str], width: int | None = None) -> Tensor:
         """``int64 [texts, width]``; by default as wide as the longest text.

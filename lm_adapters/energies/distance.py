@@ -30,11 +30,12 @@ class SourceBleu(EnergyTerm):
 
     name = "source bleu"
     lower_bound = -math.log(1.01)
+    transient = ("bleu",)  # made of the source
 
     def __init__(self, space: TextSpace, source: str) -> None:
         self.space = space
-        written = space.decode(space.encode([source]))
-        self.bleu = BLEU(effective_order=True, references=[written])  # which counts the source's n-grams once
+        self.source = space.decode(space.encode([source]))
+        self.bleu = BLEU(effective_order=True, references=[self.source])  # which counts the source's n-grams once
 
     def values(self, x: Tensor, hint: Any = None) -> Tensor:
         scores = [self.bleu.corpus_score([text], None).score for text in self.space.decode(x)]

@@ -28,13 +28,14 @@ class Similarity(EnergyTerm):
     name = "similarity"
     expensive = True
     lower_bound = 0.0
+    transient = ("reference",)  # a function of the text; its last bits depend on the machine
 
     def __init__(self, space: TextSpace, encoder: SentenceEncoder, reference: str, floor: float = 1e-3) -> None:
         if not reference.strip():
             raise InvalidInput(f"the reference text is {reference!r}; give at least one word")
         if not 0 < floor < 1:
             raise InvalidInput(f"floor is {floor}; give a cosine above 0 and below 1")
-        self.space, self.encoder, self.floor = space, encoder, floor
+        self.space, self.encoder, self.text, self.floor = space, encoder, reference, floor
         self.reference = encoder.embed([reference])[0]
 
     def values(self, x: Tensor, hint: Any = None) -> Tensor:

@@ -1,9 +1,10 @@
-"""What tells one model from another: the facts by which a run that goes on knows the model it began with."""
+"""Model fingerprints, compared when a run resumes."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,25 @@ from samplers.storage import digest
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["identity"]
+__all__ = ["Identified", "identity", "vocabulary_digest"]
 
 # Where a model was found and who wrote its file, not what it computes; the type is told on its own.
 INCIDENTAL = frozenset({"_name_or_path", "_commit_hash", "transformers_version", "architectures", "dtype"})
+
+
+class Identified:
+    """A model with a tokenizer, whose description in a run's fingerprint is their ``identity``."""
+
+    model: PreTrainedModel
+    space: Any  # a TextSpace, whose own description is made here
+
+    @cached_property
+    def _identity(self) -> dict[str, str]:
+        return identity(self.model, self.space.tokenizer)
+
+    def config(self) -> dict[str, Any]:
+        """What the draws depend on: weights, settings and vocabulary, by digest. Computed at the first call only."""
+        return {name: fact for name, fact in self._identity.items() if name != "revision"}
 
 
 def identity(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
@@ -31,10 +47,15 @@ def identity(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict
         "dtype": str(model.dtype).removeprefix("torch."),
         "sha256": digest(tensors),
         "configuration": digest({}, _plain(_configuration(model))),
-        "vocabulary": digest({}, _plain(_vocabulary(tokenizer))),
+        "vocabulary": vocabulary_digest(tokenizer),
     }
     revision = getattr(model.config, "_commit_hash", None)
     return facts if revision is None else {**facts, "revision": str(revision)}
+
+
+def vocabulary_digest(tokenizer: PreTrainedTokenizerBase) -> str:
+    """SHA-256 of everything that a tokenizer encodes and decodes by."""
+    return digest({}, _plain(_vocabulary(tokenizer)))
 
 
 def _configuration(model: PreTrainedModel) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property, partial
 from inspect import signature
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from lm_adapters.forward.batching import checked_tokens
 from lm_adapters.forward.kv_cache import Layers, Prefixes, as_cache, expanded, kept_layers
 from lm_adapters.forward.lm_head import HeadOnRows
 from lm_adapters.forward.oom import in_one
+from lm_adapters.loading.identity import Identified
 from lm_adapters.loading.pretrained import load_pretrained
 from lm_adapters.text import TextSpace
 from samplers import InvalidInput
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["CausalLM", "PromptedLM"]
 
 
-class CausalLM:
+class CausalLM(Identified):
     """A causal language model and its tokenizer.
 
     ``tokens_per_pass`` bounds the tokens of text of one forward pass, hence memory; results do not depend on it. Each
@@ -107,6 +108,10 @@ class PromptedLM:
                 f"the prompt has {len(ids)} tokens and the model takes {len(self.context) + self.max_length} in all; "
                 "shorten it"
             )
+
+    def config(self) -> dict[str, Any]:
+        """What the draws depend on: the model and the tokens before the text."""
+        return {"lm": self.lm, "context": self.context}
 
     @property
     def tokens_per_pass(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -30,7 +30,7 @@ class GivenSource:
     """
 
     def __init__(self, lm: Seq2SeqLM, source: str, prefix: str = "") -> None:
-        self.lm = lm
+        self.lm, self.source, self.prefix = lm, source, prefix
         x = lm.source_space.encode([source]).to(lm.device)
         ids, _ = lm.encoder_input(x, lm.prefix_ids(prefix))
         self.context = torch.tensor([lm.context], device=lm.device)
@@ -40,6 +40,10 @@ class GivenSource:
         self.states: Tensor = output.encoder_last_hidden_state
         self._own = [(keys[:, :, :-1], values[:, :, :-1]) for keys, values, _ in past.self_attention_cache]
         self._cross = [(keys, values) for keys, values, _ in past.cross_attention_cache]
+
+    def config(self) -> dict[str, Any]:
+        """What the draws depend on: the model, the source, and what stands before source and text."""
+        return {"lm": self.lm, "source": self.source, "prefix": self.prefix, "context": self.lm.context}
 
     @property
     def space(self) -> TextSpace:

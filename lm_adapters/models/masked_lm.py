@@ -17,6 +17,7 @@ from lm_adapters.forward.lm_head import HeadOnRows
 from lm_adapters.forward.log_probs import nats
 from lm_adapters.forward.model_inputs import framed, positions
 from lm_adapters.forward.oom import run_passes
+from lm_adapters.loading.identity import Identified
 from lm_adapters.loading.pretrained import load_pretrained
 from lm_adapters.locks.base import Lock
 from lm_adapters.proposals.gibbs_proposal import GibbsProposal, SiteHint
@@ -32,7 +33,7 @@ __all__ = ["MaskedEnergy", "MaskedLM"]
 EnergyKind = Literal["raw", "pll"]
 
 
-class MaskedLM:
+class MaskedLM(Identified):
     """A masked language model and its tokenizer.
 
     ``tokens_per_pass`` bounds the tokens of one forward pass, hence memory; results do not depend on it, but for

@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 
 from lm_adapters.forward.model_inputs import positions
 from lm_adapters.forward.oom import run_passes, split_on_oom
+from lm_adapters.loading.identity import Identified
 from lm_adapters.loading.model_files import check_config, check_loaded, check_weights, read_json
 from lm_adapters.loading.pretrained import (
     alike_each_time,
@@ -46,7 +47,7 @@ class SentenceEncoder(Protocol):
         """
 
 
-class MeanPooled:
+class MeanPooled(Identified):
     """The mean of the last hidden states over a text's tokens, scaled to length one.
 
     ``model`` may be of any class with hidden states; a head on top is left out, so ``MeanPooled(lm.model,
@@ -70,6 +71,10 @@ class MeanPooled:
         self.space = TextSpace(tokenizer)
         self.framed, self.tokens_per_pass = framed, tokens_per_pass
         self.max_tokens = positions(self.model) if max_tokens is None else max_tokens
+
+    def config(self) -> dict[str, Any]:
+        """What the vectors depend on."""
+        return {**super().config(), "framed": self.framed, "max_tokens": self.max_tokens}
 
     def embed(self, texts: Sequence[str]) -> Tensor:
         rows = self.space.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
@@ -101,13 +106,17 @@ class MeanPooled:
         return (columns >= len(self.space.prefix)) & (columns < sizes - len(self.space.suffix))
 
 
-class _LibraryEncoder:
+class _LibraryEncoder(Identified):
     """A model of the sentence-transformers library, with its own pooling."""
 
     def __init__(self, whole: Any) -> None:
         self.whole = whole.eval().requires_grad_(False)
         self.model: PreTrainedModel = whole.transformers_model
         self.space = TextSpace(whole.tokenizer)
+
+    def config(self) -> dict[str, Any]:
+        """What the vectors depend on: the transformer, the modules after it, and the longest text."""
+        return {**super().config(), "modules": list(self.whole)[1:], "max_tokens": self.whole.max_seq_length}
 
     def embed(self, texts: Sequence[str]) -> Tensor:
         ids = self.whole.tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]

@@ -33,6 +33,7 @@ from lm_adapters.energies.sequence_energy import SequenceEnergy
 from lm_adapters.forward.batching import checked_tokens
 from lm_adapters.forward.lm_head import HeadOnRows
 from lm_adapters.forward.model_inputs import framed, positions
+from lm_adapters.loading.identity import Identified
 from lm_adapters.loading.pretrained import load_pretrained
 from lm_adapters.models.beam_search import beam_search
 from lm_adapters.models.conditioned_decoder import GivenSource
@@ -48,7 +49,7 @@ __all__ = ["Seq2SeqLM"]
 SPARE = 10  # tokens that a translation may have beyond twice its source, unless told otherwise
 
 
-class Seq2SeqLM:
+class Seq2SeqLM(Identified):
     """An encoder-decoder model (T5, mT5, BART, mBART, Marian, EncoderDecoder) and its tokenizer.
 
     ``space`` is that of targets, of all states that ``energy`` scores. ``source_space`` is that of sources and of the
