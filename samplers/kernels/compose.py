@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,13 +11,14 @@ import torch
 from torch import Tensor
 
 from samplers.errors import InvalidInput
+from samplers.kernels.hooks import Space, batch_matrices, step_cost
 from samplers.randomness import categorical
 from samplers.types import ChainState, Energy, Kernel, StepInfo
 
 __all__ = ["Cycle", "Mixture"]
 
 
-class _Composition:
+class _Composition(ABC):
     """State and bookkeeping that both compositions share: every part keeps its own ``aux``."""
 
     def __init__(self, parts: Sequence[Kernel]) -> None:
@@ -34,6 +36,23 @@ class _Composition:
         states = [part.init(x, energy) for part in self.parts]
         aux: dict[str, Any] = {f"part{index}": state.aux for index, state in enumerate(states)}
         return states[0]._replace(aux=aux)
+
+    def step_matrix(self, space: Space, beta: float = 1.0) -> Tensor:
+        """``float64 [turns, from, to]``: the exact probabilities of each step (see ``hooks``)."""
+        return self.batch_matrices(space, [beta])
+
+    @abstractmethod
+    def batch_matrices(self, space: Space, betas: Sequence[float]) -> Tensor: ...
+
+    def cost(self, x: Tensor) -> tuple[int, int]:
+        calls, rows = zip(*(step_cost(part, x) for part in self.parts), strict=True)
+        return max(calls), max(rows)
+
+    def _matrices(self, space: Space, betas: Sequence[float]) -> list[Tensor]:
+        """``[turns, from, to]`` of each part, all on the space of the part that has most coordinates."""
+        matrices = [batch_matrices(part, space, betas) for part in self.parts]
+        size = max(matrix.shape[1] for matrix in matrices)
+        return [torch.kron(matrix, torch.eye(size // matrix.shape[1], dtype=matrix.dtype)) for matrix in matrices]
 
     def _run(
         self, index: int, state: ChainState, energy: Energy, rng: torch.Generator, beta: float | Tensor
@@ -71,6 +90,12 @@ class Cycle(_Composition):
         after, info = self._run(int(turn) % len(self.parts), state, energy, rng, beta)
         return after._replace(aux={**after.aux, "turn": turn + 1}), info
 
+    def batch_matrices(self, space: Space, betas: Sequence[float]) -> Tensor:
+        """Of the parts in turn, until all of them repeat."""
+        parts = self._matrices(space, betas)
+        rounds = range(math.lcm(*(len(part) for part in parts)))
+        return torch.stack([part[turn % len(part)] for turn in rounds for part in parts])
+
 
 class Mixture(_Composition):
     """Each step draws one part with its weight, the same for all chains of the batch (one model call, not several).
@@ -103,3 +128,13 @@ class Mixture(_Composition):
     ) -> tuple[ChainState, StepInfo]:
         log_weights = torch.tensor([self.weights], dtype=torch.float64, device=rng.device).log()
         return self._run(int(categorical(log_weights, rng)), state, energy, rng, beta)
+
+    @property
+    def branches(self) -> tuple[Kernel, ...]:
+        """All chains of a step share the draw of the part."""
+        return self.parts
+
+    def batch_matrices(self, space: Space, betas: Sequence[float]) -> Tensor:
+        """A part that takes turns does so at random times: the mean over its turns leaves the same law invariant."""
+        means = [part.mean(dim=0, keepdim=True) for part in self._matrices(space, betas)]
+        return torch.stack([w * mean for w, mean in zip(self.weights, means, strict=True)]).sum(dim=0)

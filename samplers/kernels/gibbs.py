@@ -8,9 +8,12 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
+from samplers.energy.candidates import replaced
 from samplers.energy.terms import Evaluation, evaluate, evaluate_candidates
 from samplers.errors import InvalidInput, ProposalError
+from samplers.kernels.hooks import Space, proposal_matrix
 from samplers.kernels.metropolis import check_proposed, start, step_info
 from samplers.randomness import categorical, draw_site, nth_site
 from samplers.types import ChainState, Energy, Proposal, StepInfo, select
@@ -83,6 +86,26 @@ class Gibbs:
             raise ProposalError("free(x) depends on the value redrawn, so the conditional would not be the target's")
         return after, step_info(x, after.x, drawn)
 
+    def step_matrix(self, space: Space, beta: float = 1.0) -> Tensor:
+        """``float64 [from, to]``, of a systematic scan ``[turns, from, to]``: exact probabilities (see ``hooks``)."""
+        states = space.states
+        free = torch.ones_like(states, dtype=torch.bool) if self.free is None else self.free(states)
+        every = self.values.expand(len(states), -1)
+        possible = torch.ones_like(every, dtype=torch.bool)
+
+        def redraws(chosen: Tensor) -> Tensor:
+            return redraw_matrix(space, chosen, lambda site: (every, possible), beta)
+
+        if self.scan == "random":
+            return redraws(free.double() / free.sum(dim=1, keepdim=True))
+        turns = range(math.lcm(*free.sum(dim=1).unique().tolist()))
+        return torch.stack([redraws(one_hot(nth_site(free, turn), states.shape[1]).double()) for turn in turns])
+
+    def cost(self, x: Tensor) -> tuple[int, int]:
+        """A row for each value of each chain."""
+        rows = len(x) * len(self.values)
+        return math.ceil(rows / self.max_rows), rows
+
     def _free(self, x: Tensor) -> Tensor:
         if x.dim() != 2:
             raise InvalidInput(f"Gibbs needs states [chains, sites], not {list(x.shape)}")
@@ -127,6 +150,13 @@ class PseudoGibbs:
         after = ChainState(proposed.x, new.energy, state.aux, new.terms)
         return after, step_info(state.x, proposed.x, always, proposed.move)
 
+    def step_matrix(self, space: Space, beta: float = 1.0) -> Tensor:
+        """``float64 [from, to]``: the conditionals themselves."""
+        return proposal_matrix(self.proposal, space.states).exp()
+
+    def cost(self, x: Tensor) -> tuple[int, int]:
+        return 1, len(x)
+
 
 def redraw(
     state: ChainState, site: Tensor, values: Tensor, scored: Evaluation, beta: float | Tensor, rng: torch.Generator
@@ -158,3 +188,27 @@ def tempered_weights(energy: Tensor, beta: float | Tensor) -> Tensor:
     above = energy - energy.amin(dim=1, keepdim=True)
     finite = torch.where((above == 0) | ((beta == 0) & above.isfinite()), 0.0, -beta * above)
     return torch.where(above == math.inf, -math.inf, finite)
+
+
+def redraw_matrix(
+    space: Space, chosen: Tensor, candidates: Callable[[int], tuple[Tensor, Tensor]], beta: float
+) -> Tensor:
+    """``float64 [from, to]`` of drawing site ``i`` with probability ``chosen[:, i]``, then its value by the target.
+
+    ``candidates(i)`` are the values ``[states, K]`` that site ``i`` may take, and ``bool [states, K]``: which of them
+    it may take in that state.
+    """
+    states, energies = space.states, space.energy(space.states)
+    matrix = torch.zeros(len(states), len(states), dtype=torch.float64)
+    for site in range(states.shape[1]):
+        values, possible = candidates(site)
+        possible = possible & (chosen[:, site] > 0).unsqueeze(1)
+        new = replaced(states, torch.full((len(states),), site), values)
+        # A candidate that cannot be drawn may be no state of the space: the old state stands in for it.
+        new = torch.where(possible.reshape(-1, 1), new, states.repeat_interleave(values.shape[1], dim=0))
+        to = space.index(new).reshape(values.shape)
+        law = tempered_weights(energies[to].masked_fill(~possible, math.inf), beta).softmax(dim=1)
+        stuck = law.isnan().any(dim=1)
+        matrix.scatter_add_(1, to, chosen[:, site].unsqueeze(1) * law.masked_fill(stuck.unsqueeze(1), 0.0))
+        matrix += torch.diag(chosen[:, site] * stuck)
+    return matrix

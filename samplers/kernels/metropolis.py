@@ -10,6 +10,7 @@ from torch import Tensor
 
 from samplers.energy.terms import Evaluation, WeightedSum, evaluate
 from samplers.errors import EnergyError, InvalidInput, ProposalError
+from samplers.kernels.hooks import Space, proposal_matrix
 from samplers.randomness import log_uniform
 from samplers.types import ChainState, Energy, Proposal, Proposed, StepInfo, select
 
@@ -67,6 +68,18 @@ class MetropolisHastings:
         value, terms = select(accepted, new.energy, state.energy), select(accepted, new.terms, state.terms)
         after = ChainState(x, value, aux, terms)
         return after, step_info(state.x, x, accepted, proposed.move)
+
+    def step_matrix(self, space: Space, beta: float = 1.0) -> Tensor:
+        """``float64 [from, to]``: the exact probabilities of one step (see ``hooks``)."""
+        log_q = proposal_matrix(self.proposal, space.states)
+        energy = space.energy(space.states).expand_as(log_q)
+        q, accept = log_q.exp(), log_acceptance(energy.T, energy, log_q, log_q.T, beta).clamp(max=0).exp()
+        # Rejected mass by itself, not 1 - sum: a density that does not add up to 1 then shows in the row sums.
+        return q * accept + torch.diag((q * (1 - accept)).sum(dim=1))
+
+    def cost(self, x: Tensor) -> tuple[int, int]:
+        """One call; chains that cannot move cost no row."""
+        return 1, len(x)
 
 
 def _up_to_date(remember: Callable[[Tensor], Tensor], state: ChainState) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -10,7 +11,8 @@ from torch import Tensor
 from samplers.energy.candidates import replaced
 from samplers.energy.terms import evaluate_candidates
 from samplers.errors import InvalidInput, ProposalError
-from samplers.kernels.gibbs import redraw
+from samplers.kernels.gibbs import redraw, redraw_matrix
+from samplers.kernels.hooks import Space
 from samplers.kernels.metropolis import start, step_info
 from samplers.randomness import draw_site
 from samplers.types import ChainState, Energy, StepInfo
@@ -78,6 +80,21 @@ class ShortlistGibbs:
         scored = evaluate_candidates(energy, state.x, site, values, self.max_rows, possible)
         after, drawn = redraw(state, site, values, scored, beta, rng)
         return after, step_info(state.x, after.x, drawn)
+
+    def step_matrix(self, space: Space, beta: float = 1.0) -> Tensor:
+        """``float64 [from, to]``: the exact probabilities of one step (see ``hooks``)."""
+        states, free = space.states, self.free_sites(space.states)
+        chosen = free.double() / free.sum(dim=1, keepdim=True).clamp(min=1)
+
+        def candidates(site: int) -> tuple[Tensor, Tensor]:
+            return self.candidates(states, torch.full((len(states),), site))
+
+        return redraw_matrix(space, chosen, candidates, beta) + torch.diag((~free.any(dim=1)).double())
+
+    def cost(self, x: Tensor) -> tuple[int, int]:
+        """A row for each value on the list of each chain."""
+        rows = self.shortlist(x.clone(), torch.zeros_like(x[:, 0])).numel()
+        return math.ceil(rows / self.max_rows), rows
 
     def free_sites(self, x: Tensor) -> Tensor:
         """``bool [chains, sites]``."""

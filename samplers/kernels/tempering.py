@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from samplers.errors import EnergyError, InvalidInput
+from samplers.kernels.hooks import Space, batch_matrices, branches, step_cost
 from samplers.kernels.metropolis import log_acceptance
 from samplers.randomness import log_uniform
 from samplers.types import ChainState, Energy, Kernel, StepInfo, select
@@ -105,6 +106,27 @@ class Tempered:
         changed = (x[0] != state.x).reshape(chains, -1).any(dim=1)
         return ChainState(x[0], value[0], aux, terms[0]), StepInfo(info.accepted[:chains], changed, info.move[:chains])
 
+    @property
+    def branches(self) -> list[Kernel]:
+        """Those of the inner kernel, tempered."""
+        return [Tempered(inner, self.betas, swap_every=self.swap_every) for inner in branches(self.kernel)]
+
+    def cost(self, x: Tensor) -> tuple[int, int]:
+        return step_cost(self.kernel, x.repeat(len(self.betas), *[1] * (x.dim() - 1)))
+
+    def step_matrix(self, space: Space, beta: float = 1.0) -> Tensor:
+        """``float64 [turns, from, to]`` on tuples of states, one a rung, the last one fastest (see ``hooks``)."""
+        betas = [beta * b for b in self.betas]
+        inner = batch_matrices(self.kernel, space, betas)
+        turns = len(inner) if len(betas) == 1 else math.lcm(2 * self.swap_every, len(inner))
+        return torch.stack([self._swapped(inner[turn % len(inner)], space, betas, turn) for turn in range(turns)])
+
+    def _swapped(self, matrix: Tensor, space: Space, betas: list[float], turn: int) -> Tensor:
+        if (turn + 1) % self.swap_every == 0:
+            for low in range((turn // self.swap_every) % 2, len(betas) - 1, 2):
+                matrix = matrix @ _swap_matrix(space, betas, low)
+        return matrix
+
     def _swap(
         self, replicas: list[Tensor], ladder: Tensor, first: int, aux: dict[str, Any], rng: torch.Generator
     ) -> list[Tensor]:
@@ -134,6 +156,19 @@ class Tempered:
         marked[0] = False
         aux["marked"] = marked
         return replicas
+
+
+def _swap_matrix(space: Space, betas: list[float], low: int) -> Tensor:
+    """Of the swap of rungs ``low`` and ``low + 1``."""
+    size, rungs = len(space.states), len(betas)
+    points = torch.arange(size**rungs)
+    place, next_place = size ** (rungs - 1 - low), size ** (rungs - 2 - low)
+    i, j = points // place % size, points // next_place % size
+    energy, zero = space.energy(space.states), torch.zeros(len(points), dtype=torch.float64)
+    accept = log_acceptance(energy[i], energy[j], zero, zero, betas[low] - betas[low + 1]).clamp(max=0).exp()
+    matrix = torch.diag(1 - accept)
+    matrix.index_put_((points, points + (j - i) * (place - next_place)), accept, accumulate=True)
+    return matrix
 
 
 @contextmanager

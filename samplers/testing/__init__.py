@@ -1,9 +1,17 @@
-"""Test doubles that ship with the library: enumerable targets, exact matrices, gates, broken kernels, the battery.
+"""Proofs for samplers: checks of your own kernel, proposal or energy, and the battery that this library's kernels pass.
 
-``python -m samplers.testing.battery`` prints the table of verdicts. To prove a proposal or kernel of one's own:
-``check_proposal(proposal, states, rng)`` and ``transition_matrix(kernel, Enumerated(states, energy))``.
+::
+
+    check_kernel(MyKernel)                     # raises BatteryFailed, an AssertionError that names test and figures
+    check_proposal(MyProposal(), states)
+    check_energy(my_energy, states)
+
+``python -m samplers.testing.battery`` prints the table of verdicts for the kernels of the library and for its mutants,
+samplers that are broken on purpose. The rest is what such proofs are made of: targets with every state listed, strongly
+asymmetric proposals, exact transition matrices, and statistics with gates that hold for every number of draws.
 """
 
+from samplers.kernels.hooks import MissingHook, Space, proposal_matrix
 from samplers.testing.cases import CASES, MUTANTS, Case, Mutant
 from samplers.testing.chains import (
     detailed_balance_error,
@@ -11,20 +19,13 @@ from samplers.testing.chains import (
     is_primitive,
     spectral_gap,
     stationary_law,
+    transition_matrix,
 )
-from samplers.testing.contract import allowed_costs, check_contract
-from samplers.testing.gates import ALPHA, InvalidTest, Result, kl_gate, kl_statistic, pair_gate, pair_statistic, pool
-from samplers.testing.invariances import check_independence, check_invariances, relabelled
-from samplers.testing.law_checks import (
-    check_end_law,
-    check_ergodic,
-    check_matrix,
-    check_pairs,
-    check_transitions,
-    row_result,
-)
-from samplers.testing.matrices import period, proposal_matrix, step_matrix, transition_matrix
-from samplers.testing.proposal_checks import check_proposal, check_proposals
+from samplers.testing.energy_checks import check_energy
+from samplers.testing.gates import ALPHA, InvalidTest, kl_gate, kl_statistic, pair_statistic, pool
+from samplers.testing.kernel_checks import check_kernel
+from samplers.testing.law_checks import row_result
+from samplers.testing.proposal_checks import check_proposal
 from samplers.testing.proposals import (
     Relabelled,
     SiteProposal,
@@ -33,69 +34,44 @@ from samplers.testing.proposals import (
     dirichlet_table,
     independence_table,
 )
-from samplers.testing.simulate import DRAWS
-from samplers.testing.spaces import Started, joint_index, joint_law, joint_states, ladder, replicas
-from samplers.testing.targets import (
-    Enumerated,
-    Target,
-    dyadic_target,
-    enumerate_states,
-    random_target,
-    two_mode_target,
-)
+from samplers.testing.report import BatteryFailed, Report, Result
+from samplers.testing.targets import Enumerated, enumerate_states, random_target, two_mode_target
 
 __all__ = [
     "ALPHA",
     "CASES",
-    "DRAWS",
     "MUTANTS",
+    "BatteryFailed",
     "Case",
     "Enumerated",
     "InvalidTest",
+    "MissingHook",
     "Mutant",
     "Relabelled",
+    "Report",
     "Result",
     "SiteProposal",
-    "Started",
+    "Space",
     "TabularProposal",
     "TabularShortlist",
-    "Target",
-    "allowed_costs",
-    "check_contract",
-    "check_end_law",
-    "check_ergodic",
-    "check_independence",
-    "check_invariances",
-    "check_matrix",
-    "check_pairs",
+    "check_energy",
+    "check_kernel",
     "check_proposal",
-    "check_proposals",
-    "check_transitions",
     "detailed_balance_error",
     "dirichlet_table",
-    "dyadic_target",
     "enumerate_states",
     "independence_table",
     "invariance_error",
     "is_primitive",
-    "joint_index",
-    "joint_law",
-    "joint_states",
     "kl_gate",
     "kl_statistic",
-    "ladder",
-    "pair_gate",
     "pair_statistic",
-    "period",
     "pool",
     "proposal_matrix",
     "random_target",
-    "relabelled",
-    "replicas",
     "row_result",
     "spectral_gap",
     "stationary_law",
-    "step_matrix",
     "transition_matrix",
     "two_mode_target",
 ]

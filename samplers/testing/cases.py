@@ -16,8 +16,8 @@ from samplers.kernels.shortlist_gibbs import ShortlistGibbs
 from samplers.kernels.tempering import Tempered
 from samplers.run.sample import sample
 from samplers.run.trace import Trace
-from samplers.testing import mutant_moves, mutants
-from samplers.testing.matrices import transition_matrix
+from samplers.testing import mutants
+from samplers.testing.chains import transition_matrix
 from samplers.testing.proposals import (
     RememberingProposal,
     SiteProposal,
@@ -165,16 +165,14 @@ MUTANTS: tuple[Mutant, ...] = (
     _broken("flipped Hastings", mutants.FlippedHastings(_site(MAIN, 13)), MAIN, "T3", "T4", "T4b", "T5"),
     _broken("no accept step", mutants.NoAccept(_site(MAIN, 13)), MAIN, "T3", "T4", "T4b", "T5"),
     _broken("incompatible conditionals", PseudoGibbs(_incompatible), CUBE, "T2", "T3", "T5"),
-    _broken("renormalised Liu ratio", mutant_moves.RenormalisedLiu(4), MAIN, "T3", "T4b", "T5"),
+    _broken("renormalised Liu ratio", mutants.RenormalisedLiu(4), MAIN, "T3", "T4b", "T5"),
     _broken("until accepted", mutants.UntilAccepted(_site(MAIN, 13)), MAIN, "T3", "T4b", "T5"),
-    _broken("data-dependent site", mutant_moves.DataDependentSite(4), MAIN, "T3", "T4b"),
-    _broken(
-        "forced current value", ShortlistGibbs(mutant_moves.ForcedCurrent(_shortlist)), MAIN, "T2", "T3", "T4", "T5"
-    ),
-    _broken("wrong normaliser", _mh(mutant_moves.WrongNormaliser(CUBE, _local)), CUBE, "T1", "T3", "T4b"),
+    _broken("data-dependent site", mutants.DataDependentSite(4), MAIN, "T3", "T4b"),
+    _broken("forced current value", ShortlistGibbs(mutants.ForcedCurrent(_shortlist)), MAIN, "T2", "T3", "T4", "T5"),
+    _broken("wrong normaliser", _mh(mutants.WrongNormaliser(CUBE, _local)), CUBE, "T1", "T3", "T4b"),
     _broken("stale memory", _forgetful, CUBE, "T3"),
     _broken("stale energy cache", mutants.StaleEnergyCache(_site(MAIN, 13)), MAIN, "T0", "T3"),
-    _broken("swap sign", mutant_moves.SwapSign(Gibbs(2), [1.0, 0.3]), TRIPLE, "T3", "T4b", reversible=False),
+    _broken("swap sign", mutants.SwapSign(Gibbs(2), [1.0, 0.3]), TRIPLE, "T3", "T4b", reversible=False),
     _broken("keep adapting", mutants.KeepAdapting(_site(BITS, 38), _jump(BITS, 2)), BITS, "T3", "T5"),
     _broken("drop rejected draws", _mh(_site(BITS, 38)), BITS, "T3", driver=mutants.drop_rejected),
 )

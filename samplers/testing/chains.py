@@ -1,11 +1,33 @@
-"""Facts about a transition matrix ``P``, ``float64 [from, to]``."""
+"""Transition matrices ``P``, ``float64 [from, to]``, and facts about them."""
 
 from __future__ import annotations
+
+from functools import reduce
 
 import torch
 from torch import Tensor
 
-__all__ = ["detailed_balance_error", "invariance_error", "is_primitive", "spectral_gap", "stationary_law"]
+from samplers.kernels.hooks import Space, step_matrices
+from samplers.testing.spaces import ladder
+from samplers.types import Kernel
+
+__all__ = [
+    "detailed_balance_error",
+    "invariance_error",
+    "is_primitive",
+    "spectral_gap",
+    "stationary_law",
+    "transition_matrix",
+]
+
+
+def transition_matrix(kernel: Kernel, space: Space, beta: float = 1.0) -> Tensor:
+    """Of one step, or of a whole round of a kernel that takes turns; for ``Tempered`` on the joint space.
+
+    Raises ``MissingHook``, an ``InvalidInput``, for a kernel without ``step_matrix``.
+    """
+    ladder(kernel)  # refuses a kernel that has no joint space
+    return reduce(torch.matmul, step_matrices(kernel, space, beta).unbind())
 
 
 def invariance_error(matrix: Tensor, law: Tensor) -> float:

@@ -6,7 +6,6 @@ Each test has a false-failure probability of at most ``ALPHA`` on a fresh seed.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -18,7 +17,6 @@ __all__ = [
     "ALPHA",
     "T_GATE",
     "InvalidTest",
-    "Result",
     "kl_gate",
     "kl_statistic",
     "log_binomial_p",
@@ -35,28 +33,6 @@ T_GATE = 6.35
 
 class InvalidTest(McmcTextError):
     """A test has too few draws to see anything: the smallest expected count is below 20."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """One verdict: ``statistic`` must not exceed ``gate``; exact tests count violations against a gate of 0."""
-
-    test: str
-    case: str
-    statistic: float
-    gate: float
-    detail: str = ""
-
-    @property
-    def passed(self) -> bool:
-        return self.statistic <= self.gate  # NaN fails
-
-    @property
-    def strain(self) -> float:
-        """How near the gate, 1 is at it: orders the results of one test."""
-        if self.passed:
-            return self.statistic / self.gate if self.gate > 0 else 0.0
-        return self.statistic / self.gate if self.gate > 0 and math.isfinite(self.statistic) else math.inf
 
 
 @lru_cache(maxsize=4096)
@@ -106,7 +82,7 @@ def pool(counts: Tensor, probabilities: Tensor) -> tuple[Tensor, Tensor]:
     size = int(rare.sum())
     if size and float(probabilities[order[:size]].sum()) * draws < MIN_EXPECTED:
         size += 1
-    merged, kept = order[:size], torch.cat([order[size:], (probabilities == 0).nonzero().squeeze(1)])
+    merged, kept = order[:size], torch.cat([order[size:], (~(probabilities > 0)).nonzero().squeeze(1)])
     if not size:
         return counts, probabilities
     return (

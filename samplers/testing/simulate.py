@@ -9,15 +9,13 @@ import torch
 from torch import Tensor
 
 from samplers.errors import InvalidInput
-from samplers.kernels.compose import Mixture
-from samplers.kernels.tempering import Tempered
 from samplers.randomness import generator
 from samplers.run.trace import Trace
 from samplers.testing.cases import Case
 from samplers.testing.spaces import Started, joint_index, joint_law, joint_states
 from samplers.types import Kernel
 
-__all__ = ["DRAWS", "STEPS", "ExactRun", "end_points", "exact_run", "given_part", "run_until_part", "spread_run"]
+__all__ = ["DRAWS", "STEPS", "ExactRun", "end_points", "exact_run", "run_until_branch", "spread_run"]
 
 DRAWS = 2**16
 STEPS = 32
@@ -32,12 +30,12 @@ class ExactRun(NamedTuple):
 
 
 @cache
-def exact_run(case: Case, draws: int, seed: int) -> ExactRun:
-    """``draws`` chains from the exact joint law, through the public driver in one shard."""
-    rng = generator(seed, 1)
-    points = torch.multinomial(joint_law(case.kernel, case.target), draws, replacement=True, generator=rng)
-    after_one, after_all = (_run_from(case, points, steps, 1.0, seed).draws[:, -1] for steps in (1, STEPS))
-    start = points // (len(joint_law(case.kernel, case.target)) // len(case.target))
+def exact_run(case: Case, draws: int, seed: int, beta: float = 1.0) -> ExactRun:
+    """``draws`` chains from the exact joint law at ``beta``, through the public driver in one shard."""
+    rng, law = generator(seed, 1), joint_law(case.kernel, case.target, beta)
+    points = torch.multinomial(law, draws, replacement=True, generator=rng)
+    after_one, after_all = (_run_from(case, points, steps, beta, seed).draws[:, -1] for steps in (1, STEPS))
+    start = points // (len(law) // len(case.target))
     return ExactRun(start, case.target.index(after_one), case.target.index(after_all))
 
 
@@ -61,19 +59,10 @@ def end_points(case: Case, trace: Trace) -> Tensor:
     return joint_index(case.kernel, case.target, trace.draws[:, -1], trace.final[0])
 
 
-def given_part(kernel: Kernel) -> list[Kernel]:
-    """What the kernel is in a step in which its Mixture drew its first part, its second, ...; itself without one."""
-    if isinstance(kernel, Mixture):
-        return list(kernel.parts)
-    if isinstance(kernel, Tempered):
-        return [Tempered(inner, kernel.betas, swap_every=kernel.swap_every) for inner in given_part(kernel.kernel)]
-    return [kernel]
-
-
-def run_until_part(case: Case, part: Kernel, beta: float, draws: int, seed: int) -> tuple[Tensor, Tensor]:
-    """A one-step run whose step, as the names of its moves say, was one of ``part``."""
+def run_until_branch(case: Case, branch: Kernel, beta: float, draws: int, seed: int) -> tuple[Tensor, Tensor]:
+    """A one-step run whose step, as the names of its moves say, was one of ``branch``."""
     for attempt in range(1000 * seed, 1000 * seed + 1000):
         points, trace = spread_run(case, 1, beta, draws, attempt)
-        if {name for name, move in trace.moves.items() if move.tried} <= set(part.move_names):
+        if {name for name, move in trace.moves.items() if move.tried} <= set(branch.move_names):
             return points, end_points(case, trace)
     raise InvalidInput(f"a part of {case.name!r} was never drawn, or its moves are named as those of another part")

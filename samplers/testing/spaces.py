@@ -1,12 +1,15 @@
 """The hidden coordinates of a kernel: what a test must draw exactly, beside the states, for an exact start.
 
-Only ``Tempered`` has any: the replicas at the hotter rungs. A point of the *joint space* of ``rungs`` rungs over ``S``
-states has the number ``i_0 S^(rungs-1) + ... + i_(rungs-1)``.
+A kernel that runs copies of each chain, as ``Tempered`` does, lists their betas in ``betas``, the chain's own first,
+and keeps the other copies in its ``aux``: ``x [copies * chains, ...]``, ``energy`` and ``terms``, beta by beta. A
+kernel made of others lists them in ``parts``, or has the one in ``kernel``.
+
+A point of the *joint space* of ``r`` betas over ``S`` states has the number ``i_0 S^(r-1) + ... + i_(r-1)``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import reduce
 from typing import Any
 
@@ -15,37 +18,39 @@ from torch import Tensor
 
 from samplers.energy.terms import evaluate
 from samplers.errors import InvalidInput
-from samplers.kernels.compose import Cycle, Mixture
-from samplers.kernels.tempering import Tempered
-from samplers.testing.targets import Enumerated, Target
+from samplers.testing.targets import Enumerated
 from samplers.types import ChainState, Energy, Kernel, StepInfo
 
-__all__ = ["Started", "joint_index", "joint_law", "joint_states", "ladder", "replicas"]
+__all__ = ["Started", "hidden", "joint_index", "joint_law", "joint_states", "ladder", "parts_of"]
 
 PLAIN = (1.0,)
+COPIES = {"x", "energy", "terms"}
+
+
+def parts_of(kernel: Kernel) -> tuple[Kernel, ...]:
+    """The kernels that it is made of, none for a plain one."""
+    inner = getattr(kernel, "kernel", None)
+    return tuple(getattr(kernel, "parts", () if inner is None else (inner,)))
 
 
 def ladder(kernel: Kernel) -> tuple[float, ...]:
-    """The betas whose replicas make up the joint space, the state's own first."""
-    if isinstance(kernel, Tempered):
-        if len(ladder(kernel.kernel)) > 1:
-            raise InvalidInput("a Tempered inside a Tempered has no joint space here; test them apart")
-        return kernel.betas
-    if isinstance(kernel, Cycle | Mixture):
-        hidden = [ladder(part) for part in kernel.parts if len(ladder(part)) > 1]
-        if len(hidden) > 1:
-            raise InvalidInput("two Tempered parts have no joint space here; test them apart")
-        return hidden[0] if hidden else PLAIN
-    return PLAIN
+    """The betas whose copies make up the joint space, the state's own first."""
+    own: tuple[float, ...] = getattr(kernel, "betas", PLAIN)
+    inner = [betas for betas in map(ladder, parts_of(kernel)) if len(betas) > 1]
+    if inner and hasattr(kernel, "betas"):
+        raise InvalidInput("a Tempered inside a Tempered has no joint space here; test them apart")
+    if len(inner) > 1:
+        raise InvalidInput("two Tempered parts have no joint space here; test them apart")
+    return inner[0] if inner else own
 
 
-def joint_law(kernel: Kernel, target: Target, beta: float = 1.0) -> Tensor:
+def joint_law(kernel: Kernel, target: Enumerated, beta: float = 1.0) -> Tensor:
     """``float64 [joint states]``: what the kernel is to leave invariant."""
     return reduce(torch.kron, [target.probabilities(beta * b) for b in ladder(kernel)])
 
 
 def joint_states(kernel: Kernel, target: Enumerated, points: Tensor) -> tuple[Tensor, Tensor | None]:
-    """States ``[chains, sites]`` and replicas ``[(rungs - 1) * chains, sites]`` of the points ``int64 [chains]``."""
+    """States ``[chains, sites]`` and copies ``[(betas - 1) * chains, sites]`` of the points ``int64 [chains]``."""
     rungs, size = len(ladder(kernel)), len(target)
     digits = [points // size ** (rungs - 1 - rung) % size for rung in range(rungs)]
     hot = target.states[torch.cat(digits[1:])] if rungs > 1 else None
@@ -53,24 +58,23 @@ def joint_states(kernel: Kernel, target: Enumerated, points: Tensor) -> tuple[Te
 
 
 def joint_index(kernel: Kernel, target: Enumerated, x: Tensor, state: ChainState) -> Tensor:
-    """``int64 [chains]``: the points of ``x`` and of the replicas in ``state``."""
-    point = target.index(x)
-    for replica in replicas(kernel, state):
-        point = point * len(target) + target.index(replica)
+    """``int64 [chains]``: the points of ``x`` and of the copies in ``state``."""
+    point, copies = target.index(x), hidden(kernel, state)
+    for copy in () if copies is None else copies["x"].split(len(x)):
+        point = point * len(target) + target.index(copy)
     return point
 
 
-def replicas(kernel: Kernel, state: ChainState) -> tuple[Tensor, ...]:
-    """The states ``[chains, sites]`` of each hotter rung, none for a kernel without any."""
-    where = _path(kernel)
-    if where is None:
-        return ()
-    aux: Mapping[str, Any] = reduce(lambda inner, key: inner[key], where, state.aux)
-    return tuple(aux["x"].split(len(state.x))) if len(aux["x"]) else ()
+def hidden(kernel: Kernel, state: ChainState) -> Mapping[str, Any] | None:
+    """``x``, ``energy`` and ``terms`` of the copies at the other betas, ``None`` for a kernel without any."""
+    if len(ladder(kernel)) == 1:
+        return None
+    found: Mapping[str, Any] = reduce(lambda aux, key: aux[key], _path(state.aux), state.aux)
+    return found
 
 
 class Started:
-    """``kernel`` run at ``beta``, its hidden replicas (``[(rungs - 1) * chains, sites]``) where a test wants them."""
+    """``kernel`` run at ``beta``, its copies (``[(betas - 1) * chains, sites]``) where a test wants them."""
 
     def __init__(self, kernel: Kernel, hot: Tensor | None = None, beta: float = 1.0) -> None:
         self.kernel, self.hot, self.beta = kernel, hot, beta
@@ -78,11 +82,11 @@ class Started:
 
     def init(self, x: Tensor, energy: Energy) -> ChainState:
         state = self.kernel.init(x, energy)
-        where = _path(self.kernel)
-        if self.hot is None or where is None:
+        if self.hot is None:
             return state
         value, terms = evaluate(energy, self.hot)
-        return state._replace(aux=_updated(state.aux, where, {"x": self.hot.clone(), "energy": value, "terms": terms}))
+        copies = {"x": self.hot.clone(), "energy": value, "terms": terms}
+        return state._replace(aux=_updated(state.aux, _path(state.aux), copies))
 
     def step(
         self, state: ChainState, energy: Energy, rng: torch.Generator, *, beta: float | Tensor = 1.0
@@ -90,16 +94,17 @@ class Started:
         return self.kernel.step(state, energy, rng, beta=self.beta * beta)
 
 
-def _path(kernel: Kernel) -> tuple[str, ...] | None:
-    """The keys that lead to the memory of the one ``Tempered`` with several rungs."""
-    if isinstance(kernel, Tempered):
-        return () if len(kernel.betas) > 1 else None
-    if isinstance(kernel, Cycle | Mixture):
-        for index, part in enumerate(kernel.parts):
-            inner = _path(part)
-            if inner is not None:
-                return (f"part{index}", *inner)
-    return None
+def _path(aux: Mapping[str, Any]) -> tuple[str, ...]:
+    """The keys that lead to the copies of the one kernel that has any."""
+    return next(_paths(aux))
+
+
+def _paths(aux: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    if aux.keys() >= COPIES and len(aux["x"]):
+        yield ()
+    for key, value in aux.items():
+        if isinstance(value, Mapping):
+            yield from ((key, *path) for path in _paths(value))
 
 
 def _updated(aux: Mapping[str, Any], path: tuple[str, ...], new: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -14,20 +13,10 @@ from samplers.errors import InvalidInput
 from samplers.randomness import categorical, generator
 from samplers.types import Energy
 
-__all__ = ["Enumerated", "Target", "dyadic_target", "enumerate_states", "random_target", "two_mode_target"]
+__all__ = ["Enumerated", "enumerate_states", "random_target", "two_mode_target"]
 
 MAX_CODES = 2**24
 ROWS = 4096
-
-
-class Target(Protocol):
-    """What exact matrices need: ``states int64 [states, sites]``, the energy, and the law at every ``beta``."""
-
-    states: Tensor
-
-    def energy(self, x: Tensor, /) -> Tensor: ...
-
-    def probabilities(self, beta: float = 1.0) -> Tensor: ...
 
 
 class Enumerated:
@@ -121,8 +110,3 @@ def two_mode_target(sites: int, *, depth: float, seed: int = 0) -> Enumerated:
     ripple = 0.1 * torch.randn(len(states), dtype=torch.float64, generator=generator(seed))
     energies = depth * torch.minimum(ones, sites - ones).double() + ripple
     return Enumerated(states, lambda x: energies)
-
-
-def dyadic_target(values: int, sites: int, *, seed: int) -> Enumerated:
-    """``random_target`` on a grid of ``2**-10`` nats."""
-    return random_target(values, sites, seed=seed).on_grid()

@@ -12,9 +12,14 @@ from torch import Tensor
 from lm_adapters import GibbsProposal, Truncation
 from samplers import Cycle, Flat, Kernel, MetropolisHastings, Proposed, PseudoGibbs, sample
 from samplers.randomness import generator
-from samplers.testing.chains import detailed_balance_error, invariance_error, is_primitive, stationary_law
+from samplers.testing.chains import (
+    detailed_balance_error,
+    invariance_error,
+    is_primitive,
+    stationary_law,
+    transition_matrix,
+)
 from samplers.testing.gates import kl_gate, kl_statistic, pool
-from samplers.testing.matrices import transition_matrix
 from samplers.testing.targets import Enumerated, enumerate_states
 from tests.lm_adapters.tiny import TableLM, words_lm
 

@@ -31,7 +31,7 @@ from samplers.testing import (
     row_result,
     transition_matrix,
 )
-from samplers.testing.mutant_moves import ForcedCurrent
+from samplers.testing.mutants import ForcedCurrent
 from tests.lm_adapters.test_cost import Meter
 from tests.lm_adapters.tiny import TableLM, build, words_lm
 

@@ -7,12 +7,14 @@ import math
 import pytest
 import torch
 
+import samplers
 from samplers import Cycle, Gibbs, MetropolisHastings, Mixture, PseudoGibbs, Tempered
 from samplers.errors import InvalidInput
 from samplers.randomness import generator
 from samplers.testing import (
     CASES,
     MUTANTS,
+    BatteryFailed,
     Case,
     Enumerated,
     InvalidTest,
@@ -36,6 +38,7 @@ from samplers.testing import (
     stationary_law,
     transition_matrix,
 )
+from samplers.testing.kernel_checks import TESTS
 
 NIGHTLY_DRAWS = 2**20
 
@@ -48,7 +51,7 @@ def _one_thread():
     torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize("test", battery.TESTS)
+@pytest.mark.parametrize("test", TESTS)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_kernel_passes(case: Case, test: str):
     failed = [result for result in battery.judge(case, test) if not result.passed]
@@ -191,12 +194,19 @@ class TestEnumerated:
             assert float(law.sum()) == pytest.approx(1.0)
 
 
+def test_every_exported_kernel_has_a_case():
+    exported = {value for value in vars(samplers).values() if isinstance(value, type) and hasattr(value, "step")}
+    exported.discard(samplers.Kernel)
+    assert len(exported) >= 7
+    assert exported <= {type(case.kernel) for case in CASES}
+
+
 def test_unlisted_draw_fails_the_proposal():
     states = enumerate_states(3, 2)
     proposal = SiteProposal(dirichlet_table(2, 3, 3, seed=1))
-    results = {r.test: r for r in check_proposal(proposal, states[:-1], generator(0), draws=2**12)}
-    assert not results["T1a"].passed
-    assert not results["T1b"].passed
+    with pytest.raises(BatteryFailed) as caught:
+        check_proposal(proposal, states[:-1], draws=2**12)
+    assert {"T1a", "T1b"} <= {result.test for result in caught.value.report.failures}
 
 
 class TestReport:

@@ -1,4 +1,4 @@
-"""Broken accept steps and records, each a bug that was published or shipped (``mutant_moves`` has broken moves)."""
+"""Broken accept steps and records (``moves`` has broken moves)."""
 
 from __future__ import annotations
 

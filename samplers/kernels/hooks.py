@@ -1,0 +1,88 @@
+"""What a kernel may say of itself so that tests prove it exactly: the matrix of a step, and what a step costs.
+
+Both are optional methods of a kernel, and both are for a finite space whose states are listed:
+
+``step_matrix(space, beta) -> float64 [from, to]``
+    the probabilities of one step over ``space.states``; ``[turns, from, to]`` of a kernel that takes turns, whose step
+    ``t`` has matrix ``t mod turns``.
+``cost(x) -> (calls, rows)``
+    the most that one step from ``x [chains, ...]`` may ask of the energy.
+
+A kernel that makes one random choice for all chains of a step lists in ``branches`` the kernels that it then is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from samplers.errors import InvalidInput
+from samplers.types import Kernel, Proposal
+
+__all__ = ["MissingHook", "Space", "batch_matrices", "branches", "proposal_matrix", "step_cost", "step_matrices"]
+
+
+class Space(Protocol):
+    """A target over a list of states: ``states int64 [states, sites]``, their energies, and their places in the list.
+
+    ``index(x)`` is ``int64 [rows]`` for ``x [rows, sites]``.
+    """
+
+    states: Tensor
+
+    def energy(self, x: Tensor, /) -> Tensor: ...
+
+    def index(self, x: Tensor, /) -> Tensor: ...
+
+
+class MissingHook(InvalidInput):
+    """A kernel, or a part of one, does not have an optional method that a test asked for."""
+
+
+def step_matrices(kernel: Kernel, space: Space, beta: float = 1.0) -> Tensor:
+    """``float64 [turns, from, to]``: the matrices of a kernel's steps until they repeat. Raises ``MissingHook``."""
+    hook = getattr(kernel, "step_matrix", None)
+    if hook is None:
+        raise MissingHook(f"no exact matrix is known for {type(kernel).__name__}: it has no step_matrix(space, beta)")
+    matrix: Tensor = hook(space, beta)
+    return matrix.reshape(-1, *matrix.shape[-2:])
+
+
+def batch_matrices(kernel: Kernel, space: Space, betas: Sequence[float]) -> Tensor:
+    """``float64 [turns, from, to]`` over tuples of states: rows of one batch, one at each of ``betas``.
+
+    Rows move independently, so the matrices multiply; a kernel that makes one choice for all rows of a batch has a
+    method ``batch_matrices(space, betas)`` of its own.
+    """
+    own = getattr(kernel, "batch_matrices", None)
+    if own is not None:
+        matrices: Tensor = own(space, betas)
+        return matrices
+    rungs = [step_matrices(kernel, space, beta) for beta in betas]
+    return torch.stack([reduce(torch.kron, turn) for turn in zip(*rungs, strict=True)])
+
+
+def step_cost(kernel: Kernel, x: Tensor) -> tuple[int, int]:
+    """The most energy calls and rows of a step from ``x``. Raises ``MissingHook``."""
+    hook = getattr(kernel, "cost", None)
+    if hook is None:
+        raise MissingHook(f"{type(kernel).__name__} has no cost(x)")
+    calls, rows = hook(x)
+    return calls, rows
+
+
+def branches(kernel: Kernel) -> list[Kernel]:
+    """What the kernel is, given the choice that all chains of a step share; itself if there is none."""
+    return list(getattr(kernel, "branches", [kernel]))
+
+
+def proposal_matrix(proposal: Proposal, states: Tensor, *, max_rows: int = 4096) -> Tensor:
+    """``log q(to | from)``, ``[from, to]`` over ``states [states, sites]``; calls of at most ``max_rows`` pairs."""
+    size = len(states)
+    pairs = torch.cartesian_prod(torch.arange(size), torch.arange(size)).reshape(-1, 2)
+    parts = [proposal.log_prob(states[part[:, 1]], states[part[:, 0]]) for part in pairs.split(max_rows)]
+    return torch.cat(parts).reshape(size, size)
