@@ -1,0 +1,40 @@
+"""The skeletons of ``examples/``: short, and each proves itself from a folder outside the checkout."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LONGEST = 60
+SHOWN = {
+    "my_kernel": "Barker: 8 tests passed, 0 failed, 3 skipped",
+    "my_proposal": "Nudge: 3 tests passed, 0 failed, 0 skipped\nMetropolisHastings: 11 tests passed, 0 failed",
+    "my_energy": "roughness + mean: 8 tests passed, 0 failed",
+}
+
+
+def outside(folder: Path, name: str) -> str:
+    """What a copy of the example prints, run where nothing but the installed packages can be imported."""
+    copy = shutil.copy(ROOT / "examples" / f"{name}.py", folder)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, copy], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_a_copy_elsewhere_proves_itself(name: str, tmp_path: Path):
+    shown = [line for line in outside(tmp_path, name).splitlines() if not line.startswith(" ")]
+    assert "\n".join(shown).startswith(SHOWN[name])
+
+
+def test_examples_are_short():
+    lengths = {path.stem: len(path.read_text().splitlines()) for path in (ROOT / "examples").glob("my_*.py")}
+    assert set(SHOWN) <= set(lengths)
+    assert {name: length for name, length in lengths.items() if length > LONGEST} == {}
