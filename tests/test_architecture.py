@@ -1,46 +1,95 @@
 """The rules of the house, read from the source: who imports whom, what is exported, how kernels are documented."""
 
+from __future__ import annotations
+
 import ast
 import configparser
 import re
 import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {"samplers": set(), "lm_adapters": {"samplers"}, "experiments": {"samplers", "lm_adapters"}}
 BARRED = {"samplers": {"transformers", "tokenizers", "click"}, "lm_adapters": {"click"}, "experiments": set()}
+DOORS = {
+    "samplers",
+    "samplers.randomness",
+    "samplers.run",
+    "samplers.storage",
+    "samplers.testing",
+    "lm_adapters",
+    "lm_adapters.forward",
+    "lm_adapters.loading",
+    "lm_adapters.pretrained",
+}
+"""What one package may import from another."""
 LONGEST = 400
+FULLEST = 16
 SECTIONS = ("Target", "Acceptance ratio", "Reversible", "Proof|Reference", "Cost")
 
-SOURCES = sorted(path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))
-files = pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imported(tree):
-    """Top-level names of every import, also those inside functions."""
+PATHS = sorted(path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))
+TEXTS = {module_of(path): path.read_text() for path in PATHS}
+TREES = {module: ast.parse(text) for module, text in TEXTS.items()}
+PACKAGES = {module_of(path) for path in PATHS if path.name == "__init__.py"}
+EXAMPLES = {path.name: ast.parse(path.read_text()) for path in sorted((ROOT / "examples").glob("*.py"))}
+
+
+def top(module: str) -> str:
+    return module.split(".")[0]
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """Names of modules, and of what is taken from them, of every import: in functions and for annotations too."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[0] for alias in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"line {node.lineno}: relative import"
-            yield node.module.split(".")[0]
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def exports(tree):
-    """The literal ``__all__`` of a module, ``None`` without one."""
+def graph(trees: dict[str, ast.Module]) -> dict[str, set[str]]:
+    """Which of our modules each imports."""
+    return {
+        module: {name if name in trees else name.rpartition(".")[0] for name in imported(tree)} & set(trees)
+        for module, tree in trees.items()
+    }
+
+
+def circle(edges: dict[str, set[str]]) -> list[str]:
+    try:
+        TopologicalSorter(edges).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return []
+
+
+def passes_by_the_doors(module: str, tree: ast.Module) -> list[str]:
+    ours = [name for name in imported(tree) if top(name) in MAY_IMPORT and top(name) != top(module)]
+    return [name for name in ours if name not in DOORS and name.rpartition(".")[0] not in DOORS]
+
+
+def exports(tree: ast.Module) -> list[str]:
+    """The literal ``__all__`` of a module, empty without one."""
     for node in tree.body:
         if isinstance(node, ast.Assign) and any(getattr(target, "id", "") == "__all__" for target in node.targets):
             return ast.literal_eval(node.value)
-    return None
+    return []
 
 
-def bound(tree):
+def bound(tree: ast.Module) -> Iterator[str]:
     """Names that a module's top level defines or imports."""
     for node in tree.body:
         if isinstance(node, ast.Import | ast.ImportFrom) and getattr(node, "module", "") != "__future__":
-            yield from ((alias.asname or alias.name).split(".")[0] for alias in node.names)
+            yield from (top(alias.asname or alias.name) for alias in node.names)
         elif isinstance(node, ast.FunctionDef | ast.ClassDef):
             yield node.name
         elif isinstance(node, ast.Assign | ast.AnnAssign):
@@ -48,100 +97,91 @@ def bound(tree):
             yield from (target.id for target in targets if isinstance(target, ast.Name))
 
 
-def offered(tree):
+def offered(tree: ast.Module) -> Iterator[str]:
     """Public functions and classes that a package defines, or brings up from the house's own modules."""
     for node in tree.body:
-        ours = isinstance(node, ast.ImportFrom) and node.module.split(".")[0] in MAY_IMPORT
+        ours = isinstance(node, ast.ImportFrom) and top(node.module) in MAY_IMPORT
         names = [alias.asname or alias.name for alias in node.names] if ours else []
         names += [node.name] if isinstance(node, ast.FunctionDef | ast.ClassDef) else []
         yield from (name for name in names if not name.startswith("_"))
 
 
-def order(name):
+def order(name: str) -> tuple[int, str]:
     """CONSTANTS, Classes, functions, each by name: the order that the linter keeps."""
     return (0 if name.isupper() else 1 if name[0].isupper() else 2), name
 
 
-def undocumented(node):
-    """Sections that the docstring of a kernel lacks."""
-    text = ast.get_docstring(node) or ""
+def kernels(tree: ast.Module) -> Iterator[ast.ClassDef]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and not any("Protocol" in ast.unparse(base) for base in node.bases):
+            methods = {part.name: part for part in node.body if isinstance(part, ast.FunctionDef)}
+            if "step" in methods and any(argument.arg == "rng" for argument in methods["step"].args.args):
+                yield node
+
+
+def undocumented(kernel: ast.ClassDef) -> list[str]:
+    """Sections that its docstring lacks."""
+    text = ast.get_docstring(kernel) or ""
     return [section for section in SECTIONS if not re.search(rf"^(?:{section})$", text, re.MULTILINE)]
 
 
-def is_kernel(node):
-    methods = {part.name: part for part in node.body if isinstance(part, ast.FunctionDef)}
-    protocol = any("Protocol" in ast.unparse(base) for base in node.bases)
-    return not protocol and "step" in methods and any(a.arg == "rng" for a in methods["step"].args.args)
+def settings() -> configparser.SectionProxy:
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    return parser["options"]
 
 
-def parse(path):
-    return ast.parse(path.read_text())
+def found(problems: dict[str, object]) -> dict[str, object]:
+    return {where: what for where, what in problems.items() if what}
 
 
-def test_there_is_something_to_check():
-    assert len(SOURCES) > 15
-    kernels = {n.name for path in SOURCES for n in parse(path).body if isinstance(n, ast.ClassDef) and is_kernel(n)}
-    assert {"Cycle", "Gibbs", "MetropolisHastings", "Mixture", "PseudoGibbs", "Tempered"} <= kernels
+def test_imports_point_inwards():
+    barred = {package: set(MAY_IMPORT) - MAY_IMPORT[package] - {package} | BARRED[package] for package in MAY_IMPORT}
+    wrong = {m: {top(name) for name in imported(t)} & (barred[top(m)] | {"tests"}) for m, t in TREES.items()}
+    assert found(wrong) == {}
 
 
-@files
-def test_imports_point_inwards(path):
-    package = path.relative_to(ROOT).parts[0]
-    outer = set(MAY_IMPORT) - MAY_IMPORT[package] - {package}
-    assert set(imported(parse(path))).isdisjoint(outer | BARRED[package] | {"tests"})
+def test_no_file_or_folder_is_too_large():
+    assert found({module: len(text.splitlines()) > LONGEST for module, text in TEXTS.items()}) == {}
+    folders = [path.parent for path in PATHS]
+    assert found({str(folder): folders.count(folder) > FULLEST for folder in folders}) == {}
 
 
-@files
-def test_no_file_outgrows_its_ceiling(path):
-    assert len(path.read_text().splitlines()) <= LONGEST
+def test_exports_are_sorted_and_exist():
+    lists = {module: exports(tree) for module, tree in TREES.items()}
+    assert found({module: names != sorted(set(names), key=order) for module, names in lists.items()}) == {}
+    assert found({module: set(names) - set(bound(TREES[module])) for module, names in lists.items()}) == {}
 
 
-@files
-def test_exports_are_sorted_and_exist(path):
-    tree = parse(path)
-    names = exports(tree) or []
-    assert names == sorted(set(names), key=order)
-    assert set(names) <= set(bound(tree))
+def test_packages_export_all_that_they_offer():
+    assert found({name: set(offered(TREES[name])) - set(exports(TREES[name])) for name in PACKAGES}) == {}
 
 
-@pytest.mark.parametrize("package", [p for p in SOURCES if p.name == "__init__.py"], ids=lambda p: p.parent.name)
-def test_packages_export_all_that_they_offer(package):
-    tree = parse(package)
-    assert set(offered(tree)) <= set(exports(tree) or [])
+def test_kernels_say_what_they_sample_and_why():
+    real = [kernel for name, tree in TREES.items() if "testing" not in name for kernel in kernels(tree)]
+    assert {"Cycle", "Gibbs", "MetropolisHastings", "Mixture", "PseudoGibbs", "Tempered"} <= {k.name for k in real}
+    assert found({kernel.name: undocumented(kernel) for kernel in real}) == {}
 
 
-@files
-def test_kernels_say_what_they_sample_and_why(path):
-    if "testing" in path.parts:
-        pytest.skip("kernels that are broken on purpose are documented by their fault")
-    kernels = [node for node in ast.walk(parse(path)) if isinstance(node, ast.ClassDef) and is_kernel(node)]
-    assert {node.name: undocumented(node) for node in kernels} == {node.name: [] for node in kernels}
+def test_every_package_and_every_import_is_declared():
+    assert set(settings()["packages"].split()) == PACKAGES
+    required = {re.split(r"[\[<>=]", line)[0].replace("-", "_") for line in settings()["install_requires"].split()}
+    known = required | set(MAY_IMPORT) | set(sys.stdlib_module_names) | {"xarray"}  # arviz-stats[xarray]
+    assert found({module: {top(name) for name in imported(tree)} - known for module, tree in TREES.items()}) == {}
 
 
 def test_the_rules_see_what_breaks_them():
-    bad = ast.parse("class K:\n    '''Target\n    x\n    '''\n    def step(self, state, energy, rng): ...\n")
-    assert is_kernel(bad.body[0])
-    assert undocumented(bad.body[0]) == list(SECTIONS[1:])
+    (bad,) = kernels(
+        ast.parse("class K:\n    '''Target\n    x\n    '''\n    def step(self, state, energy, rng): ...\n")
+    )
+    assert undocumented(bad) == list(SECTIONS[1:])
     hidden = ast.parse("def f():\n    import click.testing\n    from transformers.models import x\n")
-    assert set(imported(hidden)) == {"click", "transformers"}
-
-
-def requirements():
-    """Distributions that ``setup.cfg`` installs, as import names."""
-    settings = configparser.ConfigParser()
-    settings.read(ROOT / "setup.cfg")
-    lines = settings["options"]["install_requires"].split()
-    return {re.split(r"[\[<>=]", line)[0].replace("-", "_") for line in lines}
-
-
-def test_every_package_is_installed():
-    settings = configparser.ConfigParser()
-    settings.read(ROOT / "setup.cfg")
-    found = {str(path.parent.relative_to(ROOT)).replace("/", ".") for path in SOURCES if path.name == "__init__.py"}
-    assert set(settings["options"]["packages"].split()) == found
-
-
-@files
-def test_every_import_is_declared(path):
-    known = requirements() | set(MAY_IMPORT) | set(sys.stdlib_module_names) | {"xarray"}  # arviz-stats[xarray]
-    assert set(imported(ast.parse(path.read_text()))) <= known
+    assert {top(name) for name in imported(hidden)} == {"click", "transformers"}
+    annotated = "if TYPE_CHECKING:\n    from p.b import B\n"
+    edges = graph({"p": ast.parse("from p.a import A"), "p.a": ast.parse(annotated), "p.b": ast.parse("import p.a")})
+    assert edges == {"p": {"p.a"}, "p.a": {"p.b"}, "p.b": {"p.a"}}
+    assert set(circle(edges)) == {"p.a", "p.b"}
+    assert circle(edges | {"p.b": set()}) == []
+    inside = ast.parse("from samplers.energy import terms\nfrom samplers import randomness, sample\n")
+    assert passes_by_the_doors("lm_adapters.x", inside) == ["samplers.energy.terms"]
+    assert passes_by_the_doors("samplers.x", inside) == []
