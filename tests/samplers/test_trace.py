@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 
 from samplers import MetropolisHastings, Mixture, MoveCount, named, sample
@@ -52,6 +53,52 @@ def test_chains_that_disagree():
 
 def test_a_chain_that_drifts():
     assert diagnose(noise(4, 500) + torch.linspace(0, 5, 500)).r_hat > 1.3
+
+
+def ranked_split_r_hat(values):
+    """Vehtari et al. 2021, section 4: of the normal scores of the halves, and of those of distances to the median."""
+    array = values.numpy()
+    half = array.shape[1] // 2
+    halves = np.concatenate([array[:, :half], array[:, half:]])
+
+    def r_hat(rows):
+        ranks = scipy.stats.rankdata(rows).reshape(rows.shape)
+        scores = scipy.stats.norm.ppf((ranks - 3 / 8) / (rows.size + 1 / 4))
+        within = scores.var(axis=1, ddof=1).mean()
+        between = scores.mean(axis=1).var(ddof=1)
+        return math.sqrt((half - 1) / half + between / within)
+
+    return max(r_hat(halves), r_hat(np.abs(halves - np.median(halves))))
+
+
+@pytest.mark.parametrize("kind", ["heavy tails apart", "same mean, one chain wider", "alike"])
+def test_r_hat_is_that_of_ranks(kind):
+    values = noise(4, 400)
+    last = torch.tensor([False, False, False, True])[:, None]
+    if kind == "heavy tails apart":
+        values = values / noise(4, 400, seed=1) + 3.0 * last  # Cauchy: without ranks the spread hides the difference
+    elif kind == "same mean, one chain wider":
+        values = values * torch.where(last, 5.0, 1.0)
+    found = diagnose(values).r_hat
+    assert found == pytest.approx(ranked_split_r_hat(values), rel=1e-9)
+    assert (found > 1.05) is (kind != "alike")
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_tail_ess_is_of_the_outer_twentieths(sign):
+    """One tail, of mass 0.06, is kept with probability 0.9 and drawn anew otherwise; all the rest is independent.
+
+    ``I(x <= q05)`` is the tail times a coin of 5/6: its autocorrelation is ``0.9^k (5/6)^2 0.06 0.94 / (0.05 0.95)``.
+    """
+    mass, stay, chains, kept = 0.06, 0.9, 8, 4000
+    u = torch.rand(3, kept, chains, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    tail, rows = u[0, 0] < mass, []
+    for again, keep, inside in zip(*u, strict=True):
+        tail = torch.where(keep < stay, tail, again < mass)
+        rows.append(inside - 2.0 * tail)
+    correlation = (5 / 6) ** 2 * mass * (1 - mass) / (0.05 * 0.95)
+    theory = chains * kept / (1 + 2 * correlation * stay / (1 - stay))
+    assert diagnose(sign * torch.stack(rows, dim=1)).ess_tail == pytest.approx(theory, rel=0.2)
 
 
 @pytest.mark.parametrize(
