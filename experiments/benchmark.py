@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from experiments.results.safe_text import json_line
-from experiments.setup.settings import LIMITS
+from experiments.setup.settings import SHARED
 
 if TYPE_CHECKING:
     from experiments.benchmarking.measure import Line
@@ -24,6 +24,7 @@ MODELS = {"embedded": 126, "base": 510}  # and the tokens of a text that they ta
 CHAINS, CURVE_CHAINS, QUICK_CHAINS = (1, 8, 32, 128, 512), (32,), (1, 32)
 REPEATS, QUICK_REPEATS = 7, 3
 ESS_STEPS = 400
+MOST_CHAINS, MOST_STEPS = (int(SHARED[name].option.maximum) for name in ("chains", "steps"))
 CURVES = {
     "chains": (1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
     "length": (8, 16, 32, 64),
@@ -130,7 +131,7 @@ def _expected(before: Line, size: Size) -> float:
 @click.option("--models", multiple=True, type=click.Choice(tuple(MODELS)),
               help="embedded, or random weights in the shapes of BERT-base, GPT-2 small and T5-small. Repeatable.  "
               "[default: both]")  # fmt: skip
-@click.option("--chains", multiple=True, type=click.IntRange(*LIMITS["chains"]),
+@click.option("--chains", multiple=True, type=click.IntRange(1, MOST_CHAINS),
               help="Repeatable.  [default: 1 8 32 128 512; of a curve: 32]")  # fmt: skip
 @click.option(
     "--length", type=click.IntRange(4, 10**4), default=16, show_default=True, help="Tokens of a text, or most."
@@ -139,7 +140,7 @@ def _expected(before: Line, size: Size) -> float:
 @click.option(
     "--repeats", type=click.IntRange(1, 10**4), help=f"Rounds, of which medians are told.  [default: {REPEATS}]"
 )
-@click.option("--ess", "ess_steps", type=click.IntRange(8, LIMITS["steps"][1]), is_flag=False, flag_value=ESS_STEPS,
+@click.option("--ess", "ess_steps", type=click.IntRange(8, MOST_STEPS), is_flag=False, flag_value=ESS_STEPS,
               default=None,
               help=f"Run each so many steps ({ESS_STEPS} if none are given) for the ESS of its energy.")  # fmt: skip
 @click.option("--longest", type=click.FloatRange(min=0), default=20.0, show_default=True,
@@ -214,9 +215,3 @@ def _show_json(found: Iterator[Line | LeftOut], varied: str, machine: dict[str, 
 
 def _on(machine: dict[str, Any]) -> str:
     return f"{machine['device']}, {machine['threads']} threads of {machine['cores']} cores, torch {machine['torch']}\n"
-
-
-if __name__ == "__main__":
-    from experiments.cli import run_command
-
-    run_command(command.main)

@@ -1,21 +1,21 @@
-"""The command ``mcmc-text``. Every module here that has a ``command`` is a subcommand of it.
+"""The command ``mcmc-text``: its subcommands are what packages, ours among them, register as experiments.
 
-Those modules import click and the standard library at the top and torch inside their functions, so that help is
-instant.
+Our modules import click and the standard library at the top and torch inside their functions, and those of other
+packages are imported when they are called, so that help is instant.
 """
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import sys
 import warnings
 from collections.abc import Sequence
+from importlib.metadata import EntryPoint
 from typing import Any
 
 import click
 
-import experiments
+from experiments.declaration.find import plugin_command
+from experiments.declaration.plugins import OURS, find_plugin, package_of, plugin_names
 from experiments.results.safe_text import visible
 
 __all__ = ["main"]
@@ -25,15 +25,29 @@ class Experiments(click.Group):
     """Finds the commands, and turns every expected error into one line on stderr."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        names = [info.name for info in pkgutil.iter_modules(experiments.__path__) if not info.ispkg]
-        return sorted(name.replace("_", "-") for name in names if name != "cli" and _command(name) is not None)
+        return plugin_names("experiments")
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        module = name.replace("-", "_")
-        return _command(module) if name in self.list_commands(ctx) else None
+        entry = find_plugin("experiments", name)
+        if entry is None:
+            return None
+        return plugin_command(entry) if package_of(entry) == OURS else _OfOthers(entry)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         return run_command(super().main, *args, **kwargs)
+
+
+class _OfOthers(click.Command):
+    """A command of another package, which is imported no sooner than it is called."""
+
+    def __init__(self, entry: EntryPoint) -> None:
+        super().__init__(entry.name, help=f"Comes with the package {package_of(entry)}.")
+        self.entry = entry
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        return plugin_command(self.entry).make_context(info_name, args, parent, **extra)
 
 
 def run_command(run: Any, *args: Any, **kwargs: Any) -> None:
@@ -69,12 +83,12 @@ def _run(run: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
         if code > 128:
             click.echo("\n".join(map(visible, str(error).splitlines())), err=True)
             sys.exit(code)
-        _fail(_told(error), code)
+        _fail(_in_one_line(error), code)
     sys.exit(code)
 
 
 def _check_arguments(given: Sequence[str] | None) -> None:
-    """A terminal's bytes that are no UTF-8 come as halves of characters, which no tokenizer and no file takes."""
+    """Bytes that are no UTF-8 arrive as halves of characters, which no tokenizer and no file takes."""
     for argument in sys.argv[1:] if given is None else given:
         try:
             argument.encode()
@@ -97,7 +111,7 @@ def _exit_code(error: Exception) -> int | None:
     return 1 if isinstance(error, McmcTextError) or is_out_of_memory(error) else None
 
 
-def _told(error: Exception) -> str:
+def _in_one_line(error: Exception) -> str:
     from samplers import McmcTextError
 
     if isinstance(error, McmcTextError):
@@ -109,10 +123,6 @@ def _told(error: Exception) -> str:
 def _fail(message: str, code: int) -> None:
     click.echo(f"error: {visible(' '.join(message.split()))}", err=True)
     sys.exit(code)
-
-
-def _command(module: str) -> click.Command | None:
-    return getattr(importlib.import_module(f"experiments.{module}"), "command", None)
 
 
 @click.group(cls=Experiments, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -34,9 +34,7 @@ def evaluate_keywords(corpus: Path, *, count: int = 50, steps: int = 400, seed: 
     covered, per_token, texts = [], [], set()
     sentences = []
     for words, sentence in _enough(_keyword_sets(corpus, count, seed), count):
-        run = keywords(
-            words, model=lm, scorer=scorer, chains=CHAINS, steps=steps, burn_in=steps // 2, thin=1, seed=seed
-        )
+        run = keywords(words, model=lm, scorer=scorer, chains=CHAINS, steps=steps, warmup=steps // 2, thin=1, seed=seed)
         sentences.append(sentence)
         last = run.trace.draws[:, -1]
         for text in run.space.decode(last):

@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from experiments.declaration.options import click_option
+from experiments.declaration.wording import argument
 from experiments.results.safe_text import json_line
-from experiments.setup.custom_energy import CustomEnergy, load_custom_energies
-from experiments.setup.options import trust_option
+from experiments.setup.custom_energy import load_custom_energies
+from experiments.setup.models import named_model
+from experiments.setup.settings import SHARED
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from experiments.setup.custom_energy import GivenEnergy
     from lm_adapters import TextSpace
     from samplers import Energy
 
@@ -30,7 +34,7 @@ def score(
     models: Sequence[str] = ("masked-en",),
     source: str | None = None,
     prefix: str = "",
-    energies: Sequence[str | CustomEnergy] = (),
+    energies: Sequence[GivenEnergy] = (),
     device: str = "cpu",
     dtype: str = "float32",
     trust_remote_code: bool = False,
@@ -86,17 +90,17 @@ def _model_term(
     from lm_adapters import CausalLM, MaskedLM, Seq2SeqLM, task_of
     from samplers import InvalidInput
 
-    task = task_of(name, **trusted)
-    if task == "seq2seq":
+    model = named_model(name, *where)
+    if isinstance(model, str):
+        kinds = {"seq2seq": Seq2SeqLM, "causal": CausalLM, "masked": MaskedLM}
+        model = kinds[task_of(model, **trusted)].from_pretrained(model, *where, **trusted)
+    if isinstance(model, Seq2SeqLM):
         if source is None:
-            raise InvalidInput(f"{name!r} is a seq2seq model and scores a text given a source; give --source")
-        seq2seq = Seq2SeqLM.from_pretrained(name, *where, **trusted)
-        return name, seq2seq.energy(source, prefix=prefix), seq2seq.space
-    if task == "causal":
-        causal = CausalLM.from_pretrained(name, *where, **trusted)
-        return name, causal.energy(), causal.space
-    masked = MaskedLM.from_pretrained(name, *where, **trusted)
-    return name, masked.energy("pll"), masked.space
+            raise InvalidInput(
+                f"{name!r} is a seq2seq model and scores a text given a source; give {argument('source')}"
+            )
+        return name, model.energy(source, prefix=prefix), model.space
+    return name, model.energy("pll") if isinstance(model, MaskedLM) else model.energy(), model.space
 
 
 def read_texts(path: Path) -> list[str]:
@@ -133,17 +137,11 @@ def _text_of(line: str, number: int, path: Path) -> str:
               help="Masked, causal or seq2seq model; repeatable, each is a term.")  # fmt: skip
 @click.option("--source", metavar="TEXT", help="What a seq2seq model conditions on.")
 @click.option("--prefix", default="", help="Stands before the source in a seq2seq model's input.")
-@click.option("--energy", "energies", multiple=True, metavar="FILE.py:NAME[=WEIGHT]", help="Your own energy, a term.")
+@click_option(SHARED["energies"])
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--dtype", default="float32", show_default=True)
-@trust_option
+@click_option(SHARED["trust_remote_code"])
 def command(file: Path, **options: Any) -> None:
     """Energies of the texts in FILE (one a line, or JSON Lines with "text"), in nats, as JSON Lines."""
     for line in score(read_texts(file), **options):
         click.echo(json_line(line))
-
-
-if __name__ == "__main__":
-    from experiments.cli import run_command
-
-    run_command(command.main)

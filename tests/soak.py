@@ -16,10 +16,10 @@ from pathlib import Path
 import click
 
 RUNS = {
-    "gibbs": "gibbs --chains 6 --steps 150 --burn-in 50",
-    "keywords": "keywords music night --chains 6 --steps 120 --burn-in 40",
-    "tempered": "keywords music --sampler tempered --chains 4 --steps 80 --burn-in 20",
-    "two workers": "gibbs --chains 6 --shard-size 3 --workers 2 --steps 150 --burn-in 50",
+    "gibbs": "gibbs --chains 6 --steps 150 --warmup 50",
+    "keywords": "keywords music night --chains 6 --steps 120 --warmup 40",
+    "tempered": "keywords music --sampler tempered --chains 4 --steps 80 --warmup 20",
+    "two workers": "gibbs --chains 6 --shard-size 3 --workers 2 --steps 150 --warmup 50",
 }
 
 

@@ -19,7 +19,7 @@ def test_the_custom_energy_runs_with_the_command_beside_it(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     Path("my_energy.py").write_text(BLOCKS[0])
     command = re.search(r"mcmc-text (gibbs --energy my_energy.py.*?) --init \"(.*?)\"", README)
-    arguments = [*command[1].split(), "--init", command[2], "--chains", "2", "--steps", "8", "--burn-in", "2"]
+    arguments = [*command[1].split(), "--init", command[2], "--chains", "2", "--steps", "8", "--warmup", "2"]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.stderr
     assert "2 about_music" in result.stdout

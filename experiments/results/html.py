@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from experiments.declaration.wording import argument
 from experiments.results.chart import BOX, chart
 from experiments.results.protocol import Run
 from experiments.results.safe_text import visible
@@ -49,7 +50,7 @@ p.small { color: var(--faint); font-size: .875rem; margin: .25rem 0 }
 <h1>{{ name }}</h1>
 <p class="trust">{{ trust }}</p>
 {%- if trusted %}
-<p class="trust">Code that the models bring along was run (--trust-remote-code).</p>
+<p class="trust">Code that the models bring along was run ({{ trusted }}).</p>
 {%- endif %}
 <h2>Texts</h2>
 <table>
@@ -98,7 +99,7 @@ def page(run: Run, summary: Mapping[str, Any]) -> str:
     return _template().render(
         name=_line(str(run.config["experiment"])),
         trust=_line(summary["trust"]),
-        trusted=run.config["trust_remote_code"],
+        trusted=argument("trust_remote_code") if run.config["trust_remote_code"] else None,
         counted=_line(counted),
         shown=_line(shown),
         texts=texts[:TEXTS],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from experiments.results.cost import Spent
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["Run"]
 
 
+@runtime_checkable
 class Run(Protocol):
     """The result of an experiment. ``summary()`` has at least ``trust``, one honest line, and ``out`` its folder."""
 

@@ -6,6 +6,7 @@ import shutil
 
 import click
 
+from experiments.declaration.wording import argument
 from experiments.results.protocol import Run
 from experiments.results.safe_text import json_line, visible
 
@@ -33,7 +34,7 @@ def print_run(run: Run) -> None:
     for label, value in run.facts(summary):
         click.echo(f"  {visible(label):<22} {_folded(value, width - 25)}")
     if run.config["trust_remote_code"]:
-        click.echo(f"  {'code':<22} what the models bring along was run (--trust-remote-code)")
+        click.echo(f"  {'code':<22} what the models bring along was run ({argument('trust_remote_code')})")
     if run.config["out"]:
         click.echo(
             f"  {'files':<22} {visible(str(run.config['out']))}/ (samples.jsonl, summary, config, env, report.html)"

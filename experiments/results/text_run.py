@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from experiments.declaration.wording import argument
 from experiments.results.cost import Spent
 from experiments.results.figures import distinct, number, self_bleu, shares
 
@@ -142,10 +143,10 @@ def trust(run: TextRun, energy: Diagnostics) -> str:
         return "No known target: the law of these texts depends on the scan and on when you look."
     chains = run.trace.energy.shape[0]
     if math.isnan(energy.r_hat):
-        return "Cannot be judged: too few draws, or an energy that never moved. Raise --steps."
+        return f"Cannot be judged: too few draws, or an energy that never moved. Raise {argument('steps')}."
     if energy.r_hat > R_HAT or energy.ess_bulk < ESS_PER_CHAIN * chains:
         return (
             f"Not mixed: R-hat {energy.r_hat:.2f} (want {R_HAT}), ESS {energy.ess_bulk:.0f} (want "
-            f"{ESS_PER_CHAIN * chains}). Good to read; for averages raise --steps."
+            f"{ESS_PER_CHAIN * chains}). Good to read; for averages raise {argument('steps')}."
         )
     return f"Mixed, as far as the energy shows: R-hat {energy.r_hat:.3f}, ESS {energy.ess_bulk:.0f}."

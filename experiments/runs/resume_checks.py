@@ -1,41 +1,38 @@
-"""Whether what is asked for is the run that a folder holds, told in the words of the options."""
+"""Whether what is asked for is the run that a folder holds."""
 
 from __future__ import annotations
 
 import shlex
 import warnings
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
+
+from experiments.declaration.arguments import Argument
+from experiments.declaration.resume_option import current_names
+from experiments.declaration.wording import argument, command_words
 
 if TYPE_CHECKING:
     from samplers import RunStore
 
-__all__ = ["check_config", "check_experiment", "check_models", "check_named", "check_versions", "option", "way_on"]
+__all__ = ["check_config", "check_experiment", "check_models", "check_named", "check_versions", "how_to_resume"]
 
-FREE = (
-    "steps",
-    "out",
-    "commit_every",
-    "workers",
-    "energies",
-    "energy_sha256",
-)  # may differ, or are compared in their own way
-ARGUMENTS = {"words": "WORD", "text": "TEXT", "template": "TEMPLATE"}
 PARTS = {"sha256": "digest of weights", "vocabulary": "digest of tokens"}  # of a model's identity, in words
 
 
-def option(field: str) -> str:
-    """What the command line calls a field of ``config.json``."""
-    return ARGUMENTS.get(field) or "--" + {"energies": "energy"}.get(field, field).replace("_", "-")
-
-
-def way_on(config: Mapping[str, Any], path: Path, *, allow_version_change: bool) -> str:
-    """The command that goes on with the run in ``path``. What a folder may not decide it says again."""
-    again = [part for spec in config["energies"] for part in ("--energy", spec)]
-    again += ["--trust-remote-code"] if config["trust_remote_code"] else []
-    again += ["--allow-version-change"] if allow_version_change else []
-    return shlex.join(["mcmc-text", str(config["experiment"]), "--resume", str(path), *again])
+def how_to_resume(
+    config: Mapping[str, Any], arguments: Iterable[Argument], path: str, *, allow_version_change: bool
+) -> str:
+    """The command that resumes the run in ``path``, with what a folder may not decide; in Python the same call."""
+    command = command_words()
+    if command is None:
+        return f"resume with the same call, with out={path!r}"
+    again: list[str] = []
+    for each in arguments:
+        if each.recorded and each.name != "out" and each.option and not each.option.from_folder:
+            value, option = config[each.name], argument(each.name)
+            again += [word for one in value for word in (option, one)] if each.is_many else [option] if value else []
+    again += [argument("allow_version_change")] if allow_version_change else []
+    return f"resume with: {shlex.join([*command, '--resume', path, *again])}"
 
 
 def check_experiment(store: RunStore, config: Mapping[str, Any]) -> None:
@@ -43,47 +40,54 @@ def check_experiment(store: RunStore, config: Mapping[str, Any]) -> None:
     from samplers import InvalidInput
     from samplers.storage import exists
 
-    path, wanted = store.path, config["experiment"]
+    path, wanted, out = store.path, config["experiment"], argument("out")
     try:
         if not path.is_dir():
             return
     except OSError as error:
-        raise InvalidInput(f"--out {str(path)!r} cannot be used ({error.strerror}); choose another folder") from error
+        raise InvalidInput(f"{out} {str(path)!r} cannot be used ({error.strerror}); choose another folder") from error
     if not exists(path / "config.json"):
         if exists(path / "fingerprint.json"):
-            raise InvalidInput(f"--out {str(path)!r} holds a run that no experiment began; choose another folder")
+            raise InvalidInput(f"{out} {str(path)!r} holds a run that no experiment began; choose another folder")
         return
     found = store.read("config.json").get("experiment")
     if not isinstance(found, str):
-        raise InvalidInput(f"--out {str(path)!r} holds a config.json that is not of a run; choose another folder")
+        raise InvalidInput(f"{out} {str(path)!r} holds a config.json that is not of a run; choose another folder")
     if found != wanted:
-        raise InvalidInput(f"--out {str(path)!r} holds a run of {found!r}, not of {wanted!r}; choose another folder")
+        raise InvalidInput(f"{out} {str(path)!r} holds a run of {found!r}, not of {wanted!r}; choose another folder")
 
 
-def check_config(store: RunStore, config: Mapping[str, Any], *, extensible: bool) -> None:
-    """Raise ``InvalidInput`` for the first field that the stored run has otherwise."""
+def check_config(
+    store: RunStore, config: Mapping[str, Any], arguments: Iterable[Argument], *, extensible: bool
+) -> None:
+    """Raise ``InvalidInput`` for the first argument that the stored run has otherwise and that may not change."""
     from samplers import InvalidInput
 
-    stored, path = store.read("config.json"), str(store.path)
+    known = {each.name: each for each in arguments}
+    stored, path = current_names(store.read("config.json"), known.values()), str(store.path)
     for field in dict.fromkeys([*config, *stored]):
         was, now = stored.get(field), config.get(field)
-        if was != now and field not in FREE:
+        option = known[field].option if field in known else None
+        may = option.on_resume if option else "code" if field == "energy_sha256" else "same"
+        if was == now or may in ("free", "code"):
+            continue
+        if may == "same":
             raise InvalidInput(
-                f"{path!r} holds another run: {option(field)} was {_short(was)} and is now {_short(now)}; give the "
+                f"{path!r} holds another run: {argument(field)} was {_short(was)} and is now {_short(now)}; give the "
                 "stored value, or choose another folder"
             )
+        if not (extensible and type(was) is int and was < now):
+            way = "give at least that many"
+            if not extensible:
+                way = "this run depends on it in all its draws and cannot be extended"
+            raise InvalidInput(f"{argument(field)} is {now}, but the run in {path!r} has {_short(was)}; {way}")
     _check_energies(path, _energies(stored), _energies(config))
-    was, now = stored.get("steps"), config["steps"]
-    if was == now or (extensible and type(was) is int and was < now):
-        return
-    way = "give at least that many" if extensible else "this run depends on it in all its draws and cannot be extended"
-    raise InvalidInput(f"--steps is {now}, but the run in {path!r} has {_short(was)}; {way}")
 
 
 def check_models(store: RunStore, facts: Mapping[str, Mapping[str, str]], config: Mapping[str, Any]) -> None:
     """Raise ``InvalidInput`` where a model of the same name computes something else than that of the stored run.
 
-    The revision of a hub's repository tells nothing where the weights are the same.
+    The revision of a hub's repository means nothing where the weights are the same.
     """
     from samplers import InvalidInput
 
@@ -95,7 +99,7 @@ def check_models(store: RunStore, facts: Mapping[str, Mapping[str, str]], config
         for part in dict.fromkeys([*now, *was]):
             if was.get(part) != now.get(part) and part not in free:
                 raise InvalidInput(
-                    f"{option(field)} {config.get(field)!r} is another model than that of the run in "
+                    f"{argument(field)} {config.get(field)!r} is another model than that of the run in "
                     f"{str(store.path)!r}: its {PARTS.get(part, part)} was {_short(was.get(part))} and is now "
                     f"{_short(now.get(part))}; give the same model, or choose another folder"
                 )
@@ -111,10 +115,12 @@ def check_versions(store: RunStore, now: Mapping[str, str], *, allowed: bool) ->
                if stored.get(name) != now.get(name)]  # fmt: skip
     if not changed:
         return
-    told = f"the run in {str(store.path)!r} was begun with other versions: {', '.join(changed)}"
+    problem = f"the run in {str(store.path)!r} was begun with other versions: {', '.join(changed)}"
     if not allowed:
-        raise InvalidInput(f"{told}; install those, or give --allow-version-change: the draws may then differ")
-    warnings.warn(f"{told}; the draws may differ from those of an uninterrupted run", stacklevel=2)
+        raise InvalidInput(
+            f"{problem}; install those, or give {argument('allow_version_change')}: the draws may then differ"
+        )
+    warnings.warn(f"{problem}; the draws may differ from those of an uninterrupted run", stacklevel=2)
 
 
 def check_named(store: RunStore, config: Mapping[str, Any]) -> None:
@@ -122,27 +128,31 @@ def check_named(store: RunStore, config: Mapping[str, Any]) -> None:
     from samplers import InvalidInput
 
     now = _energies(config)
-    if missing := [spec for name, (spec, _) in _energies(store.read("config.json")).items() if name not in now]:
-        again = shlex.join([part for spec in missing for part in ("--energy", spec)])
-        raise InvalidInput(
-            f"the run in {str(store.path)!r} has energies of your own, which are run only where you name them; add "
-            f"{again}"
-        )
+    missing = [spec for name, (spec, _) in _energies(store.read("config.json")).items() if name not in now]
+    if not missing:
+        return
+    option, problem = argument("energies"), f"the run in {str(store.path)!r} has energies of your own"
+    functions = [spec for spec in missing if ".py:" not in spec]
+    if command_words() is None or functions:
+        raise InvalidInput(f"{problem}, {', '.join(map(repr, missing))}; give them again in {option}")
+    again = shlex.join([part for spec in missing for part in (option, spec)])
+    raise InvalidInput(f"{problem}, which are run only where you name them; add {again}")
 
 
 def _check_energies(path: str, was: Mapping[str, tuple[str, str]], now: Mapping[str, tuple[str, str]]) -> None:
     """Of the user's own energies name, weight and contents count, and not where the file lies."""
     from samplers import InvalidInput
 
+    option = argument("energies")
     if list(was) != list(now):
         raise InvalidInput(
-            f"{path!r} holds another run: --energy was {_short(list(was))} and is now {_short(list(now))}; give the "
+            f"{path!r} holds another run: {option} was {_short(list(was))} and is now {_short(list(now))}; give the "
             "stored ones, or choose another folder"
         )
     for name, (spec, sha) in now.items():
         if was[name][1] != sha:
             raise InvalidInput(
-                f"--energy {spec!r} has changed since the run in {path!r} began: the file's SHA-256 was "
+                f"{option} {spec!r} has changed since the run in {path!r} began: the file's SHA-256 was "
                 f"{_short(was[name][1])} and is now {_short(sha)}; put it back, or choose another folder"
             )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.declaration.arguments import Argument
+from experiments.declaration.wording import argument
 from experiments.results.protocol import Run
 from experiments.results.safe_text import json_line, json_text, plain
 from experiments.runs.resume_checks import (
@@ -20,13 +22,13 @@ from experiments.runs.resume_checks import (
     check_models,
     check_named,
     check_versions,
-    way_on,
+    how_to_resume,
 )
 
 if TYPE_CHECKING:
     from samplers import EnergyError, Interrupted, RunStore
 
-__all__ = ["RunDirectory", "Work", "default_directory", "run_directory"]
+__all__ = ["RunDirectory", "Work", "run_directory"]
 
 LIBRARIES = ("mcmc-text", "torch", "transformers", "tokenizers", "numpy", "arviz-stats")
 PINNED = ("config.json", "env.json", "models.json", "fingerprint.json")
@@ -34,28 +36,25 @@ PINNED = ("config.json", "env.json", "models.json", "fingerprint.json")
 BEFORE_DRAWS = {*PINNED, "events.jsonl", "failed.jsonl", "lock", "mcmc-text.json", "owner.json"}
 
 
-def default_directory(experiment: str) -> str:
-    return f"runs/{experiment}-{datetime.now():%Y%m%d-%H%M%S}"
-
-
 @contextmanager
 def run_directory(
     path: str | Path,
     config: Mapping[str, Any],
+    arguments: Iterable[Argument],
     *,
     extensible: bool,
     every: int,
     allow_version_change: bool,
     held: bool = False,
 ) -> Iterator[RunDirectory]:
-    """Begin the run in ``path``, or go on with it, and keep its lock for the time of the block.
+    """Begin the run in ``path``, or resume it, and hold its lock for the time of the block.
 
     Main arguments
-        ``config`` as ``Settings.config`` gives it; in a folder that holds draws already it must be the same, though
-        ``steps`` may have grown where the run is ``extensible``.
+        ``config`` holds the values of the ``arguments`` that are recorded; in a folder that holds draws already it
+        must be the same, though ``steps`` may have grown where the run is ``extensible``.
     Other arguments
         ``every``: steps between commits. ``allow_version_change``: other versions of libraries are a warning.
-        ``held``: the process that started this one has begun the run and keeps its lock.
+        ``held``: the process that started this one has begun the run and holds its lock.
     Raises
         ``InvalidInput`` for a folder that cannot be written to, is in use, or holds anything else than this run;
         nothing in it is changed then. ``StoreError`` for a damaged one.
@@ -64,15 +63,15 @@ def run_directory(
 
     store = RunStore(path, every=every)
     check_experiment(store, config)
-    directory = RunDirectory(store, config, extensible=extensible)
+    directory = RunDirectory(store, config, arguments, extensible=extensible)
     with ExitStack() as stack:
         if held:
-            check_config(store, directory.config, extensible=extensible)
+            check_config(store, directory.config, directory.arguments, extensible=extensible)
         else:
             try:
                 stack.enter_context(store)
             except InvalidInput as error:
-                raise InvalidInput(f"--out {error}") from error
+                raise InvalidInput(f"{argument('out')} {error}") from error
             directory.begin(allow_version_change=allow_version_change)
         try:
             yield directory
@@ -99,42 +98,46 @@ class Work:
 
 
 class RunDirectory:
-    """A run's folder, with ``store`` for its samplers. ``work`` is told once it is known."""
+    """A run's folder, with ``store`` for its samplers. ``work`` is set once it is known."""
 
-    def __init__(self, store: RunStore, config: Mapping[str, Any], *, extensible: bool) -> None:
-        self.store, self.path, self.config, self.extensible = store, store.path, plain(config), extensible
+    def __init__(
+        self, store: RunStore, config: Mapping[str, Any], arguments: Iterable[Argument], *, extensible: bool
+    ) -> None:
+        self.store, self.path, self.extensible = store, store.path, extensible
+        self.config, self.arguments = plain(config), list(arguments)
         self.work: Work | None = None
 
     def begin(self, *, allow_version_change: bool) -> None:
-        """Write configuration and environment, or compare them with those of the run that goes on."""
+        """Write configuration and environment, or compare them with those of the run that is resumed."""
         from samplers.storage import exists
 
         now = environment()
         if exists(self.path / "config.json"):
             check_named(self.store, self.config)
         if drawn := self._has_draws():
-            check_config(self.store, self.config, extensible=self.extensible)
+            check_config(self.store, self.config, self.arguments, extensible=self.extensible)
             check_versions(self.store, now["versions"], allowed=allow_version_change)
         else:
             for name in PINNED:  # of a run that never drew: whatever was wrong with it may be put right
                 _remove(self.path / name)
-        self.store.pin("config.json", self.config, free=self.config)
+        earlier = [each.option.formerly for each in self.arguments if each.option and each.option.formerly]
+        self.store.pin("config.json", self.config, free=[*self.config, *earlier])
         if not drawn:
             self.store.pin("env.json", now)
         self.log("resumed" if drawn else "started", environment=now)
 
     def pin_models(self, models: Mapping[str, Any]) -> None:
-        """Note what ``models``, by the option that names each, compute with, or compare it with what was noted.
+        """Record what ``models``, by the argument that names each, compute with, or compare it with what was recorded.
 
         Each has a ``model`` and a ``space`` with its tokenizer. Raises ``InvalidInput`` for another model.
         """
         from lm_adapters.loading.identity import identity
         from samplers.storage import exists
 
-        facts = {option: identity(each.model, each.space.tokenizer) for option, each in models.items()}
+        facts = {name: identity(each.model, each.space.tokenizer) for name, each in models.items()}
         if exists(self.path / "models.json"):
             check_models(self.store, facts, self.config)
-        self.store.pin("models.json", facts, free=[f"{option}.revision" for option in facts])
+        self.store.pin("models.json", facts, free=[f"{name}.revision" for name in facts])
 
     def done(self) -> int:
         """How much of the work is committed."""
@@ -148,7 +151,7 @@ class RunDirectory:
     @property
     def finished_before(self) -> str:
         """News of a run that had nothing left to do."""
-        more = "a larger --steps extends it" if self.extensible else "it cannot be extended"
+        more = f"a larger {argument('steps')} extends it" if self.extensible else "it cannot be extended"
         return f"The run was finished already and nothing was done; {more}."
 
     def finish(self, run: Run, summary: Mapping[str, Any], page: str) -> None:
@@ -161,10 +164,12 @@ class RunDirectory:
         self.log("finished")
 
     def stopped(self, stop: Interrupted, *, allow_version_change: bool) -> None:
-        """Fill in how far the run came and how to go on with it."""
+        """Fill in how far the run came and how to resume it."""
         if self.work:
             stop.progress = f"stopped after {self.done():,} of {self.work.total:,} {self.work.unit}"
-        stop.way_on = f"go on with: {way_on(self.config, self.path, allow_version_change=allow_version_change)}"
+        stop.way_on = how_to_resume(
+            self.config, self.arguments, str(self.path), allow_version_change=allow_version_change
+        )
         self.log("stopped", progress=stop.progress)
 
     def keep_texts(self, error: EnergyError) -> None:

@@ -1,19 +1,24 @@
 """``python -m experiments.runs.worker``: one of the processes of ``--workers``; see ``workers.py``.
 
-A line of JSON on stdin says what to do; lines of JSON on stdout tell of steps done and of errors that are told in one
-line. At the end of stdin the parent is gone, and so is the worker: it ends at once, as if it were killed.
+A line of JSON on stdin says what to do; lines of JSON on stdout report steps done, and an error that fits on one line.
+At the end of stdin the parent is gone, and the worker ends as if it were killed.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
+
+import click
+
+from experiments.declaration.find import find_experiment
+from experiments.setup.job import Share
 
 __all__ = ["main"]
 
@@ -21,38 +26,42 @@ PAUSE = 0.2  # seconds between two lines
 
 
 def main() -> int:
-    """The exit code: 128 and the signal after one, 1 for an error that was told."""
-    tell = _channel()
+    """The exit code: 128 and the signal after one, 1 for an error that was reported."""
+    report = _channel()
     task = json.loads(_first_line())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        return _run(task["experiment"], task["arguments"], tell)
+        return _run(task, report)
     except KeyboardInterrupt:
         return 130
 
 
-def _run(experiment: str, arguments: dict[str, Any], tell: Callable[..., None]) -> int:
+def _run(task: dict[str, Any], report: Callable[..., None]) -> int:
     from samplers import Interrupted, InvalidInput, McmcTextError
 
-    run = getattr(importlib.import_module(f"experiments.{experiment}"), experiment)
-    told = _Steps(tell)
+    declared = find_experiment(task["experiment"])
+    steps = _Steps(report)
+    first, apart = task["share"]
+    # Errors name options where the parent was called from a shell.
+    caller = click.Context(declared.command()) if task["shell"] else nullcontext()
     try:
-        run(**arguments, progress=told)
+        with caller:
+            declared.run_share(task["arguments"], Share(first, apart, steps))
     except Interrupted as stop:
         return 128 + stop.signal
     except McmcTextError as error:
-        tell(error=str(error), bad_input=isinstance(error, InvalidInput))
+        report(error=str(error), bad_input=isinstance(error, InvalidInput))
         return 1
     finally:
-        told.flush()
+        steps.flush()
     return 0
 
 
 class _Steps:
-    """Counts steps and tells them, not too often."""
+    """Counts steps and reports them, not too often."""
 
-    def __init__(self, tell: Callable[..., None]) -> None:
-        self.tell, self.steps, self.last = tell, 0, time.monotonic()
+    def __init__(self, report: Callable[..., None]) -> None:
+        self.report, self.steps, self.last = report, 0, time.monotonic()
 
     def __call__(self, steps: int) -> None:
         self.steps += steps
@@ -60,7 +69,7 @@ class _Steps:
             self.flush()
 
     def flush(self) -> None:
-        self.tell(steps=self.steps)
+        self.report(steps=self.steps)
         self.steps, self.last = 0, time.monotonic()
 
 
@@ -69,11 +78,11 @@ def _channel() -> Callable[..., None]:
     lines = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
-    def tell(**facts: Any) -> None:
+    def report(**facts: Any) -> None:
         lines.write(json.dumps(facts) + "\n")
         lines.flush()
 
-    return tell
+    return report
 
 
 def _first_line() -> bytes:

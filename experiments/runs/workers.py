@@ -1,4 +1,4 @@
-"""``--workers N``: the shards of a run in processes of their own, told apart from one process by nothing but time."""
+"""``--workers N``: the shards of a run in processes of their own. Same draws as one process, only faster."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from experiments.declaration.wording import argument, command_words
 from experiments.results.safe_text import visible
 
 if TYPE_CHECKING:
@@ -26,16 +27,15 @@ __all__ = ["run_workers"]
 
 POLL = 0.1  # seconds between two looks at whether to stop
 SHOWN = 4000  # characters of what a worker that died had to say
-NO_ARGUMENTS = ("experiment", "energy_sha256", "workers", "out")  # of ``config.json``
 
 
 @dataclass
 class _Worker:
-    """One process: what it told, and where its stderr goes."""
+    """One process: what it reported, and where its stderr goes."""
 
     process: subprocess.Popen[str]
     stderr: IO[str]
-    told: dict[str, Any] = field(default_factory=dict)
+    reported: dict[str, Any] = field(default_factory=dict)
 
     def end(self, name: str) -> Exception | None:
         """What went wrong, if anything. What it wrote, a warning or a traceback, is shown."""
@@ -44,16 +44,18 @@ class _Worker:
         self.stderr.seek(0)
         if words := self.stderr.read()[-SHOWN:].strip():
             click.echo("\n".join([f"{name}:", *map(visible, words.splitlines())]), err=True)
-        if "error" in self.told:
-            return (InvalidInput if self.told["bad_input"] else McmcTextError)(self.told["error"])
+        if "error" in self.reported:
+            return (InvalidInput if self.reported["bad_input"] else McmcTextError)(self.reported["error"])
         if code := self.process.returncode:
             end = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-            return McmcTextError(f"{name} {end}; what it committed is kept, and the same command goes on from there")
+            return McmcTextError(f"{name} {end}; what it committed is kept, and the same command resumes from there")
         return None
 
 
-def run_workers(directory: RunDirectory, wanted: int, *, progress: bool) -> None:
+def run_workers(directory: RunDirectory, location: str | None, wanted: int, *, progress: bool) -> None:
     """Do what is left to do of the run in ``directory``, whose lock is held and whose ``work`` is known.
+
+    ``location`` is where its experiment is found.
 
     A worker that fails leaves the others to finish. Raises ``Interrupted`` after SIGINT or SIGTERM, which are passed
     on, and else the error of the first worker that failed, or ``McmcTextError`` for one that died.
@@ -62,19 +64,19 @@ def run_workers(directory: RunDirectory, wanted: int, *, progress: bool) -> None
     from samplers.run import progress_bar, stop_signals
 
     work, done = directory.work, directory.done()
-    assert work is not None, "what is to be done is not known"
+    assert work is not None, "the work is not known yet"
     if done == work.total:
         return
     count = min(wanted, work.shards)
     if count < wanted:
         warnings.warn(
-            f"--workers is {wanted}, but there is work for {count} as all chains are in {work.shards} shards; lower "
-            "--shard-size to use more",
+            f"{argument('workers')} is {wanted}, but there is work for {count} as all chains are in {work.shards} "
+            f"shards; lower {argument('shard_size')} to use more",
             stacklevel=2,
         )
     with stop_signals() as stop, progress_bar(work.total, shown=progress) as bar:
         bar.update(done)
-        with _started(directory, count) as (workers, news):
+        with _started(directory, location, count) as (workers, news):
             stopped = _watched(workers, news, stop, bar.update)
             if stopped and (done := directory.done()) < work.total:
                 raise Interrupted(stopped, directory.path, done)
@@ -85,18 +87,19 @@ def run_workers(directory: RunDirectory, wanted: int, *, progress: bool) -> None
 
 @contextmanager
 def _started(
-    directory: RunDirectory, count: int
+    directory: RunDirectory, location: str | None, count: int
 ) -> Iterator[tuple[list[_Worker], SimpleQueue[tuple[int, dict[str, Any] | None]]]]:
-    """Workers, and the queue of what they tell, ``None`` at the end of each; none outlives the block."""
-    arguments = {name: value for name, value in directory.config.items() if name not in NO_ARGUMENTS}
-    arguments["out"] = str(directory.path)
+    """Workers, and the queue of what they report, ``None`` at the end of each; none outlives the block."""
+    arguments = {each.name: directory.config[each.name] for each in directory.arguments if each.recorded}
+    arguments |= {"out": str(directory.path), "workers": 1}
+    task = {"experiment": location, "arguments": arguments, "shell": command_words() is not None}
     news: SimpleQueue[tuple[int, dict[str, Any] | None]] = SimpleQueue()
     workers: list[_Worker] = []
     with ExitStack() as stack:
         for index in range(count):
             stderr = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace"))
             process = subprocess.Popen(
-                # Not the folder where it is started, but all that this process imports from is looked through.
+                # It imports from where this process does, and not from the folder where it is started.
                 [sys.executable, "-P", "-m", "experiments.runs.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -109,8 +112,7 @@ def _started(
             stack.callback(_end, process)
             workers.append(_Worker(process, stderr))
             threading.Thread(target=_listen, args=(index, process, news), daemon=True).start()
-            task = {"experiment": directory.config["experiment"], "arguments": {**arguments, "share": [index, count]}}
-            _tell(process, task)
+            _send(process, {**task, "share": [index, count]})
         yield workers, news
 
 
@@ -127,16 +129,16 @@ def _watched(
             for worker in workers:
                 worker.process.send_signal(passed_on)
         try:
-            index, told = news.get(timeout=POLL)
+            index, report = news.get(timeout=POLL)
         except Empty:
             continue
-        if told is None:
+        if report is None:
             workers[index].process.wait()
             running -= 1
-        elif "steps" in told:
-            advance(told["steps"])
+        elif "steps" in report:
+            advance(report["steps"])
         else:
-            workers[index].told |= told
+            workers[index].reported |= report
     return passed_on or stop()
 
 
@@ -148,10 +150,10 @@ def _listen(index: int, process: subprocess.Popen[str], news: SimpleQueue[Any]) 
     news.put((index, None))
 
 
-def _tell(process: subprocess.Popen[str], task: Mapping[str, Any]) -> None:
-    """Its pipe stays open: at the end of it the worker ends, so that none goes on without a parent."""
+def _send(process: subprocess.Popen[str], task: Mapping[str, Any]) -> None:
+    """The pipe stays open: at the end of it the worker ends, so that none outlives its parent."""
     assert process.stdin is not None
-    with suppress(BrokenPipeError):  # it is dead already, which is told when its end is looked at
+    with suppress(BrokenPipeError):  # it is dead already, which ``end`` reports
         process.stdin.write(json.dumps(task) + "\n")
         process.stdin.flush()
 
@@ -177,7 +179,7 @@ def _environment(count: int) -> dict[str, str]:
 def _alone(lock: int | None) -> dict[str, Any]:
     """A process group of its own: Ctrl-C then reaches a worker once, passed on by its parent.
 
-    With a share in the run's ``lock``: where the parent was killed nobody goes on before the last worker has ended.
+    With a share in the run's ``lock``: where the parent was killed nobody resumes before the last worker has ended.
     """
     if os.name != "posix":
         return {"creationflags": 0x200}  # CREATE_NEW_PROCESS_GROUP

@@ -1,36 +1,47 @@
-"""``--energy FILE.py:NAME[=WEIGHT]``: the user's own function as a term of the target."""
+"""The user's own energies as terms of the target: functions, ``FILE.py:NAME[=WEIGHT]``, names of plug-ins."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
+import inspect
 import math
 import re
-import sys
 import typing
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from experiments.declaration.plugins import find_plugin, load_plugin
+from experiments.declaration.python_files import load_file
+from experiments.declaration.wording import argument
 
 if TYPE_CHECKING:
     from lm_adapters import TextSpace
     from samplers import EnergyTerm, WeightedSum
 
+    EnergyFunction = EnergyTerm | Callable[[Any], Any]
+    GivenEnergy = str | EnergyFunction | tuple[str | EnergyFunction, float] | "CustomEnergy"
+
 __all__ = ["CustomEnergy", "load_custom_energies"]
 
-SPEC = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)(=(?P<weight>.*))?")
+SPEC = re.compile(r"((?P<file>.+\.py):)?(?P<name>[^\W\d][\w-]*)(=(?P<weight>.*))?")
 
 
 @dataclass(frozen=True)
 class CustomEnergy:
-    """A callable read from a file. ``spec`` is what the user wrote, ``sha256`` the digest of the file."""
+    """One of the user's own terms.
+
+    ``spec`` is what the user wrote, ``NAME[=WEIGHT]`` for a function. ``sha256`` is the digest of the file that was
+    named; ``None`` for a function, which the run's fingerprint knows by its code.
+    """
 
     spec: str
     name: str
     weight: float
     function: Callable[[Any], Any]
     sha256: str | None = None
+    is_function: bool = False
 
     def term(self, space: TextSpace) -> WeightedSum:
         """As a term over states: of texts, unless its argument is annotated as a tensor or it is an ``EnergyTerm``."""
@@ -46,56 +57,76 @@ class CustomEnergy:
         return space.energy(self.function, self.name)
 
 
-def load_custom_energies(specs: Sequence[str | CustomEnergy]) -> list[CustomEnergy]:
+def load_custom_energies(given: Sequence[GivenEnergy]) -> list[CustomEnergy]:
     """Read the files named; runs their code. Raises ``InvalidInput`` with what is wrong and where."""
     from samplers import InvalidInput
 
-    found = [spec if isinstance(spec, CustomEnergy) else _load(spec) for spec in specs]
+    found = [_energy(each) for each in given]
     names = [energy.name for energy in found]
     for name in names:
         if names.count(name) > 1:
-            raise InvalidInput(f"--energy names {name!r} twice; rename one of the functions")
+            raise InvalidInput(f"{argument('energies')} names {name!r} twice; rename one of the functions")
     return found
+
+
+def _energy(given: GivenEnergy) -> CustomEnergy:
+    from samplers import InvalidInput
+
+    if isinstance(given, CustomEnergy):
+        return given
+    if isinstance(given, tuple) and len(given) == 2 and not isinstance(given[1], str):
+        energy = _energy(given[0])
+        return replace(energy, weight=_weight(given[1], energy.name), spec=f"{energy.spec}={given[1]:g}")
+    if isinstance(given, str):
+        return _load(given)
+    name = getattr(given, "name", None) or getattr(given, "__name__", type(given).__name__)
+    if not callable(given):
+        raise InvalidInput(f"{argument('energies')} has {given!r}; give functions of a list of texts, or FILE.py:NAME")
+    if not str(name).isidentifier() and not hasattr(given, "name"):
+        raise InvalidInput(f"{argument('energies')} has a function without a name; write it with def")
+    return CustomEnergy(str(name), str(name), 1.0, given, is_function=True)
 
 
 def _load(spec: str) -> CustomEnergy:
     from samplers import InvalidInput
 
+    what = f"{argument('energies')} {spec!r}"
     match = SPEC.fullmatch(spec)
-    if not match:
-        raise InvalidInput(f"--energy {spec!r} cannot be read; write FILE.py:NAME or FILE.py:NAME=WEIGHT")
-    path, name = Path(match["file"]), match["name"]
-    if not path.is_file():
-        raise InvalidInput(f"--energy {spec!r}: there is no file {str(path)!r}")
-    try:
-        weight = float(match["weight"]) if match["weight"] is not None else 1.0
-    except ValueError:
-        weight = math.nan
-    if not math.isfinite(weight):
-        raise InvalidInput(f"--energy {spec!r}: the weight {match['weight']!r} is not a finite number")
-    try:
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise InvalidInput(f"--energy {spec!r}: {str(path)!r} cannot be read ({error.strerror})") from error
-    function = getattr(_module(path, spec), name, None)
+    plugin = find_plugin("energies", match["name"]) if match and not match["file"] else None
+    if not match or not (match["file"] or plugin):
+        raise InvalidInput(f"{what} cannot be read; write FILE.py:NAME or FILE.py:NAME=WEIGHT")
+    name, weight = match["name"], _weight(match["weight"] if match["weight"] is not None else 1.0, what)
+    if plugin:
+        function = load_plugin(plugin)
+        if not callable(function):
+            raise InvalidInput(f"{what}: {plugin.value!r} of the package is no function")
+        return CustomEnergy(spec, name, weight, function, _source_digest(function))
+    path = Path(match["file"])
+    function = getattr(load_file(path, what), name, None)
     if not callable(function):
-        raise InvalidInput(f"--energy {spec!r}: {str(path)!r} defines no function {name!r}")
-    return CustomEnergy(spec, name, weight, function, sha256)
+        raise InvalidInput(f"{what}: {str(path)!r} defines no function {name!r}")
+    return CustomEnergy(spec, name, weight, function, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
-def _module(path: Path, spec: str) -> Any:
+def _weight(given: Any, what: str) -> float:
     from samplers import InvalidInput
 
-    module_spec = importlib.util.spec_from_file_location(f"custom_energy_{path.stem}", path)
-    assert module_spec is not None, "a path that ends in .py has a loader"
-    assert module_spec.loader is not None
-    module = importlib.util.module_from_spec(module_spec)
-    sys.modules[module_spec.name] = module
     try:
-        module_spec.loader.exec_module(module)
-    except Exception as error:
-        raise InvalidInput(f"--energy {spec!r}: {str(path)!r} raised {type(error).__name__}: {error}") from error
-    return module
+        weight = float(given)
+    except (TypeError, ValueError):
+        weight = math.nan
+    if not math.isfinite(weight):
+        raise InvalidInput(f"{what}: the weight {given!r} is not a finite number")
+    return weight
+
+
+def _source_digest(function: Any) -> str | None:
+    """Of the file that defines it, if there is one."""
+    try:
+        path = inspect.getsourcefile(function if hasattr(function, "__code__") else type(function))
+    except TypeError:
+        return None
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else None
 
 
 def _takes_tensor(function: Callable[[Any], Any]) -> bool:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from experiments.declaration.wording import argument
+from experiments.setup.models import named_model
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from experiments.setup.settings import Settings
-    from lm_adapters import CausalLM, MaskedLM, SentenceEncoder
+    from lm_adapters import CausalLM, MaskedLM, SentenceEncoder, Seq2SeqLM
     from samplers import EnergyTerm
 
-__all__ = ["Scorer", "load_meaning", "load_scorer"]
+__all__ = ["Scorer", "load_meaning", "load_scorer", "load_seq2seq"]
 
 
 @dataclass(frozen=True)
@@ -37,18 +40,36 @@ def load_scorer(scorer: str | MaskedLM | CausalLM, lm: MaskedLM, settings: Setti
     from lm_adapters import CausalLM, MaskedLM, ThroughText, task_of
     from samplers import InvalidInput
 
+    if isinstance(scorer, str) and scorer == settings.model:
+        scorer = lm
+    if isinstance(scorer, str):
+        scorer = named_model(scorer, settings.device, settings.dtype)
     if isinstance(scorer, str):
         task = task_of(scorer, trust_remote_code=settings.trust_remote_code)
         if task not in ("causal", "masked"):
-            raise InvalidInput(f"--scorer {scorer!r} is a {task} model; give a causal or a masked language model")
-        if scorer == settings.model:
-            scorer = lm
-        else:
-            scorer = (CausalLM if task == "causal" else MaskedLM).from_pretrained(
-                scorer, settings.device, settings.dtype, trust_remote_code=settings.trust_remote_code
+            raise InvalidInput(
+                f"{argument('scorer')} {scorer!r} is a {task} model; give a causal or a masked language model"
             )
+        scorer = (CausalLM if task == "causal" else MaskedLM).from_pretrained(
+            scorer, settings.device, settings.dtype, trust_remote_code=settings.trust_remote_code
+        )
     energy = scorer.energy("pll") if isinstance(scorer, MaskedLM) else scorer.energy()
     return Scorer(ThroughText.of(energy, lm.space, scorer.space, name="fluency"), scorer)
+
+
+def load_seq2seq(scorer: str | Seq2SeqLM, settings: Settings) -> Seq2SeqLM:
+    """A name, a folder or a loaded model. Raises ``InvalidInput`` for a model of another kind."""
+    from lm_adapters import Seq2SeqLM
+    from samplers import InvalidInput
+
+    model = named_model(scorer, settings.device, settings.dtype) if isinstance(scorer, str) else scorer
+    if isinstance(model, str):
+        return Seq2SeqLM.from_pretrained(
+            model, settings.device, settings.dtype, trust_remote_code=settings.trust_remote_code
+        )
+    if not isinstance(model, Seq2SeqLM):
+        raise InvalidInput(f"{argument('scorer')} {scorer!r} is a {type(model).__name__}; give a seq2seq model")
+    return model
 
 
 def load_meaning(name: str | None, lm: MaskedLM, settings: Settings) -> SentenceEncoder:

@@ -43,8 +43,8 @@ def test_gibbs_says_why_it_corrects_and_what_pseudo_gibbs_lacks(mcmc_text):
         (["--chains", -3], "--chains"),
         (["--steps", 0], "--steps"),
         (["--thin", 0], "--thin"),
-        (["--burn-in", -1], "--burn-in"),
-        (["--burn-in", 300, "--steps", 300], "--burn-in is 300 of 300"),
+        (["--warmup", -1], "--warmup"),
+        (["--warmup", 300, "--steps", 300], "--warmup is 300 of 300"),
         (["--thin", 500, "--steps", 300], "--thin is 500"),
         (["--length", "0"], "--length"),
         (["--length", "9:4"], "--length"),
@@ -111,12 +111,12 @@ def test_bad_input_is_told_before_a_model_is_loaded(mcmc_text, monkeypatch):
         raise AssertionError("a model was loaded")
 
     monkeypatch.setattr("lm_adapters.MaskedLM.from_pretrained", forbidden)
-    for arguments in (["--burn-in", 999], ["--temperature", 0], ["--device", "tpu9"], ["--energy", "gone.py:f"]):
+    for arguments in (["--warmup", 999], ["--temperature", 0], ["--device", "tpu9"], ["--energy", "gone.py:f"]):
         assert mcmc_text("gibbs", *arguments).exit_code == 2
 
 
 def test_json_prints_samples_and_nothing_else(mcmc_text):
-    result = mcmc_text("gibbs", "--chains", 2, "--steps", 6, "--burn-in", 2, "--thin", 2, "--json")
+    result = mcmc_text("gibbs", "--chains", 2, "--steps", 6, "--warmup", 2, "--thin", 2, "--json")
     assert result.exit_code == 0, result.stderr
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert [(line["chain"], line["step"]) for line in lines] == [(0, 3), (0, 5), (1, 3), (1, 5)]
@@ -124,13 +124,13 @@ def test_json_prints_samples_and_nothing_else(mcmc_text):
 
 
 def test_quiet_prints_nothing(mcmc_text):
-    result = mcmc_text("gibbs", "--chains", 1, "--steps", 3, "--burn-in", 0, "--thin", 1, "--quiet")
+    result = mcmc_text("gibbs", "--chains", 1, "--steps", 3, "--warmup", 0, "--thin", 1, "--quiet")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
 
 
 def test_table_fits_the_terminal_and_ends_with_an_honest_line(mcmc_text, monkeypatch, tmp_path):
     monkeypatch.setenv("COLUMNS", "70")
-    result = mcmc_text("gibbs", "--chains", 3, "--steps", 12, "--burn-in", 2, "--thin", 2, "--out", "run")
+    result = mcmc_text("gibbs", "--chains", 3, "--steps", 12, "--warmup", 2, "--thin", 2, "--out", "run")
     assert result.exit_code == 0, result.stderr
     lines = result.stdout.splitlines()
     assert all(len(line) <= 70 for line in lines[:4])
@@ -141,6 +141,7 @@ def test_table_fits_the_terminal_and_ends_with_an_honest_line(mcmc_text, monkeyp
         "events.jsonl",
         "fingerprint.json",
         "lock",
+        "mcmc-text.json",
         "models.json",
         "report.html",
         "samples.jsonl",
@@ -157,18 +158,18 @@ def test_models_lists_the_embedded_ones(mcmc_text):
 
 def test_module_form_works(fresh_process):
     done = fresh_process(
-        "import runpy, sys; sys.argv = ['gibbs', '--chains', '0']\n"
-        "runpy.run_module('experiments.gibbs', run_name='__main__')"
+        "import runpy, sys; sys.argv = ['experiments', 'gibbs', '--chains', '0']\n"
+        "runpy.run_module('experiments', run_name='__main__')"
     )
     assert done.returncode == 2
     assert "--chains" in done.stderr
 
 
 def test_ctrl_c_exits_130(monkeypatch, mcmc_text):
-    def interrupted(**_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("experiments.gibbs.gibbs", interrupted)
+    monkeypatch.setattr("lm_adapters.MaskedLM.from_pretrained", interrupted)
     result = mcmc_text("gibbs")
     assert result.exit_code == 130
     assert "Traceback" not in result.stderr
@@ -191,24 +192,24 @@ def test_memory_that_does_not_suffice_is_one_line(monkeypatch, mcmc_text, where,
         raise error
 
     monkeypatch.setattr(where, too_much)
-    result = mcmc_text("gibbs", "--chains", 1, "--steps", 2, "--burn-in", 0, "--thin", 1, "--init", "Tom is here.")
+    result = mcmc_text("gibbs", "--chains", 1, "--steps", 2, "--warmup", 0, "--thin", 1, "--init", "Tom is here.")
     assert (result.exit_code, result.stdout) == (1, "")
     (line,) = result.stderr.splitlines()
     assert line.startswith("error: memory does not suffice (")
 
 
 def test_an_error_that_nobody_expected_is_shown_whole(monkeypatch, mcmc_text):
-    def broken(**_):
+    def broken(*_, **__):
         raise RuntimeError("out of luck")
 
-    monkeypatch.setattr("experiments.gibbs.gibbs", broken)
+    monkeypatch.setattr("experiments.gibbs.start_states", broken)
     assert isinstance(mcmc_text("gibbs").exception, RuntimeError)
 
 
 @pytest.mark.parametrize("where", ["", "def f(texts):\n    "])
 def test_an_energy_that_ends_the_program_is_told(mcmc_text, tmp_path, where):
     (tmp_path / "mine.py").write_text(f"{where}raise SystemExit(0)\n")
-    result = mcmc_text("gibbs", "--energy", "mine.py:f", "--chains", 1, "--steps", 2, "--burn-in", 0, "--thin", 1)
+    result = mcmc_text("gibbs", "--energy", "mine.py:f", "--chains", 1, "--steps", 2, "--warmup", 0, "--thin", 1)
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith("error: the code of an energy or a model ended the program (SystemExit: 0)")
 
@@ -225,7 +226,7 @@ def test_one_thread_stays_fast_enough_to_be_used(embedded):
     from experiments.gibbs import gibbs
 
     began = time.monotonic()
-    gibbs(model=embedded, chains=8, steps=20, burn_in=0, thin=20, correct="none")
+    gibbs(model=embedded, chains=8, steps=20, warmup=0, thin=20, correct="none")
     assert time.monotonic() - began < 30
 
 

@@ -10,7 +10,7 @@ from tests.experiments.tiny_scorers import tiny_causal
 def test_every_sampler_has_its_row_and_its_folder(embedded, tmp_path):
     scorer = tiny_causal(embedded.space.tokenizer)
     found = compare(
-        ["music"], model=embedded, scorer=scorer, chains=2, steps=5, burn_in=1, thin=1, length=(2, 5),
+        ["music"], model=embedded, scorer=scorer, chains=2, steps=5, warmup=1, thin=1, length=(2, 5),
         out=str(tmp_path / "out"),
     )  # fmt: skip
     assert tuple(found) == SAMPLERS
@@ -21,6 +21,6 @@ def test_every_sampler_has_its_row_and_its_folder(embedded, tmp_path):
 
 
 def test_the_command_refuses_what_keywords_refuses(mcmc_text):
-    result = mcmc_text("compare", "music", "--burn-in", 500)
+    result = mcmc_text("compare", "music", "--warmup", 500)
     assert result.exit_code == 2
-    assert "--burn-in is 500 of 300" in result.stderr
+    assert "--warmup is 500 of 300" in result.stderr

@@ -9,7 +9,7 @@ from experiments.gibbs import gibbs
 from experiments.setup.custom_energy import load_custom_energies
 from samplers import EnergyError, InvalidInput
 
-QUICK = {"chains": 4, "steps": 6, "burn_in": 0, "thin": 1, "length": (4, 4)}
+QUICK = {"chains": 4, "steps": 6, "warmup": 0, "thin": 1, "length": (4, 4)}
 
 
 @pytest.fixture
@@ -130,5 +130,5 @@ def test_one_name_twice_is_refused(write):
 
 def test_the_name_of_a_term_that_is_there_is_refused(embedded, write):
     path = write("def pll(texts):\n    return [0.0] * len(texts)\n")
-    with pytest.raises(InvalidInput, match="--energy names 'pll', which the experiment has already"):
+    with pytest.raises(InvalidInput, match="energies names 'pll', which the experiment has already"):
         gibbs(model=embedded, energies=[f"{path}:pll"], **QUICK)

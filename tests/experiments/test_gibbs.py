@@ -9,7 +9,7 @@ import torch
 from experiments.gibbs import NO_TARGET, gibbs
 from samplers import EnergyError, InvalidInput
 
-QUICK = {"chains": 4, "steps": 8, "burn_in": 2, "thin": 3}
+QUICK = {"chains": 4, "steps": 8, "warmup": 2, "thin": 3}
 
 
 def test_draws_keep_their_lengths_and_hold_no_special_token(embedded):
@@ -47,7 +47,7 @@ def test_the_seed_decides_the_draws(embedded):
 
 
 def test_init_starts_every_chain_from_the_text(embedded):
-    run = gibbs(model=embedded, init="Tom is here.", correct="mh", chains=3, steps=1, burn_in=0, thin=1)
+    run = gibbs(model=embedded, init="Tom is here.", correct="mh", chains=3, steps=1, warmup=0, thin=1)
     start = embedded.space.encode(["Tom is here."])
     assert bool(((run.trace.draws[:, 0] != start).sum(dim=1) <= 1).all())
 
@@ -75,7 +75,7 @@ def test_run_directory_holds_config_before_and_samples_after(embedded, tmp_path)
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["moves"]["replace"]["tried"] == 4 * 6
     assert "torch" in json.loads((folder / "env.json").read_text())["versions"]
-    with pytest.raises(InvalidInput, match="holds another run: --seed was 0 and is now 1"):
+    with pytest.raises(InvalidInput, match="holds another run: seed was 0 and is now 1"):
         gibbs(model=embedded, out=str(folder), seed=1, **QUICK)
 
 

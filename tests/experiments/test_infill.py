@@ -10,7 +10,7 @@ import torch
 from experiments.infill import infill
 from tests.experiments.tiny_scorers import tiny_causal
 
-QUICK = {"chains": 4, "steps": 8, "burn_in": 2, "thin": 2}
+QUICK = {"chains": 4, "steps": 8, "warmup": 2, "thin": 2}
 
 
 @pytest.fixture(scope="session")

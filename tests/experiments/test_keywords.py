@@ -14,7 +14,7 @@ from experiments.results.terminal import print_run
 from samplers import InvalidInput
 from tests.experiments.tiny_scorers import tiny_causal
 
-QUICK = {"chains": 3, "steps": 6, "burn_in": 2, "thin": 2, "length": (3, 8)}
+QUICK = {"chains": 3, "steps": 6, "warmup": 2, "thin": 2, "length": (3, 8)}
 
 
 @pytest.fixture(scope="session")

@@ -128,14 +128,14 @@ def test_only_so_many_texts_are_shown():
 
 def test_code_that_was_run_is_told():
     run = Told("x")
-    assert "--trust-remote-code" not in page(run, run.summary())
+    assert "trust_remote_code)" not in page(run, run.summary())
     run.config = {**run.config, "trust_remote_code": True}
-    assert "bring along was run (--trust-remote-code)" in page(run, run.summary())
+    assert "bring along was run (trust_remote_code)" in page(run, run.summary())
 
 
 def test_runs_of_every_kind():
     lm = tiny.words_lm(["the", "sea", "is", "old"])
-    shared = {"model": lm, "chains": 2, "steps": 12, "burn_in": 2, "thin": 2}
+    shared = {"model": lm, "chains": 2, "steps": 12, "warmup": 2, "thin": 2}
     runs: list[Run] = [gibbs(length=(3, 3), **shared)]
     for sampler in ("anneal", "importance"):
         runs.append(keywords(["sea"], scorer=lm, sampler=sampler, length=(2, 4), **shared))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-TINY = ("--chains", 2, "--steps", 6, "--burn-in", 1, "--thin", 1, "--length", "3:4", "--commit-every", 2)
+TINY = ("--chains", 2, "--steps", 6, "--warmup", 1, "--thin", 1, "--length", "3:4", "--commit-every", 2)
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def stored(tmp_path):
     def write(folder: str = "run", **fields: object) -> Path:
         path = tmp_path / folder
         path.mkdir()
-        (path / "config.json").write_text(json.dumps({"experiment": "gibbs", **fields}))
+        (path / "config.json").write_text(json.dumps({"experiment": "gibbs", "energy_sha256": [], **fields}))
         return path
 
     return write
@@ -46,10 +46,10 @@ def test_a_stopped_run_says_how_to_go_on_and_that_goes_on(mcmc_text, stop_after,
     assert stopped.exit_code == code
     (line,) = stopped.stderr.splitlines()
     assert line == (
-        "stopped after 3 of 6 steps; go on with: "
+        "stopped after 3 of 6 steps; resume with: "
         "mcmc-text gibbs --resume 'a run' --energy 'mine file.py:short'"
     )  # fmt: skip
-    _, *way_on = shlex.split(line.partition("go on with: ")[2])
+    _, *way_on = shlex.split(line.partition("resume with: ")[2])
     done = mcmc_text(*way_on)
     assert done.exit_code == 0, done.stderr
     assert (tmp_path / "a run/samples.jsonl").read_bytes() == (tmp_path / "alone/samples.jsonl").read_bytes()
@@ -173,11 +173,11 @@ def test_where_there_is_nothing_to_resume_it_is_told(mcmc_text, stored, tmp_path
 
 
 def test_a_stopped_comparison_goes_on_as_a_whole(mcmc_text, stop_after):
-    tiny = ("--chains", 2, "--steps", 3, "--burn-in", 0, "--thin", 1, "--length", "1:3", "--commit-every", 1)
+    tiny = ("--chains", 2, "--steps", 3, "--warmup", 0, "--thin", 1, "--length", "1:3", "--commit-every", 1)
     stop_after(4)
     stopped = mcmc_text("compare", "music", *tiny, "--out", "all")
     assert stopped.exit_code == 130
-    assert stopped.stderr.strip().endswith("go on with: mcmc-text compare --resume all")
+    assert stopped.stderr.strip().endswith("resume with: mcmc-text compare --resume all")
     done = mcmc_text("compare", "--resume", "all", "--json")
     assert done.exit_code == 0, done.stderr
     assert len(done.stdout.splitlines()) == 6

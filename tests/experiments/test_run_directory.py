@@ -26,7 +26,7 @@ from tests.experiments.tiny_scorers import tiny_causal, tiny_seq2seq
 from tests.lm_adapters.tiny import build
 from tests.samplers.doubles import climb
 
-QUICK = {"chains": 3, "steps": 6, "burn_in": 2, "thin": 2, "commit_every": 2, "shard_size": 2}
+QUICK = {"chains": 3, "steps": 6, "warmup": 2, "thin": 2, "commit_every": 2, "shard_size": 2}
 WORDS = {"scorer": None, "length": (3, 8), "shortlist": 8}
 
 
@@ -74,7 +74,7 @@ def stopped_and_gone_on(run, folder: Path, stop_after, commits: int):
 def test_keywords_stopped_and_gone_on_writes_the_same_samples(
     lm, causal, sampler, commits, tmp_path, stop_after, monkeypatch
 ):
-    monkeypatch.setattr("experiments.setup.solve.BATCH", 4)
+    monkeypatch.setattr("experiments.setup.methods.BATCH", 4)
 
     def run(out):
         how = {**WORDS, "scorer": causal, "sampler": sampler}
@@ -123,7 +123,7 @@ def test_more_steps_extend_a_chain_and_fewer_are_told(lm, tmp_path):
     assert samples(tmp_path / "grown") == samples(tmp_path / "long")
     assert json.loads((tmp_path / "grown" / "config.json").read_text())["steps"] == 10
     before = contents(tmp_path / "grown")
-    with pytest.raises(InvalidInput, match=r"--steps is 7, but the run in '.*grown' has 10; give at least that many"):
+    with pytest.raises(InvalidInput, match=r"steps is 7, but the run in '.*grown' has 10; give at least that many"):
         run(7, "grown")
     assert contents(tmp_path / "grown") == before
 
@@ -132,12 +132,12 @@ def test_more_steps_extend_a_chain_and_fewer_are_told(lm, tmp_path):
 def test_runs_that_depend_on_their_length_are_not_extended(lm, causal, sampler, tmp_path):
     how = {"model": lm, "scorer": causal, "sampler": sampler, "length": (2, 4), "out": str(tmp_path / "run")}
     keywords(["sea"], **how, **QUICK)
-    with pytest.raises(InvalidInput, match=r"--steps is 9, but the run in .* has 6; .* cannot be extended"):
+    with pytest.raises(InvalidInput, match=r"steps is 9, but the run in .* has 6; .* cannot be extended"):
         keywords(["sea"], **how, **{**QUICK, "steps": 9})
 
 
 @pytest.mark.parametrize(
-    ("sampler", "way"), [("mh", "a larger --steps extends it"), ("importance", "it cannot be extended")]
+    ("sampler", "way"), [("mh", "a larger steps extends it"), ("importance", "it cannot be extended")]
 )
 def test_a_finished_run_does_nothing_and_says_so(lm, causal, sampler, way, tmp_path, monkeypatch, capsys):
     def run():
@@ -161,19 +161,19 @@ def test_a_finished_run_does_nothing_and_says_so(lm, causal, sampler, way, tmp_p
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"seed": 1}, "--seed was 0 and is now 1"),
-        ({"chains": 4}, "--chains was 3 and is now 4"),
-        ({"shard_size": 3}, "--shard-size was 2 and is now 3"),
-        ({"burn_in": 1}, "--burn-in was 2 and is now 1"),
-        ({"thin": 1}, "--thin was 2 and is now 1"),
-        ({"block": 2}, "--block was 1 and is now 2"),
-        ({"temperature": 2.0}, "--temperature was 1.0 and is now 2.0"),
-        ({"top_k": 9}, "--top-k was None and is now 9"),
-        ({"length": (3, 4)}, "--length was [6, 12] and is now [3, 4]"),
-        ({"forbid": ["sea"]}, "--forbid was [] and is now ['sea']"),
+        ({"seed": 1}, "seed was 0 and is now 1"),
+        ({"chains": 4}, "chains was 3 and is now 4"),
+        ({"shard_size": 3}, "shard_size was 2 and is now 3"),
+        ({"warmup": 1}, "warmup was 2 and is now 1"),
+        ({"thin": 1}, "thin was 2 and is now 1"),
+        ({"block": 2}, "block was 1 and is now 2"),
+        ({"temperature": 2.0}, "temperature was 1.0 and is now 2.0"),
+        ({"top_k": 9}, "top_k was None and is now 9"),
+        ({"length": (3, 4)}, "length was [6, 12] and is now [3, 4]"),
+        ({"forbid": ["sea"]}, "forbid was [] and is now ['sea']"),
     ],
 )
-def test_another_run_is_told_in_the_options_own_words(lm, changed, told, tmp_path):
+def test_another_run_is_told_in_the_words_of_the_caller(lm, changed, told, tmp_path):
     gibbs(model=lm, out=str(tmp_path / "run"), **QUICK)
     before = contents(tmp_path / "run")
     with pytest.raises(InvalidInput) as caught:
@@ -193,7 +193,7 @@ def test_commits_and_folder_name_are_free(lm, tmp_path):
 def test_another_model_of_the_same_name_is_told(lm, tmp_path):
     gibbs(model=lm, out=str(tmp_path / "run"), **QUICK)
     other = build("roberta", scale=1.01)
-    with pytest.raises(InvalidInput, match=r"--model .* is another model than .* its digest of weights was '\w+\.\.\."):
+    with pytest.raises(InvalidInput, match=r"model .* is another model than .* its digest of weights was '\w+\.\.\."):
         gibbs(model=other, out=str(tmp_path / "run"), **QUICK)
 
 
@@ -220,12 +220,12 @@ def test_an_energy_of_the_users_own_is_known_by_its_contents(lm, own, tmp_path):
     moved = tmp_path / "elsewhere.py"
     moved.write_bytes((tmp_path / "mine.py").read_bytes())
     assert run(f"{moved}:mine").spent.news
-    with pytest.raises(InvalidInput, match=f"run only where you name them; add --energy {moved}:mine$"):
+    with pytest.raises(InvalidInput, match=f"has energies of your own, '{moved}:mine'; give them again in energies$"):
         run()
-    with pytest.raises(InvalidInput, match=f"run only where you name them; add --energy {moved}:mine$"):
+    with pytest.raises(InvalidInput, match=f"has energies of your own, '{moved}:mine'; give them again in energies$"):
         run(f"{spec}=2")
     moved.write_text("def other(texts):\n    return [0.0 for text in texts]\n")
-    with pytest.raises(InvalidInput, match=r"--energy was \['mine'\] and is now \['mine', 'other'\]"):
+    with pytest.raises(InvalidInput, match=r"energies was \['mine'\] and is now \['mine', 'other'\]"):
         run(spec, f"{moved}:other")
     with pytest.raises(InvalidInput, match=r"mine.py:mine' has changed since .*: the file's SHA-256 was"):
         run(own("2 * len(text)"))
@@ -238,7 +238,7 @@ def test_other_versions_are_told_and_can_be_allowed(lm, tmp_path):
     now = env["versions"]["numpy"]
     env["versions"]["numpy"], env["threads"], env["platform"] = "1.0", 99, "elsewhere"
     (folder / "env.json").write_text(json.dumps(env))
-    with pytest.raises(InvalidInput, match=f"numpy was 1.0 and is now {now}; .*--allow-version-change"):
+    with pytest.raises(InvalidInput, match=f"numpy was 1.0 and is now {now}; .*allow_version_change"):
         gibbs(model=lm, out=str(folder), **QUICK)
     with pytest.warns(UserWarning, match=f"numpy was 1.0 and is now {now}"):
         gibbs(model=lm, out=str(folder), allow_version_change=True, **QUICK)
@@ -323,7 +323,7 @@ def test_the_folder_is_locked_before_a_model_is_loaded(tmp_path, monkeypatch):
         raise AssertionError("a model was loaded")
 
     monkeypatch.setattr("lm_adapters.MaskedLM.from_pretrained", loaded)
-    with RunStore(tmp_path / "run"), pytest.raises(InvalidInput, match=f"--out .* in use by process {os.getpid()}"):
+    with RunStore(tmp_path / "run"), pytest.raises(InvalidInput, match=f"out .* in use by process {os.getpid()}"):
         gibbs(out=str(tmp_path / "run"), **QUICK)
     with pytest.raises(AssertionError, match="a model was loaded"):
         gibbs(out=str(tmp_path / "run"), **QUICK)
@@ -374,7 +374,7 @@ def test_nan_is_rejected_and_counted_where_that_is_asked_for(lm, causal, own, sa
 
 @pytest.mark.parametrize("sampler", ["rejection", "importance"])
 def test_nan_cannot_be_rejected_where_nothing_is_proposed(lm, causal, sampler):
-    with pytest.raises(InvalidInput, match=f"--nan reject has no meaning for --sampler {sampler}"):
+    with pytest.raises(InvalidInput, match=f"nan reject has no meaning for sampler {sampler}"):
         keywords(["sea"], model=lm, scorer=causal, sampler=sampler, nan="reject", **QUICK)
 
 
@@ -392,7 +392,7 @@ def test_events_tell_what_became_of_the_run(lm, tmp_path, stop_after):
 @pytest.mark.parametrize("out", ["x" * 5000, "file", "file/below"])
 def test_a_name_that_cannot_be_a_folder_is_told(lm, out, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InvalidInput, match="--out"):
+    with pytest.raises(InvalidInput, match="out"):
         gibbs(model=lm, out=str(tmp_path / out), **QUICK)
 
 

@@ -26,7 +26,7 @@ class OwnConfig(BertConfig):
 class OwnModel(BertForMaskedLM):
     config_class = OwnConfig
 """
-SHORT = ("--chains", 1, "--steps", 4, "--burn-in", 0, "--thin", 1, "--length", 3)
+SHORT = ("--chains", 1, "--steps", 4, "--warmup", 0, "--thin", 1, "--length", 3)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from samplers import Interrupted, InvalidInput, McmcTextError, RunStore
 from tests.experiments.tiny_scorers import tiny_causal
 from tests.lm_adapters.tiny import build, save
 
-QUICK = {"chains": 5, "shard_size": 2, "steps": 8, "burn_in": 2, "thin": 2, "commit_every": 2, "length": (2, 4)}
+QUICK = {"chains": 5, "shard_size": 2, "steps": 8, "warmup": 2, "thin": 2, "commit_every": 2, "length": (2, 4)}
 LONG = {**QUICK, "steps": 100_000, "commit_every": 5}
 
 
@@ -73,7 +73,7 @@ def committed(folder: Path) -> list[Path]:
 def test_any_number_of_workers_gives_the_same_samples(model, tmp_path):
     alone = gibbs(model=model, out=str(tmp_path / "alone"), **QUICK)
     two = gibbs(model=model, out=str(tmp_path / "two"), workers=2, **QUICK)
-    with pytest.warns(UserWarning, match="--workers is 4, but there is work for 3"):
+    with pytest.warns(UserWarning, match="workers is 4, but there is work for 3"):
         gibbs(model=model, out=str(tmp_path / "four"), workers=4, **QUICK)
     assert samples(tmp_path / "alone") == samples(tmp_path / "two") == samples(tmp_path / "four")
     assert two.spent.cost == alone.spent.cost
@@ -121,7 +121,7 @@ def test_a_signal_is_passed_on_and_all_that_is_done_is_kept(model, tmp_path):
 
     watch = threading.Thread(target=stop)
     watch.start()
-    with pytest.raises(Interrupted, match=r"stopped after [\d,]+ of 300,000 steps; go on with: mcmc-text gibbs"):
+    with pytest.raises(Interrupted, match=r"stopped after [\d,]+ of 300,000 steps; resume with the same call"):
         gibbs(model=model, out=str(folder), workers=2, **LONG)
     watch.join()
     config = json.loads((folder / "config.json").read_text())
@@ -150,14 +150,14 @@ def test_no_worker_outlives_its_parent(model, tmp_path):
 def test_where_workers_can_do_nothing_it_is_told(model, tmp_path):
     lm = build("roberta", scale=1.0)
     out = str(tmp_path / "run")
-    with pytest.raises(InvalidInput, match="--workers needs a folder to work in"):
+    with pytest.raises(InvalidInput, match="workers needs a folder to work in"):
         gibbs(model=model, workers=2, **QUICK)
-    with pytest.raises(InvalidInput, match="--workers load models for themselves; give the name or folder of model"):
+    with pytest.raises(InvalidInput, match="workers load models for themselves; give the name or folder of model"):
         gibbs(model=lm, workers=2, out=out, **QUICK)
     with pytest.raises(InvalidInput, match="give the name or folder of scorer"):
         keywords(["sea"], model=model, scorer=tiny_causal(lm.space.tokenizer), workers=2, out=out, **QUICK)
     for sampler in ("rejection", "importance"):
-        with pytest.raises(InvalidInput, match=f"--workers has no meaning for --sampler {sampler}"):
+        with pytest.raises(InvalidInput, match=f"workers has no meaning for sampler {sampler}"):
             keywords(["sea"], model=model, sampler=sampler, workers=2, out=out, **QUICK)
     assert not (tmp_path / "run").exists()
 

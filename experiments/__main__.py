@@ -1,0 +1,5 @@
+"""``python -m experiments``: the command ``mcmc-text``."""
+
+from experiments.cli import main
+
+main()

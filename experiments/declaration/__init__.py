@@ -1,0 +1,1 @@
+"""How an experiment is declared: its arguments, its command, and where experiments of others are found."""

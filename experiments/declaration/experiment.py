@@ -1,0 +1,234 @@
+"""``@experiment``: a function becomes a command, a Python function, and a run that resumes and has workers."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from experiments.declaration.arguments import Argument, read_arguments
+from experiments.declaration.options import click_parameter, output_options
+from experiments.declaration.python_files import own_line
+from experiments.declaration.resume_option import folder_option, resume_option
+from experiments.declaration.wording import argument
+from experiments.results.protocol import Run
+from experiments.results.terminal import show
+from experiments.setup.job import Share, open_job
+from experiments.setup.settings import SHARED, WITHOUT_CHAINS, Settings
+
+__all__ = ["Experiment", "experiment", "experiment_of"]
+
+Check = Callable[..., None]
+
+
+def experiment(
+    *,
+    sampler: str = "mh",
+    extensible: bool = True,
+    check: Check | None = None,
+    show: Callable[..., None] | None = None,
+    **defaults: Any,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A decorator: ``function(job, ...) -> Run`` as an experiment of its name.
+
+    The function
+        Its first argument is the ``Job``; the others are the experiment's own: positional ones are arguments of the
+        command, keyword ones its options, each with a type and, in ``Annotated``, an ``Option``. It returns a ``Run``,
+        such as ``sample_chains`` gives, and says so in its signature. The first paragraph of its docstring is the
+        help. What is decorated is called without ``job``, and with every argument of ``Settings``.
+    Arguments
+        ``defaults`` of ``Settings`` that differ here. ``sampler``: what solves it, where the function has no argument
+        of that name; ``anneal``, ``rejection`` and ``importance`` know no warm-up, and cannot be extended.
+        ``extensible=False``: nor can this. ``check(settings, **own)`` raises ``InvalidInput`` for arguments that
+        cannot be, before a folder is made or a model loaded. ``show(result, as_json=, quiet=)`` prints a result that
+        is no ``Run``, of which no files are written.
+    Raises
+        ``TypeError`` for a function that cannot be one.
+    """
+
+    def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+        declared = Experiment(function, sampler, extensible, check, show, defaults)
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return declared.run(*args, **kwargs)
+
+        parameters = [each.parameter() for each in declared.arguments]
+        call.__signature__ = inspect.signature(function).replace(parameters=parameters)  # type: ignore[attr-defined]
+        call.__doc__ = declared.documentation()
+        call.experiment = declared  # type: ignore[attr-defined]
+        return call
+
+    return declare
+
+
+def experiment_of(found: Any) -> Experiment | None:
+    """Of a decorated function."""
+    declared = getattr(found, "experiment", None)
+    return declared if isinstance(declared, Experiment) else None
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What ``@experiment`` knows of a function; arguments as there. ``arguments`` are its own and the shared ones."""
+
+    function: Callable[..., Any]
+    sampler: str
+    extensible: bool
+    check: Check | None
+    show: Callable[..., None] | None
+    defaults: dict[str, Any]
+    own: list[Argument] = field(init=False)
+    arguments: list[Argument] = field(init=False)
+
+    def __post_init__(self) -> None:
+        if "return" not in self.function.__annotations__:
+            raise TypeError(f"experiment {self.name!r} declares no result; say what it returns, as in -> TextRun")
+        own = read_arguments(self.function, skip=1)
+        if twice := {each.name for each in own} & {*SHARED, "as_json", "quiet", "resume"}:
+            raise TypeError(f"experiment {self.name!r} has an argument {min(twice)!r}, which every experiment has")
+        if unknown := self.defaults.keys() - SHARED.keys():
+            raise TypeError(f"experiment {self.name!r} sets {min(unknown)!r}, which no experiment has")
+        for each in own:
+            click_parameter(each)
+        shared = [replace(each, default=self.defaults.get(name, each.default)) for name, each in SHARED.items()]
+        object.__setattr__(self, "own", own)
+        object.__setattr__(self, "arguments", [*own, *(replace(each, positional=False) for each in shared)])
+
+    @property
+    def name(self) -> str:
+        return self.function.__name__.replace("_", "-")
+
+    @property
+    def location(self) -> str | None:
+        """Where another process finds it: ``module:function``, or its file; ``None`` for one that has neither."""
+        module = sys.modules.get(self.function.__module__)
+        if module is not None and module.__spec__ is not None and not module.__name__.startswith("file_"):
+            return f"{module.__spec__.name}:{self.function.__qualname__}"
+        path = Path(self.function.__code__.co_filename)
+        return str(path.resolve()) if path.is_file() else None
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """The result of the function. Raises ``TypeError`` for arguments that it has not."""
+        return self._run(self._bound(args, kwargs), None)
+
+    def run_share(self, arguments: dict[str, Any], share: Share) -> None:
+        """What one worker does of a run that another process has begun."""
+        self._run(self._bound((), arguments), share)
+
+    def _run(self, given: dict[str, Any], share: Share | None) -> Any:
+        shared = {name: given.pop(name) for name in SHARED}
+        settings = Settings(**shared)
+        for each in self.own:
+            each.check(given[each.name])
+        sampler = given.get("sampler", self.sampler)
+        settings.check_for(sampler)
+        if self.check:
+            self.check(settings, **given)
+        with open_job(
+            settings,
+            self._config(settings, given),
+            self.arguments,
+            extensible=self.extensible and sampler not in WITHOUT_CHAINS,
+            location=self.location,
+            share=share,
+        ) as job:
+            result = self.function(job, **given)
+            if self.show is None and not share:
+                self._check_result(result)
+                job.finish(result)
+        return result
+
+    def _bound(self, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Every argument by name. Raises ``TypeError``, with the nearest name for one that is misspelt."""
+        known = {each.name: each for each in self.arguments}
+        for name in kwargs.keys() - known.keys():
+            today = [each.name for each in self.arguments if each.option and each.option.formerly == name]
+            near = today or difflib.get_close_matches(name, known, 1)
+            meant = f"; did you mean {near[0]!r}?" if near else ""
+            raise TypeError(f"{self.function.__name__}() has no argument {name!r}{meant}")
+        signature = inspect.Signature([each.parameter() for each in self.arguments])
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self.function.__name__}() {error}") from error
+        bound.apply_defaults()
+        return dict(bound.arguments)
+
+    def _config(self, settings: Settings, own: dict[str, Any]) -> dict[str, Any]:
+        """As ``config.json`` has it. Raises ``InvalidInput`` for arguments that other processes could not be given."""
+        from samplers import InvalidInput
+
+        given = {**own, **settings.as_arguments()}
+        if settings.workers > 1:
+            for name in (name for name, value in given.items() if hasattr(value, "model")):
+                raise InvalidInput(
+                    f"{argument('workers')} load models for themselves; give the name or folder of {name}"
+                )
+            if any(energy.is_function for energy in settings.custom_energies):
+                raise InvalidInput(f"{argument('workers')} read energies from files; give FILE.py:NAME")
+            if self.location is None:
+                raise InvalidInput(f"{argument('workers')} need a file with the experiment; write it to one")
+        given["energies"] = [energy.spec for energy in settings.custom_energies]
+        recorded = {each.name: _recorded(each, given[each.name]) for each in self.arguments if each.recorded}
+        digests = [energy.sha256 for energy in settings.custom_energies]
+        return {"experiment": self.name, **recorded, "energy_sha256": digests}
+
+    def _check_result(self, result: Any) -> None:
+        from samplers import McmcTextError
+
+        if not isinstance(result, Run):
+            raise McmcTextError(
+                f"experiment {self.name!r} returned {type(result).__name__}; return a run, as sample_chains gives it"
+            )
+
+    def command(self) -> click.Command:
+        """Its command line."""
+        parameters: list[click.Parameter] = []
+        for each in self.arguments:
+            if each.name == "out":
+                parameters += [click_parameter(each, callback=folder_option), resume_option(self.arguments)]
+            elif each.option:
+                parameters.append(click_parameter(each))
+        help_text = inspect.cleandoc(self.function.__doc__ or "").partition("\n\n")[0]
+        return click.Command(
+            self.name, params=[*parameters, *output_options()], help=help_text, callback=self._run_command
+        )
+
+    def _run_command(self, as_json: bool, quiet: bool, **options: Any) -> None:
+        from samplers import McmcTextError
+
+        try:
+            result = self._run({**options, "progress": not quiet}, None)
+        except (McmcTextError, click.ClickException, MemoryError):
+            raise
+        except Exception as error:
+            if self.is_ours or "out of memory" in str(error):
+                raise
+            told = own_line(error, self.function.__code__.co_filename)
+            raise McmcTextError(f"experiment {self.name!r} raised {told}") from error
+        (self.show or show)(result, as_json=as_json, quiet=quiet)
+
+    @property
+    def is_ours(self) -> bool:
+        return self.function.__module__.partition(".")[0] == "experiments"
+
+    def documentation(self) -> str:
+        """The function's docstring, and a line for each argument."""
+        lines = [f"    ``{each.name}``: {each.option.help}" for each in self.arguments if each.option]
+        told = inspect.cleandoc(self.function.__doc__ or "")
+        return "\n".join([told, "", "Arguments", *lines, "    ``progress``: Show a bar on stderr."])
+
+
+def _recorded(each: Argument, value: Any) -> Any:
+    """A loaded model by its class, everything else as it is."""
+    if each.is_many:
+        return list(value)
+    return type(value.model).__name__ if hasattr(value, "model") else value

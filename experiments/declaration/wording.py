@@ -1,0 +1,47 @@
+"""How messages name an argument: ``steps`` to a caller in Python, ``--steps`` to a shell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+__all__ = ["argument", "command_words", "named_arguments"]
+
+WORDS = "mcmc_text.command_words"  # in the context of a command that is called by more than its name
+
+
+def argument(name: str) -> str:
+    """The argument's own name, or the option of the command that is being run."""
+    context = click.get_current_context(silent=True)
+    parameters = context.command.params if context else []
+    parameter = next((each for each in parameters if each.name == name), None)
+    if parameter is None:
+        return name
+    if isinstance(parameter, click.Argument):
+        return parameter.human_readable_name.rstrip(".")
+    return parameter.opts[0]
+
+
+def command_words() -> list[str] | None:
+    """The words that call the command that is being run, such as ``mcmc-text gibbs``; ``None`` in Python."""
+    context = click.get_current_context(silent=True)
+    if context is None:
+        return None
+    return ["mcmc-text", *context.meta.get(WORDS, [str(context.info_name)])]
+
+
+@contextmanager
+def named_arguments() -> Iterator[None]:
+    """For checks of the libraries: an ``InvalidInput`` that begins with an argument's name begins as ``argument`` says.
+
+    What is checked must have the names of the experiment's own arguments.
+    """
+    from samplers import InvalidInput
+
+    try:
+        yield
+    except InvalidInput as error:
+        name, _, rest = str(error).partition(" ")
+        raise InvalidInput(f"{argument(name)} {rest}") from error

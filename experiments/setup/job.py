@@ -1,0 +1,114 @@
+"""A run under way: its settings, its models, its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from typing import TYPE_CHECKING, Any
+
+from experiments.declaration.arguments import Argument
+from experiments.declaration.wording import argument
+from experiments.results.html import page
+from experiments.results.protocol import Run
+from experiments.runs.run_directory import RunDirectory, run_directory
+from experiments.setup.models import load_masked
+from experiments.setup.settings import Settings
+
+if TYPE_CHECKING:
+    from lm_adapters import ForbiddenWords, MaskedLM, TextSpace
+    from samplers import Energy
+
+__all__ = ["Job", "Share", "open_job"]
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part of a run that one worker process does: shards ``first, first + apart, ...``.
+
+    Another process has begun the run and holds its lock. ``progress`` is called with every number of steps done.
+    """
+
+    first: int
+    apart: int
+    progress: Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an experiment is given to work with: ``settings``, and the ``config`` and ``directory`` of its run.
+
+    ``directory`` is ``None`` for a run without a folder. ``location`` is where worker processes find the experiment.
+    """
+
+    settings: Settings
+    config: Mapping[str, Any]
+    directory: RunDirectory | None
+    location: str | None
+    share: Share | None = None
+
+    @property
+    def progress(self) -> bool | Callable[[int], None]:
+        return self.share.progress if self.share else self.settings.progress
+
+    def masked_lm(self) -> MaskedLM:
+        """The model that proposes."""
+        return load_masked(self.settings)
+
+    def forbidden(self, space: TextSpace) -> list[ForbiddenWords]:
+        """The constraint that ``forbid`` makes, if it names a word."""
+        from lm_adapters import ForbiddenWords
+
+        return [ForbiddenWords(space, self.settings.forbid)] if self.settings.forbid else []
+
+    def with_custom(self, energy: Energy, space: TextSpace) -> Energy:
+        """``energy`` plus the user's own, without the words that are forbidden.
+
+        Raises ``InvalidInput`` where one of them has the name of another term, which would hide it in the samples.
+        """
+        from samplers import InvalidInput, term_names
+
+        custom = self.settings.custom_energies
+        for each in custom:
+            if each.name in term_names(energy):
+                raise InvalidInput(
+                    f"{argument('energies')} names {each.name!r}, which the experiment has already; rename it"
+                )
+        return reduce(add, [*(each.term(space) for each in custom), *self.forbidden(space)], energy)
+
+    def finish(self, run: Run) -> None:
+        """Write samples, summary and page."""
+        if self.directory and not self.share:
+            summary = run.summary()
+            self.directory.finish(run, summary, page(run, summary))
+
+
+@contextmanager
+def open_job(
+    settings: Settings,
+    config: Mapping[str, Any],
+    arguments: Iterable[Argument],
+    *,
+    extensible: bool,
+    location: str | None,
+    share: Share | None,
+) -> Iterator[Job]:
+    """Begin the run, or resume the one that the folder holds. Raises as ``run_directory`` does.
+
+    With more steps than before only if it is ``extensible``.
+    """
+    if not settings.out:
+        yield Job(settings, config, None, location)
+        return
+    with run_directory(
+        settings.out,
+        config,
+        arguments,
+        extensible=extensible,
+        every=settings.commit_every,
+        allow_version_change=settings.allow_version_change,
+        held=share is not None,
+    ) as directory:
+        yield Job(settings, config, directory, location, share)

@@ -1,0 +1,189 @@
+"""The ways to solve a problem: Markov chains, a search, whole texts by rejection or by importance."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from experiments.results.cost import Spent, counted
+from experiments.results.draws_run import DrawsRun
+from experiments.results.search_run import SearchRun
+from experiments.results.text_run import TextRun
+from experiments.runs.run_directory import Work
+from experiments.runs.workers import run_workers
+from experiments.setup.job import Job
+from experiments.setup.problem import Problem
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from samplers import Distribution, Energy, ImportanceSample, Kernel, RejectionSample
+
+__all__ = ["draw_by_importance", "draw_by_rejection", "sample_chains", "sample_or_search", "search_best"]
+
+BATCH = 256  # texts drawn together
+HOT, COLD = 1.0, 0.1  # temperatures of a search; energies are nats of a sentence
+
+T = TypeVar("T")
+
+
+def sample_chains(
+    problem: Problem, kernel: Kernel, job: Job, *, fixed_lengths: bool = False, watched: Energy | None = None
+) -> TextRun:
+    """Sample with Markov chains, one for each start.
+
+    ``fixed_lengths``: chains keep their lengths, so that only chains of one length are compared. With ``watched`` the
+    kernel has no known target, and its draws are scored afterwards. Raises as ``samplers.sample`` does.
+    """
+    from samplers import sample
+
+    settings = job.settings
+    trace, spent = _do_with_folder(
+        lambda **where: sample(
+            kernel,
+            problem.energy,
+            problem.x0,
+            steps=settings.steps,
+            warmup=settings.warmup,
+            thin=settings.thin,
+            **_shared_arguments(job),
+            **where,
+        ),
+        problem,
+        job,
+        _steps(problem, job),
+    )
+    if watched is not None and not job.share:
+        trace = trace.rescored(watched)
+    return TextRun(job.config, problem.target, problem.space, trace, spent, watched is None, fixed_lengths)
+
+
+def search_best(problem: Problem, kernel: Kernel, job: Job) -> SearchRun:
+    """Search for the lowest energy while the temperature falls geometrically from ``HOT`` to ``COLD``."""
+    from samplers import anneal, geometric
+
+    found, spent = _do_with_folder(
+        lambda **where: anneal(
+            kernel,
+            problem.energy,
+            problem.x0,
+            schedule=geometric(HOT, COLD),
+            steps=job.settings.steps,
+            **_shared_arguments(job),
+            **where,
+        ),
+        problem,
+        job,
+        _steps(problem, job),
+    )
+    return SearchRun(job.config, problem.target, problem.space, found, spent)
+
+
+def sample_or_search(problem: Problem, kernel: Kernel, sampler: str, job: Job) -> TextRun | SearchRun:
+    """``anneal``: search with the kernel; anything else: sample with it."""
+    return (search_best if sampler == "anneal" else sample_chains)(problem, kernel, job)
+
+
+def draw_by_rejection(problem: Problem, proposal: Distribution, job: Job, *, log_bound: float) -> DrawsRun:
+    """One independent draw a chain, from at most ``chains * steps`` trials; fewer draws if those run out."""
+    from samplers import TrialsExhausted, rejection_sample
+
+    settings = job.settings
+    trials = settings.chains * settings.steps
+
+    def draw(**where: Any) -> RejectionSample:
+        try:
+            return rejection_sample(
+                problem.energy,
+                proposal,
+                log_bound=log_bound,
+                num_samples=settings.chains,
+                seed=settings.seed,
+                max_trials=trials,
+                batch_size=BATCH,
+                **where,
+            )
+        except TrialsExhausted as error:
+            result: RejectionSample = error.result
+            return result
+
+    result, spent = _do_with_folder(draw, problem, job, Work(1, trials, "texts"))
+    return _with_terms(problem, result, result.x, job, spent)
+
+
+def draw_by_importance(problem: Problem, proposal: Distribution, job: Job) -> DrawsRun:
+    """``chains * steps`` weighted draws, of which ``chains`` are drawn again by weight to be read."""
+    from samplers import importance_sample
+
+    settings = job.settings
+    count = settings.chains * settings.steps
+    result, spent = _do_with_folder(
+        lambda **where: importance_sample(
+            problem.energy, proposal, num_samples=count, seed=settings.seed, batch_size=BATCH, **where
+        ),
+        problem,
+        job,
+        Work(1, count, "texts"),
+    )
+    # Another seed than that of the draws, or both would read one stream.
+    x = result.resample(settings.chains, seed=settings.seed + 1)
+    return _with_terms(problem, result, x, job, spent)
+
+
+def _with_terms(
+    problem: Problem, result: RejectionSample | ImportanceSample, x: Tensor, job: Job, spent: Spent
+) -> DrawsRun:
+    """The run of the draws ``x``, with the terms of their energies."""
+    import torch
+
+    from samplers import evaluate, term_names
+
+    names = term_names(problem.energy)
+    terms = torch.zeros(0, len(names), dtype=torch.float64)
+    if len(x):
+        with torch.inference_mode():
+            terms = evaluate(problem.energy, x).terms
+    return DrawsRun(job.config, problem.target, problem.space, result, x, terms, names, job.settings.chains, spent)
+
+
+def _shared_arguments(job: Job) -> dict[str, Any]:
+    """Of ``sample`` and ``anneal``."""
+    settings, report = job.settings, job.progress
+    return {
+        "seed": settings.seed,
+        "shard_size": settings.shard_size,
+        "nan": settings.nan,
+        "progress": report is True,
+        "observers": [lambda step, state, info: report(1)] if callable(report) else [],
+    }
+
+
+def _steps(problem: Problem, job: Job) -> Work:
+    shards = -(-len(problem.x0) // job.settings.shard_size)
+    return Work(shards, shards * job.settings.steps, "steps")
+
+
+def _do_with_folder(method: Callable[..., T], problem: Problem, job: Job, work: Work) -> tuple[T, Spent]:
+    """The result of ``method``, kept in the run's folder if it has one, and its cost.
+
+    Errors of energies name the texts at fault.
+    """
+    directory, settings = job.directory, job.settings
+    with counted(each.model for each in problem.models.values()) as cost, problem.space.texts_in_errors():
+        began = time.monotonic()
+        if directory is None:
+            return method(), Spent(time.monotonic() - began, cost)
+        directory.work = work
+        directory.pin_models(problem.models)
+        directory.store.meter = lambda: {"seconds": time.monotonic() - began, **vars(cost)}
+        if share := job.share:
+            result = method(run_dir=directory.store, shards=range(share.first, work.shards, share.apart))
+            return result, Spent(time.monotonic() - began, cost)
+        before = directory.done()
+        if settings.workers > 1:
+            run_workers(directory, job.location, settings.workers, progress=settings.progress is True)
+        result = method(run_dir=directory.store)
+    spent = Spent.of(directory.store.totals(work.shards))
+    return result, spent if directory.done() > before else replace(spent, news=directory.finished_before)

@@ -1,0 +1,50 @@
+"""Models by the names that users give: embedded, of a package, in a folder, or on the hub."""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+from experiments.declaration.plugins import find_plugin, load_plugin
+from experiments.declaration.wording import argument
+
+if TYPE_CHECKING:
+    from experiments.setup.settings import Settings
+    from lm_adapters import MaskedLM
+
+__all__ = ["load_masked", "named_model"]
+
+
+def named_model(name: str, device: str, dtype: str) -> Any:
+    """The model that a package brings along under this name, or where it lies; any other name as it is.
+
+    Raises ``InvalidInput`` for a package that is broken.
+    """
+    from lm_adapters.pretrained import embedded_names
+
+    plugin = None if name in embedded_names() else find_plugin("models", name)
+    if plugin is None:
+        return name
+    found = load_plugin(plugin)
+    if isinstance(found, str | PathLike):
+        return str(found)
+    return found(device, dtype)
+
+
+def load_masked(settings: Settings) -> MaskedLM:
+    """The model that proposes. Raises ``InvalidInput`` for one that cannot."""
+    from lm_adapters import MaskedLM
+    from samplers import InvalidInput
+
+    model = settings.model
+    if isinstance(model, str):
+        model = named_model(model, settings.device, settings.dtype)
+    if isinstance(model, str):
+        return MaskedLM.from_pretrained(
+            model, settings.device, settings.dtype, trust_remote_code=settings.trust_remote_code
+        )
+    if not isinstance(model, MaskedLM):
+        raise InvalidInput(
+            f"{argument('model')} {settings.model!r} is a {type(model).__name__}; give a masked language model"
+        )
+    return model
