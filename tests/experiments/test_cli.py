@@ -159,7 +159,7 @@ def test_models_lists_the_embedded_ones(mcmc_text):
 def test_module_form_works(fresh_process):
     done = fresh_process(
         "import runpy, sys; sys.argv = ['experiments', 'gibbs', '--chains', '0']\n"
-        "runpy.run_module('experiments', run_name='__main__')"
+        "runpy.run_module('experiments.cli', run_name='__main__')"
     )
     assert done.returncode == 2
     assert "--chains" in done.stderr
