@@ -109,6 +109,10 @@ class Kernel(Protocol):
 
     ``beta`` (a number or ``[chains]``) multiplies the energy in the accept step only, so tempering costs no extra model
     calls. A kernel that takes proposals whatever their energy sets the attribute ``no_accept_step`` to true.
+
+    Two optional methods let ``samplers.testing.check_kernel`` prove a kernel exactly, and not by simulation alone:
+    ``step_matrix(space, beta)``, the exact transition matrix over a finite space, and ``cost(x)``, the most energy
+    calls and rows of a step (see ``samplers/kernels/hooks.py``).
     """
 
     move_names: tuple[str, ...]

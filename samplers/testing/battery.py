@@ -70,13 +70,13 @@ def _print_mutant(mutant: Mutant, seed: int, draws: int) -> bool:
 
 
 def _worst(results: list[Result]) -> Result:
-    return max(results, key=lambda result: result.strain)
+    return max(results, key=lambda result: result.ratio)
 
 
 def _cell(results: list[Result]) -> str:
     if not results:
         return "-"
-    return f"{_worst(results).strain:.2f}"
+    return f"{_worst(results).ratio:.2f}"
 
 
 def _row(name: str, cells: list[str], verdict: str) -> str:

@@ -1,4 +1,4 @@
-"""T0: what every kernel promises at each step, whatever it samples."""
+"""T0: what every kernel promises of each step, whatever it samples."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ STEPS = 12
 
 
 def check_contract(case: Case, seed: int = 0, draws: int = DRAWS) -> list[Result]:
-    """T0: shapes and types, no write into the old state, exact cached energy, honest info, calls, no global random."""
+    """T0: shapes and types; the old state is not written into; a state's energies are those of its ``x``, bit for bit.
+
+    ``StepInfo`` is true, the energy is not asked for more than ``cost`` says, and no global random state is used.
+    """
     rng, energy = generator(seed, 3), CallCounter(case.target.energy)
     state = case.kernel.init(case.target.sample(CHAINS, rng), energy)
     broken = [f"init: {problem}" for problem in _state_problems(case, state, energy)]

@@ -40,11 +40,11 @@ TITLES = {
     "T1": "proposal: densities sum to 1, are those returned, and those of the draws",
     "T2": "exact transition matrix: leaves the law invariant, in detailed balance",
     "T3": "law of the end states of chains started exactly",
-    "T4": "as many steps there as back",
+    "T4": "from an exact start, steps i to j are as frequent as steps j to i",
     "T4b": "observed steps follow the exact matrix",
-    "T5": "primitive matrix, and the law reached from the worst start",
-    "T8": "chains are independent",
-    "T11": "energy + constant, beta = infinity, one rung, cycle of one: what must not change the draws does not",
+    "T5": "ergodic: primitive matrix, and the law is reached from the worst start",
+    "T8": "chains are independent of each other",
+    "T11": "a constant energy, one rung or a cycle of one changes no draw; at beta = inf energies never rise",
 }
 
 

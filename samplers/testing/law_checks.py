@@ -32,7 +32,7 @@ REMAINDER = 1e-4  # of the slowest mode at the end of T5
 
 
 def check_matrix(case: Case, seed: int = 0, draws: int = DRAWS) -> list[Result]:
-    """T2: rows add up to 1, the law is invariant, detailed balance holds where claimed; each step, each beta."""
+    """T2: at each beta, rows add up to 1, the target is invariant, and detailed balance holds where it is claimed."""
     errors = []
     for beta in case.betas:
         law = joint_law(case.kernel, case.target, beta)
@@ -62,13 +62,13 @@ def check_pairs(case: Case, seed: int = 0, draws: int = DRAWS) -> list[Result]:
         raise Skipped("the kernel does not claim to be reversible")
     run, size = exact_run(case, draws, seed), len(case.target)
     if len(run.start) != len(run.first):
-        raise Skipped("draws are missing, so steps there and back cannot be told apart")
+        raise Skipped("the driver leaves draws out, so a first draw has no start to be paired with")
     counts = (run.start * size + run.first).bincount(minlength=size**2).reshape(size, size)
     return [Result("T4", case.name, pair_statistic(counts), pair_gate(size))]
 
 
 def check_transitions(case: Case, seed: int = 0, draws: int = DRAWS) -> list[Result]:
-    """T4b: transitions that happen against the exact matrix, row by row: the code that runs is what was proved.
+    """T4b: observed transitions against the exact matrix, row by row, so that the code that runs is what was proved.
 
     A Mixture draws one part for all chains of a step, so each of its parts is compared with its own matrix.
     """
@@ -91,7 +91,7 @@ def check_transitions(case: Case, seed: int = 0, draws: int = DRAWS) -> list[Res
 
 
 def check_ergodic(case: Case, seed: int = 0, draws: int = DRAWS) -> list[Result]:
-    """T5: the chain reaches everything, and from the worst start forgets it in the time that its matrix promises."""
+    """T5: the exact matrix is primitive, and the target is reached from the worst start as fast as its gap promises."""
     if not case.ergodic:
         raise Skipped("the kernel does not claim to reach every state")
     law = joint_law(case.kernel, case.target)
@@ -110,7 +110,7 @@ def check_ergodic(case: Case, seed: int = 0, draws: int = DRAWS) -> list[Result]
         case.kernel, case.target.energy, x0, steps=steps, warmup=steps - 1, seed=seed, shard_size=chains, progress=False
     )
     end = case.target.index(trace.draws[:, -1])
-    return [row_result("T5", case.name, end, marginal, f"gap {gap:.3f}, k={steps}", pooled=True)]
+    return [row_result("T5", case.name, end, marginal, f"spectral gap {gap:.3f}, steps {steps}", pooled=True)]
 
 
 def _has_matrix(case: Case) -> bool:
@@ -137,4 +137,4 @@ def _worst_row(case: Case, matrix: Tensor, start: Tensor, end: Tensor) -> Result
         for row, law in enumerate(matrix)
         if bool((start == row).any())
     ]
-    return max(rows, key=lambda result: result.strain)
+    return max(rows, key=lambda result: result.ratio)

@@ -1,4 +1,4 @@
-"""T1: a proposal draws what its density says, adds up to 1, and reports the density that it has."""
+"""T1: the densities of a proposal add up to 1, are those returned with a draw, and are those of the draws."""
 
 from __future__ import annotations
 
@@ -71,32 +71,30 @@ def proposal_results(
     starts: int = STARTS,
     max_rows: int = DRAWS,
 ) -> list[Result]:
-    """The three results."""
+    """The results of T1a, T1b and T1c."""
     space = Enumerated(states, lambda x: torch.zeros(len(x), dtype=torch.float64))
     log_q = proposal_matrix(proposal, states, max_rows=max_rows)
     sums = float((log_q.exp().sum(dim=1) - 1).abs().max())
-    slip, worst = 0.0, Result("T1c", name, 0.0, kl_gate(len(states), ALPHA / starts))
+    reported = Result("T1b", name, 0.0, EXACT)
+    worst = Result("T1c", name, 0.0, kl_gate(len(states), ALPHA / starts))
     for old in torch.linspace(0, len(states) - 1, min(starts, len(states))).long().unique().tolist():
         counts = torch.zeros(len(states), dtype=torch.int64)
         for size in _sizes(draws, max_rows):
-            new, error = _draw(proposal, space, old, size, log_q, rng)
-            slip = max(slip, error)
+            new, error, what = _draw(proposal, space, old, size, log_q, rng)
+            if error > reported.statistic:
+                reported = Result("T1b", name, error, EXACT, f"{what}, from state {states[old].tolist()}")
             counts += new.bincount(minlength=len(states))
-        if slip == math.inf:
-            worst = Result("T1c", name, math.inf, worst.gate, f"draws of density 0 from state {states[old].tolist()}")
-            break
+        if reported.statistic == math.inf:
+            return [Result("T1a", name, sums, EXACT), reported]  # draws without a density are not worth counting
         seen, law = pool(counts, log_q[old].exp())
         gate = kl_gate(int((law > 0).sum()), ALPHA / starts)
-        worst = max(
-            worst,
-            Result("T1c", name, kl_statistic(seen, law), gate, f"from state {states[old].tolist()}"),
-            key=lambda r: r.strain,
-        )
-    return [Result("T1a", name, sums, EXACT), Result("T1b", name, slip, EXACT), worst]
+        found = Result("T1c", name, kl_statistic(seen, law), gate, f"from state {states[old].tolist()}")
+        worst = max(worst, found, key=lambda result: result.ratio)
+    return [Result("T1a", name, sums, EXACT), reported, worst]
 
 
 def check_proposals(case: Case, seed: int = 0, draws: int = DRAWS) -> list[Result]:
-    """T1 of every proposal inside the case's kernel."""
+    """T1: of every proposal that the case's kernel is made with."""
     results: list[Result] = []
     for proposal in proposals_of(case.kernel):
         results += proposal_results(proposal, case.target.states, generator(seed, 2), name=case.name, draws=draws)
@@ -106,7 +104,7 @@ def check_proposals(case: Case, seed: int = 0, draws: int = DRAWS) -> list[Resul
 
 
 def proposals_of(kernel: Kernel) -> Iterator[Proposal]:
-    """The proposals of a kernel and of its parts: what they keep in an attribute ``proposal``."""
+    """What a kernel and its parts keep in an attribute ``proposal``."""
     if hasattr(kernel, "proposal"):
         yield kernel.proposal
     for part in parts_of(kernel):
@@ -115,23 +113,28 @@ def proposals_of(kernel: Kernel) -> Iterator[Proposal]:
 
 def _draw(
     proposal: Proposal, space: Enumerated, old: int, size: int, log_q: Tensor, rng: torch.Generator
-) -> tuple[Tensor, float]:
-    """Indices of ``size`` draws from state ``old``, and the worst error of the densities that came with them."""
-    x, remember = space.states[old].expand(size, -1).clone(), getattr(proposal, "memory", None)
-    proposed = proposal(x, rng, *([] if remember is None else [remember(x)]))
+) -> tuple[Tensor, float, str]:
+    """Indices of ``size`` draws from state ``old``, the largest error of what was returned with them, and of what."""
+    x, memory_of = space.states[old].expand(size, -1).clone(), getattr(proposal, "memory", None)
+    proposed = proposal(x, rng, *([] if memory_of is None else [memory_of(x)]))
     try:
         new = space.index(proposed.x)
-    except InvalidInput:  # a state that is not listed: density 0 there
-        return torch.zeros(0, dtype=torch.int64), math.inf
-    error = 0.0
-    told = [(proposed.log_q_forward, log_q[old, new]), (proposed.log_q_reverse, log_q[new, old])]
-    if remember is not None:
+    except InvalidInput as error:
+        return torch.zeros(0, dtype=torch.int64), math.inf, str(error)
+    returned = {
+        "log_q_forward": (proposed.log_q_forward, log_q[old, new]),
+        "log_q_reverse": (proposed.log_q_reverse, log_q[new, old]),
+    }
+    if memory_of is not None:
         if proposed.memory is None:
-            return new, math.inf
-        told.append((proposed.memory, remember(proposed.x)))
-    for given, true in told:
-        error = max(error, float(torch.where(given == true, 0.0, (given - true).abs()).nan_to_num(math.inf).max()))
-    return new, error
+            return new, math.inf, "no memory was returned"
+        returned["memory"] = (proposed.memory, memory_of(proposed.x))
+    errors = {
+        name: float(torch.where(given == true, 0.0, (given - true).abs()).nan_to_num(math.inf).max())
+        for name, (given, true) in returned.items()
+    }
+    worst = max(errors, key=lambda name: errors[name])
+    return new, errors[worst], f"{worst} is wrong"
 
 
 def _sizes(total: int, most: int) -> list[int]:

@@ -26,8 +26,8 @@ class Result:
         return self.statistic <= self.gate  # NaN fails
 
     @property
-    def strain(self) -> float:
-        """How near the gate, 1 is at it: orders the results of one test."""
+    def ratio(self) -> float:
+        """The statistic as a share of the gate, which orders the results of one test; infinite above a gate of 0."""
         if self.passed:
             return self.statistic / self.gate if self.gate > 0 else 0.0
         return self.statistic / self.gate if self.gate > 0 and math.isfinite(self.statistic) else math.inf

@@ -106,7 +106,7 @@ class UntilAccepted(MetropolisHastings):
 
 
 class KeepAdapting(MetropolisHastings):
-    """Goes on choosing its proposal by what was accepted last: bold after an acceptance, timid after a rejection."""
+    """Keeps choosing its proposal by what was accepted last: bold after an acceptance, timid after a rejection."""
 
     def __init__(self, bold: Proposal, timid: Proposal) -> None:
         super().__init__(bold)
