@@ -3,14 +3,15 @@
 # make test    all tests but the slow ones       make slow       the slow tests
 # make docs    the pages, in build/docs          make golden     draws beside those recorded
 # make soak    kills and resumes, an hour        make benchmark  speed beside the floor
-# make ci      check, battery, test, docs        make clean      remove .venv, build and runs
+# make ci      check, battery, test, docs        make mutation   faults that no test sees, hours
+# make clean   remove .venv, build and runs
 PYTHON ?= python3
 BIN := .venv/bin
 # Workers of pytest are the parallel part: one thread each, also in the processes that tests start.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --maxprocesses 4
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: demo quick test slow battery check docs golden soak benchmark ci clean
+.PHONY: demo quick test slow battery check docs golden soak mutation benchmark ci clean
 
 demo: .venv/installed
 	$(BIN)/mcmc-text gibbs
@@ -36,6 +37,9 @@ docs: .venv/installed-dev
 
 golden: .venv/installed-dev
 	$(BIN)/python -m tests.golden
+
+mutation: .venv/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutation
 
 soak: .venv/installed
 	$(BIN)/python -m tests.soak

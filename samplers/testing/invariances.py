@@ -29,7 +29,7 @@ CONSTANT = 64.0
 
 
 def check_independence(case: Case, seed: int = 0, draws: int = DRAWS) -> list[Result]:
-    """T8: from one start no two chains are equal, their energies are uncorrelated, and no chain sees another's start."""
+    """T8: from one start no two chains are equal, their energies are uncorrelated; no chain sees another's start."""
     x0 = case.target.states[int(case.target.energies.argmin())].expand(CHAINS, -1).clone()
     trace = _run(case, case.kernel, case.target, x0, seed, steps=LONG)
     repeats = CHAINS - len(trace.draws.flatten(1).unique(dim=0))
