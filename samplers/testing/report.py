@@ -45,7 +45,7 @@ class Skipped(Exception):
 class Report:
     """The results of every test that ran, and for every test that did not the reason.
 
-    ``print(report)`` shows one line a test, and each failure with its figures; iterating gives the ``Result``s.
+    ``print(report)`` shows one line a test, and each failure with its figures; iterating gives the results.
     """
 
     subject: str
