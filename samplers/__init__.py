@@ -1,6 +1,7 @@
 """Samplers of ``exp(-energy)`` for any tensor state, batched over chains. See README.md for the table of guarantees."""
 
 from samplers.annealing import Annealed, anneal
+from samplers.config import Configurable
 from samplers.energy.nan_policy import NaNPolicy
 from samplers.energy.terms import (
     CallCounter,
@@ -46,6 +47,7 @@ __all__ = [
     "BoundViolated",
     "CallCounter",
     "ChainState",
+    "Configurable",
     "Constraint",
     "Cycle",
     "Diagnostics",

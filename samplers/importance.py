@@ -15,7 +15,6 @@ from samplers.errors import InvalidInput
 from samplers.randomness import categorical, generator
 from samplers.rejection import draw_scored
 from samplers.run.independent_draws import kept_draws
-from samplers.storage.fingerprint import describe
 from samplers.storage.run_store import RunStore
 from samplers.types import Distribution, Energy
 
@@ -76,15 +75,15 @@ def importance_sample(
     if num_samples < 1 or batch_size < 1:
         raise InvalidInput(f"num_samples={num_samples}, batch_size={batch_size}: give at least 1 of each")
     rng = generator(seed)
-    fingerprint = {
+    facts = {
         "sampler": "importance",
-        "energy": describe(energy),
-        "proposal": describe(proposal),
+        "energy": energy,
+        "proposal": proposal,
         "seed": seed,
         "num_samples": num_samples,
         "batch_size": batch_size,
     }
-    with kept_draws(run_dir, fingerprint, rng, ("log_q", "energy")) as kept:
+    with kept_draws(run_dir, facts, rng, ("log_q", "energy")) as kept:
         while kept.done < num_samples:
             size = min(batch_size, num_samples - kept.done)
             drawn = draw_scored(energy, proposal, size, rng)

@@ -13,7 +13,6 @@ from samplers.energy.terms import evaluate
 from samplers.errors import BoundViolated, InvalidInput, TrialsExhausted
 from samplers.randomness import generator, log_uniform, scoped_global_seed
 from samplers.run.independent_draws import kept_draws
-from samplers.storage.fingerprint import describe
 from samplers.storage.run_store import RunStore
 from samplers.types import Distribution, Energy
 
@@ -78,17 +77,17 @@ def rejection_sample(
     if not math.isfinite(log_bound):
         raise InvalidInput(f"log_bound is {log_bound}; give a finite number of nats")
     rng = generator(seed)
-    fingerprint = {
+    facts = {
         "sampler": "rejection",
-        "energy": describe(energy),
-        "proposal": describe(proposal),
+        "energy": energy,
+        "proposal": proposal,
         "seed": seed,
         "log_bound": log_bound,
         "num_samples": num_samples,
         "max_trials": max_trials,
         "batch_size": batch_size,
     }
-    with kept_draws(run_dir, fingerprint, rng, ("energy",)) as kept:
+    with kept_draws(run_dir, facts, rng, ("energy",)) as kept:
         while kept.done < max_trials and kept.count < num_samples:
             size = min(batch_size, max_trials - kept.done)
             x, log_q, value = draw_scored(energy, proposal, size, rng)

@@ -61,7 +61,7 @@ def run_directory(
     """
     from samplers import EnergyError, Interrupted, InvalidInput, McmcTextError, RunStore, StoreError
 
-    store = RunStore(path, every=every)
+    store = RunStore(path, every=every, allow_version_change=allow_version_change)
     check_experiment(store, config)
     directory = RunDirectory(store, config, arguments, extensible=extensible)
     with ExitStack() as stack:

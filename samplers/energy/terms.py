@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from samplers.config import Configurable
 from samplers.energy.candidates import rectangles, replaced
 from samplers.energy.checked_call import scored
 from samplers.errors import InvalidInput
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 
-class EnergyTerm(ABC):
+class EnergyTerm(Configurable, ABC):
     """An energy with a name that can be added to others and multiplied by a weight.
 
     Implement ``values(x, hint)``, which returns ``[chains]`` in nats. ``hint`` is what the proposal knows about ``x``

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from samplers.config import Configurable
 from samplers.errors import InvalidInput
 from samplers.kernels.hooks import Space, batch_matrices, step_cost
 from samplers.randomness import categorical
@@ -18,7 +19,7 @@ from samplers.types import ChainState, Energy, Kernel, StepInfo
 __all__ = ["Cycle", "Mixture"]
 
 
-class _Composition(ABC):
+class _Composition(Configurable, ABC):
     """State and bookkeeping that both compositions share: every part keeps its own ``aux``."""
 
     def __init__(self, parts: Sequence[Kernel]) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from samplers.config import Configurable
 from samplers.energy.candidates import replaced
 from samplers.energy.terms import Evaluation, evaluate, evaluate_candidates
 from samplers.errors import InvalidInput, ProposalError
@@ -23,7 +24,7 @@ __all__ = ["Gibbs", "PseudoGibbs"]
 Scan = Literal["random", "systematic"]
 
 
-class Gibbs:
+class Gibbs(Configurable):
     """Redraw one site from its exact conditional, found by scoring every value that it may take.
 
     Target
@@ -115,7 +116,7 @@ class Gibbs:
         return free
 
 
-class PseudoGibbs:
+class PseudoGibbs(Configurable):
     """Draw from given conditionals and always accept.
 
     Target

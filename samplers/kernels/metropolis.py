@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from samplers.config import Configurable
 from samplers.energy.terms import Evaluation, WeightedSum, evaluate
 from samplers.errors import EnergyError, InvalidInput, ProposalError
 from samplers.kernels.hooks import Space, proposal_matrix
@@ -19,7 +20,7 @@ __all__ = ["MetropolisHastings", "check_proposed", "log_acceptance", "start"]
 SLACK = 1e-9  # of an energy: far above what float64 rounds, far below what a ratio could notice
 
 
-class MetropolisHastings:
+class MetropolisHastings(Configurable):
     """Propose from ``q``, accept or keep the old state (which then counts again).
 
     Target
@@ -37,6 +38,8 @@ class MetropolisHastings:
         weighted sum the terms that could not turn a rejection are left out (see ``evaluate``). A proposal's memory is
         kept too, and made anew for the states that another kernel has changed.
     """
+
+    transient = ("_memory",)
 
     def __init__(self, proposal: Proposal) -> None:
         if not callable(proposal) or not hasattr(proposal, "log_prob"):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from samplers.config import Configurable
 from samplers.energy.candidates import replaced
 from samplers.energy.terms import evaluate_candidates
 from samplers.errors import InvalidInput, ProposalError
@@ -20,7 +21,7 @@ from samplers.types import ChainState, Energy, StepInfo
 __all__ = ["ShortlistGibbs"]
 
 
-class ShortlistGibbs:
+class ShortlistGibbs(Configurable):
     """Redraw one free site from the target restricted to a list of values that the other sites choose.
 
     Target

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from samplers.config import Configurable
 from samplers.errors import EnergyError, InvalidInput
 from samplers.kernels.hooks import Space, batch_matrices, branches, step_cost
 from samplers.kernels.metropolis import log_acceptance
@@ -20,7 +21,7 @@ from samplers.types import ChainState, Energy, Kernel, StepInfo, select
 __all__ = ["Tempered", "swap_report"]
 
 
-class Tempered:
+class Tempered(Configurable):
     """Run a copy of each chain at every ``beta`` of a ladder, and propose to swap neighbours.
 
     Target

@@ -13,7 +13,7 @@ from torch import Tensor
 from samplers.errors import Interrupted, InvalidInput, StoreError
 from samplers.run.sample import opened
 from samplers.run.signals import Stop, stop_signals
-from samplers.storage.fingerprint import describe
+from samplers.storage.fingerprint import pin_fingerprint
 from samplers.storage.run_store import RunStore, ShardStore
 from samplers.storage.tensor_file import damaged
 
@@ -71,14 +71,17 @@ class KeptDraws:
 @contextmanager
 def kept_draws(
     run_dir: str | Path | RunStore | None,
-    fingerprint: Mapping[str, Any],
+    facts: Mapping[str, Any],
     rng: torch.Generator,
     scalars: Sequence[str],
 ) -> Iterator[KeptDraws]:
-    """What there is so far. Raises as ``sample`` does for a folder that cannot be used or holds another run."""
+    """The draws so far of a run whose draws depend on ``facts``.
+
+    Raises as ``sample`` does for a folder that cannot be used or holds another run.
+    """
     with opened(run_dir) as store, stop_signals(caught=store is not None) as stop:
         if store:
-            store.pin("fingerprint.json", describe(fingerprint))
+            pin_fingerprint(store, facts)
         yield KeptDraws(scalars, rng, store.shard(0) if store else None, stop)
 
 

@@ -20,7 +20,7 @@ from samplers.run.observers import ObserverGuard
 from samplers.run.progress import progress_bar
 from samplers.run.signals import Stop, stop_signals
 from samplers.run.start_check import check_left
-from samplers.storage.fingerprint import describe
+from samplers.storage.fingerprint import pin_fingerprint
 from samplers.storage.run_store import PUT_BACK, RunStore, ShardStore
 from samplers.storage.state_dict import pack, unpack
 from samplers.types import ChainState, Energy, Kernel, StepInfo
@@ -105,16 +105,16 @@ class ShardedRun:
         if not chosen or len(set(chosen)) < len(chosen) or not set(chosen) <= set(range(self.count)):
             raise InvalidInput(f"shards is {list(chosen)}; give some of 0..{self.count - 1}, each once")
         if store:
-            store.pin("fingerprint.json", self.fingerprint())
+            pin_fingerprint(store, self.facts())
         with (
             progress_bar(self.steps * len(chosen), shown=progress) as bar,
             stop_signals(caught=store is not None) as stop,
         ):
             return [self._shard(index, store.shard(index) if store else None, stop, bar.update) for index in chosen]
 
-    def fingerprint(self) -> dict[str, Any]:
-        """All that the draws depend on, but for the models' weights and the libraries' versions."""
-        facts = {
+    def facts(self) -> dict[str, Any]:
+        """All that the draws depend on."""
+        return {
             "kernel": self.kernel,
             "energy": self.energy,
             "chains": len(self.x0),
@@ -125,7 +125,6 @@ class ShardedRun:
             "nan": self.nan,
             **self.frozen,
         }
-        return {name: describe(fact) for name, fact in facts.items()}
 
     def _shard(self, index: int, files: ShardStore | None, stop: Stop, advance: Callable[[int], Any]) -> Finished:
         first_row = index * self.shard_size

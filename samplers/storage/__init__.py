@@ -1,7 +1,7 @@
 """The folder of a run: atomic files, checked tensor files, commits, and the fingerprint of a run."""
 
 from samplers.storage.atomic_files import append_line, exists, write_atomically, write_parts
-from samplers.storage.fingerprint import describe
+from samplers.storage.description import describe
 from samplers.storage.run_store import Meter, RunStore
 from samplers.storage.tensor_file import digest
 

@@ -1,68 +1,52 @@
-"""What an object was made of, as plain JSON: two kernels that are described alike make the same draws."""
+"""The fingerprint of a run: a description of all that its draws depend on, compared when it resumes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
-from enum import Enum
-from functools import cached_property, partial
-from inspect import signature
+import warnings
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
+from samplers.storage.atomic_files import exists
+from samplers.storage.description import describe_all
+from samplers.storage.run_store import FINGERPRINT, RunStore
 
-from samplers.storage.tensor_file import digest
+__all__ = ["pin_fingerprint"]
 
-__all__ = ["describe"]
-
-NUMBERS = "biuf"  # kinds of numpy arrays
-HOUSE = ("samplers", "lm_adapters", "experiments")
+FORMAT = 2
+OBJECTS = ("kernel", "energy", "proposal")  # described otherwise in format 1, which has no field "format"
 
 
-def describe(thing: Any) -> Any:
-    """Classes by name with what they hold, nested; tensors by digest; functions by name; other people's by class.
+def pin_fingerprint(store: RunStore, facts: Mapping[str, Any]) -> None:
+    """Store the description of ``facts``, or compare it with the stored one, which stays as it is.
 
-    Of a class of ours every public attribute counts but those it names in ``transient`` and its cached properties; of a
-    user's kernel, proposal or energy those that are parameters of its constructor.
+    Raises ``InvalidInput`` for what cannot be described, and for the first fact that differs. Of a run of format 1
+    objects cannot be compared, which is a warning.
     """
-    return _described(thing, ())
+    described = {"format": FORMAT, **describe_all(facts)}
+    if not exists(store.path / FINGERPRINT):
+        store.pin(FINGERPRINT, described)
+        return
+    stored = store.read(FINGERPRINT)
+    left_out = {"libraries"} if store.allow_version_change else set()
+    if store.allow_version_change and _python(stored) != _python(described):
+        stored, described = _without_code(stored), _without_code(described)
+    if "format" not in stored:
+        left_out |= {"format", "libraries", *OBJECTS}
+        compared = " and ".join(name for name in OBJECTS if name in described)
+        warnings.warn(
+            f"{str(store.path)!r} holds a run of an older format: its {compared} cannot be compared with those given",
+            stacklevel=2,
+        )
+    store.compare(FINGERPRINT, *({n: f for n, f in part.items() if n not in left_out} for part in (stored, described)))
 
 
-def _described(thing: Any, above: tuple[int, ...]) -> Any:
-    if thing is None or isinstance(thing, bool | int | float | str):
-        return thing
-    if id(thing) in above:  # an object that holds its owner
-        return type(thing).__name__
-    above = (*above, id(thing))
-    if isinstance(thing, Tensor):
-        return digest({"": thing})
-    if isinstance(thing, np.generic):
-        return _described(thing.item(), above)
-    if isinstance(thing, np.ndarray) and thing.dtype.kind in NUMBERS:
-        return digest({"": torch.from_numpy(thing)})
-    if isinstance(thing, torch.dtype | torch.device | complex | Enum):
-        return str(thing)
-    if isinstance(thing, partial):
-        return {"class": "partial", **_described({n: getattr(thing, n) for n in ("func", "args", "keywords")}, above)}
-    if isinstance(thing, Mapping):
-        return {str(key): _described(value, above) for key, value in thing.items()}
-    if isinstance(thing, Set):
-        return sorted((_described(item, above) for item in thing), key=repr)
-    if isinstance(thing, list | tuple):
-        return [_described(item, above) for item in thing]
-    if not hasattr(thing, "__dict__") or isinstance(thing, type) or hasattr(thing, "__code__"):
-        return getattr(thing, "__qualname__", type(thing).__name__)
-    held = {name: _described(vars(thing)[name], above) for name in sorted(_counting(thing))}
-    return {"class": type(thing).__qualname__, **held}
+def _python(described: Mapping[str, Any]) -> Any:
+    return described.get("libraries", {}).get("python")
 
 
-def _counting(thing: Any) -> set[str]:
-    """Names of the attributes that make a difference."""
-    cached = {name for name in vars(thing) if isinstance(getattr(type(thing), name, None), cached_property)}
-    public = {name for name in vars(thing) if not name.startswith("_")} - cached
-    if type(thing).__module__.partition(".")[0] in HOUSE:
-        return public - set(getattr(thing, "transient", ()))
-    if any(hasattr(thing, method) for method in ("step", "log_prob", "values")) and not hasattr(thing, "parameters"):
-        return public & set(signature(type(thing)).parameters)
-    return set()
+def _without_code(described: Any) -> Any:
+    """Without the digests of code that another version of Python has compiled."""
+    if isinstance(described, Mapping):
+        code = {"code", "constants"} if "function" in described else set()
+        return {name: _without_code(part) for name, part in described.items() if name not in code}
+    return [_without_code(part) for part in described] if isinstance(described, list) else described

@@ -59,16 +59,21 @@ LONGEST_NAME = 255  # of a host
 class RunStore:
     """Holds the run's lock while entered. ``every``: steps between commits; no part of what a run means.
 
+    ``allow_version_change``: whether a run may resume with other versions of the libraries that its fingerprint names.
+
     Raises ``InvalidInput`` if the folder cannot be written to, holds something else, or is in use by another process;
     ``StoreError`` if the mark that makes it a run is damaged. Nothing in it is changed then.
     """
 
-    def __init__(self, path: str | Path, *, every: int = 100, meter: Meter | None = None) -> None:
+    def __init__(
+        self, path: str | Path, *, every: int = 100, meter: Meter | None = None, allow_version_change: bool = False
+    ) -> None:
         if every < 1:
             raise InvalidInput(f"every is {every}; commit after at least 1 step")
         if "\0" in str(path):
             raise InvalidInput(f"{str(path)!r} is no name of a folder; choose another")
         self.path, self.every, self.meter = Path(path), every, meter or dict
+        self.allow_version_change = allow_version_change
         self._lock: FileLock | None = None
 
     def __enter__(self) -> RunStore:
@@ -133,16 +138,31 @@ class RunStore:
             self._write_json(name, facts)
             return False
         stored = self.read(name)
-        for field, (was, now) in _differences(stored, facts).items():
-            if field in free:
-                continue
-            told = f"{str(path)!r}: {_short(field)[1:-1]} was {_short(was)} and is now {_short(now)}"
-            if not lenient:
-                raise InvalidInput(f"{told}; give the stored value, or another folder")
-            warnings.warn(f"{told}; the draws may differ from those of an uninterrupted run", stacklevel=2)
+        self.compare(name, stored, facts, free=free, lenient=lenient)
         if not lenient and stored != facts:
             self._write_json(name, facts)
         return True
+
+    def compare(
+        self,
+        name: str,
+        stored: Mapping[str, Any],
+        given: Mapping[str, Any],
+        *,
+        free: Collection[str] = (),
+        lenient: bool = False,
+    ) -> None:
+        """Raise ``InvalidInput`` for the first fact ``stored`` in the file ``name`` that is not the ``given`` one.
+
+        Arguments as in ``pin``.
+        """
+        for field, was, now in _differences(stored, given):
+            if field in free:
+                continue
+            change = f"{str(self.path / name)!r}: {_short(field, 200)[1:-1]} was {_short(was)} and is now {_short(now)}"
+            if not lenient:
+                raise InvalidInput(f"{change}; give the stored value, or another folder")
+            warnings.warn(f"{change}; the draws may differ from those of an uninterrupted run", stacklevel=3)
 
     def read(self, name: str) -> dict[str, Any]:
         """A JSON object in the folder. Raises ``StoreError`` if there is none or it cannot be one."""
@@ -336,20 +356,24 @@ def _rows_like(rows: Mapping[str, Tensor], like: Mapping[str, Tensor], *, at_mos
     )
 
 
-def _differences(stored: Mapping[str, Any], given: Mapping[str, Any], above: str = "") -> dict[str, tuple[Any, Any]]:
-    """Stored and given value by dotted name, where they differ; ``None`` for one that is not there."""
-    found: dict[str, tuple[Any, Any]] = {}
-    for name in [*given, *(name for name in stored if name not in given)]:
-        was, now = stored.get(name), given.get(name)
-        if isinstance(was, Mapping) and isinstance(now, Mapping):
-            found |= _differences(was, now, f"{above}{name}.")
-        elif was != now and not (was != was and now != now):  # NaN is as it was
-            found[f"{above}{name}"] = was, now
-    return found
+def _differences(stored: Any, given: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Dotted name, stored and given value of what differs; ``None`` for what is not there."""
+    if isinstance(stored, Mapping) and isinstance(given, Mapping):
+        for key in [*given, *(key for key in stored if key not in given)]:
+            yield from _differences(stored.get(key), given.get(key), f"{name}.{key}" if name else key)
+    elif isinstance(stored, list) and isinstance(given, list) and len(stored) == len(given) and _nested(given):
+        for index, pair in enumerate(zip(stored, given, strict=True)):
+            yield from _differences(*pair, f"{name}[{index}]")
+    elif json.dumps(stored, sort_keys=True) != json.dumps(given, sort_keys=True):  # 1 is not 1.0; NaN is as it was
+        yield name, stored, given
 
 
-def _short(value: Any) -> str:
+def _nested(values: list[Any]) -> bool:
+    return any(isinstance(value, Mapping | list) for value in values)
+
+
+def _short(value: Any, length: int = 80) -> str:
     """On one line, fit to be printed whatever it is."""
     text = json.dumps(value, ensure_ascii=False)
     text = text if text.isprintable() else json.dumps(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return text if len(text) <= length else f"{text[: length - 3]}..."
