@@ -122,10 +122,7 @@ class _Describer:
             method = self._describe(thing.__func__, f"{where}.method")
             return {"method": method, "of": self._describe(thing.__self__, f"{where}.of")}
         if callable(thing) and isinstance(getattr(thing, "__wrapped__", None), FunctionType):  # by functools.cache
-            return {
-                "class": self._describe(kind, f"{where}.class"),
-                "wrapped": self._describe(thing.__wrapped__, f"{where}.wrapped"),
-            }
+            return self._parts({"class": kind, "wrapped": thing.__wrapped__}, where)
         if isroutine(thing):
             return self._routine(thing, where)
         if isinstance(thing, ModuleType):
@@ -177,8 +174,7 @@ class _Describer:
             content = {"entries": len(content), "sha256": _text_digest(json.dumps(content, sort_keys=True))}
         if library_of(type(thing).__module__) is not None:
             return content
-        held = self._parts(attributes(thing), where)
-        return {"class": self._class(type(thing), f"{where}.class"), "content": content, **held}
+        return {**self._held(type(thing), attributes(thing), where), "content": content}
 
     def _function(self, function: FunctionType, where: str) -> Any:
         module = function.__globals__.get("__name__", "")
@@ -253,7 +249,7 @@ class _Describer:
         if thing.dtype.hasobject:
             return self._describe(thing.tolist(), where)
         if isinstance(thing, np.generic) and isinstance(value := thing.item(), SCALARS):
-            return [str(thing.dtype), value]
+            return value
         head = f"{thing.dtype.str} {list(thing.shape)}".encode()
         return hashlib.sha256(head + np.ascontiguousarray(thing).tobytes()).hexdigest()
 

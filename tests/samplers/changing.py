@@ -196,7 +196,7 @@ CHANGES: dict[str, dict[str, str]] = {
     "class attribute": {"lambda": "kernel.proposal.class.members.spread was 1.0 and is now 1.5"},
     "config": {"config": "kernel.proposal.scale was 0.5 and is now 0.6"},
     "weights": {"network": 'energy.sha256 was "'},
-    "attribute of a network": {"network": "energy.*power was 2 and is now 3|energy.class.members.__init__.constants"},
+    "attribute of a network": {"network": "energy.*power was 2 and is now 3|energy.class.members.__init__.co"},
     "parameter": {"rejection": 'proposal.*scale was "'},
     "imported file": {"module": 'energy.globals.helpers.files.helpers was "'},
 }

@@ -80,6 +80,20 @@ class Shift:
         return torch.where((x_to - x_from == self.by).all(dim=1), 0.0, -math.inf).double()
 
 
+class Watched:
+    """``function``, with something that is done before each call and is no part of what a run is made of."""
+
+    transient = ("before",)
+
+    def __init__(self, function: Callable[[Tensor], Tensor], before: Callable[[], None] | None = None) -> None:
+        self.function, self.before = function, before
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self.before is not None:
+            self.before()
+        return self.function(x)
+
+
 def climb() -> MetropolisHastings:
     """After step ``t`` every chain is at its start plus ``t + 1``."""
     return MetropolisHastings(Shift(1))
@@ -112,4 +126,17 @@ KERNELS: dict[str, Callable[[], Kernel]] = {
     "mixture with tempered": lambda: Mixture([(Gibbs(VALUES), 0.5), (Tempered(Gibbs(VALUES), [1.0, 0.3]), 0.5)]),
 }
 
-__all__ = ["KERNELS", "SITES", "VALUES", "Flat", "Replace", "Shift", "Walk", "climb", "stand", "starts", "tilt"]
+__all__ = [
+    "KERNELS",
+    "SITES",
+    "VALUES",
+    "Flat",
+    "Replace",
+    "Shift",
+    "Walk",
+    "Watched",
+    "climb",
+    "stand",
+    "starts",
+    "tilt",
+]

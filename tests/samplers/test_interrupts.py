@@ -12,7 +12,7 @@ import pytest
 
 from samplers import Interrupted, sample
 from samplers.run.signals import stop_signals
-from tests.samplers.doubles import KERNELS, climb, starts, tilt
+from tests.samplers.doubles import KERNELS, Watched, climb, starts, tilt
 from tests.samplers.resuming import signature, stop_at
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -33,15 +33,14 @@ def _handlers_stay():
 CHILD = """
 import sys
 from samplers import Interrupted, sample
-from tests.samplers.doubles import KERNELS, starts, tilt as value
+from tests.samplers.doubles import KERNELS, Watched, starts, tilt
 
-def tilt(x):
+def wait():
     print("scores", flush=True)
-    sys.stdin.readline()  # goes on when told to
-    return value(x)
+    sys.stdin.readline()
 
 try:
-    sample(KERNELS["pseudo-gibbs"](), tilt, starts(4), steps=50, run_dir=sys.argv[1])
+    sample(KERNELS["pseudo-gibbs"](), Watched(tilt, wait), starts(4), steps=50, run_dir=sys.argv[1])
 except Interrupted as stopped:
     print("stopped", stopped.signal, stopped.done, stopped.folder)
 """
@@ -86,7 +85,7 @@ class Child:
 def steps_left(folder):
     """What the run that goes on does, and that it ends as the whole one."""
     steps = []
-    call = {"kernel": KERNELS["pseudo-gibbs"](), "energy": tilt, "x0": starts(4), "steps": 50}
+    call = {"kernel": KERNELS["pseudo-gibbs"](), "energy": Watched(tilt), "x0": starts(4), "steps": 50}
     resumed = sample(**call, run_dir=folder, observers=[lambda step, *_: steps.append(step)])
     assert signature(resumed) == signature(sample(**call))
     return steps

@@ -10,6 +10,7 @@ import torch
 from samplers import (
     Cycle,
     EnergyError,
+    EnergyTerm,
     Gibbs,
     InvalidInput,
     MetropolisHastings,
@@ -41,16 +42,19 @@ def nan_at(*states):
     return named("broken", energy)
 
 
-def now_and_then(every):
+class NowAndThen(EnergyTerm):
     """NaN in one row of each ``every``-th call."""
-    calls = count(1)
 
-    def energy(x):
+    name = "now and then"
+    transient = ("calls",)
+
+    def __init__(self, every):
+        self.every, self.calls = every, count(1)
+
+    def values(self, x, hint=None):
         values = torch.zeros(len(x), dtype=torch.float64)
-        values[0] = math.nan if next(calls) % every == 0 else 0.0
+        values[0] = math.nan if next(self.calls) % self.every == 0 else 0.0
         return values
-
-    return named("now and then", energy)
 
 
 def test_nan_is_an_error_unless_it_is_asked_for():
@@ -59,10 +63,10 @@ def test_nan_is_an_error_unless_it_is_asked_for():
 
 
 def test_rejected_nan_are_counted():
-    trace = sample(Gibbs(2), now_and_then(20), START, nan="reject", **RUN)
+    trace = sample(Gibbs(2), NowAndThen(20), START, nan="reject", **RUN)
     assert trace.nan_rejected == 6  # of 1 + 120 calls; the first is the start's
     assert bool(trace.energy.isfinite().all())
-    assert anneal(Gibbs(2), now_and_then(20), START, nan="reject", **COLD, **RUN).nan_rejected == 6
+    assert anneal(Gibbs(2), NowAndThen(20), START, nan="reject", **COLD, **RUN).nan_rejected == 6
 
 
 def test_states_that_are_nan_are_never_entered():
@@ -84,7 +88,7 @@ def test_a_start_that_is_nan_is_an_error_under_both_policies():
 
 def test_the_count_survives(tmp_path):
     """Two calls of one sequence: the energy counts its calls on, as a second process could not."""
-    energy = now_and_then(20)
+    energy = NowAndThen(20)
     sample(Gibbs(2), energy, START, nan="reject", run_dir=tmp_path, **{**RUN, "steps": 50})
     trace = sample(Gibbs(2), energy, START, nan="reject", run_dir=tmp_path, **RUN)
     assert trace.nan_rejected == 6

@@ -487,14 +487,9 @@ def test_killed_before_anything_was_pinned_or_only_the_versions(tmp_path):
 
 
 def test_totals_add_up_over_stops_and_shards(tmp_path):
-    spent = {"rows": 0, "seconds": 0.5}
-
-    def counting(x):
-        spent["rows"] += len(x)
-        return tilt(x)
-
+    counting, spent = CallCounter(tilt), {"seconds": 0.5}
     for steps in (3, 4, 7):
-        with RunStore(tmp_path, every=2, meter=lambda: spent) as store:
+        with RunStore(tmp_path, every=2, meter=lambda: {"rows": counting.rows, **spent}) as store:
             sample(KERNELS["pseudo-gibbs"](), counting, starts(3), steps=steps, shard_size=2, run_dir=store)
             totals = store.totals(2)
             spent["seconds"] += 1.0  # after the last commit: no part of the run
