@@ -64,7 +64,8 @@ def benchmark(
     Raises ``InvalidInput``, before anything is measured, for a device or type that cannot be used, and for a length
     that the models do not take.
     """
-    from lm_adapters.loading.pretrained import check_device, check_dtype
+    from lm_adapters import check_device
+    from lm_adapters.loading import check_dtype
     from samplers import InvalidInput
 
     for kind in models:

@@ -101,7 +101,7 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 
 def _exit_code(error: Exception) -> int | None:
-    from lm_adapters.forward.oom import is_out_of_memory
+    from lm_adapters.forward import is_out_of_memory
     from samplers import Interrupted, InvalidInput, McmcTextError
 
     if isinstance(error, Interrupted):

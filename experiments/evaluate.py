@@ -5,6 +5,7 @@ The corpus folder is that of ``train-embedded``; only rows that it holds out fro
 
 from __future__ import annotations
 
+import math
 import random
 import re
 import statistics
@@ -28,6 +29,7 @@ T = TypeVar("T")
 def evaluate_keywords(corpus: Path, *, count: int = 50, steps: int = 400, seed: int = 0) -> dict[str, Any]:
     """``keywords`` on words of held-out sentences: coverage, energy beside those sentences' own, acceptance."""
     from experiments.keywords import keywords
+    from lm_adapters import SequenceEnergy
 
     lm, scorer = _models()
     tried, accepted = Counter[str](), Counter[str]()
@@ -44,7 +46,8 @@ def evaluate_keywords(corpus: Path, *, count: int = 50, steps: int = 400, seed: 
         for kind, moves in run.trace.moves.items():
             tried[kind] += moves.tried
             accepted[kind] += moves.accepted
-    own = scorer.energy()(scorer.space.encode(sentences)) / (scorer.space.lengths(scorer.space.encode(sentences)) + 1)
+    x = scorer.space.encode(sentences)
+    own = SequenceEnergy(scorer.condition_on())(x) / (scorer.space.lengths(x) + 1)
     return {
         "sets of words": count,
         "texts": len(covered),
@@ -59,10 +62,10 @@ def evaluate_keywords(corpus: Path, *, count: int = 50, steps: int = 400, seed: 
 def evaluate_infill(corpus: Path, *, count: int = 200, steps: int = 60, seed: int = 0) -> dict[str, Any]:
     """``infill`` of two masked tokens, beside filling each mask by its own likeliest token."""
     from experiments.infill import infill
-    from lm_adapters import Template
+    from lm_adapters import SequenceEnergy, Template
 
     lm, scorer = _models()
-    fluency = scorer.energy()
+    fluency = SequenceEnergy(scorer.condition_on())
     rng = random.Random(seed)
     figures: dict[str, list[float]] = defaultdict(list)
     for sentence, template in _enough(list(_templates(corpus, lm, count, rng)), count):
@@ -70,7 +73,8 @@ def evaluate_infill(corpus: Path, *, count: int = 200, steps: int = 60, seed: in
         lock = Template(lm.space, template)
         masked = lock.masks([[fewest for fewest, _ in lock.slots]])
         hidden = masked == lm.space.mask_id
-        greedy = masked.masked_scatter(hidden, lm.conditionals(masked, hidden).argmax(dim=1))
+        likeliest = lm.logits(masked, hidden).masked_fill(~lm.allowed, -math.inf).argmax(dim=1)
+        greedy = masked.masked_scatter(hidden, likeliest)
         figures["joint exact"].append(float(run.best() == sentence))
         figures["greedy exact"].append(float(lm.space.decode(greedy)[0] == sentence))
         figures["joint"].append(run.found.energy.min().item())

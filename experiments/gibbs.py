@@ -73,14 +73,14 @@ def gibbs(
 
     Raises ``InvalidInput`` before the model is loaded where possible; ``EnergyError`` with the text at fault.
     """
-    from lm_adapters import Truncation
+    from lm_adapters import GibbsProposal, MaskedEnergy, Truncation
     from samplers import Flat
 
     lm = job.masked_lm()
     truncation = Truncation(temperature, top_k, top_p)
-    proposal = lm.gibbs_proposal(block, truncation=truncation)
+    proposal = GibbsProposal(lm, block, truncation=truncation)
     x0 = start_states(lm, truncation, job, init=init, length=length)
-    scored = job.with_custom(lm.energy(energy_kind), lm.space)
+    scored = job.with_custom(MaskedEnergy(lm, energy_kind), lm.space)
     kernel = scanning(proposal, scan, x0.shape[1], corrected=correct == "mh")
     if correct == "none":
         problem = Problem(lm.space, Flat(), x0, {"model": lm}, NO_TARGET)
@@ -109,7 +109,7 @@ def start_states(
     rng = generator(settings.seed, shard=settings.chains, device=lm.device)
     with torch.inference_mode():
         masks, given = lm.space.masks(spread).to(lm.device), job.forbidden(lm.space)
-        return fill_masks(lm, masks, rng, truncation=truncation, given=given)
+        return fill_masks(lm, masks, rng, truncation=truncation, constraints=given)
 
 
 def scanning(proposal: GibbsProposal, scan: str, width: int, *, corrected: bool) -> Kernel:

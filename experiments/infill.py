@@ -76,4 +76,4 @@ def _starts(lm: MaskedLM, lock: Template, job: Job) -> Tensor:
     ]
     masks = lock.masks(counts, width=lock.max_length).to(lm.device)
     with torch.inference_mode():
-        return fill_masks(lm, masks, rng, given=[lock, *job.forbidden(lm.space)])
+        return fill_masks(lm, masks, rng, constraints=[lock, *job.forbidden(lm.space)])

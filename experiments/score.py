@@ -87,7 +87,7 @@ def _model_term(
     name: str, source: str | None, prefix: str, where: tuple[str, str], trusted: dict[str, bool]
 ) -> tuple[str, Energy, TextSpace]:
     """The model's name, its energy and the space of its states."""
-    from lm_adapters import CausalLM, MaskedLM, Seq2SeqLM, task_of
+    from lm_adapters import CausalLM, MaskedEnergy, MaskedLM, Seq2SeqLM, SequenceEnergy, task_of
     from samplers import InvalidInput
 
     model = named_model(name, *where)
@@ -99,8 +99,10 @@ def _model_term(
             raise InvalidInput(
                 f"{name!r} is a seq2seq model and scores a text given a source; give {argument('source')}"
             )
-        return name, model.energy(source, prefix=prefix), model.space
-    return name, model.energy("pll") if isinstance(model, MaskedLM) else model.energy(), model.space
+        return name, SequenceEnergy(model.condition_on(source, prefix=prefix)), model.space
+    if isinstance(model, MaskedLM):
+        return name, MaskedEnergy(model, "pll"), model.space
+    return name, SequenceEnergy(model.condition_on()), model.space
 
 
 def read_texts(path: Path) -> list[str]:

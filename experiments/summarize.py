@@ -27,7 +27,7 @@ __all__ = ["summarize"]
 
 def check(settings: Settings, *, text: str, max_words: int, **_: object) -> None:
     """Raise ``InvalidInput`` for a text that is no longer than its summary may be."""
-    from lm_adapters.energies.constraints import word_spans
+    from lm_adapters import word_spans
     from samplers import InvalidInput
 
     if (count := len(word_spans(text))) <= max_words:
@@ -70,7 +70,7 @@ def summarize(
 
 def _starts(lm: MaskedLM, text: str, max_words: int, chains: int, width: int) -> Tensor:
     """``int64 [chains, width]``: neighbouring words of the text, each chain from another place."""
-    from lm_adapters.energies.constraints import word_spans
+    from lm_adapters import word_spans
 
     words = word_spans(text)
     places = len(words) - max_words + 1

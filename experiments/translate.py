@@ -52,7 +52,7 @@ def translate(
 
     Raises ``InvalidInput`` for an empty text, words that cannot be spelled, or models that do not fit each other.
     """
-    from lm_adapters import Keywords, ThroughText, check_compatible
+    from lm_adapters import Keywords, SequenceEnergy, ThroughText, check_compatible
     from samplers import InvalidInput
 
     lm = job.masked_lm()
@@ -60,7 +60,8 @@ def translate(
     check_compatible(must_contain, lock.min_length if lock else 0, forbidden=job.settings.forbid)
     seq2seq = load_seq2seq(scorer, job.settings)
     prefix = seq2seq.task_prefix(TASK) if prefix is None else prefix
-    forward = ThroughText.of(seq2seq.energy(text, prefix=prefix), lm.space, seq2seq.space, name="translation")
+    scored = SequenceEnergy(seq2seq.condition_on(text, prefix=prefix), name="forward")
+    forward = ThroughText.of(scored, lm.space, seq2seq.space, name="translation")
     energy = job.with_custom(forward if lock is None else lock + forward, lm.space)
     own_translation = lm.space.encode([seq2seq.translate(text, prefix=prefix)])[0].to(lm.device)
     start = put_in(must_contain, any_order, own_translation, forward, lm.space)

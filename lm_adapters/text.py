@@ -1,12 +1,12 @@
-"""Texts as states: a tokenizer seen as a space of ``int64 [chains, width]`` tensors.
+"""Texts as states: a tokenizer as a space of ``int64 [chains, width]`` tensors.
 
-A state holds token ids without special tokens, right-padded. Adapters add BOS/CLS/SEP when they call a model.
+A state holds token ids without special tokens, right-padded. Adapters add BOS, CLS or SEP when they call a model.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from lm_adapters.energies.text_energy import TextEnergy
-from lm_adapters.loading.identity import vocabulary_digest
-from samplers import Constraint, EnergyError, InvalidInput
+from lm_adapters.fingerprint import vocabulary_digest
+from samplers import EnergyError, InvalidInput
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -24,15 +23,18 @@ if TYPE_CHECKING:
 __all__ = ["TextSpace"]
 
 UNUSED = re.compile(r"\[unused\d+\]|<unused_?\d+>|<extra_?(id_)?\d+>|madeupword\d+")
-HALVES = re.compile("[\ud800-\udfff]")
-REPLACEMENT = "\ufffd"  # what a byte that is no text of its own decodes to
+SURROGATES = re.compile("[\ud800-\udfff]")
+REPLACEMENT = "\ufffd"  # decoded from a byte that is only part of a character
 
 
 class TextSpace:
-    """Encode and decode batches, and say which tokens may be proposed.
+    """Encodes and decodes batches of texts, and marks the tokens that may be proposed.
 
-    ``vocabulary`` is the number of ids that the model scores; it may exceed the tokenizer's.
-    Raises ``InvalidInput`` for a tokenizer without a padding (or end) token.
+    ``vocabulary`` is the number of ids that the model scores, by default the tokenizer's; it may be larger. ``prefix``
+    and ``suffix`` are the special tokens that the tokenizer puts around a text.
+
+    Raises ``InvalidInput`` for a tokenizer without a padding or end token, and for one that tokenises a text
+    differently between special tokens.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, vocabulary: int | None = None) -> None:
@@ -43,10 +45,10 @@ class TextSpace:
             raise InvalidInput("the tokenizer has neither a padding nor an end token; set tokenizer.pad_token")
         self.pad_id: int = pad
         self.mask_id: int | None = tokenizer.mask_token_id
-        self.prefix, self.suffix = _frame(tokenizer)
+        self.prefix, self.suffix = _special_tokens_around(tokenizer)
 
     def config(self) -> dict[str, Any]:
-        """What the draws depend on: the tokenizer, by digest, and the number of ids that the model scores."""
+        """What draws depend on: the tokenizer, by digest, and the number of ids that the model scores."""
         return {"vocabulary": self._digest, "size": self.vocabulary}
 
     @cached_property
@@ -54,15 +56,15 @@ class TextSpace:
         return vocabulary_digest(self.tokenizer)
 
     def encode(self, texts: Sequence[str], width: int | None = None) -> Tensor:
-        """``int64 [texts, width]``; by default as wide as the longest text.
+        """States ``int64 [texts, width]``; ``width`` in tokens is by default that of the longest text.
 
-        Raises ``InvalidInput`` for no texts, and for one that is empty, too long, or has a special token or a part the
-        tokenizer does not know.
+        Raises ``InvalidInput`` for no texts, and for a text that is empty, longer than ``width``, contains a special
+        token, or has a part that the tokenizer cannot represent.
         """
         if not texts:
             raise InvalidInput("there is no text to encode; give at least one")
-        if broken := [text for text in texts if HALVES.search(text)]:
-            raise InvalidInput(f"the text {broken[0]!r} holds half a character, as broken files do; take it out")
+        if broken := [text for text in texts if SURROGATES.search(text)]:
+            raise InvalidInput(f"the text {broken[0]!r} holds half a character (a lone surrogate); remove it")
         rows = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
         width = width or max(map(len, rows))
         for text, ids in zip(texts, rows, strict=True):
@@ -78,19 +80,23 @@ class TextSpace:
         return torch.tensor([ids + [self.pad_id] * (width - len(ids)) for ids in rows])
 
     def decode(self, x: Tensor) -> list[str]:
+        """The text of each state of ``x int64 [chains, width]``."""
         rows = [row[: int(n)].tolist() for row, n in zip(x.cpu(), self.lengths(x).cpu(), strict=True)]
         return self.tokenizer.batch_decode(rows)
 
-    def inside(self, x: Tensor) -> Tensor:
-        """``bool [chains, width]``: where a text token stands."""
+    def is_token(self, x: Tensor) -> Tensor:
+        """``bool [chains, width]``: True at tokens of the text, False at padding."""
         return x != self.pad_id
 
     def lengths(self, x: Tensor) -> Tensor:
-        """``int64 [chains]`` in tokens."""
-        return self.inside(x).sum(dim=1)
+        """``int64 [chains]``: the number of tokens of each text."""
+        return self.is_token(x).sum(dim=1)
 
     def masks(self, lengths: Sequence[int] | Tensor, width: int | None = None) -> Tensor:
-        """States of nothing but mask tokens, to start from."""
+        """States ``int64 [chains, width]`` of mask tokens only, ``lengths`` of them each, for ``fill_masks``.
+
+        Raises ``InvalidInput`` for a tokenizer without a mask token.
+        """
         lengths = torch.as_tensor(lengths)
         if self.mask_id is None:
             raise InvalidInput("the tokenizer has no mask token; start from a text")
@@ -99,9 +105,9 @@ class TextSpace:
 
     @cached_property
     def proposable(self) -> Tensor:
-        """``bool [vocabulary]``: tokens that are text by themselves.
+        """``bool [vocabulary]``: tokens that a move may propose, because they are text by themselves.
 
-        Never special, unknown, unused or reserved ones, nor ids beyond the tokenizer, nor pieces of a character.
+        Not among them: special, unknown, unused and reserved tokens, ids beyond the tokenizer, pieces of a character.
         """
         tokenizer = self.tokenizer
         allowed = torch.zeros(self.vocabulary, dtype=torch.bool)
@@ -116,11 +122,11 @@ class TextSpace:
         return allowed
 
     @cached_property
-    def continues(self) -> Tensor:
-        """``bool [vocabulary]``: proposable tokens that, standing after a word, go on with that word."""
+    def continues_word(self) -> Tensor:
+        """``bool [vocabulary]``: proposable tokens that, placed after a word, continue that word."""
         candidates = self.proposable.nonzero().squeeze(1).tolist()
         texts = self.tokenizer.batch_decode([[i] for i in candidates])
-        # A letter is the most harmless word to stand after; without one there are no words to go on with.
+        # Any token of letters serves as the word; without one there are no words to continue.
         word = next((i for i, text in zip(candidates, texts, strict=True) if text.strip().isalpha()), None)
         found = torch.zeros(self.vocabulary, dtype=torch.bool)
         if word is not None:
@@ -130,19 +136,15 @@ class TextSpace:
         return found
 
     def is_canonical(self, x: Tensor) -> Tensor:
-        """``bool [chains]``: ``encode(decode(x)) == x``. Two tokenisations of one text are two states."""
+        """``bool [chains]``: whether ``encode(decode(x)) == x``, as the constraint ``Canonical`` requires."""
         rows = self.tokenizer(self.decode(x), add_special_tokens=False)["input_ids"]
         lengths = self.lengths(x).tolist()
         same = [ids == row[:n] for ids, row, n in zip(rows, x.tolist(), lengths, strict=True)]
         return torch.tensor(same, device=x.device)
 
-    def canonical(self) -> Constraint:
-        """Forbids every tokenisation of a text but the tokenizer's own."""
-        return Constraint("canonical", self.is_canonical)
-
     @contextmanager
     def texts_in_errors(self) -> Iterator[None]:
-        """Fill in the ``texts`` of an ``EnergyError`` that leaves the block."""
+        """Add the decoded ``texts`` to an ``EnergyError`` that is raised in this context."""
         try:
             yield
         except EnergyError as error:
@@ -150,17 +152,13 @@ class TextSpace:
                 error.texts = self.decode(error.x)
             raise
 
-    def energy(self, function: Callable[[list[str]], Sequence[float]], name: str | None = None) -> TextEnergy:
-        """A plain function of texts, in nats, as an energy of states."""
-        return TextEnergy(function, self.decode, name)
 
-
-def _frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-    """Special tokens that the tokenizer puts before and after a text."""
+def _special_tokens_around(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """Ids of the special tokens that the tokenizer puts before and after a text."""
     plain = tokenizer("a", add_special_tokens=False)["input_ids"]
-    framed = tokenizer("a")["input_ids"]
-    places = range(len(framed) - len(plain) + 1)
-    start = next((i for i in places if framed[i : i + len(plain)] == plain), None)
+    whole = tokenizer("a")["input_ids"]
+    places = range(len(whole) - len(plain) + 1)
+    start = next((i for i in places if whole[i : i + len(plain)] == plain), None)
     if start is None:
         raise InvalidInput("the tokenizer changes a text that it puts special tokens around; choose another model")
-    return framed[:start], framed[start + len(plain) :]
+    return whole[:start], whole[start + len(plain) :]

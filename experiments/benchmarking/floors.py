@@ -22,7 +22,7 @@ from experiments.benchmarking.profile import Kept, MaskedRows, TextRows, WholeTe
 from experiments.benchmarking.recording import Move
 from experiments.benchmarking.reference_forwards import BareMasked, BareReader
 from experiments.benchmarking.timing import Stage
-from lm_adapters.forward.model_inputs import framed
+from lm_adapters.forward import with_special_tokens
 from samplers import Energy, WeightedSum
 
 __all__ = [
@@ -64,11 +64,11 @@ def pseudo_likelihood_rows(bare: BareMasked, move: Move, chains: Tensor) -> Iter
     changed = old != new
     alone = changed.sum(dim=1, keepdim=True) == 1
     same_length = (space.lengths(old) == space.lengths(new)).unsqueeze(1)
-    rows, sites = (space.inside(new) & ~(changed & alone & same_length)).nonzero(as_tuple=True)
+    rows, sites = (space.is_token(new) & ~(changed & alone & same_length)).nonzero(as_tuple=True)
     if len(rows):
         masked = new[rows].scatter(1, sites.unsqueeze(1), space.mask_id)
         frame = len(space.prefix) + len(space.suffix)
-        yield MaskedRows("score", bare, framed(space, masked)[0], space.lengths(masked) + frame)
+        yield MaskedRows("score", bare, with_special_tokens(space, masked)[0], space.lengths(masked) + frame)
 
 
 def rescored_texts(reader: BareReader, move: Move, chains: Tensor) -> Iterator[WholeTexts]:

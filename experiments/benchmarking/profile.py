@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from experiments.benchmarking.reference_forwards import BareMasked, BareReader, Pass
-from lm_adapters.forward.kv_cache import Layers, as_cache
+from lm_adapters.forward import Layers, as_cache
 
 __all__ = ["Kept", "MaskedRows", "TextRows", "WholeTexts"]
 
@@ -154,4 +154,4 @@ def _after_context(reader: BareReader, x: Tensor) -> Tensor:
 
 def _without_padding(reader: BareReader, x: Tensor) -> Tensor:
     """End tokens for padding, which models without a padding token have no row for; nothing attends to them."""
-    return x.where(reader.space.inside(x), reader.eos_id)
+    return x.where(reader.space.is_token(x), reader.eos_id)

@@ -15,9 +15,7 @@ import torch
 from torch import Tensor
 
 from lm_adapters import CausalLM, MaskedLM, Seq2SeqLM
-from lm_adapters.forward.kv_cache import Layers, as_cache, expanded, kept_layers
-from lm_adapters.forward.lm_head import HeadOnRows
-from lm_adapters.forward.model_inputs import positions
+from lm_adapters.forward import HeadOnRows, Layers, as_cache, cache_layers, expand_layers, max_positions
 
 if TYPE_CHECKING:
     from transformers import Cache
@@ -101,7 +99,7 @@ class BareCausal(BareReader):
         )
 
     def kept(self, output: Any) -> Layers:
-        return kept_layers(output.past_key_values)
+        return cache_layers(output.past_key_values)
 
 
 class BareSeq2Seq(BareReader):
@@ -115,7 +113,7 @@ class BareSeq2Seq(BareReader):
         decoder = lm.model.get_decoder().base_model
         super().__init__(lm, decoder)
         self.context = lm.context
-        if positions(decoder) < sys.maxsize:
+        if max_positions(decoder) < sys.maxsize:
             self.plans = ("whole",)
         ids, _ = lm.encoder_input(lm.source_space.encode([source]).to(lm.device), lm.prefix_ids(prefix))
         self.source: list[int] = ids[0].tolist()  # as the encoder reads it
@@ -123,13 +121,13 @@ class BareSeq2Seq(BareReader):
         with torch.inference_mode():
             output = self.model(input_ids=ids, decoder_input_ids=start, use_cache=True)
         self._states = output.encoder_last_hidden_state
-        self._cross = kept_layers(output.past_key_values.cross_attention_cache)
+        self._cross = cache_layers(output.past_key_values.cross_attention_cache)
 
     def _output(self, ids: Tensor, past: Cache | None, attention: Tensor | None, places: Tensor | None) -> Any:
         from transformers import EncoderDecoderCache
         from transformers.modeling_outputs import BaseModelOutput
 
-        cross = as_cache(expanded(self._cross, len(ids)))
+        cross = as_cache(expand_layers(self._cross, len(ids)))
         return self.model(
             encoder_outputs=BaseModelOutput(last_hidden_state=self._states.expand(len(ids), -1, -1)),
             decoder_input_ids=ids,
@@ -139,4 +137,4 @@ class BareSeq2Seq(BareReader):
         )
 
     def kept(self, output: Any) -> Layers:
-        return kept_layers(output.past_key_values.self_attention_cache)
+        return cache_layers(output.past_key_values.self_attention_cache)

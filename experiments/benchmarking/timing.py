@@ -14,8 +14,7 @@ from torch import Tensor
 
 from experiments.benchmarking.reference_forwards import Pass
 from experiments.results.cost import Cost
-from lm_adapters.forward.batching import passes
-from lm_adapters.forward.oom import is_out_of_memory
+from lm_adapters.forward import is_out_of_memory, passes
 
 __all__ = ["Choice", "Clock", "CpuClock", "CudaClock", "Span", "Splits", "Stage", "make_clock", "run_stage", "timed"]
 

@@ -16,7 +16,18 @@ from experiments.benchmarking.models import SOURCE, Models
 from experiments.benchmarking.recording import Move
 from experiments.benchmarking.timing import Stage
 from experiments.setup.kernels import edit_kernel
-from lm_adapters import KeywordFill, Keywords, MaskedLM, SuffixProposal, Truncation, fill_masks, rescored_replace
+from lm_adapters import (
+    GibbsProposal,
+    KeywordFill,
+    Keywords,
+    MaskedEnergy,
+    MaskedLM,
+    RescoredReplace,
+    SequenceEnergy,
+    SuffixProposal,
+    Truncation,
+    fill_masks,
+)
 from samplers import Energy, Flat, Kernel, MetropolisHastings, PseudoGibbs
 from samplers.randomness import generator
 
@@ -66,28 +77,28 @@ def gibbs(models: Models, size: Size) -> Task:
     lm = models.masked
     x0 = _filled(lm, size, size.length)
     return Task(
-        kernel=PseudoGibbs(lm.gibbs_proposal()),
+        kernel=PseudoGibbs(GibbsProposal(lm)),
         energy=Flat(),
         x0=x0,
         floor=lambda move: floors.proposing_rows(models.bare_masked, move),
         by_hand=baselines.gibbs(lm, _first(x0, lm.space)),
         models=[lm.model],
         proposer=lm,
-        watched=lm.energy("pll"),
+        watched=MaskedEnergy(lm, "pll"),
     )
 
 
 def mh_pll(models: Models, size: Size) -> Task:
     """Metropolis-Hastings on the pseudo-likelihood. Floor: a row a chain, then ``length - 1`` for each new text."""
     lm = models.masked
-    energy, x0 = lm.energy("pll"), _filled(lm, size, size.length)
+    energy, x0 = MaskedEnergy(lm, "pll"), _filled(lm, size, size.length)
 
     def floor(move: Move) -> Iterator[Stage]:
         scored = floors.pseudo_likelihood_rows(models.bare_masked, move, floors.undecided(energy, move))
         return chain(floors.proposing_rows(models.bare_masked, move), scored)
 
     return Task(
-        kernel=MetropolisHastings(lm.gibbs_proposal()),
+        kernel=MetropolisHastings(GibbsProposal(lm)),
         energy=energy,
         x0=x0,
         floor=floor,
@@ -103,7 +114,8 @@ def keywords(models: Models, size: Size) -> Task:
     lengths = (SHORTEST, size.length)
     lock = Keywords(lm.space, WORDS)
     fill = KeywordFill(lm, lock, min_length=lengths[0], max_length=lengths[1])
-    energy, x0 = lock + scorer.energy(), _starts(size, partial(fill.draw, rng=generator(0, device=lm.device)))
+    energy = lock + SequenceEnergy(scorer.condition_on())
+    x0 = _starts(size, partial(fill.draw, rng=generator(0, device=lm.device)))
 
     def floor(move: Move) -> Iterator[Stage]:
         scored = floors.rescored_texts(models.bare_causal, move, floors.undecided(energy, move))
@@ -134,8 +146,8 @@ def rescored(models: Models, size: Size) -> Task:
         return chain(floors.proposing_rows(models.bare_masked, move), scored)
 
     return Task(
-        kernel=rescored_replace(lm, size.k),
-        energy=scorer.energy(),
+        kernel=RescoredReplace(lm, size.k),
+        energy=SequenceEnergy(scorer.condition_on()),
         x0=x0,
         floor=floor,
         by_hand=baselines.rescored(lm, scorer, _first(x0, lm.space), size.k),
@@ -152,12 +164,12 @@ def suffix(models: Models, size: Size) -> Task:
 
     def draw(count: int) -> Tensor:
         empty = torch.full((count, size.length), scorer.space.pad_id, device=scorer.device)
-        return proposal.distribution.redraw(empty, torch.zeros_like(empty[:, 0]), rng, nats=False).x
+        return proposal.distribution.redraw(empty, torch.zeros_like(empty[:, 0]), rng, score_end=False).x
 
     x0 = _starts(size, draw)
     return Task(
         kernel=MetropolisHastings(proposal),
-        energy=scorer.energy(),
+        energy=SequenceEnergy(scorer.condition_on()),
         x0=x0,
         floor=lambda move: floors.drawn_tokens(models.bare_causal, move),
         by_hand=baselines.suffixes(scorer, _first(x0, scorer.space), lengths),
@@ -169,7 +181,7 @@ def translate(models: Models, size: Size) -> Task:
     """Edits, scored by a seq2seq model whose source is encoded once. Floor: as of ``keywords``, by the decoder."""
     lm, scorer = models.masked, models.seq2seq
     x0 = _filled(lm, size, max(SHORTEST, size.length * 3 // 4))
-    energy = scorer.energy(SOURCE, models.prefix)
+    energy = SequenceEnergy(scorer.condition_on(SOURCE, models.prefix), name="forward")
 
     def floor(move: Move) -> Iterator[Stage]:
         scored = floors.rescored_texts(models.bare_seq2seq, move, floors.undecided(energy, move))

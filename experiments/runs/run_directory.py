@@ -131,10 +131,10 @@ class RunDirectory:
 
         Each has a ``model`` and a ``space`` with its tokenizer. Raises ``InvalidInput`` for another model.
         """
-        from lm_adapters.loading.identity import identity
+        from lm_adapters.loading import model_fingerprint
         from samplers.storage import exists
 
-        facts = {name: identity(each.model, each.space.tokenizer) for name, each in models.items()}
+        facts = {name: model_fingerprint(each.model, each.space.tokenizer) for name, each in models.items()}
         if exists(self.path / "models.json"):
             check_models(self.store, facts, self.config)
         self.store.pin("models.json", facts, free=[f"{name}.revision" for name in facts])

@@ -48,13 +48,14 @@ class CustomEnergy:
         return self.weight * self._unweighted(space)
 
     def _unweighted(self, space: TextSpace) -> EnergyTerm:
+        from lm_adapters import TextEnergy
         from samplers import EnergyTerm, named
 
         if isinstance(self.function, EnergyTerm):
             return self.function
         if _takes_tensor(self.function):
             return named(self.name, self.function)
-        return space.energy(self.function, self.name)
+        return TextEnergy(self.function, space.decode, self.name)
 
 
 def load_custom_energies(given: Sequence[GivenEnergy]) -> list[CustomEnergy]:

@@ -37,7 +37,7 @@ def load_scorer(scorer: str | MaskedLM | CausalLM, lm: MaskedLM, settings: Setti
     ``scorer`` is a name, a folder or a loaded model. One with another tokenizer than ``lm`` sees the decoded text.
     Raises ``InvalidInput`` for a seq2seq model, which scores no text without a source.
     """
-    from lm_adapters import CausalLM, MaskedLM, ThroughText, task_of
+    from lm_adapters import CausalLM, MaskedEnergy, MaskedLM, SequenceEnergy, ThroughText, task_of
     from samplers import InvalidInput
 
     if isinstance(scorer, str) and scorer == settings.model:
@@ -53,7 +53,7 @@ def load_scorer(scorer: str | MaskedLM | CausalLM, lm: MaskedLM, settings: Setti
         scorer = (CausalLM if task == "causal" else MaskedLM).from_pretrained(
             scorer, settings.device, settings.dtype, trust_remote_code=settings.trust_remote_code
         )
-    energy = scorer.energy("pll") if isinstance(scorer, MaskedLM) else scorer.energy()
+    energy = MaskedEnergy(scorer, "pll") if isinstance(scorer, MaskedLM) else SequenceEnergy(scorer.condition_on())
     return Scorer(ThroughText.of(energy, lm.space, scorer.space, name="fluency"), scorer)
 
 
@@ -74,8 +74,10 @@ def load_seq2seq(scorer: str | Seq2SeqLM, settings: Settings) -> Seq2SeqLM:
 
 def load_meaning(name: str | None, lm: MaskedLM, settings: Settings) -> SentenceEncoder:
     """The sentence encoder of that name, or the mean-pooled states of ``lm``."""
-    from lm_adapters import MeanPooled, load_encoder
+    from lm_adapters import MeanPooled, SentenceEncoder
 
     if name is None:
         return MeanPooled(lm.model, lm.space.tokenizer)
-    return load_encoder(name, settings.device, settings.dtype, trust_remote_code=settings.trust_remote_code)
+    return SentenceEncoder.from_pretrained(
+        name, settings.device, settings.dtype, trust_remote_code=settings.trust_remote_code
+    )

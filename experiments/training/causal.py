@@ -23,7 +23,7 @@ from experiments.training.data import (
 from experiments.training.recipe import Phase, Recipe
 from experiments.training.task import Task
 from experiments.training.warm_start import warm_start_causal
-from lm_adapters.loading.pretrained import load_pretrained
+from lm_adapters import load_pretrained
 
 __all__ = ["CausalTask"]
 

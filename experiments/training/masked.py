@@ -16,7 +16,7 @@ from experiments.training import cards
 from experiments.training.data import MAX_LENGTH, by_length, english_split, epochs, same_length_batches, train_tokenizer
 from experiments.training.recipe import Phase, Recipe
 from experiments.training.task import Task
-from lm_adapters import MaskedLM
+from lm_adapters import MaskedEnergy, MaskedLM
 
 __all__ = ["MaskedPhase", "MaskedTask", "draw_mask"]
 
@@ -90,7 +90,7 @@ class MaskedTask(Task):
     def _pseudo_log_likelihood(self, model: ModernBertForMaskedLM, texts: list[str]) -> dict[str, float]:
         """As the sampler computes it."""
         lm = MaskedLM(model, self.tokenizer)
-        energy, nats, tokens = lm.energy("pll"), 0.0, 0
+        energy, nats, tokens = MaskedEnergy(lm, "pll"), 0.0, 0
         with torch.inference_mode():
             for start in range(0, len(texts), 500):
                 x = lm.space.encode(texts[start : start + 500])

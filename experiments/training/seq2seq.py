@@ -26,7 +26,7 @@ from experiments.training.mixture import Framed, Mixture
 from experiments.training.recipe import Phase, Recipe
 from experiments.training.task import Task
 from experiments.training.warm_start import warm_start_seq2seq
-from lm_adapters.loading.pretrained import load_pretrained
+from lm_adapters import load_pretrained
 
 __all__ = ["PREFIXES", "SHARES", "Seq2SeqTask"]
 

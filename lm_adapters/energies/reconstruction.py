@@ -1,4 +1,4 @@
-"""``-log p(source | x)``: how well a text tells what it was made from."""
+"""``-log p(source | x)``: how well the source can be recovered from a text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from lm_adapters.forward.log_probs import nats
+from lm_adapters.forward.log_probs import token_nlls
 from lm_adapters.forward.oom import run_passes
 from samplers import EnergyTerm, InvalidInput
 
@@ -19,12 +19,14 @@ __all__ = ["Reconstruction"]
 
 
 class Reconstruction(EnergyTerm):
-    """``-log p(source | x)`` in nats: the encoder reads ``x``, the decoder is asked for ``source`` and its end.
+    """``-log p(source | x)`` in nats: the encoder reads ``x``, the decoder scores ``source`` and its end.
 
-    ``x`` is framed as the tokenizer frames a text, behind a task prefix; its space is ``lm.source_space``. Cost: each
-    row is encoded and decoded once, the head at the tokens of the source only. Raises ``InvalidInput`` for a source
-    that is empty, cannot be spelled as a target, or is longer than the decoder takes, and for an ``x`` longer than the
-    encoder takes.
+    States are those of ``lm.source_space``; the model reads ``x`` after a task ``prefix``, with the tokenizer's special
+    tokens. Add it to ``SequenceEnergy(lm.condition_on(source))`` to score both directions.
+
+    Cost: each row is encoded and decoded once, the head at the tokens of the source only. Raises ``InvalidInput`` for a
+    source that is empty, that the tokenizer cannot represent, or that is longer than the decoder takes, and for an
+    ``x`` that is longer than the encoder takes.
     """
 
     expensive = True
@@ -36,46 +38,46 @@ class Reconstruction(EnergyTerm):
         if len(target) > lm.max_length:
             raise InvalidInput(f"the source has {len(target)} tokens, the decoder takes {lm.max_length}; shorten it")
         self._prefix = lm.prefix_ids(prefix)
-        self._read = torch.tensor([*lm.context, *target], device=lm.device)
-        self._asked = torch.tensor([*target, lm.eos_id], device=lm.device)
+        self._decoder_input = torch.tensor([*lm.context, *target], device=lm.device)
+        self._targets = torch.tensor([*target, lm.eos_id], device=lm.device)
 
     @property
     def space(self) -> TextSpace:
-        """Of the states that are scored."""
+        """The space of the states that are scored."""
         return self.lm.source_space
 
     @property
     def max_length(self) -> int:
-        """Tokens of ``x`` that the encoder takes."""
+        """The most tokens of ``x`` that the encoder takes."""
         return self.lm.source_room(self._prefix)
 
     def values(self, x: Tensor, hint: Any = None) -> Tensor:
         return self.token_terms(x).sum(dim=1)
 
     def token_terms(self, x: Tensor) -> Tensor:
-        """``float64 [rows, source + 1]``: the share of each token of the source and of its end, in nats."""
-        terms = torch.zeros(len(x), len(self._asked), dtype=torch.float64, device=x.device)
-        framing = len(self.space.prefix) + len(self._prefix) + len(self.space.suffix)
-        widths = self.space.lengths(x) + framing + len(self._read)
+        """``float64 [rows, source + 1]`` in nats: ``-log p`` of each token of the source and of its end."""
+        terms = torch.zeros(len(x), len(self._targets), dtype=torch.float64, device=x.device)
+        special = len(self.space.prefix) + len(self._prefix) + len(self.space.suffix)
+        widths = self.space.lengths(x) + special + len(self._decoder_input)
 
         def run(rows: Tensor) -> Tensor:
             return self._terms(x[rows])
 
-        for rows, shares in run_passes(widths, self.lm.tokens_per_pass, run, scorer=self.lm):
-            terms[rows] = shares
+        for rows, part in run_passes(widths, self.lm.tokens_per_pass, run, scorer=self.lm):
+            terms[rows] = part
         return terms
 
     def _terms(self, x: Tensor) -> Tensor:
         ids, attention = self.lm.encoder_input(x, self._prefix)
         encoded = self.lm.model.get_encoder()(input_ids=ids, attention_mask=attention)
-        asked = torch.zeros(len(x), len(self._read), dtype=torch.bool, device=x.device)
-        asked[:, -len(self._asked) :] = True
-        rows, columns = asked.nonzero(as_tuple=True)
+        wanted = torch.zeros(len(x), len(self._decoder_input), dtype=torch.bool, device=x.device)
+        wanted[:, -len(self._targets) :] = True
+        rows, columns = wanted.nonzero(as_tuple=True)
         logits = self.lm.head.read(
             (rows, columns),
             encoder_outputs=encoded,
             attention_mask=attention,
-            decoder_input_ids=self._read.expand(len(x), -1),
+            decoder_input_ids=self._decoder_input.expand(len(x), -1),
             use_cache=False,
         )
-        return nats(logits, self._asked.repeat(len(x)).unsqueeze(1)).view(len(x), -1)
+        return token_nlls(logits, self._targets.repeat(len(x)).unsqueeze(1)).view(len(x), -1)

@@ -1,4 +1,4 @@
-"""States of one tokenizer scored by an energy that has another."""
+"""Tokenisation: energies with another tokenizer than the states, and the constraint to canonical tokenisations."""
 
 from __future__ import annotations
 
@@ -10,17 +10,30 @@ import torch
 from torch import Tensor
 
 from lm_adapters.text import TextSpace
-from samplers import EnergyError, EnergyTerm
+from samplers import Constraint, EnergyError, EnergyTerm
 
-__all__ = ["ThroughText"]
+__all__ = ["Canonical", "ThroughText"]
+
+
+class Canonical(Constraint):
+    """0 nats where a state is the tokenizer's own tokenisation of its text, ``+inf`` elsewhere.
+
+    Two tokenisations of one text are two states. Add this constraint where that matters: with it, the law over states
+    is a law over texts.
+    """
+
+    def __init__(self, space: TextSpace) -> None:
+        super().__init__("canonical", space.is_canonical)
 
 
 class ThroughText(EnergyTerm):
-    """``energy`` of the decoded text, encoded as ``to_space``'s tokenizer does it.
+    """``energy`` in nats of the decoded text, tokenised anew by ``to_space``'s tokenizer.
 
-    ``+inf`` where that tokenizer cannot represent the text, or has more than ``max_length`` tokens for it (by default
-    what the energy's model takes). Two tokenisations of one text are two states of ``from_space`` and get the same
-    energy, so the law over *texts* is the one meant only together with ``from_space.canonical()``.
+    ``+inf`` where that tokenizer cannot represent the text, or needs more than ``max_length`` tokens for it (by default
+    what the energy's model takes). Two tokenisations of one text are two states of ``from_space`` with the same energy,
+    so the distribution over *texts* is the intended one only together with ``Canonical(from_space)``.
+
+    Raises ``EnergyError`` with the rows, states and texts of ``from_space`` where ``energy`` raises it.
     """
 
     def __init__(
@@ -54,7 +67,7 @@ class ThroughText(EnergyTerm):
         max_length: int | None = None,
         name: str | None = None,
     ) -> EnergyTerm:
-        """``energy`` itself, called ``name``, where both spaces spell a state alike; else through the text."""
+        """``energy`` itself, under ``name``, where both spaces have the same vocabulary; else a ``ThroughText``."""
         if from_space.pad_id != to_space.pad_id or from_space.tokenizer.get_vocab() != to_space.tokenizer.get_vocab():
             return cls(energy, from_space, to_space, max_length=max_length, name=name)
         if name is None or name == energy.name:
@@ -74,7 +87,7 @@ class ThroughText(EnergyTerm):
         padded = [ids[row] + [self.to_space.pad_id] * (width - len(ids[row])) for row in rows]
         try:
             total[rows] = self.energy(torch.tensor(padded, device=x.device)).to(total)
-        except EnergyError as error:  # told of the states that were given
+        except EnergyError as error:  # report the states of ``from_space``
             error.rows = [rows[row] for row in error.rows]
             at = error.rows or rows
             error.x, error.texts = x[at], [texts[row] for row in at]
@@ -82,6 +95,6 @@ class ThroughText(EnergyTerm):
         return total
 
     def _can_be_scored(self, ids: list[int]) -> bool:
-        """Whether there is a token, none too many, and none that is unknown, special or unknown to the model."""
+        """Whether there are 1 to ``max_length`` tokens, all of them plain tokens that the model knows."""
         special = self.to_space.tokenizer.all_special_ids
         return 0 < len(ids) <= self.max_length and max(ids) < self.to_space.vocabulary and not set(ids) & set(special)

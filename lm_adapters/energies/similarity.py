@@ -1,4 +1,4 @@
-"""Closeness in meaning to a reference text, as an energy."""
+"""Similarity in meaning to a reference text, as an energy."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ __all__ = ["Similarity"]
 
 
 class Similarity(EnergyTerm):
-    """``-log max(floor, cos(v(x), v(reference)))`` nats, ``v`` the sentence vectors of ``encoder``.
+    """``-log max(floor, cos(v(x), v(reference)))`` in nats, ``v`` the sentence vectors of ``encoder``.
 
-    0 for a text of the same meaning, at most ``-log floor`` (6.9 nats by default) for one that has nothing to do with
-    it. So ``exp(-weight * E)`` is the factor ``cos ** weight`` of a target
-    ``p(x) sim(x, reference) chi(x)``. What a cosine is worth depends on the encoder: those of pooled states of a
-    language model are all close to 1, those of a model trained on sentences are not.
+    0 for a text of the same meaning, at most ``-log floor`` (6.9 nats by default) for an unrelated one. So
+    ``exp(-weight * E)`` is a factor ``cos ** weight`` of the target. The scale of cosines depends on the encoder: those
+    of a language model's pooled states are all close to 1, those of a model trained on sentences are not.
 
-    Cost: the reference is read once, here; each text once a call. Raises ``InvalidInput`` for an empty reference and a
-    floor outside (0, 1), and for a text that is longer than the encoder reads.
+    Cost: the reference is encoded once, here; each text once a call. Raises ``InvalidInput`` for an empty reference, a
+    floor outside (0, 1), and a text that is longer than the encoder takes.
     """
 
     name = "similarity"

@@ -18,11 +18,14 @@ __all__ = ["TextEnergy"]
 
 
 class TextEnergy(EnergyTerm):
-    """``function(texts) -> one number of nats a text``, lower is better, ``inf`` forbids.
+    """An energy of states from ``function(texts)``, which returns a number of nats for each text.
 
-    Raises ``EnergyError`` with the text at fault and the line of the function when it raises, returns NaN or ``-inf``,
-    something that is not a number, or the wrong number of values. Where it runs out of memory it is given the texts in
-    halves; ``OutOfMemory`` where one text is too many.
+    Lower is likelier, ``inf`` forbids. ``decode`` turns states into texts: pass ``space.decode``. ``name`` is by
+    default that of the function.
+
+    Raises ``EnergyError`` with the text at fault and the line of the function where it raises, returns NaN, ``-inf`` or
+    something that is not a number, or returns the wrong number of values. Where it runs out of memory it is called
+    again with half of the texts; raises ``OutOfMemory`` where a single text is too much.
     """
 
     def __init__(
@@ -32,7 +35,7 @@ class TextEnergy(EnergyTerm):
         name: str | None = None,
     ) -> None:
         self.function, self.decode = function, decode
-        self.name = name or getattr(function, "__name__", type(function).__name__)
+        self.name = str(name or getattr(function, "__name__", type(function).__name__))
 
     def values(self, x: Tensor, hint: Any = None) -> Tensor:
         texts = self.decode(x)
@@ -51,7 +54,7 @@ class TextEnergy(EnergyTerm):
 
     def _scored(self, x: Tensor, texts: list[str]) -> list[float]:
         values = self._call(x, texts)
-        if hasattr(values, "tolist"):  # arrays and tensors, also those without a dimension
+        if hasattr(values, "tolist"):  # arrays and tensors, zero-dimensional ones included
             values = values.tolist()
         if isinstance(values, str) or not hasattr(values, "__len__"):
             raise self._error(f"returned {type(values).__name__}, not a list of numbers", x, texts)
@@ -73,7 +76,7 @@ class TextEnergy(EnergyTerm):
         except Exception as error:
             if is_out_of_memory(error):
                 raise
-            for row, text in enumerate(texts):  # the first text that does it alone, where one does
+            for row, text in enumerate(texts):  # find the first text that fails alone, if one does
                 try:
                     self.function([text])
                 except Exception as single:
@@ -94,7 +97,7 @@ class TextEnergy(EnergyTerm):
         nan: bool = False,
         where: str | None = None,
     ) -> EnergyError:
-        """Of ``rows``, or of all where none is known to be at fault."""
+        """An error about ``rows``, or about all rows where it is not known which are at fault."""
         at = list(rows) or list(range(len(texts)))
         where = where or defined_at(self.function)
         error = EnergyError(problem, term=self.name, rows=rows, x=x[at], nan=nan, where=where)

@@ -1,34 +1,35 @@
-"""Rows cut into forward passes of bounded size, rows of like length together so that little is padded."""
+"""Split rows into forward passes of bounded size, rows of similar length together so that little is padding."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from samplers import InvalidInput
 
-__all__ = ["checked_tokens", "passes"]
+__all__ = ["check_tokens_per_pass", "passes"]
 
-CACHED, SATURATING = 1024, 65536  # tokens that keep a processor's cache, and a GPU, busy
+CPU_TOKENS, GPU_TOKENS = 1024, 65536  # close to the fastest size of a pass
 
 
-def checked_tokens(tokens_per_pass: int | None, device: torch.device) -> int:
-    """``tokens_per_pass``, or near the fastest on the device. Raises ``InvalidInput`` below 1."""
+def check_tokens_per_pass(tokens_per_pass: int | None, device: torch.device) -> int:
+    """``tokens_per_pass``, by default close to the fastest on ``device``. Raises ``InvalidInput`` below 1."""
     if tokens_per_pass is None:
-        return CACHED if device.type == "cpu" else SATURATING
+        return CPU_TOKENS if device.type == "cpu" else GPU_TOKENS
     if tokens_per_pass < 1:
         raise InvalidInput(f"tokens_per_pass is {tokens_per_pass}; give at least 1")
     return tokens_per_pass
 
 
 def passes(widths: Tensor, tokens_per_pass: int) -> Iterator[Tensor]:
-    """Indices ``int64 [rows of the pass]`` into ``widths [rows]``, the tokens that each row needs.
+    """For each pass, row numbers ``int64 [rows of the pass]``; ``widths [rows]`` are the tokens that each row needs.
 
-    A pass holds at most ``tokens_per_pass`` tokens, padding included; one row always goes. Every row is in one pass;
-    where all go into one, they keep their order.
+    A pass holds at most ``tokens_per_pass`` tokens, padding included, but at least one row. Every row is in exactly one
+    pass; if one pass holds them all, they keep their order.
     """
     if len(widths) and len(widths) * int(widths.max()) <= tokens_per_pass:
         yield torch.arange(len(widths), device=widths.device)
@@ -37,12 +38,12 @@ def passes(widths: Tensor, tokens_per_pass: int) -> Iterator[Tensor]:
     width = widths[order].tolist()
     start = 0
     while start < len(width):
-        # The tokens of a pass grow with its last row, as rows are sorted by width.
-        stop = bisect_right(
-            range(len(width)),
-            tokens_per_pass,
-            lo=start + 1,
-            key=lambda last, start=start: (last + 1 - start) * width[last],
-        )
+        # Rows are sorted by width, so the tokens of a pass grow with its last row.
+        stop = bisect_right(range(len(width)), tokens_per_pass, lo=start + 1, key=partial(_tokens, width, start))
         yield order[start:stop]
         start = stop
+
+
+def _tokens(width: list[int], start: int, last: int) -> int:
+    """Tokens of a pass over the rows ``start`` to ``last`` of those sorted by ``width``."""
+    return (last + 1 - start) * width[last]

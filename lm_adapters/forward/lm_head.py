@@ -1,11 +1,11 @@
-"""The vocabulary head, the dearest layer of a small model, on the rows that are asked for and no others."""
+"""Run the vocabulary head, the most expensive layer of a small model, only at the positions that are needed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 __all__ = ["HeadOnRows"]
 
-PART = {"cpu": 512}  # positions of one call of the head: with 8,000 tokens in float32 16 MB of logits
-MOST = 8192  # on other devices: with 50,000 tokens 1.6 GB
+POSITIONS_A_CALL = {"cpu": 512}  # of the head: with 8,000 tokens in float32 16 MB of logits
+ELSEWHERE = 8192  # on other devices: with 50,000 tokens 1.6 GB
 
 
 class HeadOnRows:
-    """A hook after ``body`` (by default the model without its head) that hands the head only some positions.
+    """A hook after ``body`` (by default the model without its head) that passes only some positions to the head.
 
-    The head sees ``[1, wanted, hidden]``, the positions that are asked for, whatever the class of the model; outside of
-    ``rows`` and ``read`` the model is as it was.
+    Inside ``rows`` and ``read`` the head receives ``[1, wanted, hidden]``, for any class of model; elsewhere the model
+    is unchanged.
     """
 
     def __init__(self, model: PreTrainedModel, body: torch.nn.Module | None = None) -> None:
@@ -36,8 +36,9 @@ class HeadOnRows:
 
     @contextmanager
     def rows(self, index: tuple[Tensor, Tensor]) -> Iterator[None]:
-        """Calls of the model inside have logits at ``index`` alone: rows and columns of its input, ``int64 [wanted]``
-        each.
+        """Calls of the model in this context return logits ``[1, wanted, vocabulary]`` at ``index`` only.
+
+        ``index``: rows and columns of the model's input, ``int64 [wanted]`` each.
         """
         self._wanted = index
         try:
@@ -46,12 +47,12 @@ class HeadOnRows:
             self._wanted = None
 
     def read(self, index: tuple[Tensor, Tensor], **inputs: Any) -> Iterator[Tensor]:
-        """One pass over ``inputs``: logits ``[part, vocabulary]`` at ``index``, in order, to be taken once.
+        """One pass over ``inputs``: logits at ``index``, in order, as an iterator over parts ``[part, vocabulary]``.
 
-        The body runs now, the head on each part when it is asked for: the logits of a whole pass would take more memory
-        than all else. ``inputs`` of a model with an encoder hold its outputs.
+        The body runs now, the head on each part when the iterator reaches it: the logits of a whole pass would take
+        more memory than everything else. For a model with an encoder, ``inputs`` must hold ``encoder_outputs``.
         """
-        self._part = PART.get(index[0].device.type, MOST)
+        self._part = POSITIONS_A_CALL.get(index[0].device.type, ELSEWHERE)
         try:
             with self.rows(index):
                 first = self._model(**inputs).logits.squeeze(0)
@@ -61,6 +62,7 @@ class HeadOnRows:
         return chain([first], (self._head(output, part, inputs) for part in later))
 
     def remove(self) -> None:
+        """Take the hook off the model."""
         self._hook.remove()
 
     def _gather(self, module: torch.nn.Module, arguments: Any, output: Any) -> Any:
@@ -73,12 +75,12 @@ class HeadOnRows:
         return output
 
     def _head(self, output: Any, hidden: Tensor, inputs: dict[str, Any]) -> Tensor:
-        """Logits ``[part, vocabulary]``: the model runs with a body that has nothing to do but to give ``hidden``."""
+        """Logits ``[part, vocabulary]``: the model runs with a body that only returns ``hidden``."""
         output.last_hidden_state = hidden.unsqueeze(0)
-        own = self._body.__dict__.get("forward")  # where a library has put its own
+        own = self._body.__dict__.get("forward")  # where a library has replaced the method
         self._body.forward = lambda *_, **__: output
         try:
-            return self._model(**inputs).logits.squeeze(0)
+            return cast(Tensor, self._model(**inputs).logits.squeeze(0))
         finally:
             if own is None:
                 del self._body.forward

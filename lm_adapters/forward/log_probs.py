@@ -1,4 +1,4 @@
-"""What a model's logits say of tokens."""
+"""Token negative log-probabilities from logits."""
 
 from __future__ import annotations
 
@@ -9,20 +9,24 @@ from torch import Tensor
 
 from samplers.randomness import cached_parts
 
-__all__ = ["at_least_float32", "beside", "nats"]
+__all__ = ["aligned_parts", "at_least_float32", "token_nlls"]
 
 
-def nats(logits: Iterable[Tensor], tokens: Tensor) -> Tensor:
-    """``float64 [rows, K]``: ``-log p`` of ``tokens [rows, K]`` under ``logits [rows, vocabulary]``, given in parts.
+def token_nlls(logits: Iterable[Tensor], tokens: Tensor) -> Tensor:
+    """``float64 [rows, K]``: ``-log p`` in nats of ``tokens int64 [rows, K]`` under ``logits [rows, vocabulary]``.
 
-    The softmax is taken in the model's precision, float32 at least: to some 1e-6 nats in that, as the logits are.
+    ``logits`` come in parts of rows. The softmax is taken in the model's precision, float32 at least, and so exact to
+    about 1e-6 nats.
     """
-    told = [part.log_softmax(dim=1).gather(1, wanted) for part, wanted in beside(logits, tokens)]
-    return -torch.cat(told).double()
+    log_probs = [part.log_softmax(dim=1).gather(1, wanted) for part, wanted in aligned_parts(logits, tokens)]
+    return -torch.cat(log_probs).double()
 
 
-def beside(logits: Iterable[Tensor], *columns: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Parts of the logits of which a cache holds all that is made, float32 at least, and these rows of ``columns``."""
+def aligned_parts(logits: Iterable[Tensor], *columns: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """``logits`` in parts that fit a CPU's cache, as float32 at least, each with its rows of every one of ``columns``.
+
+    ``logits``: parts ``[part, vocabulary]`` of ``rows`` in all; ``columns``: tensors ``[rows, ...]``.
+    """
     start = 0
     for each in logits:
         for part in cached_parts(at_least_float32(each)):
@@ -31,5 +35,5 @@ def beside(logits: Iterable[Tensor], *columns: Tensor) -> Iterator[tuple[Tensor,
 
 
 def at_least_float32(logits: Tensor) -> Tensor:
-    """The logits, those of half precision widened."""
+    """``logits``, in float32 where they are in half precision."""
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits

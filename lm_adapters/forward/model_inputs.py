@@ -1,4 +1,4 @@
-"""Texts as a model reads them: special tokens around each, shorter rows padded and masked, and how much fits."""
+"""Model inputs from states: special tokens added, shorter rows padded and masked; and how many tokens fit."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from lm_adapters.text import TextSpace
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["framed", "positions"]
+__all__ = ["max_positions", "with_special_tokens"]
 
 
-def framed(space: TextSpace, x: Tensor, first: Sequence[int] = ()) -> tuple[Tensor, Tensor | None]:
-    """Input ids and attention mask, ``int64 [rows, width]`` each, of the states ``x``; ``first`` stands before a text.
+def with_special_tokens(space: TextSpace, x: Tensor, first: Sequence[int] = ()) -> tuple[Tensor, Tensor | None]:
+    """Input ids and attention mask, ``int64 [rows, tokens]`` each, of states ``x``, with ``first`` before each text.
 
-    There is no mask where no row is padded.
+    The mask is ``None`` where no row is padded.
     """
     before, after = [*space.prefix, *first], space.suffix
     lengths = space.lengths(x)
@@ -36,12 +36,15 @@ def framed(space: TextSpace, x: Tensor, first: Sequence[int] = ()) -> tuple[Tens
     return ids, (torch.arange(ids.shape[1], device=x.device) < total.unsqueeze(1)).long()
 
 
-def positions(body: PreTrainedModel) -> int:
-    """Tokens, special ones included, that a model without its head takes; relative positions (T5) have no end."""
-    most = getattr(body.config, "max_position_embeddings", None)
+def max_positions(body: PreTrainedModel) -> int:
+    """The most tokens, special ones included, that a model without its head takes.
+
+    ``sys.maxsize`` for relative positions (T5), which have no end.
+    """
+    most: int | None = getattr(body.config, "max_position_embeddings", None)
     if most is None:
         return sys.maxsize
     # RoBERTa counts positions from the padding id onwards.
     table = getattr(getattr(body, "embeddings", None), "position_embeddings", None)
-    offset = table.padding_idx + 1 if table is not None and table.padding_idx is not None else 0
+    offset: int = table.padding_idx + 1 if table is not None and table.padding_idx is not None else 0
     return most - offset

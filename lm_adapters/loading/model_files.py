@@ -1,6 +1,6 @@
-"""A model's files are untrusted input: what is looked at before a model is built of them, and after.
+"""A model's files are untrusted input: checks before a model is built from them, and after.
 
-Whatever is wrong is a ``ValueError`` with the reason; ``loading_errors`` adds whose files they are.
+A failed check raises ``ValueError`` with the reason; ``loading_errors`` adds the name of the model.
 """
 
 from __future__ import annotations
@@ -22,29 +22,39 @@ __all__ = ["check_config", "check_loaded", "check_size", "check_weights", "find_
 JSON_LIMIT = 2**26  # bytes
 CONFIG, ADAPTER = "config.json", "adapter_config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-# A number under such a name is one of modules, or of names, that are built one by one before any weight is looked at.
+# Under such a name a number counts modules, or labels, that are built one by one before any weight is read.
 COUNTS = re.compile(r"(?:^|_)(?:layer|block|expert|stage|group|type)s?(?:_num|_sizes|_repeats)?$")
 LABELS = re.compile(r"(?:^|_)labels$")
-MOST_MODULES, MOST_LABELS = 1_024, 1_000_000
-# A model may be held in fewer bits than it is run in, and build some tables anew.
-TIMES_LARGER, BESIDES = 16, 2**30
-TRIAL = "a b c d e f"
+MAX_MODULES, MAX_LABELS = 1_024, 1_000_000
+# Weights may be stored in fewer bits than they are run in, and some tables are computed.
+SIZE_RATIO, COMPUTED_BYTES = 16, 2**30
+TRIAL_TEXT = "a b c d e f"
 ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 
 
 def find_file(source: str, local: bool, file: str) -> Path | None:
-    """A file of the model, fetched if need be; ``None`` where it has none of that name."""
-    from transformers.utils import cached_file
+    """The path of a file of the model, downloaded unless ``local``; ``None`` where it cannot be had.
 
-    quietly = {
-        f"_raise_exceptions_for_{what}": False for what in ("gated_repo", "missing_entries", "connection_errors")
-    }
-    path = cached_file(source, file, local_files_only=local, **quietly)
-    return None if path is None else Path(path)
+    ``source`` is a folder or a hub name. Raises ``OSError`` or ``ValueError`` where there is no such model.
+    """
+    folder = Path(source)
+    if folder.is_dir():
+        return folder / file if (folder / file).is_file() else None
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+
+    try:
+        return Path(hf_hub_download(source, file, local_files_only=local))
+    except (EntryNotFoundError, GatedRepoError):
+        return None
+    except RepositoryNotFoundError:
+        raise
+    except HfHubHTTPError:
+        return None
 
 
 def read_json(source: str, local: bool, file: str) -> Any:
-    """``None`` where the model has no such file."""
+    """The content of a JSON file, ``None`` where the model has no such file."""
     path = find_file(source, local, file)
     if path is None:
         return None
@@ -53,20 +63,20 @@ def read_json(source: str, local: bool, file: str) -> Any:
     try:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"its {file} is no JSON ({type(error).__name__})") from error
+        raise ValueError(f"its {file} is not JSON ({type(error).__name__})") from error
 
 
 def check_config(source: str, local: bool, *, trusted: bool) -> None:
-    """What a configuration can ask for before there is a model: modules without end, code, pickled weights."""
-    if find_file(source, local, CONFIG) is None:  # said better by whoever is asked for the model
+    """Reject a configuration that requires too many modules, foreign code, or pickled weights."""
+    if find_file(source, local, CONFIG) is None:  # loading the model gives a better message
         return
     facts = read_json(source, local, CONFIG)
     if not isinstance(facts, dict):
         raise ValueError(f"its {CONFIG} holds {type(facts).__name__}, not an object")
     for name, value in _numbers(facts):
-        most = MOST_MODULES if COUNTS.search(name) else MOST_LABELS if LABELS.search(name) else value
+        most = MAX_MODULES if COUNTS.search(name) else MAX_LABELS if LABELS.search(name) else value
         if value > most:
-            raise ValueError(f"its {CONFIG} asks for {name} {value:,}, and {most:,} is the most")
+            raise ValueError(f"its {CONFIG} asks for {name} {value:,}; the limit is {most:,}")
     kernels = [value for name, value in _strings(facts) if name.endswith("attn_implementation") and "/" in value]
     if kernels and not trusted:
         raise ValueError(f"it needs code from {kernels[0]!r}, which is only run with trust_remote_code")
@@ -76,18 +86,18 @@ def check_config(source: str, local: bool, *, trusted: bool) -> None:
 
 
 def check_weights(source: str, local: bool) -> None:
-    """What lies there in place of a model's own weights."""
+    """Reject adapters, and weights in other files than safetensors of the model's own."""
     if find_file(source, local, ADAPTER) is not None:
         raise ValueError("it is an adapter; merge it with its model and save that")
     _shards(source, local)
 
 
 def check_size(config: PretrainedConfig, auto: Any, source: str, local: bool) -> None:
-    """Whether the model that ``config`` describes can be the one whose weights are there."""
+    """Reject a configuration that describes a far larger model than the files hold weights for."""
     names = _shards(source, local)
     shards = {name: find_file(source, local, name) for name in names or [WEIGHTS]}
     if absent := [name for name, path in shards.items() if path is None]:
-        if names is None:  # the hub may still make it of another
+        if names is None:  # the hub may still convert another file
             return
         raise ValueError(f"its {INDEX} names {absent[0]!r}, which is not there")
     from transformers.initialization import no_init_weights
@@ -96,24 +106,24 @@ def check_size(config: PretrainedConfig, auto: Any, source: str, local: bool) ->
     with torch.device("meta"), no_init_weights():
         model = auto.from_config(config)
     described = sum(tensor.numel() * tensor.element_size() for tensor in chain(model.parameters(), model.buffers()))
-    if described > TIMES_LARGER * held + BESIDES:
+    if described > SIZE_RATIO * held + COMPUTED_BYTES:
         raise ValueError(f"its configuration describes {described:,} bytes of weights, its files hold {held:,}")
 
 
 def check_loaded(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Whether the weights are numbers, the tokens have embeddings, and a text goes through."""
+    """Reject NaN or infinite weights, tokens without an embedding, and a model that fails on a short text."""
     for name, weight in model.named_parameters():
         if not bool(torch.isfinite(weight).all()):
             raise ValueError(f"it has NaN or infinite weights ({name}) as {str(weight.dtype).removeprefix('torch.')}")
     rows = getattr(_embedding(model), "num_embeddings", None)
-    largest = max(_must_be_known(tokenizer), default=-1)
+    largest = max(_required_ids(tokenizer), default=-1)
     if rows is not None and largest >= rows:
         raise ValueError(f"its tokenizer has a token {largest:,}, and its embedding {rows:,} rows")
-    _try(model, tokenizer(TRIAL)["input_ids"])
+    _run_trial(model, tokenizer(TRIAL_TEXT)["input_ids"])
 
 
-def _try(model: PreTrainedModel, tokens: list[int]) -> None:
-    """Settings that fit the weights, such as a number of heads, may still make no model."""
+def _run_trial(model: PreTrainedModel, tokens: list[int]) -> None:
+    """Settings that fit the weights, such as a number of heads, may still not make a working model."""
     if not tokens:
         return
     ids = torch.tensor([tokens], device=model.device)
@@ -125,7 +135,7 @@ def _try(model: PreTrainedModel, tokens: list[int]) -> None:
 
 
 def _shards(source: str, local: bool) -> list[str] | None:
-    """The files of weights that are in parts, ``None`` where they are in one."""
+    """Names of the weight files where there are several, ``None`` where there is one or none."""
     if find_file(source, local, WEIGHTS) is not None:
         return None
     index = read_json(source, local, INDEX)
@@ -144,19 +154,19 @@ def _shards(source: str, local: bool) -> list[str] | None:
 def _embedding(model: PreTrainedModel) -> Any:
     try:
         return model.get_input_embeddings()
-    except (NotImplementedError, AttributeError):  # models of characters have none
+    except (NotImplementedError, AttributeError):  # models of characters have no embedding
         return None
 
 
-def _must_be_known(tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """Ids that any text may have. A token that was added, for images say, may lack a row: no text of ours has it."""
+def _required_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """Ids that a text may have. An added token, for images say, may lack an embedding, since no text uses it."""
     words = set(tokenizer.get_vocab().values()) - set(tokenizer.added_tokens_decoder)
-    named = {getattr(tokenizer, f"{role}_token_id", None) for role in ROLES} - {None}
+    named: set[Any] = {getattr(tokenizer, f"{role}_token_id", None) for role in ROLES} - {None}
     return words | named | set(tokenizer("a")["input_ids"])
 
 
 def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, int]]:
-    """Every integer by the name that it, or the list it is in, stands under."""
+    """Every integer, with the key that it or its list has."""
     for key, leaf in _leaves(value, name):
         if isinstance(leaf, int) and not isinstance(leaf, bool):
             yield key, leaf

@@ -1,10 +1,11 @@
-"""Load a Hugging Face model by embedded name, folder or hub name, with one-line errors."""
+"""Load a Hugging Face model by embedded name, folder or hub name, with errors of one line."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from logging import CRITICAL
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
 __all__ = [
     "DTYPES",
     "Task",
-    "alike_each_time",
     "check_device",
     "check_dtype",
     "load_pretrained",
     "loading_errors",
-    "locate",
+    "resolve_source",
+    "seeded_missing_weights",
     "task_of",
 ]
 
@@ -38,7 +39,13 @@ AUTO_CLASS = {
     "seq2seq": "AutoModelForSeq2SeqLM",
     "encoder": "AutoModel",
 }
-SHOWN = 240  # characters of other libraries' messages
+MAPPING = {
+    "masked": "MODEL_FOR_MASKED_LM_MAPPING",
+    "causal": "MODEL_FOR_CAUSAL_LM_MAPPING",
+    "seq2seq": "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING",
+    "encoder": "MODEL_MAPPING",
+}
+MESSAGE_LENGTH = 240  # characters kept of other libraries' messages
 NEEDED = {
     "masked": "a masked language model",
     "causal": "a causal language model",
@@ -48,7 +55,7 @@ NEEDED = {
 
 
 def check_device(device: str) -> torch.device:
-    """The device, if this machine has it."""
+    """The device of that name. Raises ``InvalidInput`` if this machine does not have it."""
     try:
         found = torch.device(device)
         torch.zeros(1, device=found).item()
@@ -60,26 +67,27 @@ def check_device(device: str) -> torch.device:
 
 
 def check_dtype(dtype: str) -> torch.dtype:
+    """The dtype of that name, a key of ``DTYPES``. Raises ``InvalidInput`` for any other."""
     if dtype not in DTYPES:
         raise InvalidInput(f"dtype {dtype!r} is unknown; choose one of {', '.join(DTYPES)}")
     return DTYPES[dtype]
 
 
-def locate(name_or_path: str, trust_remote_code: bool = False) -> tuple[str, dict[str, Any]]:
-    """The folder or hub name that Hugging Face is to be asked for, and how: no useless retries, no code unasked for."""
+def resolve_source(name_or_path: str, trust_remote_code: bool = False) -> tuple[str, dict[str, Any]]:
+    """The folder or hub name to pass to ``from_pretrained``, and options: no retries offline, no code by default."""
     source = str(embedded_path(name_or_path) or name_or_path)
-    # Left to its default, trust_remote_code asks on stdin whether to run what the folder brings along.
+    # By default, transformers asks on stdin whether to run code from the folder.
     return source, {
         "trust_remote_code": trust_remote_code,
-        "local_files_only": Path(source).is_dir() or not _hub_answers(),
+        "local_files_only": Path(source).is_dir() or not _hub_reachable(),
     }
 
 
 @contextmanager
-def alike_each_time() -> Iterator[None]:
-    """Weights that a file lacks are drawn at random: not from the caller's generator, and the same each time.
+def seeded_missing_weights() -> Iterator[None]:
+    """Weights that a file lacks are drawn at random: in this context always the same, leaving the global generator.
 
-    Or else the pooler that nobody reads would make another model of an encoder each time it is loaded.
+    Without it the unused pooler of an encoder would change the model's fingerprint with every load.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
@@ -88,46 +96,49 @@ def alike_each_time() -> Iterator[None]:
 
 @contextmanager
 def loading_errors(name_or_path: str) -> Iterator[None]:
-    """What goes wrong while ``name_or_path`` is loaded becomes one line of ``InvalidInput``; nothing is printed.
+    """Any error while ``name_or_path`` is loaded becomes an ``InvalidInput`` of one line; nothing is printed.
 
-    Whatever it is: the files of a model are anybody's, and make the libraries that read them fail in every way.
+    The files of a model are untrusted and can make the libraries that read them fail in any way. Out-of-memory errors
+    and interrupts pass through.
     """
     try:
-        with _quiet():
+        with _no_output():
             yield
     except InvalidInput:
         raise
     except BaseException as error:
-        # A tokenizer's library written in Rust panics, which is no Exception.
+        # A panic of the tokenizers library, written in Rust, is not an Exception.
         panics = type(error).__name__ == "PanicException"
         if is_out_of_memory(error) or not (isinstance(error, Exception) or panics):
             raise
-        raise InvalidInput(_what_is_wrong(name_or_path, error)) from error
+        raise InvalidInput(_error_message(name_or_path, error)) from error
 
 
 def load_pretrained(
     task: Task, name_or_path: str, *, device: str = "cpu", dtype: str = "float32", trust_remote_code: bool = False
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Model and tokenizer; safetensors only. Code that a model brings along is run only with ``trust_remote_code``.
+    """Model and tokenizer, from safetensors only. A model's own code runs only with ``trust_remote_code``.
 
-    Raises ``InvalidInput``, before anything is loaded where possible: unknown device or type, no such model, another
-    kind of model, files that are damaged or do not fit each other, weights that are missing or no numbers.
+    ``task``: ``masked``, ``causal``, ``seq2seq`` or ``encoder``. ``dtype``: a key of ``DTYPES``.
+
+    Raises ``InvalidInput``, where possible before anything is loaded: for an unknown device, dtype or model, a model of
+    another kind, files that are damaged or do not fit each other, and weights that are missing, NaN or infinite.
     """
     found, weights = check_device(device), check_dtype(dtype)
     import transformers
 
-    source, options = locate(name_or_path, trust_remote_code)
+    source, options = resolve_source(name_or_path, trust_remote_code)
     auto = getattr(transformers, AUTO_CLASS[task])
     with loading_errors(name_or_path):
         config = _configuration(source, options)
-    # BART has a masked-LM and a causal class too, built on parts of it that were never trained for either.
+    # BART also has masked and causal classes, built on parts that were not trained for either.
     other = config.is_encoder_decoder != (task == "seq2seq") or (
-        task == "causal" and _reads_both_ways(config, trust_remote_code)
+        task == "causal" and _is_bidirectional(config, trust_remote_code)
     )
     if not _has_class(config, task, trust_remote_code) or other:
         raise InvalidInput(f"{name_or_path!r} is a {config.model_type} model; {NEEDED[task]} is needed here")
-    with loading_errors(name_or_path), alike_each_time():
-        with _panics_unprinted():
+    with loading_errors(name_or_path), seeded_missing_weights():
+        with _no_panic_output():
             tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
         check_weights(source, options["local_files_only"])
         if not trust_remote_code:
@@ -135,10 +146,10 @@ def load_pretrained(
         model, report = auto.from_pretrained(
             source, config=config, dtype=weights, use_safetensors=True, output_loading_info=True, **options
         )
-    # Nobody reads an encoder's pooler: sentences are pooled from the states of their tokens.
+    # The pooler of an encoder is not used: sentences are pooled from the states of their tokens.
     missing = [key for key in report["missing_keys"] if task != "encoder" or not key.startswith("pooler.")]
     if missing:
-        raise InvalidInput(f"{name_or_path!r} lacks weights ({min(missing)}): no {task} model; choose a complete one")
+        raise InvalidInput(f"{name_or_path!r} lacks weights ({min(missing)}) of {NEEDED[task]}; choose a complete one")
     with loading_errors(name_or_path):
         model = model.to(found)
         check_loaded(model, tokenizer)
@@ -146,61 +157,61 @@ def load_pretrained(
 
 
 def task_of(name_or_path: str, *, trust_remote_code: bool = False) -> Task:
-    """What a model is for, read from its configuration alone.
+    """The task of a model, ``masked``, ``causal`` or ``seq2seq``, from its configuration alone.
 
-    Raises ``InvalidInput`` if there is no such model, or none that scores text.
+    Raises ``InvalidInput`` if there is no such model, or if it does not score text.
     """
-    source, options = locate(name_or_path, trust_remote_code)
+    source, options = resolve_source(name_or_path, trust_remote_code)
     with loading_errors(name_or_path):
         config = _configuration(source, options)
     if config.is_encoder_decoder:
         return "seq2seq"
-    if _reads_both_ways(config, trust_remote_code):
+    if _is_bidirectional(config, trust_remote_code):
         return "masked"
     if _has_class(config, "causal", trust_remote_code):
         return "causal"
-    raise InvalidInput(f"{name_or_path!r} is a {config.model_type} model, which scores no text; choose another")
+    raise InvalidInput(f"{name_or_path!r} is a {config.model_type} model, which does not score text; choose another")
 
 
 def _configuration(source: str, options: dict[str, Any]) -> PretrainedConfig:
     import transformers
 
     check_config(source, options["local_files_only"], trusted=options["trust_remote_code"])
-    return transformers.AutoConfig.from_pretrained(source, **options)
+    config: PretrainedConfig = transformers.AutoConfig.from_pretrained(source, **options)
+    return config
 
 
 def _has_class(config: PretrainedConfig, task: Task, trusted: bool) -> bool:
-    """Whether the library has a model for the task, or the files themselves where they are trusted."""
+    """Whether transformers has a class for the task, or, where ``trusted``, the model's own code."""
     import transformers
 
-    auto = AUTO_CLASS[task]
-    own = trusted and auto in (getattr(config, "auto_map", None) or {})
-    return own or type(config) in getattr(transformers, auto)._model_mapping
+    own = trusted and AUTO_CLASS[task] in (getattr(config, "auto_map", None) or {})
+    return own or type(config) in getattr(transformers, MAPPING[task])
 
 
-def _reads_both_ways(config: PretrainedConfig, trusted: bool) -> bool:
-    """BERT and its kin have a causal class too; they are causal only where their configuration says so."""
+def _is_bidirectional(config: PretrainedConfig, trusted: bool) -> bool:
+    """Whether it is a masked model. BERT and its kin have a causal class too, used where ``is_decoder`` is set."""
     return _has_class(config, "masked", trusted) and not getattr(config, "is_decoder", False)
 
 
-def _hub_answers() -> bool:
-    """One short request: without it the hub's client retries for half a minute on a machine without internet."""
+def _hub_reachable() -> bool:
+    """One short request, because without internet the hub's client retries for half a minute."""
     from huggingface_hub import constants, get_session
 
     try:
         get_session().head(constants.ENDPOINT, timeout=5)
-    except Exception:  # for whatever reason: then the cache is all there is
+    except Exception:  # whatever the reason, only the cache is left
         return False
     return True
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """No weight-loading bar and no report of missing weights on stderr: what is wrong is raised."""
-    from transformers.utils import logging
+def _no_output() -> Iterator[None]:
+    """No progress bar and no report of missing weights on stderr; problems are raised instead."""
+    from transformers import logging
 
     verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(logging.CRITICAL)
+    logging.set_verbosity(CRITICAL)
     logging.disable_progress_bar()
     try:
         yield
@@ -211,19 +222,19 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _panics_unprinted() -> Iterator[None]:
-    """Rust writes a panic to stderr, past Python, before it is raised."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+def _no_panic_output() -> Iterator[None]:
+    """Rust writes a panic directly to stderr before Python raises it; this hides the text."""
+    stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(null)
 
 
-def _what_is_wrong(name: str, error: BaseException) -> str:
+def _error_message(name: str, error: BaseException) -> str:
     from huggingface_hub.errors import HFValidationError
     from safetensors import SafetensorError
 
@@ -231,14 +242,14 @@ def _what_is_wrong(name: str, error: BaseException) -> str:
     if "trust_remote_code" in reason:
         return f"{name!r} needs code of its own, which is run only with --trust-remote-code; read that code first"
     if "mismatched_sizes" in reason:
-        return f"the weights of {name!r} do not fit its configuration; get them again"
+        return f"the weights of {name!r} do not fit its configuration; download them again"
     folder = Path(name).is_dir()
     if not folder and isinstance(error, OSError | HFValidationError):
         return (
             f"no model {name!r}: it is no embedded model ({', '.join(embedded_names())}), no local folder, and neither "
             "in the Hugging Face cache nor reachable on the hub; choose an embedded model or give a folder"
         )
-    if not isinstance(error, OSError | ValueError | SafetensorError):  # a key, or nothing at all
+    if not isinstance(error, OSError | ValueError | SafetensorError):  # the message may be only a key, or empty
         reason = f"{type(error).__name__}: {reason}"
-    short = reason if len(reason) <= SHOWN else f"{reason[:SHOWN]}..."
+    short = reason if len(reason) <= MESSAGE_LENGTH else f"{reason[:MESSAGE_LENGTH]}..."
     return f"{f'the folder {name!r} holds' if folder else f'{name!r} is'} no usable model: {short}"

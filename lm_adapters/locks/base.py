@@ -1,4 +1,4 @@
-"""Locked text: what no move may touch, where it stands in a state, and what is left to edit around it."""
+"""Locked text: where it is in a state, and which sites and slots may be edited around it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from lm_adapters.locks.last_call_cache import Remembered
+from lm_adapters.locks.last_call_cache import LastCallCache
 from lm_adapters.text import TextSpace
 from samplers import EnergyTerm, InvalidInput
 
-__all__ = ["Editable", "Lock", "editable", "free_sites", "insert_slots"]
+__all__ = ["Editable", "Lock", "editable", "free_sites"]
 
 
 class Lock(EnergyTerm):
-    """Text that no move may touch, found anew in every state, so that a state is its tokens and nothing else.
+    """Text that no move may change. It is located by searching each state, so a state is its tokens and nothing else.
 
-    As an energy 0 where every piece is found, ``+inf`` elsewhere: add it to the target. ``min_length`` is the number of
-    tokens that the pieces need.
+    As an energy: 0 nats where every piece is found, ``+inf`` elsewhere; add it to the target. ``min_length`` is the
+    smallest number of tokens for all pieces. To write a lock, implement ``pieces``.
     """
 
     is_constraint = True
@@ -34,24 +34,24 @@ class Lock(EnergyTerm):
     def pieces(self, x: Tensor) -> Tensor:
         """``int64 [chains, width]``: ``k >= 1`` where the token belongs to the ``k``-th piece, 0 where it is free.
 
-        All 0 at padding and in rows where not every piece is found. A function of the tokens alone.
+        All 0 at padding and in rows where not every piece is found. Must depend on the tokens alone.
         """
 
     def search(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """``pieces(x)`` and ``found(x)`` at the price of one."""
-        return self._remembered(x)
+        """``pieces(x)`` and ``found(x)`` from one search, cached for the last states."""
+        return self._cache(x)
 
     def _search(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """``search`` anew; to be overridden where pieces may hold no token."""
+        """``search`` without the cache; override it where a lock can have pieces without tokens."""
         pieces = self.pieces(x)
         return pieces, (pieces > 0).any(dim=1)
 
     @cached_property
-    def _remembered(self) -> Remembered[tuple[Tensor, Tensor]]:
-        return Remembered(self._search)
+    def _cache(self) -> LastCallCache[tuple[Tensor, Tensor]]:
+        return LastCallCache(self._search)
 
     def found(self, x: Tensor) -> Tensor:
-        """``bool [chains]``: every piece is there."""
+        """``bool [chains]``: whether every piece is found."""
         return self.search(x)[1]
 
     def values(self, x: Tensor, hint: Any = None) -> Tensor:
@@ -59,10 +59,10 @@ class Lock(EnergyTerm):
         return zeros.masked_fill(~self.found(x), math.inf)
 
     def check_length(self, max_length: int) -> None:
-        """Raises ``InvalidInput`` if the pieces do not fit into ``max_length`` tokens."""
+        """Raise ``InvalidInput`` if the pieces do not fit in ``max_length`` tokens."""
         if self.min_length > max_length:
-            least = f"{self.min_length} tokens at least"
-            raise InvalidInput(f"no room for {self}: {least}, the limit is {max_length}; raise it or shorten the text")
+            needed = f"{self.min_length} tokens at least"
+            raise InvalidInput(f"no room for {self}: {needed}, the limit is {max_length}; raise it or shorten the text")
 
     def __str__(self) -> str:
         return f"the pieces of {self.name!r}"
@@ -74,10 +74,10 @@ class Editable(NamedTuple):
     free
         ``bool [chains, width]``: text tokens that no piece holds.
     slots
-        ``bool [chains, width + 1]``: where a token may be put in; slot ``j`` is before token ``j``, the one after the
-        last token is the end. None strictly inside a piece, none beyond the end.
+        ``bool [chains, width + 1]``: where a token may be inserted. Slot ``j`` is before token ``j``; the last slot is
+        after the last token. None strictly inside a piece.
     found
-        ``bool [chains]``: every piece is there. Where not, all tokens are free.
+        ``bool [chains]``: whether every piece is found. Where not, all tokens are free.
     """
 
     free: Tensor
@@ -86,21 +86,16 @@ class Editable(NamedTuple):
 
 
 def editable(space: TextSpace, lock: Lock | None, x: Tensor) -> Editable:
-    """For states ``int64 [chains, width]``; without a lock everything."""
-    inside = space.inside(x)
-    slots = pad(inside, (1, 0), value=True)
+    """What may be edited in states ``x int64 [chains, width]``; without a lock, everything."""
+    text = space.is_token(x)
+    slots = pad(text, (1, 0), value=True)
     if lock is None:
-        return Editable(inside, slots, torch.ones_like(inside[:, 0]))
+        return Editable(text, slots, torch.ones_like(text[:, 0]))
     held, found = lock.search(x)
     slots[:, 1:-1] &= (held[:, 1:] == 0) | (held[:, 1:] != held[:, :-1])
-    return Editable(inside & (held == 0), slots, found)
+    return Editable(text & (held == 0), slots, found)
 
 
 def free_sites(space: TextSpace, lock: Lock | None, x: Tensor) -> Tensor:
-    """``Editable.free``."""
+    """``bool [chains, width]``: ``Editable.free`` of ``x``."""
     return editable(space, lock, x).free
-
-
-def insert_slots(space: TextSpace, lock: Lock | None, x: Tensor) -> Tensor:
-    """``Editable.slots``."""
-    return editable(space, lock, x).slots

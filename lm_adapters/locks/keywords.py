@@ -1,4 +1,4 @@
-"""Keywords that every text must hold and no move may touch."""
+"""Keywords that every text must hold and no move may change."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from lm_adapters.locks.base import Lock
-from lm_adapters.locks.span_matching import UNBOUNDED, Piece, first_in_order, longest_first, painted, tokens_after
+from lm_adapters.locks.span_matching import UNBOUNDED, Piece, first_in_order, longest_first, piece_numbers, tokens_after
 from lm_adapters.text import TextSpace
 from samplers import InvalidInput
 
@@ -15,16 +15,15 @@ __all__ = ["Keywords"]
 
 
 class Keywords(Lock):
-    """Whole words or phrases, in the given order or any; one given twice must be there twice.
+    """Whole words or phrases, in the given order or any; a keyword given twice must occur twice.
 
-    A keyword may be cut into tokens as at the start of a text or as after a space. An occurrence is a whole word: no
-    token goes on with a word at either end of it (``TextSpace.continues``), the start of the text aside; an apostrophe
+    A keyword may be tokenised as at the start of a text or as after a space. An occurrence is a whole word: except at
+    the start of the text, no token continues a word at either end of it (``TextSpace.continues_word``); an apostrophe
     or a hyphen ends a word.
 
-    A state is its tokens, so which occurrences are locked is a function of the state, and "present" means what this
-    rule finds. In order: each keyword at its leftmost place after the one before. In any order: keywords of more
-    tokens first, then as given, each at its leftmost place that overlaps none of those before; a text in which
-    another choice alone would fit counts as lacking one.
+    Which occurrences are locked depends on the tokens of the state alone, by this rule. In order: each keyword at its
+    leftmost place after the one before. In any order: keywords of more tokens first, then as given, each at its
+    leftmost place that overlaps none of those before; a text where only another assignment fits counts as lacking one.
 
     Raises ``InvalidInput`` for no keywords, an empty one, and one with parts that the tokenizer cannot represent or
     that are never proposed (special tokens, pieces of a character).
@@ -47,13 +46,13 @@ class Keywords(Lock):
             starts, found = longest_first(sizes, self._precedence)
         else:
             gaps = [(0, UNBOUNDED)] * (len(sizes) + 1)
-            starts, found = first_in_order(sizes, gaps, self.space.inside(x))
-        return painted(sizes, starts, found, x)
+            starts, found = first_in_order(sizes, gaps, self.space.is_token(x))
+        return piece_numbers(sizes, starts, found, x)
 
     def start_text(self, order: Sequence[int] | None = None) -> str:
-        """The keywords and nothing else, as given or in ``order``, a permutation of their numbers from 0.
+        """The keywords joined by spaces, as given or in ``order``, a permutation of their numbers from 0.
 
-        Raises ``InvalidInput`` if the tokens of that text do not hold them all.
+        Raises ``InvalidInput`` if not every keyword is found in the tokens of that text.
         """
         text = " ".join(self.words[index].strip() for index in order or range(len(self.words)))
         if not bool(self.found(self.space.encode([text])).all()):
@@ -72,5 +71,5 @@ def _piece(space: TextSpace, word: str) -> Piece:
     spellings.add(tuple(space.tokenizer(word, add_special_tokens=False)["input_ids"]))
     for spelling in spellings:
         if not spelling or not bool(space.proposable[list(spelling)].all()):
-            raise InvalidInput(f"the keyword {word!r} holds parts that are no plain tokens here; use other words")
+            raise InvalidInput(f"the keyword {word!r} has parts that are not plain tokens here; use other words")
     return Piece(sorted(spellings))

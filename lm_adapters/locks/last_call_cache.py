@@ -1,4 +1,4 @@
-"""A pure function of states that is asked for the same ones again and again."""
+"""A cache of the last two calls of a function of states."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["Remembered"]
+__all__ = ["LastCallCache"]
 
 T = TypeVar("T")
 
 
-class Remembered(Generic[T]):
-    """``function`` with its last two answers, which nobody may change.
+class LastCallCache(Generic[T]):
+    """``function(x)`` with its last two results cached; callers must not change a result.
 
-    A step asks of its start what the step before asked of its end, and a proposal, its way back and the energy ask
-    alike. To compare costs far less than to ask for a single chain, and little for many.
+    A step asks about the state that the step before ended in, and a proposal, its reverse and the energy ask about the
+    same states. Comparing states costs far less than a call for one chain, and little for many chains.
     """
 
     def __init__(self, function: Callable[[Tensor], T]) -> None:
         self._function = function
-        self._answers: deque[tuple[Tensor, T]] = deque(maxlen=2)
+        self._results: deque[tuple[Tensor, T]] = deque(maxlen=2)
 
     def config(self) -> dict[str, Any]:
-        """What the answers depend on: the function, not what it was asked last."""
+        """What results depend on: the function, not its last calls."""
         return {"function": self._function}
 
     def __call__(self, x: Tensor) -> T:
-        for known, answer in self._answers:
+        for known, result in self._results:
             if torch.equal(known, x):
-                return answer
-        answer = self._function(x)
-        self._answers.append((x.clone(), answer))
-        return answer
+                return result
+        result = self._function(x)
+        self._results.append((x.clone(), result))
+        return result

@@ -1,4 +1,4 @@
-"""Find locked pieces in batches of states: the places of one piece, and of several together."""
+"""Find locked pieces in batches of states: occurrences of one piece, and assignments of several."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from torch.nn.functional import pad
 from lm_adapters.text import TextSpace
 from samplers import InvalidInput
 
-__all__ = ["UNBOUNDED", "Piece", "first_in_order", "longest_first", "painted", "tokens_after"]
+__all__ = ["UNBOUNDED", "Piece", "first_in_order", "longest_first", "piece_numbers", "tokens_after"]
 
 UNBOUNDED = 2**31
-"""Most tokens of a gap without a bound."""
+"""The largest gap, in tokens, where a gap has no bound."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Tokens that stand together, in any of their ``spellings``.
+    """A run of adjacent tokens, in any of its tokenisations ``spellings``.
 
-    It starts and ends where words do, except at a border that is ``glued``: there a word may go on across it.
+    It starts and ends at word boundaries, except at a border that is ``glued``: a word may continue across that one.
     """
 
     spellings: Sequence[Sequence[int]]
@@ -31,42 +31,42 @@ class Piece:
     glued_right: bool = False
 
     def sizes(self, space: TextSpace, x: Tensor) -> Tensor:
-        """``int64 [chains, width + 1]``: tokens of the piece that starts at each column, 0 where none does."""
-        continues = space.continues.to(x.device)
+        """``int64 [chains, width + 1]``: the length of the piece that starts at each column, 0 where none starts."""
+        continues_word = space.continues_word.to(x.device)
         width = x.shape[1]
         sizes = torch.zeros(len(x), width + 1, dtype=torch.int64, device=x.device)
         longest = max(map(len, self.spellings))
         tokens = pad(x, (0, longest), value=space.pad_id)
-        ends_word = ~pad(continues[x], (0, longest + 1))
-        for spelling in sorted(self.spellings, key=len, reverse=True):  # where two fit, the shorter counts
+        ends_word = ~pad(continues_word[x], (0, longest + 1))
+        for spelling in sorted(self.spellings, key=len, reverse=True):  # the shortest that fits counts
             size = len(spelling)
             here = tokens[:, : width + 1] == spelling[0]
             for offset in range(1, size):
                 here &= tokens[:, offset : width + 1 + offset] == spelling[offset]
             if not self.glued_right:
                 here &= ends_word[:, size : width + 1 + size]
-            if not self.glued_left and space.continues[spelling[0]]:
+            if not self.glued_left and space.continues_word[spelling[0]]:
                 here[:, 1:] = False
             sizes = torch.where(here, size, sizes)
         return sizes
 
 
 def first_in_order(
-    sizes: Sequence[Tensor], gaps: Sequence[tuple[int, int]], inside: Tensor
+    sizes: Sequence[Tensor], gaps: Sequence[tuple[int, int]], is_token: Tensor
 ) -> tuple[list[Tensor], Tensor]:
     """The match of pieces in order with the smallest gaps, leftmost first.
 
-    ``sizes`` as ``Piece.sizes`` gives them; ``gaps``: fewest and most tokens before each piece and after the last;
-    ``inside``: ``bool [chains, width]``. Returns the starts, ``int64 [chains]`` for each piece, and ``bool [chains]``:
-    there is a match (where there is none, the starts mean nothing).
+    ``sizes``: from ``Piece.sizes``; ``gaps``: fewest and most tokens before each piece and after the last;
+    ``is_token``: ``bool [chains, width]``. Returns the starts, ``int64 [chains]`` for each piece, and whether
+    there is a match, ``bool [chains]`` (where there is none, the starts are arbitrary).
 
-    A dynamic programme from the right: ``steps[k][:, p]`` is the first column where piece ``k``, with all that follow
-    it, can stand after ``p`` tokens. For gaps without bounds this is the greedy leftmost match.
+    Dynamic programming from the right: ``steps[k][:, p]`` is the first column where piece ``k``, with all that follow
+    it, can start after ``p`` tokens. For gaps without bounds this is the greedy leftmost match.
     """
-    end = inside.shape[1]
-    columns = torch.arange(end + 1, device=inside.device)
+    end = is_token.shape[1]
+    columns = torch.arange(end + 1, device=is_token.device)
     never = end + 1
-    good = columns == inside.sum(dim=1, keepdim=True)  # the end of the text, after the last gap
+    good = columns == is_token.sum(dim=1, keepdim=True)  # the end of the text, after the last gap
     steps: list[Tensor] = []
     for index, (fewest, most) in reversed(list(enumerate(gaps))):
         nearest = torch.where(good, columns, never).flip(1).cummin(dim=1).values.flip(1)
@@ -75,7 +75,7 @@ def first_in_order(
         if index > 0:
             size = sizes[index - 1]
             good = (size > 0) & (steps[0].gather(1, (columns + size).clamp(max=end)) < never)
-    ends = torch.zeros(len(inside), 1, dtype=torch.int64, device=inside.device)
+    ends = torch.zeros(len(is_token), 1, dtype=torch.int64, device=is_token.device)
     starts = []
     for size, step in zip(sizes, steps[:-1], strict=True):
         start = step.gather(1, ends).clamp(max=end)
@@ -85,9 +85,9 @@ def first_in_order(
 
 
 def longest_first(sizes: Sequence[Tensor], order: Sequence[int]) -> tuple[list[Tensor], Tensor]:
-    """Each piece, in the given order of precedence, at its leftmost place that overlaps no piece before it.
+    """Each piece, in the given order of precedence, at its leftmost place that overlaps none placed before.
 
-    Arguments and result as of ``first_in_order``.
+    ``sizes`` and the result as for ``first_in_order``.
     """
     end = sizes[0].shape[1] - 1
     columns = torch.arange(end + 1, device=sizes[0].device)
@@ -105,8 +105,8 @@ def longest_first(sizes: Sequence[Tensor], order: Sequence[int]) -> tuple[list[T
     return [starts[index] for index in range(len(sizes))], found
 
 
-def painted(sizes: Sequence[Tensor], starts: Sequence[Tensor], found: Tensor, x: Tensor) -> Tensor:
-    """``int64 [chains, width]``: number of the piece that holds each column, from 1; 0 at none and where not found."""
+def piece_numbers(sizes: Sequence[Tensor], starts: Sequence[Tensor], found: Tensor, x: Tensor) -> Tensor:
+    """``int64 [chains, width]``: the number of the piece at each column, from 1; 0 for none and where not found."""
     columns = torch.arange(x.shape[1], device=x.device)
     pieces = torch.zeros_like(x)
     for number, (size, start) in enumerate(zip(sizes, starts, strict=True), 1):
@@ -116,12 +116,13 @@ def painted(sizes: Sequence[Tensor], starts: Sequence[Tensor], found: Tensor, x:
 
 
 def tokens_after(space: TextSpace, text: str, gap: str) -> list[int]:
-    """``text`` as the tokenizer cuts it after a word and ``gap``, a space or nothing.
+    """Token ids of ``text`` after a word and ``gap``, a space or nothing.
 
-    Raises ``InvalidInput`` where the tokenizer has no cut between the two.
+    Raises ``InvalidInput`` where the tokenizer joins the text with the word before it.
     """
     for word in ascii_lowercase + digits:
         head, whole = space.tokenizer([word, word + gap + text], add_special_tokens=False)["input_ids"]
         if whole[: len(head)] == head and len(whole) > len(head):
-            return whole[len(head) :]
-    raise InvalidInput(f"the tokenizer cannot tell {text!r} from a word before it; use other characters or a space")
+            after: list[int] = whole[len(head) :]
+            return after
+    raise InvalidInput(f"the tokenizer cannot separate {text!r} from a word before it; use other characters or a space")

@@ -1,4 +1,4 @@
-"""A text with slots: what is between them is frozen."""
+"""A text with slots; the text between them is frozen."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lm_adapters.locks.base import Lock
-from lm_adapters.locks.span_matching import Piece, first_in_order, painted, tokens_after
+from lm_adapters.locks.span_matching import Piece, first_in_order, piece_numbers, tokens_after
 from lm_adapters.text import TextSpace
 from samplers import InvalidInput
 
@@ -22,15 +22,15 @@ COUNTS = re.compile(r"\[MASK(?::(\d+)(?:-(\d+))?)?\]")
 class Template(Lock):
     """``"The [MASK] sat on the [MASK:1-4]."``: ``[MASK]`` is one token, ``[MASK:2]`` two, ``[MASK:1-4]`` one to four.
 
-    ``[MASK]`` is the syntax of a slot whatever the tokenizer's mask token; slots with nothing but space between them
-    are one. The whole text must match. Where it can match in several ways, because a slot repeats frozen text, the
-    slots are as short as possible, the leftmost first: the frozen sites are a function of the tokens.
+    A slot is written ``[MASK]`` whatever the tokenizer's mask token is; slots with only spaces between them are merged.
+    The whole text must match. Where it can match in several ways, because a slot repeats frozen text, the slots are as
+    short as possible, the leftmost first: the frozen sites depend on the tokens alone.
 
-    Frozen text is cut into tokens as it is in its place. After a space the first token of a slot must not go on with
-    the frozen word; where the template leaves no space, ``"un[MASK]able"``, it may.
+    Frozen text is tokenised as in its place. After a space the first token of a slot must not continue the frozen word;
+    where the template has no space, ``"un[MASK]able"``, it may.
 
-    ``slots``: fewest and most tokens of each. Raises ``InvalidInput`` for no slot, one that is malformed, empty or has
-    its counts the wrong way round, and for text that the tokenizer cannot represent.
+    ``slots``: fewest and most tokens of each. Raises ``InvalidInput`` for a template without slots, for a slot that is
+    malformed, empty or has its counts in the wrong order, and for text that the tokenizer cannot represent.
     """
 
     name = "template"
@@ -60,18 +60,19 @@ class Template(Lock):
 
     def _search(self, x: Tensor) -> tuple[Tensor, Tensor]:
         sizes = [piece.sizes(self.space, x) for piece in self._pieces]
-        starts, found = first_in_order(sizes, self._gaps, self.space.inside(x))
-        return painted(sizes, starts, found, x), found
+        starts, found = first_in_order(sizes, self._gaps, self.space.is_token(x))
+        return piece_numbers(sizes, starts, found, x), found
 
     def masks(self, counts: Sequence[Sequence[int]], width: int | None = None) -> Tensor:
-        """``int64 [texts, width]``: the template with mask tokens in its slots, to start from.
+        """``int64 [texts, width]``: the template with mask tokens in its slots, for ``fill_masks``.
 
-        ``counts`` has for each text the tokens of each of ``slots``; ``width`` is by default that of the longest.
+        ``counts``: for each text the number of tokens in each of ``slots``. ``width``: by default that of the longest.
+        Raises ``InvalidInput`` for counts that a slot does not allow or that do not fit in ``width``.
         """
         rows = [self._row(each) for each in counts]
         width = width or max(map(len, rows))
         if max(map(len, rows)) > width:
-            raise InvalidInput(f"{self} with {max(map(len, rows))} tokens is wider than {width}; give shorter slots")
+            raise InvalidInput(f"{self} with {max(map(len, rows))} tokens is longer than {width}; give shorter slots")
         return torch.tensor([row + [self.space.pad_id] * (width - len(row)) for row in rows])
 
     def __str__(self) -> str:
@@ -107,7 +108,7 @@ def _counts(slot: str) -> tuple[int, int]:
 def _tokens(space: TextSpace, part: str, first: bool) -> list[int]:
     text, tokenizer = part.strip(), space.tokenizer
     if first:
-        spelling = tokenizer(text, add_special_tokens=False)["input_ids"]
+        spelling: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     else:
         spelling = tokens_after(space, text, " " if part[0].isspace() else "")
     if not spelling or {tokenizer.unk_token_id, *tokenizer.all_special_ids}.intersection(spelling):

@@ -1,6 +1,6 @@
-"""What a scorer that reads from left to right has to offer, whatever it is conditioned on.
+"""The protocol of models that read from left to right, whatever they are conditioned on.
 
-``SequenceEnergy``, ``SequenceDistribution`` and ``SuffixProposal`` are written against this protocol alone.
+``SequenceEnergy``, ``SequenceDistribution`` and ``SuffixProposal`` need nothing else: implement it to adapt a model.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
     from lm_adapters.forward.kv_cache import Prefixes
     from lm_adapters.text import TextSpace
 
-__all__ = ["Autoregressive", "ended"]
+__all__ = ["Autoregressive", "with_end_token"]
 
 
 class Autoregressive(Protocol):
-    """``p(x) = prod_j p(x_j | x_<j) p(end | x)`` over texts ``x``, with all that it is conditioned on inside.
+    """``p(x) = prod_j p(x_j | x_<j) p(end | x)`` over texts ``x``, given a prompt, a source or nothing.
 
-    ``read`` keeps what a pass has read as ``Prefixes``, and ``extend`` goes on from there. Logits come in parts, each
-    made when it is asked for, and once.
+    ``read`` returns the keys and values of what a pass has read as ``Prefixes``, and ``extend`` continues from them.
+    Logits come as an iterator over parts of rows, each computed when it is reached; iterate once.
     """
 
     @property
     def lm(self) -> object:
-        """The model that reads: what is told where memory ends."""
+        """The model itself, named in warnings and errors about memory."""
 
     @property
     def space(self) -> TextSpace:
-        """Of the states that are scored."""
+        """The space of the states that are scored."""
 
     @property
     def eos_id(self) -> int:
@@ -43,34 +43,35 @@ class Autoregressive(Protocol):
 
     @property
     def max_length(self) -> int:
-        """Tokens of text that fit beside the context."""
+        """The most tokens of text that fit beside the context."""
 
     @property
     def tokens_per_pass(self) -> int:
-        """Bound on the tokens of text in one forward pass, padding included."""
+        """The most tokens of text in one forward pass, padding included."""
 
     def logits(self, x: Tensor, wanted: Tensor) -> Iterator[Tensor]:
-        """``[wanted positions, vocabulary]``, row-major, in one forward pass; only these reach the head.
+        """Logits ``[wanted positions, vocabulary]``, row-major, from one forward pass; only these reach the head.
 
-        ``x int64 [rows, width]`` are states. ``wanted bool [rows, width + 1]`` at ``j`` asks for the distribution of
-        token ``j`` given ``x[:, :j]``; ``j`` equal to the length is the end.
+        ``x int64 [rows, width]`` are states. ``wanted bool [rows, width + 1]`` marks at ``j`` the distribution of token
+        ``j`` given ``x[:, :j]``; ``j`` equal to the length is the end.
         """
 
     @property
     def ragged(self) -> bool:
-        """Whether ``extend`` takes prefixes of unlike length together."""
+        """Whether ``extend`` takes prefixes of different lengths in one pass."""
 
     def read(self, x: Tensor, wanted: Tensor) -> tuple[Iterator[Tensor], Prefixes]:
-        """``logits``, and all tokens that the pass has read: of each row as many as the last wanted column needs."""
+        """``logits``, and the tokens that the pass has read: in each row as many as the last wanted column needs."""
 
     def extend(self, before: Prefixes, tokens: Tensor, wanted: Tensor) -> tuple[Iterator[Tensor], Prefixes]:
-        """Read ``tokens int64 [rows, m]`` behind ``before``: logits of what follows each ``wanted bool [rows, m]``.
+        """Read ``tokens int64 [rows, m]`` after ``before``: logits of what follows each token that is wanted.
 
-        Of these alone, row-major, as in ``logits``. Tokens right of what is wanted may be any.
+        ``wanted bool [rows, m]``; logits ``[wanted positions, vocabulary]`` row-major, as in ``logits``. Tokens right
+        of what is wanted may be anything.
         """
 
 
-def ended(model: Autoregressive, x: Tensor) -> Tensor:
-    """``int64 [rows, width + 1]``: each text followed by its end, then padding."""
+def with_end_token(model: Autoregressive, x: Tensor) -> Tensor:
+    """``int64 [rows, width + 1]``: each text of ``x int64 [rows, width]``, then the end token, then padding."""
     longer = torch.nn.functional.pad(x, (0, 1), value=model.space.pad_id)
     return longer.scatter_(1, model.space.lengths(x).unsqueeze(1), model.eos_id)

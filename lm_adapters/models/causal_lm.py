@@ -1,8 +1,8 @@
-"""A causal language model as a scorer: what it is conditioned on, what it costs, where a text begins and ends.
+"""A causal language model and what it is conditioned on.
 
 The model reads ``start, prompt, text``. The start is the tokenizer's BOS token, or where there is none its EOS token,
-which then separates documents in training; set ``tokenizer.bos_token`` to have another. The prompt and the text are
-tokenised apart and their tokens joined. The text ends with the EOS token, which is part of ``p(x)``.
+which then separates documents in training; set ``tokenizer.bos_token`` to use another. Prompt and text are tokenised
+separately and their tokens joined. The text ends with the EOS token, which is part of ``p(x)``.
 """
 
 from __future__ import annotations
@@ -16,14 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from lm_adapters.energies.sequence_energy import SequenceEnergy
-from lm_adapters.forward.batching import checked_tokens
-from lm_adapters.forward.kv_cache import Layers, Prefixes, as_cache, expanded, kept_layers
-from lm_adapters.forward.lm_head import HeadOnRows
-from lm_adapters.forward.oom import in_one
-from lm_adapters.loading.identity import Identified
-from lm_adapters.loading.pretrained import load_pretrained
-from lm_adapters.text import TextSpace
+from lm_adapters.forward.kv_cache import Layers, Prefixes, as_cache, cache_layers, expand_layers
+from lm_adapters.forward.oom import run_one_row
+from lm_adapters.models.language_model import LanguageModel
 from samplers import InvalidInput
 
 if TYPE_CHECKING:
@@ -32,64 +27,45 @@ if TYPE_CHECKING:
 __all__ = ["CausalLM", "PromptedLM"]
 
 
-class CausalLM(Identified):
-    """A causal language model and its tokenizer.
+class CausalLM(LanguageModel):
+    """A causal language model (GPT-2, Llama, Qwen types) and its tokenizer.
 
-    ``tokens_per_pass`` bounds the tokens of text of one forward pass, hence memory; results do not depend on it. Each
-    row of a pass holds a copy of the prompt's key-value cache besides: lower it for a long prompt.
+    ``-log p(x | prompt)`` in nats is ``SequenceEnergy(lm.condition_on(prompt))``. Each row of a pass also holds a copy
+    of the prompt's key-value cache: lower ``tokens_per_pass`` for a long prompt.
+
+    Arguments and errors as for ``LanguageModel``. Raises ``InvalidInput`` for a tokenizer without an end token as well.
     """
+
+    task = "causal"
 
     def __init__(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, tokens_per_pass: int | None = None
     ) -> None:
         if tokenizer.eos_token_id is None:
             raise InvalidInput("the tokenizer has no end token, so no text has a probability; set tokenizer.eos_token")
-        self.model = model.eval().requires_grad_(False)
-        self.tokens_per_pass = checked_tokens(tokens_per_pass, model.device)
-        self.space = TextSpace(tokenizer, model.get_input_embeddings().weight.shape[0])
+        super().__init__(model, tokenizer, tokens_per_pass=tokens_per_pass)
         self.eos_id: int = tokenizer.eos_token_id
         self.start_id: int = self.eos_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
-        self.allowed = self.space.proposable.to(self.device)
-        self.head = HeadOnRows(model)
         self._last: PromptedLM | None = None
 
-    @classmethod
-    def from_pretrained(
-        cls,
-        name_or_path: str,
-        device: str = "cpu",
-        dtype: str = "float32",
-        *,
-        tokens_per_pass: int | None = None,
-        trust_remote_code: bool = False,
-    ) -> CausalLM:
-        """An embedded model, a local folder or a Hugging Face name; see ``load_pretrained`` for what is refused."""
-        model, tokenizer = load_pretrained(
-            "causal", name_or_path, device=device, dtype=dtype, trust_remote_code=trust_remote_code
-        )
-        return cls(model, tokenizer, tokens_per_pass=tokens_per_pass)
-
-    def close(self) -> None:
-        """Give the model back unhooked."""
-        self.head.remove()
-
     @property
-    def device(self) -> torch.device:
-        return self.model.device
+    def max_length(self) -> int:
+        """The most tokens of text behind the start token: the model's positions, or else its tokenizer's limit."""
+        positions = getattr(self.model.config, "max_position_embeddings", None)
+        return (positions or self.space.tokenizer.model_max_length) - 1
 
     def condition_on(self, prompt: str = "") -> PromptedLM:
-        """The model after ``prompt``. The last one is kept, so energy and proposal of one prompt share it."""
+        """``p(text | prompt)`` as an ``Autoregressive``; raises as ``PromptedLM`` does.
+
+        The last result is kept, so that energy and proposal of one prompt share it.
+        """
         if self._last is None or self._last.prompt != prompt:
             self._last = PromptedLM(self, prompt)
         return self._last
 
-    def energy(self, prompt: str = "") -> SequenceEnergy:
-        """``-log p(x | prompt)`` in nats; see ``SequenceEnergy``."""
-        return SequenceEnergy(self.condition_on(prompt))
-
 
 class PromptedLM:
-    """``p(x | prompt)`` as an ``Autoregressive``. The prompt is run once and its key-value cache kept.
+    """``p(x | prompt)`` as an ``Autoregressive``. The prompt is read once and its key-value cache kept.
 
     Raises ``InvalidInput`` for a prompt that the tokenizer cannot represent or that leaves no room for a text.
     """
@@ -110,7 +86,7 @@ class PromptedLM:
             )
 
     def config(self) -> dict[str, Any]:
-        """What the draws depend on: the model and the tokens before the text."""
+        """What draws depend on: the model and the tokens before the text."""
         return {"lm": self.lm, "context": self.context}
 
     @property
@@ -119,61 +95,61 @@ class PromptedLM:
 
     @property
     def max_length(self) -> int:
-        """Tokens of text that fit the model's positions, or its tokenizer's limit where it has no positions."""
-        positions = getattr(self.lm.model.config, "max_position_embeddings", None)
-        return (positions or self.space.tokenizer.model_max_length) - len(self.context)
+        """The most tokens of text that the model takes behind the start token and the prompt."""
+        return self.lm.max_length + 1 - len(self.context)
 
     @cached_property
     def ragged(self) -> bool:
-        """Where the positions of a pass can be told. Else they are counted from the cache."""
+        """Where the model accepts ``position_ids``; others count positions from the length of the cache."""
         return "position_ids" in signature(self.lm.model.forward).parameters
 
     def logits(self, x: Tensor, wanted: Tensor) -> Iterator[Tensor]:
-        return self._read(x, wanted, self._past(len(x)) if self._kept else None)
+        return self._read(x, wanted, self._past(len(x)) if self._context_layers else None)
 
     def read(self, x: Tensor, wanted: Tensor) -> tuple[Iterator[Tensor], Prefixes]:
         past = self._past(len(x))
         logits = self._read(x, wanted, past)
-        layers = kept_layers(past)
+        layers = cache_layers(past)
         counts = torch.full_like(x[:, 0], layers[0][0].shape[2] - len(self.context))
         return logits, Prefixes(layers, counts, len(self.context))
 
     def extend(self, before: Prefixes, tokens: Tensor, wanted: Tensor) -> tuple[Iterator[Tensor], Prefixes]:
         past, count = as_cache(before.layers), tokens.shape[1]
-        told = {}
+        positions = {}
         if self.ragged:
             places = len(self.context) + before.counts.unsqueeze(1) + torch.arange(count, device=tokens.device)
-            # What stands right of all that is wanted may be beyond the last position.
-            told["position_ids"] = places.clamp(max=len(self.context) + self.max_length - 1)
+            # Tokens right of all that is wanted may be beyond the last position.
+            positions["position_ids"] = places.clamp(max=len(self.context) + self.max_length - 1)
+        rows, columns = wanted.nonzero(as_tuple=True)
         logits = self.lm.head.read(
-            wanted.nonzero(as_tuple=True),
+            (rows, columns),
             input_ids=tokens,
             attention_mask=before.attention(count),
             past_key_values=past,
             use_cache=True,
-            **told,
+            **positions,
         )
-        return logits, before.grown(kept_layers(past), count)
+        return logits, before.extended(cache_layers(past), count)
 
     def _read(self, x: Tensor, wanted: Tensor, past: Cache | None) -> Iterator[Tensor]:
         rows, columns = wanted.nonzero(as_tuple=True)
-        # Right of what is wanted nothing is read, and padding left of it stands after a text's end: no mask needed.
+        # Nothing right of what is wanted is read, and padding left of it comes after a text's end: no mask is needed.
         text = x[:, : int(columns.max())]
-        # The output of the context's last token is the law of the first token.
-        ids = pad(text.where(self.space.inside(text), self.eos_id), (1, 0), value=self.context[-1])
+        # The output at the context's last token is the distribution of the first token of text.
+        ids = pad(text.where(self.space.is_token(text), self.eos_id), (1, 0), value=self.context[-1])
         return self.lm.head.read((rows, columns), input_ids=ids, past_key_values=past, use_cache=past is not None)
 
     def _past(self, rows: int) -> DynamicCache:
-        """The context but its last token, seen by ``rows`` texts."""
-        return as_cache(expanded(self._kept, rows))
+        """The context without its last token, as a cache for ``rows`` texts."""
+        return as_cache(expand_layers(self._context_layers, rows))
 
     @cached_property
-    def _kept(self) -> Layers:
-        """Of one row of the context but its last token; nothing where nothing is left of it."""
+    def _context_layers(self) -> Layers:
+        """Keys and values of the context without its last token, one row; empty where no token is left."""
         if len(self.context) == 1:
             return []
         ids, past = torch.tensor([self.context[:-1]], device=self.lm.device), as_cache([])
         read = partial(self.lm.model.base_model, input_ids=ids, past_key_values=past, use_cache=True)
-        with torch.inference_mode(False):  # tensors made in inference mode could not be read outside of it
-            in_one(read, scorer=self.lm, tokens=ids.shape[1])
-        return kept_layers(past)
+        with torch.inference_mode(False):  # tensors made in inference mode cannot be used outside of it
+            run_one_row(read, scorer=self.lm, tokens=ids.shape[1])
+        return cache_layers(past)

@@ -1,4 +1,4 @@
-"""``p(text | source)`` token by token: the encoder's work is done once and kept."""
+"""``p(text | source)`` token by token; the source is encoded once."""
 
 from __future__ import annotations
 
@@ -10,39 +10,42 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from lm_adapters.forward.kv_cache import Layers, Prefixes, as_cache, expanded, kept_layers
-from lm_adapters.forward.model_inputs import positions
-from lm_adapters.forward.oom import in_one
+from lm_adapters.forward.kv_cache import Layers, Prefixes, as_cache, cache_layers, expand_layers
+from lm_adapters.forward.model_inputs import max_positions
+from lm_adapters.forward.oom import run_one_row
 
 if TYPE_CHECKING:
-    from lm_adapters.models.seq2seq_lm import Seq2SeqLM
+    from lm_adapters.models.seq2seq_parts import Seq2SeqParts
     from lm_adapters.text import TextSpace
 
-__all__ = ["GivenSource"]
+__all__ = ["ConditionedDecoder"]
 
 
-class GivenSource:
-    """The ``Autoregressive`` that ``Seq2SeqLM.given`` returns.
+class ConditionedDecoder:
+    """``p(text | source)`` as an ``Autoregressive``, made by ``Seq2SeqLM.condition_on``.
 
-    Kept are the encoder's states and, of each decoder layer, the keys and values of the cross-attention and of the
-    context but its last token. That token opens every pass, so position ``j`` of a pass tells of token ``j``. A pass
-    of any number of rows sees one copy of all this.
+    Keeps the encoder's states and, for each decoder layer, the keys and values of the cross-attention and of the
+    context without its last token. That token opens every pass, so the output at position ``j`` of a pass predicts
+    token ``j``. All rows of a pass share one copy of what is kept.
+
+    Raises ``InvalidInput`` for a source that is empty, that the tokenizer cannot represent, or that is longer than the
+    encoder takes.
     """
 
-    def __init__(self, lm: Seq2SeqLM, source: str, prefix: str = "") -> None:
+    def __init__(self, lm: Seq2SeqParts, source: str, prefix: str = "") -> None:
         self.lm, self.source, self.prefix = lm, source, prefix
         x = lm.source_space.encode([source]).to(lm.device)
         ids, _ = lm.encoder_input(x, lm.prefix_ids(prefix))
         self.context = torch.tensor([lm.context], device=lm.device)
         read = partial(lm.model, input_ids=ids, decoder_input_ids=self.context, use_cache=True)
-        output = in_one(read, scorer=lm, tokens=ids.shape[1])
+        output = run_one_row(read, scorer=lm, tokens=ids.shape[1])
         past = output.past_key_values
         self.states: Tensor = output.encoder_last_hidden_state
-        self._own = [(keys[:, :, :-1], values[:, :, :-1]) for keys, values, _ in past.self_attention_cache]
-        self._cross = [(keys, values) for keys, values, _ in past.cross_attention_cache]
+        self._context_layers = [(keys[:, :, :-1], values[:, :, :-1]) for keys, values, _ in past.self_attention_cache]
+        self._cross_layers = [(keys, values) for keys, values, _ in past.cross_attention_cache]
 
     def config(self) -> dict[str, Any]:
-        """What the draws depend on: the model, the source, and what stands before source and text."""
+        """What draws depend on: the model, the source, and what is before source and text."""
         return {"lm": self.lm, "source": self.source, "prefix": self.prefix, "context": self.lm.context}
 
     @property
@@ -67,31 +70,31 @@ class GivenSource:
 
     @cached_property
     def ragged(self) -> bool:
-        """Where positions are relative; absolute ones (Marian, BART) are counted from the cache."""
-        return positions(self.lm.model.get_decoder().base_model) == sys.maxsize
+        """Where positions are relative; absolute ones (Marian, BART) are counted from the length of the cache."""
+        return max_positions(self.lm.body) == sys.maxsize
 
     def logits(self, x: Tensor, wanted: Tensor) -> Iterator[Tensor]:
-        """``[wanted positions, vocabulary]``; see ``Autoregressive``."""
+        """Logits ``[wanted positions, vocabulary]``; see ``Autoregressive``."""
         return self._read(x, wanted)[0]
 
     def read(self, x: Tensor, wanted: Tensor) -> tuple[Iterator[Tensor], Prefixes]:
-        """``logits``, and what the decoder has read."""
+        """``logits``, and keys and values of what the decoder has read; see ``Autoregressive``."""
         logits, layers = self._read(x, wanted)
         context = self.context.shape[1]
         return logits, Prefixes(layers, torch.full_like(x[:, 0], layers[0][0].shape[2] - context), context)
 
     def extend(self, before: Prefixes, tokens: Tensor, wanted: Tensor) -> tuple[Iterator[Tensor], Prefixes]:
-        """``[wanted positions, vocabulary]`` of what follows ``tokens``; see ``Autoregressive``."""
+        """Logits ``[wanted positions, vocabulary]`` of what follows ``tokens``; see ``Autoregressive``."""
         count = tokens.shape[1]
-        index = wanted.nonzero(as_tuple=True)
-        logits, layers = self._decode(tokens, before.layers, index, before.attention(count))
-        return logits, before.grown(layers, count)
+        rows, columns = wanted.nonzero(as_tuple=True)
+        logits, layers = self._decode(tokens, before.layers, (rows, columns), before.attention(count))
+        return logits, before.extended(layers, count)
 
     def _read(self, x: Tensor, wanted: Tensor) -> tuple[Iterator[Tensor], Layers]:
         rows, columns = wanted.nonzero(as_tuple=True)
-        # What stands right of the last wanted position decides nothing.
+        # Tokens right of the last wanted position have no influence.
         ids = torch.cat([self.context[:, -1:].expand(len(x), 1), x[:, : int(columns.max())]], dim=1)
-        return self._decode(ids, expanded(self._own, len(x)), (rows, columns))
+        return self._decode(ids, expand_layers(self._context_layers, len(x)), (rows, columns))
 
     def _decode(
         self, tokens: Tensor, before: Layers, wanted: tuple[Tensor, Tensor], attention: Tensor | None = None
@@ -100,8 +103,8 @@ class GivenSource:
         from transformers import EncoderDecoderCache
         from transformers.modeling_outputs import BaseModelOutput
 
-        own, cross = as_cache(before), as_cache(expanded(self._cross, len(tokens)))
-        # The states tell the decoder that there is a source; their keys and values it finds in ``cross``.
+        own, cross = as_cache(before), as_cache(expand_layers(self._cross_layers, len(tokens)))
+        # The states only show the decoder that there is a source; its keys and values are in ``cross``.
         encoder = BaseModelOutput(last_hidden_state=self.states.expand(len(tokens), -1, -1))
         logits = self.lm.head.read(
             wanted,
@@ -111,4 +114,4 @@ class GivenSource:
             past_key_values=EncoderDecoderCache(own, cross),
             use_cache=True,
         )
-        return logits, kept_layers(own)
+        return logits, cache_layers(own)

@@ -1,20 +1,20 @@
-"""How an encoder-decoder model spells, starts and ends a target, and how much it takes."""
+"""Settings of an encoder-decoder model: the tokenizer of targets, start and end tokens, the vocabulary."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from samplers import InvalidInput
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["TargetSpelling", "check_known", "decoder_context", "end_token", "shared_vocabulary"]
+__all__ = ["TargetTokenizer", "check_in_vocabulary", "check_one_vocabulary", "decoder_context", "end_token"]
 
 
-class TargetSpelling:
-    """A tokenizer that spells texts as targets, and is itself in all else."""
+class TargetTokenizer:
+    """A tokenizer that tokenises texts as targets and otherwise behaves like the one it wraps."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
@@ -29,21 +29,21 @@ class TargetSpelling:
         return getattr(self._tokenizer, name)
 
 
-def shared_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
-    """The size of the vocabulary of both sides. Raises ``InvalidInput`` where each has its own."""
-    source, target = (part.weight.shape[0] for part in (model.get_input_embeddings(), model.get_output_embeddings()))
+def check_one_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise ``InvalidInput`` where encoder and decoder have a vocabulary each."""
+    parts = cast(Any, (model.get_input_embeddings(), model.get_output_embeddings()))
+    source, target = (part.weight.shape[0] for part in parts)
     if source != target or getattr(tokenizer, "separate_vocabs", False):
         raise InvalidInput(
             f"encoder and decoder have vocabularies of their own ({source} and {target} tokens); "
             "a model with one for both is needed"
         )
-    return target
 
 
 def decoder_context(model: PreTrainedModel) -> list[int]:
-    """What the decoder reads before a text; see ``seq2seq_lm``. Raises ``InvalidInput`` where nothing is set."""
-    settings = model.generation_config
-    start = settings.decoder_start_token_id
+    """What the decoder reads before a text; see ``seq2seq_parts``. Raises ``InvalidInput`` where nothing is set."""
+    settings = cast(Any, model.generation_config)
+    start: int | None = settings.decoder_start_token_id
     if start is None:
         start = getattr(model.config, "decoder_start_token_id", None)
     if start is None:
@@ -52,8 +52,11 @@ def decoder_context(model: PreTrainedModel) -> list[int]:
 
 
 def end_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
-    """What ends a target, as ``generate`` knows it, or the first of several. Raises ``InvalidInput`` for none."""
-    end = model.generation_config.eos_token_id
+    """The token that ends a target, as ``generate`` has it, or the first of several.
+
+    Raises ``InvalidInput`` for none.
+    """
+    end: int | list[int] | None = cast(Any, model.generation_config).eos_token_id
     if end is None or end == []:
         end = tokenizer.eos_token_id
     if end is None:
@@ -61,8 +64,8 @@ def end_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int
     return end[0] if isinstance(end, list) else end
 
 
-def check_known(tokens: Sequence[Any], vocabulary: int) -> None:
+def check_in_vocabulary(tokens: Sequence[Any], vocabulary: int) -> None:
     """Raise ``InvalidInput`` for settings that name no token of the model."""
     for token in tokens:
         if type(token) is not int or not 0 <= token < vocabulary:
-            raise InvalidInput(f"the model's settings name the token {token!r}, and it has {vocabulary} of them")
+            raise InvalidInput(f"the model's settings name the token {token!r}, but it has {vocabulary} tokens")

@@ -1,25 +1,22 @@
-"""Blocks of sites redrawn from a masked language model's conditionals, with the exact density of the way back."""
+"""Redraw blocks of sites from a masked language model's conditionals, with exact densities in both directions."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from lm_adapters.energies.hints import SiteHint
 from lm_adapters.locks.base import Lock, free_sites
+from lm_adapters.models.masked_lm import MaskedLM
 from lm_adapters.proposals.truncation import Truncation
 from samplers import InvalidInput, Proposed
 from samplers.randomness import log_share
 
-if TYPE_CHECKING:
-    from lm_adapters.models.masked_lm import MaskedLM
-
-__all__ = ["GibbsProposal", "SiteHint"]
+__all__ = ["GibbsProposal"]
 
 
 class GibbsProposal:
@@ -31,11 +28,14 @@ class GibbsProposal:
     sites hold, so each block is a reversible move of its own and the densities given it are what the Hastings ratio
     needs. A text shorter than ``block_size`` is redrawn as a whole.
 
-    With ``lock`` blocks are of sites that are free in ``x``, and the densities take in the block's probability: the new
-    text may have another number of free sites, or hold a locked piece where the block was, and then there is no way
-    back (``-inf``). A text without a free site is kept, which counts as rejected. Add ``lock`` to the target too.
+    With ``lock``, blocks consist of sites that are free in ``x``, and the densities include the block's probability:
+    the new text may have another number of free sites, or a locked piece where the block was, and then there is no
+    reverse move (``-inf``). A text without a free site is kept, which counts as rejected. Add ``lock`` to the target
+    too.
 
-    With ``turn`` the block is the ``turn``-th of a systematic scan instead: ``Cycle`` the kernels of ``scan()``.
+    With ``turn`` the block is the ``turn``-th of a systematic scan instead: ``Cycle`` over the kernels of ``scan()``.
+
+    Cost: one forward pass with up to ``block_size`` masks a chain. Raises ``InvalidInput`` for ``block_size`` below 1.
     """
 
     def __init__(
@@ -54,14 +54,14 @@ class GibbsProposal:
         self.move_names = ("replace",) if block_size == 1 else ("block",)
 
     def scan(self, width: int) -> list[GibbsProposal]:
-        """One proposal for each turn of a sweep over ``width`` sites, from left to right."""
+        """The proposals of a sweep over ``width`` sites from left to right, one for each turn."""
         return [
             GibbsProposal(self.model, self.block_size, truncation=self.truncation, turn=turn, lock=self.lock)
             for turn in range(-(-width // self.block_size))
         ]
 
     def __call__(self, x: Tensor, rng: torch.Generator) -> Proposed:
-        hidden = self._random_block(x, rng) if self.turn is None else self._block_of_turn(x)
+        hidden = self._random_block(x, rng) if self.turn is None else self._block_of_turn(x, self.turn)
         logits = self.model.logits(x, hidden)
         drawn, *shares = self.truncation.draw(logits, self.model.allowed, x[hidden], rng)
         new = x.masked_scatter(hidden, drawn)
@@ -75,23 +75,23 @@ class GibbsProposal:
         )
 
     def log_prob(self, x_to: Tensor, x_from: Tensor) -> Tensor:
-        """``float64 [chains]``: the density summed over every block that can make the move.
+        """``float64 [chains]``: the log-density of the move, summed over all blocks that can make it.
 
-        One forward pass a block: for tests and short texts.
+        One forward pass for each block: for tests and short texts.
         """
         ways = [weight + self.block_log_prob(x_to, x_from, hidden) for hidden, weight in self.blocks(x_from)]
         return torch.stack(ways).logsumexp(dim=0)
 
     def block_log_prob(self, x_to: Tensor, x_from: Tensor, hidden: Tensor) -> Tensor:
-        """``float64 [chains]``: log-density of the move given its block; ``-inf`` if it changes anything else."""
+        """``float64 [chains]``: log-density of the move given its block, ``-inf`` if it changes any other site."""
         scores = self.truncation.scores(self.model.logits(x_from, hidden), self.model.allowed)
         total = _by_row(log_share(scores, x_to[hidden].unsqueeze(1)).squeeze(1), hidden)
         return total.masked_fill(((x_to != x_from) & ~hidden).any(dim=1), -math.inf)
 
     def blocks(self, x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Every block ``bool [chains, width]`` with its log-probability ``[chains]`` (``-inf``: not this chain's)."""
+        """Every block ``bool [chains, width]`` with its log-probability ``[chains]`` (``-inf``: impossible there)."""
         if self.turn is not None:
-            yield self._block_of_turn(x), torch.zeros(len(x), dtype=torch.float64, device=x.device)
+            yield self._block_of_turn(x, self.turn), torch.zeros(len(x), dtype=torch.float64, device=x.device)
             return
         free = self._free(x)
         for size in free.sum(dim=1).clamp(max=self.block_size).unique().tolist():
@@ -106,7 +106,7 @@ class GibbsProposal:
     def _log_block(self, x: Tensor, hidden: Tensor) -> Tensor:
         """``float64 [chains]``: log-probability that ``hidden`` is the block drawn in state ``x``."""
         if self.turn is not None:
-            possible = (self._block_of_turn(x) == hidden).all(dim=1)
+            possible = (self._block_of_turn(x, self.turn) == hidden).all(dim=1)
             return torch.zeros(len(x), dtype=torch.float64, device=x.device).masked_fill(~possible, -math.inf)
         free = self._free(x)
         count = free.sum(dim=1)
@@ -116,47 +116,21 @@ class GibbsProposal:
         return torch.where(possible, -log_ways[count], -math.inf)
 
     def _random_block(self, x: Tensor, rng: torch.Generator) -> Tensor:
-        """``bool [chains, width]``: ``min(block_size, free)`` free sites of a text, every such set equally likely."""
+        """``bool [chains, width]``: ``min(block_size, free)`` free sites of each text, all such sets equally likely."""
         free = self._free(x)
         keys = torch.rand(x.shape, dtype=torch.float64, device=x.device, generator=rng)
         rank = keys.masked_fill(~free, 2.0).argsort(dim=1).argsort(dim=1)
         return rank < free.sum(dim=1, keepdim=True).clamp(max=self.block_size)
 
-    def _block_of_turn(self, x: Tensor) -> Tensor:
+    def _block_of_turn(self, x: Tensor, turn: int) -> Tensor:
         free = self._free(x)
         rank = free.cumsum(dim=1) - 1
         count = free.sum(dim=1, keepdim=True).clamp(min=1)
-        return ((rank - self.turn * self.block_size) % count < self.block_size) & free
-
-
-@dataclass(frozen=True)
-class SiteHint:
-    """What a single-site proposal learnt about the site it redrew, ``[rows]`` each.
-
-    The proposal's pass masks the site in a context that old and new state share, so it is one of the passes that the
-    energy of the new state needs. ``site`` is its column, -1 where nothing is known, and ``token`` what stands there
-    now. ``logits [passed, vocabulary]`` are those of the pass, whose rows ``row`` are meant.
-    """
-
-    model: MaskedLM
-    site: Tensor
-    token: Tensor
-    row: Tensor
-    logits: Tensor
-
-    @classmethod
-    def of(cls, model: MaskedLM, hidden: Tensor, logits: Tensor, drawn: Tensor) -> SiteHint:
-        return cls(model, hidden.long().argmax(dim=1), drawn, torch.arange(len(drawn), device=drawn.device), logits)
-
-    def known_where(self, known: Tensor) -> SiteHint:
-        """``known [rows]``: the proposal redrew a site of the new state."""
-        return replace(self, site=self.site.where(known, -1))
-
-    def __getitem__(self, rows: Tensor) -> SiteHint:
-        return replace(self, site=self.site[rows], token=self.token[rows], row=self.row[rows])
+        in_block: Tensor = ((rank - turn * self.block_size) % count < self.block_size) & free
+        return in_block
 
 
 def _by_row(shares: Tensor, hidden: Tensor) -> Tensor:
-    """``float64 [rows]``: ``shares [hidden sites]`` added up for each state."""
+    """``float64 [rows]``: ``shares [hidden sites]`` summed for each state."""
     total = shares.new_zeros(len(hidden))
     return total.index_add_(0, hidden.nonzero(as_tuple=True)[0], shares)

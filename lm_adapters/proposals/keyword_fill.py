@@ -1,4 +1,4 @@
-"""Texts that hold the keywords by construction, drawn whole: what importance sampling needs, and chains start from."""
+"""Draw whole texts that hold the keywords by construction: for importance sampling, and as starts of chains."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from samplers.randomness import categorical, log_share
 
 __all__ = ["KeywordFill", "fill_masks"]
 
-ATTEMPTS = 100  # rounds of drawing again what filled a keyword in a second time
+ATTEMPTS = 100  # rounds of redrawing texts that break a constraint
 
 
 class KeywordFill:
@@ -26,12 +26,12 @@ class KeywordFill:
 
     ``q(x)``, up to a constant, is the product of: the number of free tokens, uniform on what the bounds allow; the
     places of the keywords among them, uniform (their order too, where it is free); and each free token's conditional
-    given what stands already, the keywords on both sides included. A draw in which the keywords are found elsewhere
-    than they were put (the model wrote one of them again, further left), or that a hard term ``given`` forbids, is
-    drawn anew; the constant is the probability that it need not be. Self-normalised weights, and hence importance
-    sampling, do not see it.
+    given what is already there, the keywords on both sides included. A draw is rejected and repeated if the keywords
+    are found elsewhere than they were placed (the model wrote one of them again, further left), or if one of
+    ``constraints`` forbids it. The constant is the probability of not being rejected; self-normalised weights, and so
+    importance sampling, do not depend on it.
 
-    Cost: a pass a free token, to draw as to score. Raises ``InvalidInput`` where the keywords do not fit.
+    Cost: one pass for each free token, to draw and to score. Raises ``InvalidInput`` where the keywords do not fit.
     """
 
     def __init__(
@@ -42,43 +42,43 @@ class KeywordFill:
         min_length: int,
         max_length: int,
         truncation: Truncation | None = None,
-        given: Sequence[EnergyTerm] = (),
+        constraints: Sequence[EnergyTerm] = (),
     ) -> None:
         lock.check_length(max_length)
         self.model, self.lock, self.truncation = model, lock, truncation or Truncation()
-        self.min_length, self.max_length, self.given = min_length, max_length, given
+        self.min_length, self.max_length, self.constraints = min_length, max_length, constraints
         space = model.space
         self._first = [space.tokenizer(word, add_special_tokens=False)["input_ids"] for word in lock.words]
         self._later = [tokens_after(space, word, " ") for word in lock.words]
         longest = sum(max(len(first), len(later)) for first, later in zip(self._first, self._later, strict=True))
-        self._most = max(0, max_length - longest)  # free tokens
-        self._fewest = min(self._most, max(0, min_length - lock.min_length))
+        self._max_free = max(0, max_length - longest)
+        self._min_free = min(self._max_free, max(0, min_length - lock.min_length))
 
     def sample(self, sample_shape: torch.Size) -> Tensor:
-        """``int64 [n, max_length]``, from the device's global generator as ``torch.distributions`` do."""
+        """``int64 [n, max_length]``, drawn by the device's global generator, as in ``torch.distributions``."""
         device = self.model.device
         rng = torch.default_generator if device.type == "cpu" else torch.cuda.default_generators[device.index or 0]
         return self.draw(math.prod(sample_shape), rng)
 
     def draw(self, count: int, rng: torch.Generator) -> Tensor:
-        """``int64 [count, max_length]``."""
+        """``int64 [count, max_length]``. Raises ``InvalidInput`` if rejections do not end."""
         kept: list[Tensor] = []
         missing = count
         for _ in range(ATTEMPTS):
             placed, pieces = self._place(missing, rng)
             x = fill_masks(self.model, placed, rng, truncation=self.truncation)
-            kept.append(x[(self.lock.pieces(x) == pieces).all(dim=1) & _possible(self.given, x)])
+            kept.append(x[(self.lock.pieces(x) == pieces).all(dim=1) & _possible(self.constraints, x)])
             missing -= len(kept[-1])
             if not missing:
                 return torch.cat(kept)
-        terms = ", ".join(term.name for term in (self.lock, *self.given))
-        raise InvalidInput(f"the model finds no start that keeps to {terms}; ask for less")
+        terms = ", ".join(term.name for term in (self.lock, *self.constraints))
+        raise InvalidInput(f"no draw of the model satisfies {terms}; relax a constraint")
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """``float64 [n]`` in nats, up to a constant; ``-inf`` for what is never drawn."""
+        """``float64 [n]`` in nats, up to a constant, for ``value int64 [n, width]``; ``-inf`` if it is never drawn."""
         free = free_sites(self.model.space, self.lock, value)
         count = free.sum(dim=1)
-        possible = self.lock.found(value) & (count >= self._fewest) & (count <= self._most)
+        possible = self.lock.found(value) & (count >= self._min_free) & (count <= self._max_free)
         total = torch.full((len(value),), -math.inf, dtype=torch.float64, device=value.device)
         rows = possible.nonzero().squeeze(1)
         if len(rows):
@@ -86,39 +86,39 @@ class KeywordFill:
         return total
 
     def _log_places(self, free: Tensor) -> Tensor:
-        """Log of the number of places, in all orders where that is free, for ``free [rows]`` free tokens."""
+        """Log of the number of ways to place the keywords among ``free [rows]`` free tokens."""
         n, k = free.double(), len(self.lock.words)
         places = torch.lgamma(n + k + 1) - torch.lgamma(n + 1)
         return places if self.lock.any_order else places - math.lgamma(k + 1)
 
     def _place(self, count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Masked states and the piece that each column belongs to, 0 for none, ``int64 [count, max_length]`` each."""
+        """Masked states, and the number of the keyword at each column or 0, ``int64 [count, max_length]`` each."""
         x = torch.full((count, self.max_length), self.model.space.pad_id)
         pieces = torch.zeros_like(x)
         words = len(self.lock.words)
         for row in range(count):
-            free = int(torch.randint(self._fewest, self._most + 1, (), generator=rng, device=rng.device))
+            free = int(torch.randint(self._min_free, self._max_free + 1, (), generator=rng, device=rng.device))
             order = _permutation(words, rng) if self.lock.any_order else list(range(words))
             places = sorted(_permutation(free + words, rng)[:words])
-            put = dict(zip(places, order, strict=True))
+            keyword_at = dict(zip(places, order, strict=True))
             ids: list[int] = []
             for item in range(free + words):
-                if item in put:
-                    spelled = (self._later if ids else self._first)[put[item]]
-                    pieces[row, len(ids) : len(ids) + len(spelled)] = put[item] + 1
-                    ids += spelled
+                if item in keyword_at:
+                    tokens = (self._later if ids else self._first)[keyword_at[item]]
+                    pieces[row, len(ids) : len(ids) + len(tokens)] = keyword_at[item] + 1
+                    ids += tokens
                 else:
-                    ids.append(self.model.space.mask_id)
+                    ids.append(self.model.mask_id)
             x[row, : len(ids)] = torch.tensor(ids)
         return x.to(self.model.device), pieces.to(self.model.device)
 
     def _fill_log_prob(self, x: Tensor, free: Tensor) -> Tensor:
         total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-        seen = x.masked_fill(free, self.model.space.mask_id)
+        context = x.masked_fill(free, self.model.mask_id)
         for site in _in_turn(free):
-            chosen = log_share(self.model.scores(seen, site, self.truncation), x[site].unsqueeze(1))
+            chosen = log_share(_scores(self.model, context, site, self.truncation), x[site].unsqueeze(1))
             total.index_add_(0, site.nonzero(as_tuple=True)[0], chosen.squeeze(1))
-            seen = torch.where(site, x, seen)
+            context = torch.where(site, x, context)
         return total
 
 
@@ -128,34 +128,40 @@ def fill_masks(
     rng: torch.Generator,
     *,
     truncation: Truncation | None = None,
-    given: Sequence[EnergyTerm] = (),
+    constraints: Sequence[EnergyTerm] = (),
 ) -> Tensor:
-    """``int64 [rows, width]`` with every mask token drawn from its conditional, from left to right.
+    """``x int64 [rows, width]`` with every mask token drawn from its conditional, from left to right.
 
-    A state that holds a mask token is outside every target, so chains that start from masks are filled first. Rows that
-    one of the hard terms ``given`` then forbids (a lock that misses a piece, a forbidden word) are filled again;
-    ``InvalidInput`` when that never ends. Cost: one pass for each mask of the row that has the most.
+    A state with a mask token is outside every target, so chains that start from masks must be filled first. Rows that
+    one of ``constraints`` then forbids (a lock without one of its pieces, a forbidden word) are filled again; raises
+    ``InvalidInput`` if that does not end. Cost: one pass for each mask of the row that has the most.
     """
+    truncation = truncation or Truncation()
     filled = x
-    for site in _in_turn(x == model.space.mask_id):
-        filled = filled.masked_scatter(site, categorical(model.scores(filled, site, truncation), rng))
+    for site in _in_turn(x == model.mask_id):
+        filled = filled.masked_scatter(site, categorical(_scores(model, filled, site, truncation), rng))
     for _ in range(ATTEMPTS):
-        rows = (~_possible(given, filled)).nonzero().squeeze(1)
+        rows = (~_possible(constraints, filled)).nonzero().squeeze(1)
         if len(rows) == 0:
             return filled
         filled = filled.index_copy(0, rows, fill_masks(model, x[rows], rng, truncation=truncation))
-    terms = ", ".join(term.name for term in given)
-    raise InvalidInput(f"the model finds no start that keeps to {terms}; ask for less")
+    terms = ", ".join(term.name for term in constraints)
+    raise InvalidInput(f"no draw of the model satisfies {terms}; relax a constraint")
+
+
+def _scores(model: MaskedLM, x: Tensor, site: Tensor, truncation: Truncation) -> Tensor:
+    """Log-weights ``[sites, vocabulary]`` of what ``site bool [rows, width]`` may hold given the rest."""
+    return truncation.scores(model.logits(x, site), model.allowed)
 
 
 def _permutation(count: int, rng: torch.Generator) -> list[int]:
     return torch.randperm(count, generator=rng, device=rng.device).tolist()
 
 
-def _possible(given: Sequence[EnergyTerm], x: Tensor) -> Tensor:
+def _possible(constraints: Sequence[EnergyTerm], x: Tensor) -> Tensor:
     """``bool [rows]``: no term forbids the text."""
     possible = torch.ones(len(x), dtype=torch.bool, device=x.device)
-    for term in given:
+    for term in constraints:
         possible &= term(x) < math.inf
     return possible
 

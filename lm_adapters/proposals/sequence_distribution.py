@@ -1,38 +1,36 @@
-"""A model that reads from left to right as a distribution over texts that can be drawn from and evaluated."""
+"""A distribution over texts, from a model that reads from left to right: draws and log-probabilities."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from lm_adapters.forward.kv_cache import together
-from lm_adapters.forward.log_probs import beside
+from lm_adapters.forward.kv_cache import batchable_rows
 from lm_adapters.forward.oom import run_passes, split_on_oom
-from lm_adapters.models.autoregressive import Autoregressive, ended
+from lm_adapters.models.autoregressive import Autoregressive, with_end_token
 from lm_adapters.proposals.redraw import Redrawn, redraw
+from lm_adapters.proposals.token_distribution import TokenDistribution
 from lm_adapters.proposals.truncation import Truncation
 from samplers import InvalidInput
-from samplers.randomness import Weights
 
 __all__ = ["SequenceDistribution"]
 
-MANY = 512  # texts written on together
+MANY = 512  # texts that are continued in one pass
 
 
 class SequenceDistribution:
     """Texts of ``min_length`` to ``max_length`` proposable tokens, one token after the other.
 
     Each token, or the end, is drawn from the model's logits under ``truncation``, renormalised over proposable tokens
-    and the end. The end is forbidden before ``min_length`` and certain at ``max_length``. So the law is a product of
-    known conditionals that adds up to 1: a proposal for rejection and importance sampling (with truncation only for
-    targets that never leave what is kept). It is not the model's own law given the length: that is the target
-    ``SequenceEnergy`` under a bound on the length.
+    and the end. The end is forbidden before ``min_length`` and certain at ``max_length``. The result is a product of
+    known conditionals that sums to 1: a proposal for rejection and importance sampling (with truncation only for
+    targets whose texts are all still possible). It is not the model's own distribution given the length: that is the
+    target ``SequenceEnergy`` with a bound on the length.
 
-    Raises ``InvalidInput`` for lengths that cannot be.
+    Raises ``InvalidInput`` unless ``1 <= min_length <= max_length <= model.max_length``.
     """
 
     def __init__(
@@ -44,91 +42,62 @@ class SequenceDistribution:
             raise InvalidInput(f"max_length is {max_length}, the model takes {model.max_length} tokens; lower it")
         self.model, self.min_length, self.max_length = model, min_length, max_length
         self.truncation = truncation or Truncation()
-        self._possible = model.allowed.clone()
-        self._possible[model.eos_id] = True
+        self._next_token = TokenDistribution(model, self.truncation, min_length, max_length)
 
     def sample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
-        """``int64 [*sample_shape, max_length]``, by torch's global generator, as ``torch.distributions`` draw."""
+        """``int64 [*sample_shape, max_length]``, drawn by torch's global generator, as in ``torch.distributions``."""
         shape = (math.prod(sample_shape), self.max_length)
         empty = torch.full(shape, self.model.space.pad_id, device=self.model.allowed.device)
-        texts = self.redraw(empty, empty.new_zeros(len(empty)), nats=False).x
+        texts = self.redraw(empty, empty.new_zeros(len(empty)), score_end=False).x
         return texts.reshape(*sample_shape, self.max_length)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """``float64 [...]`` of texts ``x int64 [..., width]`` of any width."""
+        """``float64 [...]`` in nats, for texts ``x int64 [..., width]`` of any width."""
         flat = x.reshape(-1, x.shape[-1])
         return self.token_scores(flat)[:, 0].sum(dim=1).reshape(x.shape[:-1])
 
     def token_scores(self, x: Tensor) -> Tensor:
-        """``float64 [rows, 2, width + 1]`` of each token and of the end, 0 beyond: the log-probability, and the
-        ``-log p`` by the model itself, NaN where that rounds to infinity.
+        """``float64 [rows, 2, width + 1]`` in nats, for each token and the end, 0 after that.
 
-        The end has no log-probability at ``max_length``, where only it can stand; a token there has ``-inf``, and what
-        is behind it is not scored. Cost: one pass over the texts.
+        ``[:, 0]`` is the log-probability, ``[:, 1]`` is ``-log p`` under the model itself, NaN where that rounds to
+        infinity. At ``max_length`` the end has log-probability 0, since only it can stand there; a token there has
+        ``-inf``, and what follows it is not scored. Cost: one pass over the texts ``x int64 [rows, width]``.
         """
-        lengths, tokens = self.model.space.lengths(x).unsqueeze(1), ended(self.model, x)
+        lengths, tokens = self.model.space.lengths(x).unsqueeze(1), with_end_token(self.model, x)
         column = torch.arange(tokens.shape[1], device=x.device).expand_as(tokens)
         scores = torch.zeros((*tokens.shape, 2), dtype=torch.float64, device=x.device)
         scores[..., 0].masked_fill_((column >= self.max_length) & (column < lengths), -math.inf)
         wanted = column <= lengths.clamp(max=self.max_length)
 
         def run(rows: Tensor) -> Tensor:
-            asked = wanted[rows]
-            _, *told = self.told(self.model.logits(x[rows], asked), column[rows][asked], tokens[rows][asked])
-            return torch.stack(told, dim=1)
+            here = wanted[rows]
+            logits = self.model.logits(x[rows], here)
+            return torch.stack(self._next_token.log_probs(logits, column[rows][here], tokens[rows][here]), dim=1)
 
         widths = lengths.squeeze(1).clamp(max=self.max_length) + 1
-        for rows, told in run_passes(widths, self.model.tokens_per_pass, run, scorer=self.model.lm):
-            scores[rows] = scores[rows].masked_scatter(wanted[rows].unsqueeze(2), told)
+        for rows, part in run_passes(widths, self.model.tokens_per_pass, run, scorer=self.model.lm):
+            scores[rows] = scores[rows].masked_scatter(wanted[rows].unsqueeze(2), part)
         return scores.transpose(1, 2)
 
-    def redraw(self, x: Tensor, cut: Tensor, rng: torch.Generator | None = None, *, nats: bool = True) -> Redrawn:
-        """Keep the first ``cut [rows]`` tokens of each text and draw the rest.
+    def redraw(self, x: Tensor, cut: Tensor, rng: torch.Generator | None = None, *, score_end: bool = True) -> Redrawn:
+        """Keep the first ``cut int64 [rows]`` tokens of each text and draw the rest.
 
-        ``x`` is at least ``max_length`` wide, ``cut`` at most the length and ``max_length``. Without ``rng`` the global
-        generator draws. The draws depend on neither ``tokens_per_pass`` nor the order of the passes. Without ``nats``
-        those of the end at ``max_length`` are left out, and the pass that tells them.
+        ``x int64 [rows, width]`` is at least ``max_length`` wide, ``cut`` at most the length and ``max_length``.
+        Without ``rng`` torch's global generator draws. The draws depend on neither ``tokens_per_pass`` nor the order
+        of the passes. Without ``score_end`` the score of the end at ``max_length`` is left out, which saves a pass.
 
-        Cost: a pass over what is kept, and one of one token for each token drawn, of the texts that go on.
+        Cost: a pass over what is kept, then for each further token a pass of one token over the unfinished texts.
         """
         shape, device = (len(x), self.max_length), "cpu" if rng is None else rng.device
         noise = torch.rand(shape, dtype=torch.float64, device=device, generator=rng).to(x.device)
         new = x.clone()
         scores = torch.zeros((len(x), 2, x.shape[1] + 1), dtype=torch.float64, device=x.device)
-        # A pass of one token a text is fastest with many texts, but holds all that they have read.
+        # A pass of one token per text is fastest with many texts, but holds the cache of them all.
         tokens = self.model.tokens_per_pass
         most = max(1, min(MANY, tokens // 2), tokens // (self.max_length + 1))
-        for group in together(cut, self.model.ragged):
+        for group in batchable_rows(cut, self.model.ragged):
             for rows in group.split(most):
-                run = partial(redraw, self, x, cut, noise, nats)
+                run = partial(redraw, self._next_token, x, cut, noise, score_end)
                 for part, drawn in split_on_oom(rows, run, scorer=self.model.lm, tokens=self.max_length + 1):
                     new[part], scores[part] = drawn
         return Redrawn(new, scores)
-
-    def told(
-        self, logits: Iterable[Tensor], column: Tensor, tokens: Tensor | None = None, u: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Given ``tokens int64 [rows]``, or those at the quantiles ``u``; their log-probability, ``float64 [rows]``, as
-        what stands at ``column [rows]``, 0 at ``max_length``, where only the end can; and their ``-log p`` by the model
-        itself, NaN where that rounds to infinity.
-        """
-        told = []
-        for part, at, given in beside(logits, column, u if tokens is None else tokens):
-            own, weights = self._law(part, at)
-            full = (at == self.max_length).unsqueeze(1)
-            token = given.unsqueeze(1) if u is None else weights.at(given).unsqueeze(1).where(~full, self.model.eos_id)
-            nats = -own.gather(1, token).double().log()
-            log_prob = weights.log_prob(token).where(~full, torch.where(token == self.model.eos_id, 0.0, -math.inf))
-            told.append((token, log_prob, nats.masked_fill(nats == math.inf, math.nan)))
-        token, log_prob, nats = (torch.cat(column).squeeze(1) for column in zip(*told, strict=True))
-        return token, log_prob, nats
-
-    def _law(self, logits: Tensor, column: Tensor) -> tuple[Tensor, Weights]:
-        """Probabilities ``[rows, vocabulary]`` by the model, and the weights of what may stand at ``column [rows]``."""
-        own, barred = logits.softmax(dim=1), column < self.min_length
-        if self.truncation.changes:
-            scores = self.truncation.scores(logits, self._possible, (barred, self.model.eos_id))
-            return own, Weights(scores.softmax(dim=1))
-        weights = own * self._possible
-        weights[barred, self.model.eos_id] = 0.0
-        return own, Weights(weights)

@@ -1,4 +1,4 @@
-"""Texts redrawn from a random place on, with the exact density of the way back."""
+"""Redraw a text from a random place on, with exact densities in both directions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from lm_adapters.energies.sequence_energy import TextHint
+from lm_adapters.energies.hints import TextHint
 from lm_adapters.locks.base import Lock
 from lm_adapters.models.autoregressive import Autoregressive
 from lm_adapters.proposals.sequence_distribution import SequenceDistribution
@@ -19,23 +19,23 @@ __all__ = ["SuffixProposal"]
 
 
 class SuffixProposal:
-    """Cut a text of ``l`` tokens at ``t``, uniform on ``0..l``, keep what is before and draw the rest anew.
+    """Cut a text of ``l`` tokens at ``t``, uniform on ``0..l``, keep what is before the cut and redraw the rest.
 
     ``q(x', t | x) = 1 / (l + 1) * prod_{j >= t} p(x'_j | x'_<j)``, the end among the factors: a text can shrink and
-    grow. The conditionals are those of ``SequenceDistribution``. The way back cuts at the same place of ``x'``, so
+    grow. The conditionals are those of ``SequenceDistribution``. The reverse move cuts ``x'`` at the same place, so
     detailed balance holds for each ``t`` by itself (Hastings 1970, Biometrika 57, section 2.2).
 
-    With ``lock`` the cut is behind its last piece, at one of ``l + 1 - e`` places where that ends at ``e``, which takes
-    the place of ``l + 1`` above. A new text in which the last piece ends behind the cut, or a piece is missing, has no
-    way back (``-inf``). A text that lacks a piece is kept, which counts as rejected. Add ``lock`` to the target too.
+    With ``lock`` the cut is after its last piece, at one of ``l + 1 - e`` places where that piece ends at ``e``; this
+    number replaces ``l + 1`` above. A new text in which the last piece ends after the cut, or a piece is missing, has
+    no reverse move (``-inf``). A text that lacks a piece is kept, which counts as rejected. Add ``lock`` to the target
+    too. A text longer than ``max_length`` is kept as well.
 
-    Cost: one pass over what stands before the cuts, and one a token drawn, of one token a text that goes on. The old
-    texts' density is remembered from when they were drawn; those that another kernel has changed cost one pass more.
-    The new texts' energy under the same model costs nothing besides: a hint tells it. A text longer than ``max_length``
-    is left as it is, which counts as rejected.
+    Cost: one pass over what is before the cuts, then for each further token a pass of one token over the unfinished
+    texts. The old texts' density is kept as the proposal's ``memory``; texts that another kernel has changed cost one
+    more pass. The new texts' energy under the same model needs no pass: a ``TextHint`` passes it on.
 
-    Raises ``InvalidInput`` for lengths that cannot be or are too short for the lock, and for states narrower than
-    ``max_length``.
+    Raises ``InvalidInput`` for lengths out of order, beyond the model or too short for the lock, and for states
+    narrower than ``max_length``.
     """
 
     move_names = ("suffix",)
@@ -57,7 +57,7 @@ class SuffixProposal:
         )
 
     def memory(self, x: Tensor) -> Tensor:
-        """``float64 [chains, 2, width + 1]``: see ``SequenceDistribution.token_scores``."""
+        """``float64 [chains, 2, width + 1]`` in nats: see ``SequenceDistribution.token_scores``."""
         return self.distribution.token_scores(x)
 
     def __call__(self, x: Tensor, rng: torch.Generator, memory: Tensor | None = None) -> Proposed:
@@ -74,37 +74,37 @@ class SuffixProposal:
         drawn, old = (each[:, 0].where(behind, 0.0).sum(dim=1) for each in (scores, memory))
         scores = torch.where((behind & ~stuck.unsqueeze(1)).unsqueeze(1), scores, memory)
         back = self._cuts(new)
-        way_back = back.gather(1, cut.unsqueeze(1)).squeeze(1) & ~stuck
+        reversible = back.gather(1, cut.unsqueeze(1)).squeeze(1) & ~stuck
         return Proposed(
             x.where(stuck.unsqueeze(1), new),
             (drawn - cuts.sum(dim=1).double().log()).masked_fill(stuck, 0.0),
-            (old - back.sum(dim=1).double().log()).masked_fill(~way_back, -math.inf),
+            (old - back.sum(dim=1).double().log()).masked_fill(~reversible, -math.inf),
             hint=TextHint(self.model, scores[:, 1].sum(dim=1).masked_fill(stuck, math.nan)),
             memory=scores,
         )
 
     def log_prob(self, x_to: Tensor, x_from: Tensor) -> Tensor:
-        """``float64 [chains]``: the density summed over every cut that can make the move."""
+        """``float64 [chains]``: the log-density of the move, summed over all cuts that can make it."""
         return self.cut_log_probs(x_to, x_from).logsumexp(dim=1)
 
     def cut_log_probs(self, x_to: Tensor, x_from: Tensor) -> Tensor:
-        """``float64 [chains, width + 1]``: ``log q(x_to, t | x_from)`` of the move with its cut ``t``.
+        """``float64 [chains, width + 1]``: ``log q(x_to, t | x_from)`` for every cut ``t``.
 
-        A text that is kept is so by the cut at 0.
+        A text without any cut keeps itself; that move is listed at ``t = 0``.
         """
         cuts = self._cuts(x_from)
         drawn = self.distribution.token_scores(x_to)[:, 0].flip(1).cumsum(dim=1).flip(1)
         same = (x_to == x_from).cumprod(dim=1).bool()
-        before = torch.nn.functional.pad(same, (1, 0), value=True)  # all before the cut
+        before = torch.nn.functional.pad(same, (1, 0), value=True)  # everything before the cut
         behind = torch.arange(cuts.shape[1], device=x_to.device) <= self.model.space.lengths(x_to).unsqueeze(1)
-        told = drawn.masked_fill(~(cuts & before & behind), -math.inf) - cuts.sum(dim=1, keepdim=True).double().log()
+        total = drawn.masked_fill(~(cuts & before & behind), -math.inf) - cuts.sum(dim=1, keepdim=True).double().log()
         stuck = ~cuts.any(dim=1)
-        told[stuck] = -math.inf
-        told[stuck & same[:, -1], 0] = 0.0
-        return told
+        total[stuck] = -math.inf
+        total[stuck & same[:, -1], 0] = 0.0
+        return total
 
     def _cuts(self, x: Tensor) -> Tensor:
-        """``bool [chains, width + 1]``: where a text may be cut; nowhere if it is kept."""
+        """``bool [chains, width + 1]``: where a text may be cut; nowhere if it must be kept."""
         column, lengths = torch.arange(x.shape[1] + 1, device=x.device), self.model.space.lengths(x).unsqueeze(1)
         cuts = (column <= lengths) & (lengths <= self.distribution.max_length)
         if self.lock is None:

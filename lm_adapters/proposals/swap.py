@@ -16,16 +16,18 @@ __all__ = ["SwapProposal"]
 
 
 class SwapProposal:
-    """Two spans of 1 to ``max_span`` tokens that do not overlap change places, all such pairs equally likely.
+    """Swap two spans of 1 to ``max_span`` tokens that do not overlap; all such pairs are equally likely.
 
     A pair is ``(i, a, j, b)``: ``a`` tokens from site ``i`` and ``b`` from ``j >= i + a``, in a text of ``n`` tokens,
     ``j + b <= n``. ``P A M B S`` becomes ``P B M A S``, and the pair ``(i, b, j + b - a, a)`` makes it ``P A M B S``
-    again: it fits, since ``j + b - a >= i + b`` and ``(j + b - a) + a = j + b <= n``, and its own way back is the first
-    pair. So a way back belongs to each way there, one to one; how many pairs fit depends on ``n`` alone, which a swap
+    again: it fits, since ``j + b - a >= i + b`` and ``(j + b - a) + a = j + b <= n``, and its own reverse is the first
+    pair. So forward and reverse pairs correspond one to one; how many pairs fit depends on ``n`` alone, which a swap
     keeps: forward and reverse density are equal, one over that number, also where several pairs give the same text.
 
-    Locked pieces need no care here: a pair does not depend on what the text holds, and a text in which a piece is cut
-    in two has infinite energy. A text of one token is kept, which counts as rejected.
+    Locked pieces need no special treatment: a pair does not depend on what the text holds, and a text in which a piece
+    is split has infinite energy. A text of one token is kept, which counts as rejected.
+
+    Raises ``InvalidInput`` for ``max_span`` below 1.
     """
 
     move_names = ("swap",)
@@ -46,7 +48,7 @@ class SwapProposal:
         return Proposed(new, log_q, log_q.masked_fill(count == 0, -math.inf))
 
     def log_prob(self, x_to: Tensor, x_from: Tensor) -> Tensor:
-        """``float64 [chains]``: the density summed over every pair that can make the move.
+        """``float64 [chains]``: the log-density of the move, summed over all pairs that can make it.
 
         Tries every pair on every chain: for tests and short texts.
         """
@@ -61,10 +63,10 @@ class SwapProposal:
 
 @lru_cache(maxsize=64)
 def _pairs(width: int, max_span: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Every pair ``(i, a, j, b)`` of a text of ``width`` tokens, ``int64 [pairs, 4]``, those that end first first.
+    """All pairs ``(i, a, j, b)`` in ``width`` tokens, ``int64 [pairs, 4]``, sorted by where they end, and ``fitting``.
 
-    Hence the pairs that fit in ``n`` tokens are the first ``fitting[n]``, ``int64 [width + 1]``. At least one pair is
-    listed, so that there is always one to look up.
+    The pairs that fit in ``n`` tokens are the first ``fitting[n]``, ``int64 [width + 1]``. At least one pair is listed,
+    so that an index always exists.
     """
     room = max(width, 2)
     found = []
@@ -79,7 +81,7 @@ def _pairs(width: int, max_span: int, device: torch.device) -> tuple[Tensor, Ten
 
 
 def _sources(pairs: Tensor, width: int) -> Tensor:
-    """``int64 [pairs, width]``: which token each site gets; sites of texts too short for the pair get any."""
+    """``int64 [pairs, width]``: the column whose token each site gets; arbitrary where the text is too short."""
     i, a, j, b = pairs.unsqueeze(2).unbind(dim=1)
     site = torch.arange(width, device=pairs.device)
     middle, first = i + b, j + b - a  # where M and A begin afterwards

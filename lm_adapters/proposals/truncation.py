@@ -1,4 +1,4 @@
-"""Logits to the distribution that a proposal draws from, the same in both directions of a move."""
+"""Temperature, top-k and top-p: from logits to the distribution that a proposal draws from."""
 
 from __future__ import annotations
 
@@ -19,9 +19,12 @@ __all__ = ["Truncation"]
 class Truncation:
     """Temperature, then the ``top_k`` likeliest tokens, then the smallest nucleus of mass ``top_p``.
 
-    It depends on the logits alone, hence on the masked context alone, which both directions of a move share: a token
-    outside the kept set can neither be drawn nor left by that move (its reverse is ``-inf``). Nothing is forced in.
-    With an accept step the target stays invariant, but a chain sees only the texts that kept tokens connect.
+    The kept set depends only on the logits, and so on the masked context that both directions of a move share: a token
+    outside it can neither be drawn nor replaced by that move (the reverse density is ``-inf``). The current token is
+    not forced into it. With an accept step the target stays invariant, but a chain reaches only the texts that kept
+    tokens connect.
+
+    Raises ``InvalidInput`` for values out of range.
     """
 
     temperature: float = 1.0
@@ -38,50 +41,54 @@ class Truncation:
 
     @property
     def changes(self) -> bool:
-        """Whether the law of the tokens that are left is any but the model's own."""
+        """Whether the distribution of the kept tokens differs from the model's own."""
         return self.cuts or self.temperature != 1
 
     @property
     def cuts(self) -> bool:
-        """Whether any token is left out."""
+        """Whether any token may be left out."""
         return self.top_k is not None or self.top_p < 1
 
-    def scores(self, logits: Tensor, allowed: Tensor, barred: tuple[Tensor, int] | None = None) -> Tensor:
-        """Log-weights ``[rows, vocabulary]`` up to a constant a row, of logits of that shape, ``-inf`` where left out.
+    def scores(self, logits: Tensor, allowed: Tensor, forbidden: tuple[Tensor, int] | None = None) -> Tensor:
+        """Log-weights ``[rows, vocabulary]`` from ``logits`` of that shape, ``-inf`` where a token is left out.
 
-        In the precision of the logits, float32 at least. Tokens not ``allowed bool [vocabulary]`` go first, and with
-        them the one token that is ``barred`` in some rows (``bool [rows]`` and its number).
+        Each row is correct up to a constant, in the precision of the logits, float32 at least. Tokens that are not
+        ``allowed bool [vocabulary]`` are left out first, and with them one token that is ``forbidden`` in some rows
+        (``bool [rows]`` and its id).
         """
         logits = at_least_float32(logits)
-        # Adding a row is some five times as fast as a masked fill.
+        # Adding a row is about five times as fast as a masked fill.
         scores = logits + logits.new_zeros(logits.shape[1]).masked_fill_(~allowed, -math.inf)
-        if barred is not None:
-            scores[barred[0], barred[1]] = -math.inf
+        if forbidden is not None:
+            scores[forbidden[0], forbidden[1]] = -math.inf
         if self.temperature != 1:
             scores = scores / self.temperature
         if self.top_k is not None and self.top_k < scores.shape[1]:
-            least = scores.topk(self.top_k, dim=1).values[:, -1:]
-            scores = scores.masked_fill(scores < least, -math.inf)  # ties with the last are kept: no order decides
+            smallest_kept = scores.topk(self.top_k, dim=1).values[:, -1:]
+            scores = scores.masked_fill(scores < smallest_kept, -math.inf)  # ties are all kept
         if self.top_p < 1:
             ranked, order = scores.sort(dim=1, descending=True, stable=True)
             share = ranked.double().softmax(dim=1)
-            beyond = share.cumsum(dim=1) - share >= self.top_p  # the token that crosses the mass stays
+            beyond = share.cumsum(dim=1) - share >= self.top_p  # the token that crosses ``top_p`` is kept
             scores = scores.masked_fill(beyond.scatter(1, order, beyond), -math.inf)
         return scores
 
     def draw(
         self, logits: Tensor, allowed: Tensor, others: Tensor, rng: torch.Generator
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """A token for each row, ``int64 [rows]``, its log-probability and that of ``others [rows]``, ``float64``."""
+        """Draw a token for each row: ``int64 [rows]``, its log-probability and that of ``others``, ``float64 [rows]``.
+
+        ``logits [rows, vocabulary]``, ``allowed bool [vocabulary]``, ``others int64 [rows]``; all in nats.
+        """
         u = torch.rand(len(logits), dtype=torch.float64, device=logits.device, generator=rng)
-        told = []
+        parts = []
         for part, quantile, other in zip(*map(cached_parts, (logits, u, others)), strict=True):
             weights = Weights(self.scores(part, allowed).softmax(dim=1))
             drawn = weights.at(quantile)
-            told.append((drawn, *weights.log_prob(torch.stack([drawn, other], dim=1)).unbind(dim=1)))
-        drawn, log_prob, of_others = map(torch.cat, zip(*told, strict=True))
+            parts.append((drawn, *weights.log_prob(torch.stack([drawn, other], dim=1)).unbind(dim=1)))
+        drawn, log_prob, of_others = map(torch.cat, zip(*parts, strict=True))
         return drawn, log_prob, of_others
 
     def log_prob(self, logits: Tensor, allowed: Tensor) -> Tensor:
-        """``float64 [rows, vocabulary]``: all log-probabilities of the law that ``draw`` draws from."""
+        """``float64 [rows, vocabulary]`` in nats: the log-probability of every token that ``draw`` may return."""
         return self.scores(logits, allowed).double().log_softmax(dim=1)

@@ -13,7 +13,7 @@ import torch
 from experiments.benchmarking import baselines
 from experiments.benchmarking.models import SOURCE
 from experiments.benchmarking.workloads import WORKLOADS, Size
-from lm_adapters import CausalLM, MaskedLM
+from lm_adapters import CausalLM, MaskedLM, SequenceEnergy
 from tests.experiments.tiny_models import tiny_models
 from tests.lm_adapters import tiny, tiny_causal
 
@@ -38,7 +38,9 @@ def test_a_source_is_read_as_the_adapter_reads_it():
     models = tiny_models()
     text = models.seq2seq.space.encode(["the music of the night"])
     told = baselines.translation_nll(models.seq2seq, models.bare_seq2seq.source, text[0].tolist())
-    assert told == pytest.approx(float(models.seq2seq.energy(SOURCE)(text)), abs=1e-6)
+    assert told == pytest.approx(
+        float(SequenceEnergy(models.seq2seq.condition_on(SOURCE), name="forward")(text)), abs=1e-6
+    )
 
 
 @pytest.fixture(scope="module")

@@ -200,7 +200,7 @@ def test_what_is_decided_already_is_not_read():
     task, recording, _ = stepped("keywords")
     move = recording.moves[0]
     x, new = task.x0[:4], task.x0[:4].clone()
-    free = (task.energy.parts[0][1].pieces(x[:4]) == 0) & tiny_models().masked.space.inside(x)
+    free = (task.energy.parts[0][1].pieces(x[:4]) == 0) & tiny_models().masked.space.is_token(x)
     for row in (1, 2):
         new[row, int(free[row].long().argmax())] += 1
     new[3] = tiny_models().masked.space.pad_id

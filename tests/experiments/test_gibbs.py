@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from experiments.gibbs import NO_TARGET, gibbs
+from lm_adapters import MaskedEnergy
 from samplers import EnergyError, InvalidInput
 
 QUICK = {"chains": 4, "steps": 8, "warmup": 2, "thin": 3}
@@ -26,7 +27,7 @@ def test_draws_keep_their_lengths_and_hold_no_special_token(embedded):
 @pytest.mark.parametrize("block", [1, 2])
 def test_energies_are_those_of_the_draws(embedded, kind, scan, block):
     run = gibbs(model=embedded, energy_kind=kind, scan=scan, block=block, top_k=50, temperature=1.2, **QUICK)
-    recomputed = embedded.energy(kind)(run.trace.draws.flatten(0, 1)).reshape(run.trace.energy.shape)
+    recomputed = MaskedEnergy(embedded, kind)(run.trace.draws.flatten(0, 1)).reshape(run.trace.energy.shape)
     torch.testing.assert_close(run.trace.energy, recomputed, rtol=0, atol=1e-4)
     assert run.known_target
 
@@ -36,7 +37,7 @@ def test_without_correction_no_target_is_claimed(embedded):
     assert run.target == NO_TARGET
     assert run.trace.acceptance == 1.0
     assert run.summary()["trust"].startswith("No known target")
-    recomputed = embedded.energy("pll")(run.trace.draws.flatten(0, 1)).reshape(run.trace.energy.shape)
+    recomputed = MaskedEnergy(embedded, "pll")(run.trace.draws.flatten(0, 1)).reshape(run.trace.energy.shape)
     torch.testing.assert_close(run.trace.energy, recomputed, rtol=0, atol=1e-4)
 
 

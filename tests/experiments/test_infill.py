@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from experiments.infill import infill
+from lm_adapters import MaskedEnergy, SequenceEnergy
 from tests.experiments.tiny_scorers import tiny_causal
 
 QUICK = {"chains": 4, "steps": 8, "warmup": 2, "thin": 2}
@@ -33,13 +34,13 @@ def test_frozen_text_stays_and_slots_keep_their_bounds(embedded, causal, sampler
     lengths = embedded.space.lengths(x)
     assert fewest <= int(lengths.min()) <= int(lengths.max()) <= most
     energy = run.found.energy if sampler == "anneal" else run.trace.energy.flatten()
-    torch.testing.assert_close(energy, causal.energy()(x), rtol=0, atol=1e-4)
+    torch.testing.assert_close(energy, SequenceEnergy(causal.condition_on())(x), rtol=0, atol=1e-4)
 
 
 def test_a_masked_scorer_serves_too(embedded):
     run = infill("The [MASK] sat on the [MASK].", model=embedded, scorer=embedded, **QUICK)
     draws = run.trace.draws.flatten(0, 1)
-    torch.testing.assert_close(run.trace.energy.flatten(), embedded.energy("pll")(draws), rtol=0, atol=1e-4)
+    torch.testing.assert_close(run.trace.energy.flatten(), MaskedEnergy(embedded, "pll")(draws), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import torch
 
 from experiments.keywords import SAMPLERS, keywords
 from experiments.results.terminal import print_run
+from lm_adapters import SequenceEnergy
 from samplers import InvalidInput
 from tests.experiments.tiny_scorers import tiny_causal
 
@@ -41,7 +42,9 @@ def test_every_text_holds_the_words_within_the_length(embedded, causal, sampler,
 def test_energies_are_minus_the_log_probability_of_the_draws(embedded, causal, sampler):
     run = keywords(["music"], sampler=sampler, model=embedded, scorer=causal, shortlist=8, **QUICK)
     draws = run.trace.draws.flatten(0, 1)
-    torch.testing.assert_close(run.trace.energy.flatten(), causal.energy()(draws), rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        run.trace.energy.flatten(), SequenceEnergy(causal.condition_on())(draws), rtol=0, atol=1e-4
+    )
     assert run.trace.term_names == ("keywords", "fluency")
 
 

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from experiments.score import score
+from lm_adapters import MaskedEnergy
 
 TEXTS = ["Tom is here.", "I like to play the piano."]
 
@@ -18,7 +19,7 @@ def test_each_model_and_each_energy_is_a_term(mcmc_text, embedded, tmp_path):
     assert result.exit_code == 0, result.stderr
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert [line["text"] for line in lines] == TEXTS
-    own = embedded.energy("pll")(embedded.space.encode(TEXTS)).tolist()
+    own = MaskedEnergy(embedded, "pll")(embedded.space.encode(TEXTS)).tolist()
     for line, text, nats in zip(lines, TEXTS, own, strict=True):
         assert line["terms"]["masked-en"] == pytest.approx(nats, abs=1e-4)
         assert line["terms"]["short"] == 0.5 * len(text)

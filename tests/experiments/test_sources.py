@@ -10,7 +10,7 @@ import torch
 from experiments.paraphrase import paraphrase
 from experiments.summarize import summarize
 from experiments.translate import put_in, translate
-from lm_adapters import Keywords, MeanPooled, Similarity, SourceBleu
+from lm_adapters import Keywords, MeanPooled, SequenceEnergy, Similarity, SourceBleu
 from samplers import InvalidInput
 from tests.experiments.tiny_scorers import tiny_causal, tiny_seq2seq
 
@@ -38,7 +38,7 @@ def test_a_paraphrase_adds_up_fluency_meaning_and_wording(embedded, causal):
     draws = run.trace.draws.flatten(0, 1)
     meaning = MeanPooled(embedded.model, embedded.space.tokenizer)
     terms = [
-        causal.energy()(draws),
+        SequenceEnergy(causal.condition_on())(draws),
         3.0 * Similarity(embedded.space, meaning, source)(draws),
         0.5 * SourceBleu(embedded.space, source)(draws),
     ]
@@ -73,13 +73,15 @@ def test_a_translation_holds_the_words_and_is_scored_given_its_source(embedded, 
     assert all(re.search(r"\bmusic\b", text) and re.search(r"\bnight\b", text) for text in texts_of(run))
     x = run.found.x if sampler == "anneal" else run.trace.draws.flatten(0, 1)
     energy = run.found.energy if sampler == "anneal" else run.trace.energy.flatten()
-    torch.testing.assert_close(energy, seq2seq.energy(source)(x), rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        energy, SequenceEnergy(seq2seq.condition_on(source), name="forward")(x), rtol=0, atol=1e-4
+    )
 
 
 def test_missing_words_are_put_where_they_cost_least(embedded, causal):
     space = embedded.space
     x = space.encode(["Tom plays at home."])[0]
-    energy = causal.energy()
+    energy = SequenceEnergy(causal.condition_on())
     done = put_in(["Tom", "music", "home"], False, x, energy, space)
     assert bool(Keywords(space, ["Tom", "music", "home"]).found(done.unsqueeze(0)))
     music = space.encode(["music"])[0]

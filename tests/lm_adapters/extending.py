@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from lm_adapters import Autoregressive
-from lm_adapters.forward.kv_cache import together
+from lm_adapters.forward.kv_cache import batchable_rows
 
 
 def extends_as_a_whole(model: Autoregressive, x: torch.Tensor, exact: float = 1e-10) -> None:
@@ -18,7 +18,7 @@ def extends_as_a_whole(model: Autoregressive, x: torch.Tensor, exact: float = 1e
     torch.testing.assert_close(torch.cat([*logits]).reshape(whole.shape), whole, **close)
     longer = torch.nn.functional.pad(x, (0, width), value=model.eos_id)
     rows, counts = torch.tensor([2, 0, 2, 1, 1]), torch.tensor([1, 0, width - 1, 2, 2])
-    for group in together(counts, model.ragged):
+    for group in batchable_rows(counts, model.ragged):
         row, count = rows[group], counts[group]
         left = width - count
         read = longer[row].gather(1, count.unsqueeze(1) + torch.arange(int(left.max())))

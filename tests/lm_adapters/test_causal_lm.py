@@ -56,7 +56,7 @@ def test_energy_is_the_loop_by_hand(name: str, prompt: str, double: bool, exact:
     x = model.space.encode(TEXTS, 12)
     start = model.space.tokenizer.convert_tokens_to_ids("<s>" if name == "llama" else "<|endoftext|>")
     expected = by_hand(model, start, prompt, TEXTS, 12)
-    energy = model.energy(prompt)
+    energy = SequenceEnergy(model.condition_on(prompt))
     torch.testing.assert_close(energy.token_terms(x), expected, atol=exact, rtol=0)
     torch.testing.assert_close(energy(x), expected.sum(dim=1), atol=4 * exact, rtol=0)
     assert energy(x).dtype == torch.float64
@@ -69,10 +69,13 @@ def test_a_prompt_is_read_as_the_text_before():
     model = lm("llama", True)
     prompt, text, both = (model.space.encode([t]) for t in ("a b", " c d", "a b c d"))
     assert torch.equal(torch.cat([prompt, text], dim=1), both)
-    whole, start = model.energy().token_terms(both), model.energy().token_terms(prompt)
+    whole, start = (
+        SequenceEnergy(model.condition_on()).token_terms(both),
+        SequenceEnergy(model.condition_on()).token_terms(prompt),
+    )
     torch.testing.assert_close(whole[:, : prompt.shape[1]], start[:, :-1], atol=1e-10, rtol=0)
     given = whole.sum() - start[:, :-1].sum()
-    torch.testing.assert_close(model.energy("a b")(text).sum(), given, atol=1e-10, rtol=0)
+    torch.testing.assert_close(SequenceEnergy(model.condition_on("a b"))(text).sum(), given, atol=1e-10, rtol=0)
 
 
 @classes
@@ -81,7 +84,10 @@ def test_a_prompt_is_read_as_the_text_before():
 def test_energy_does_not_depend_on_the_budget(name: str, prompt: str, tokens_per_pass: int):
     model = lm(name, True)
     x = model.space.encode(TEXTS, 14)
-    plain, cut = model.energy(prompt), with_budget(model, tokens_per_pass).energy(prompt)
+    plain, cut = (
+        SequenceEnergy(model.condition_on(prompt)),
+        SequenceEnergy(with_budget(model, tokens_per_pass).condition_on(prompt)),
+    )
     torch.testing.assert_close(cut(x), plain(x), atol=1e-10, rtol=0)
     site, values = torch.tensor([1, 1, 0, 0]), torch.arange(40, 52).reshape(4, 3)
     expected = EnergyTerm.candidate_values(plain, x, site, values)
@@ -94,7 +100,7 @@ def test_energy_does_not_depend_on_the_budget(name: str, prompt: str, tokens_per
 def test_candidates_that_share_a_prefix(name: str, prompt: str, double: bool, exact: float):
     """Ragged texts, each site of each of them."""
     model = lm(name, double)
-    energy, rng = model.energy(prompt), generator(0)
+    energy, rng = SequenceEnergy(model.condition_on(prompt)), generator(0)
     texts = model.space.encode(TEXTS)
     x = texts.repeat_interleave(model.space.lengths(texts), dim=0)
     site = torch.cat([torch.arange(n) for n in model.space.lengths(texts).tolist()])
@@ -110,7 +116,7 @@ def test_candidates_that_share_a_prefix(name: str, prompt: str, double: bool, ex
 
 def test_candidates_that_change_the_length_are_scored_all_the_same():
     model = lm("llama", True)
-    pad, energy = model.space.pad_id, model.energy()
+    pad, energy = model.space.pad_id, SequenceEnergy(model.condition_on())
     letters = model.space.encode(["abc"])[0, :1]
     x = torch.tensor([[letters[0], letters[0] + 1, letters[0] + 2, pad, pad]]).expand(2, -1)
     last, values = torch.tensor([2, 2]), torch.tensor([[int(letters[0]), pad], [pad, int(letters[0])]])
@@ -131,7 +137,7 @@ def test_calls_leave_the_kept_prompt_and_the_model_as_they_were(name: str):
         given.extend(kept.take(torch.zeros(3, dtype=torch.int64)), x[:3, :1], torch.ones(3, 1, dtype=torch.bool))
         given.extend(kept, x[:1, :2], torch.ones(1, 2, dtype=torch.bool))
     assert torch.equal(SequenceEnergy(given)(x), first)
-    assert torch.equal(model.energy(PROMPT)(x), first)
+    assert torch.equal(SequenceEnergy(model.condition_on(PROMPT))(x), first)
     assert model.model(input_ids=x[:, :1]).logits.shape == (len(x), 1, model.space.vocabulary)
 
 
@@ -149,10 +155,12 @@ def test_read_and_extend_are_the_pass_over_the_whole(name: str, prompt: str):
 def test_what_stands_in_the_padding_does_not_matter(name: str, prompt: str):
     model = lm(name, True)
     x = model.space.encode(TEXTS)
-    alone = torch.cat([model.energy(prompt)(row[model.space.inside(row)].unsqueeze(0)) for row in x])
-    torch.testing.assert_close(model.energy(prompt)(x), alone, atol=1e-10, rtol=0)
+    alone = torch.cat(
+        [SequenceEnergy(model.condition_on(prompt))(row[model.space.is_token(row)].unsqueeze(0)) for row in x]
+    )
+    torch.testing.assert_close(SequenceEnergy(model.condition_on(prompt))(x), alone, atol=1e-10, rtol=0)
     wide = torch.nn.functional.pad(x, (0, 30), value=model.space.pad_id)
-    assert torch.equal(model.energy(prompt)(wide), model.energy(prompt)(x))
+    assert torch.equal(SequenceEnergy(model.condition_on(prompt))(wide), SequenceEnergy(model.condition_on(prompt))(x))
 
 
 @classes
@@ -178,7 +186,7 @@ def test_a_model_without_positions_has_its_tokenizers_limit():
     x = model.space.encode(["a b c", "the old house"], 40)
     assert model.condition_on().max_length == 49
     expected = by_hand(model, 0, "", ["a b c", "the old house"], 40)
-    torch.testing.assert_close(model.energy().token_terms(x), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(SequenceEnergy(model.condition_on()).token_terms(x), expected, atol=1e-5, rtol=0)
 
 
 def test_a_prompt_without_room_for_a_text():
@@ -242,14 +250,14 @@ def meter(request: pytest.FixtureRequest) -> Iterator[Meter]:
 def test_a_batch_is_one_pass_and_the_head_sees_each_token_and_the_end(meter: Meter, chains: int):
     x = meter.lm.space.encode(["a b", "a b c d e f"][:chains] * (chains // 2 or 1), 20)
     lengths = meter.lm.space.lengths(x)
-    energy = meter.lm.energy()
+    energy = SequenceEnergy(meter.lm.condition_on())
     energy(x)
     assert meter.shapes == [(chains, int(lengths.max()) + 1)]
     assert meter.head_rows == int((lengths + 1).sum())
 
 
 def test_the_prompt_is_run_once(meter: Meter):
-    energy, x = meter.lm.energy(PROMPT), meter.lm.space.encode(["a b c"] * 5)
+    energy, x = SequenceEnergy(meter.lm.condition_on(PROMPT)), meter.lm.space.encode(["a b c"] * 5)
     prompt = len(meter.lm.space.tokenizer(PROMPT, add_special_tokens=False)["input_ids"])
     for _ in range(3):
         energy(x)
@@ -261,7 +269,7 @@ def test_candidates_are_two_passes_whatever_their_sites(meter: Meter):
     x = meter.lm.space.encode(["a b c d e f"] * 4)
     width, site = x.shape[1], torch.tensor([4, 4, 4, 2])
     values = x[:, :1].expand(-1, 10)
-    energy = meter.lm.energy()
+    energy = SequenceEnergy(meter.lm.condition_on())
     meter.reset()
     energy.candidate_values(x, site, values)
     assert meter.shapes == [(4, 1 + 4), (40, width - 2)]
@@ -275,11 +283,11 @@ def test_saved_and_loaded(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
         capfd.readouterr()
         again = CausalLM.from_pretrained(str(tmp_path / name))
         x = model.space.encode(TEXTS)
-        assert torch.equal(again.energy(PROMPT)(x), model.energy(PROMPT)(x))
-        half = CausalLM.from_pretrained(str(tmp_path / name), dtype="bfloat16").energy(PROMPT)(x)
+        assert torch.equal(SequenceEnergy(again.condition_on(PROMPT))(x), SequenceEnergy(model.condition_on(PROMPT))(x))
+        half = SequenceEnergy(CausalLM.from_pretrained(str(tmp_path / name), dtype="bfloat16").condition_on(PROMPT))(x)
         assert capfd.readouterr() == ("", "")
         assert half.dtype == torch.float64
-        torch.testing.assert_close(half, model.energy(PROMPT)(x), rtol=0.1, atol=1.0)
+        torch.testing.assert_close(half, SequenceEnergy(model.condition_on(PROMPT))(x), rtol=0.1, atol=1.0)
 
 
 def test_other_kinds_of_model_are_refused_in_a_line(tmp_path: Path):

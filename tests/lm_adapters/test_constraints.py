@@ -9,12 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from lm_adapters import MaskedLM, TextSpace
-from lm_adapters.energies.constraints import (
+from lm_adapters import (
     ForbiddenWords,
+    GibbsProposal,
     LengthPrior,
     LengthRange,
+    MaskedEnergy,
+    MaskedLM,
     PerToken,
+    TextSpace,
     WordLimit,
     check_compatible,
 )
@@ -280,20 +283,20 @@ def model() -> MaskedLM:
 
 @pytest.mark.parametrize("hinted", [True, False])
 def test_per_token_of_a_model_with_and_without_the_hint(model: MaskedLM, hinted: bool):
-    energy = PerToken(model.energy("pll"), model.space)
+    energy = PerToken(MaskedEnergy(model, "pll"), model.space)
     x = model.space.encode(["red green blue", "blue", "green red"])
-    proposed = model.gibbs_proposal()(x, torch.Generator().manual_seed(0))
+    proposed = GibbsProposal(model)(x, torch.Generator().manual_seed(0))
     values = energy.values(proposed.x, proposed.hint if hinted else None)
-    sums = model.energy("pll").site_terms(proposed.x).sum(dim=1)
+    sums = MaskedEnergy(model, "pll").site_terms(proposed.x).sum(dim=1)
     torch.testing.assert_close(values, sums / torch.tensor([3.0, 1.0, 2.0], dtype=torch.float64))
 
 
 def test_all_together_in_a_run(model: MaskedLM):
     space = model.space
     energy = ForbiddenWords(space, ["green"]) + LengthRange(space, 1, 3) + WordLimit(space, 3)
-    energy = energy + 2.0 * PerToken(model.energy("pll"), space) + LengthPrior.stopping(space, 0.1)
+    energy = energy + 2.0 * PerToken(MaskedEnergy(model, "pll"), space) + LengthPrior.stopping(space, 0.1)
     x = space.encode(["red", "blue red blue", "red red"])
-    trace = sample(MetropolisHastings(model.gibbs_proposal()), energy, x, steps=50, seed=0, progress=False)
+    trace = sample(MetropolisHastings(GibbsProposal(model)), energy, x, steps=50, seed=0, progress=False)
     texts = {text for x in trace.draws.unbind(1) for text in space.decode(x)}
     assert len(texts) > 3
     assert not any("green" in text for text in texts)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from lm_adapters import MaskedLM
+from lm_adapters import GibbsProposal, MaskedEnergy, MaskedLM
 from samplers import ChainState, Energy, Flat, Kernel, MetropolisHastings, PseudoGibbs
 from samplers.randomness import generator
 from samplers.run import start_chains
@@ -50,7 +50,7 @@ def meter() -> Iterator[Meter]:
 
 def one_step(meter: Meter, kernel: Kernel, energy: Energy, chains: int, width: int = LENGTH) -> ChainState:
     x = meter.lm.space.masks([LENGTH] * chains, width)
-    x[meter.lm.space.inside(x)] = int(meter.lm.space.encode(["a"])[0, 0])
+    x[meter.lm.space.is_token(x)] = int(meter.lm.space.encode(["a"])[0, 0])
     state = start_chains(kernel, energy, x)
     meter.reset()
     with torch.inference_mode():
@@ -62,7 +62,7 @@ def moved(meter: Meter, chains: int, block: int = 1) -> int:
     x = meter.lm.space.encode(["a " * LENGTH] * chains)
     passes = meter.passes, meter.encoder_rows, meter.head_rows, list(meter.widths)
     with torch.inference_mode():
-        new = meter.lm.gibbs_proposal(block)(x, generator(0)).x
+        new = GibbsProposal(meter.lm, block)(x, generator(0)).x
     meter.passes, meter.encoder_rows, meter.head_rows, meter.widths = passes
     return int((new != x).any(dim=1).sum())
 
@@ -70,7 +70,7 @@ def moved(meter: Meter, chains: int, block: int = 1) -> int:
 @chain_counts
 @pytest.mark.parametrize("block", [1, 2])
 def test_pseudo_gibbs_is_one_pass(meter: Meter, chains: int, block: int):
-    one_step(meter, PseudoGibbs(meter.lm.gibbs_proposal(block)), Flat(), chains)
+    one_step(meter, PseudoGibbs(GibbsProposal(meter.lm, block)), Flat(), chains)
     assert (meter.passes, meter.encoder_rows, meter.head_rows) == (1, chains, block * chains)
 
 
@@ -78,7 +78,7 @@ def test_pseudo_gibbs_is_one_pass(meter: Meter, chains: int, block: int):
 @pytest.mark.parametrize("kind", ["raw", "pll"])
 def test_one_site_on_the_own_energy_is_length_rows(meter: Meter, chains: int, kind: str):
     """One to propose; for a proposal that is another text the hint has one more, and the others are scored."""
-    one_step(meter, MetropolisHastings(meter.lm.gibbs_proposal(1)), meter.lm.energy(kind), chains)
+    one_step(meter, MetropolisHastings(GibbsProposal(meter.lm, 1)), MaskedEnergy(meter.lm, kind), chains)
     rows = chains + (LENGTH - 1) * moved(meter, chains)
     assert (meter.encoder_rows, meter.head_rows) == (rows, rows)
     assert meter.passes == 1 + (rows > chains)
@@ -86,14 +86,14 @@ def test_one_site_on_the_own_energy_is_length_rows(meter: Meter, chains: int, ki
 
 @chain_counts
 def test_a_block_on_the_own_energy_is_length_and_one_rows(meter: Meter, chains: int):
-    one_step(meter, MetropolisHastings(meter.lm.gibbs_proposal(2)), meter.lm.energy("pll"), chains)
+    one_step(meter, MetropolisHastings(GibbsProposal(meter.lm, 2)), MaskedEnergy(meter.lm, "pll"), chains)
     assert (meter.passes, meter.encoder_rows, meter.head_rows) == (2, (LENGTH + 1) * chains, (LENGTH + 2) * chains)
 
 
 @pytest.mark.parametrize("tokens", [8, 80, 800])
 def test_passes_are_as_few_as_the_budget_allows(meter: Meter, tokens: int):
     meter.lm.tokens_per_pass = tokens
-    one_step(meter, MetropolisHastings(meter.lm.gibbs_proposal(1)), meter.lm.energy("pll"), 32)
+    one_step(meter, MetropolisHastings(GibbsProposal(meter.lm, 1)), MaskedEnergy(meter.lm, "pll"), 32)
     meter.lm.tokens_per_pass = 10**9
     rows_per_pass = tokens // (LENGTH + 2)
     assert meter.passes == -(-32 // rows_per_pass) + -(-32 * (LENGTH - 1) // rows_per_pass)
@@ -101,7 +101,7 @@ def test_passes_are_as_few_as_the_budget_allows(meter: Meter, tokens: int):
 
 
 def test_spare_width_costs_nothing(meter: Meter):
-    one_step(meter, MetropolisHastings(meter.lm.gibbs_proposal(1)), meter.lm.energy("pll"), 3, width=15)
+    one_step(meter, MetropolisHastings(GibbsProposal(meter.lm, 1)), MaskedEnergy(meter.lm, "pll"), 3, width=15)
     assert meter.widths == [LENGTH + 2] * 2
 
 
@@ -112,10 +112,10 @@ def test_one_chain_is_the_row_of_many(meter: Meter, block: int):
     x = lm.space.encode(["a b c d", "the old house by", "e f g h"])
     hidden = torch.zeros_like(x, dtype=torch.bool)
     hidden[:, :block] = True
-    proposal = lm.gibbs_proposal(block)
+    proposal = GibbsProposal(lm, block)
     new = proposal(x, generator(0)).x
     together = proposal.block_log_prob(new.where(hidden, x), x, hidden)
     rows = [proposal.block_log_prob(new.where(hidden, x)[i : i + 1], x[i : i + 1], hidden[i : i + 1]) for i in range(3)]
     torch.testing.assert_close(torch.cat(rows), together, atol=1e-5, rtol=0)
-    energies = torch.cat([lm.energy("pll")(x[i : i + 1]) for i in range(3)])
-    torch.testing.assert_close(energies, lm.energy("pll")(x), atol=1e-5, rtol=0)
+    energies = torch.cat([MaskedEnergy(lm, "pll")(x[i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(energies, MaskedEnergy(lm, "pll")(x), atol=1e-5, rtol=0)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lm_adapters import MaskedLM, Truncation
+from lm_adapters import MaskedEnergy, MaskedLM, Truncation
 from lm_adapters.locks.base import Lock
 from lm_adapters.locks.keywords import Keywords
 from lm_adapters.locks.template import Template
@@ -54,7 +54,7 @@ def test_the_own_energy_is_one_more_pass_less_the_rows_that_are_known():
     proposal, x = EditProposal(meter.lm, max_length=WIDTH), chains(meter.lm, 16)
     proposed = proposal(x, generator(1))
     meter.reset()
-    meter.lm.energy("pll").values(proposed.x, proposed.hint)
+    MaskedEnergy(meter.lm, "pll").values(proposed.x, proposed.hint)
     known = (proposed.move != DELETE).sum()
     assert (meter.passes, meter.head_rows) == (1, int(meter.lm.space.lengths(proposed.x).sum() - known))
 
@@ -64,7 +64,7 @@ def test_the_own_energy_is_one_more_pass_less_the_rows_that_are_known():
 def test_the_hint_gives_the_energy_of_the_full_path(lm: MaskedLM, kind: str, truncation: Truncation):
     x = chains(lm, 12)
     proposal = EditProposal(lm, lock=Keywords(lm.space, ["house"]), max_length=WIDTH, truncation=truncation)
-    proposed, energy = proposal(x, generator(2)), lm.energy(kind)
+    proposed, energy = proposal(x, generator(2)), MaskedEnergy(lm, kind)
     assert proposed.move.unique().tolist() == [REPLACE, INSERT, DELETE]
     stuck = proposed.log_q_forward == 0
     assert torch.equal(proposed.hint.site < 0, (proposed.move == DELETE) | stuck)
@@ -120,7 +120,7 @@ def test_long_runs_keep_bounds_and_keywords(lm: MaskedLM, keywords: list[str] | 
     trace = sample(MetropolisHastings(proposal), target, x, steps=60, seed=1, warmup=0, progress=False)
     draws = trace.draws.flatten(0, 1)
     assert space.lengths(draws).unique().tolist() == list(range(shortest, longest + 1))
-    assert bool((draws[~space.inside(draws)] == space.pad_id).all())
+    assert bool((draws[~space.is_token(draws)] == space.pad_id).all())
     if lock is not None:
         assert lock.found(draws).all()
         assert len(draws.unique(dim=0)) > 50
@@ -158,7 +158,7 @@ class _All(Lock):
         self.space = lm.space
 
     def pieces(self, x: Tensor) -> Tensor:
-        return self.space.inside(x).long()
+        return self.space.is_token(x).long()
 
 
 def test_where_nothing_can_be_edited_the_state_is_kept_and_rejected(lm: MaskedLM):

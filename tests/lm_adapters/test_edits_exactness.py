@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lm_adapters import TextSpace, Truncation
-from lm_adapters.locks.base import Lock, free_sites, insert_slots
+from lm_adapters import MaskedEnergy, TextSpace, Truncation
+from lm_adapters.locks.base import Lock, editable, free_sites
 from lm_adapters.locks.keywords import Keywords
 from lm_adapters.locks.template import Template
 from lm_adapters.proposals.edits import DELETE, INSERT, REPLACE, EditProposal
@@ -105,7 +105,7 @@ def texts() -> Tensor:
 @cache
 def energy_of(lock: str, kind: str) -> EnergyTerm:
     if kind == "pll":
-        energy = 0.4 * lm().energy("pll")  # no single text has most of the mass then
+        energy = 0.4 * MaskedEnergy(lm(), "pll")  # no single text has most of the mass then
     else:
         place = Enumerated(texts(), Flat())
         values = 1.5 * torch.randn(len(texts()), dtype=torch.float64, generator=generator(5))
@@ -313,7 +313,7 @@ def test_the_density_of_all_labels_together(lock: str):
 
 def places(proposal: EditProposal, x: Tensor, kind: Tensor) -> Tensor:
     """Counted from the lock itself: free sites, or slots."""
-    free, slots = (f(lm().space, proposal.lock, x).sum(dim=1) for f in (free_sites, insert_slots))
+    free, slots = (sites.sum(dim=1) for sites in editable(lm().space, proposal.lock, x)[:2])
     return torch.where(kind == INSERT, slots, free).double()
 
 
@@ -355,7 +355,7 @@ class ForcedToken(EditProposal):
     """The published list: the current token is on it whatever its rank, and the new text's list is not asked."""
 
     def __call__(self, x: Tensor, rng: torch.Generator) -> Proposed:
-        at = draw_site(lm().space.inside(x), rng).unsqueeze(1)
+        at = draw_site(lm().space.is_token(x), rng).unsqueeze(1)
         hidden = torch.zeros_like(x, dtype=torch.bool).scatter(1, at, True)
         logits, old = lm().logits(x, hidden), x.gather(1, at)
         kept = (self.truncation.log_prob(logits, lm().allowed) > -math.inf).scatter(1, old, True)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lm_adapters import GibbsProposal, Truncation
+from lm_adapters import GibbsProposal, MaskedEnergy, Truncation
 from samplers import Cycle, Flat, Kernel, MetropolisHastings, Proposed, PseudoGibbs, sample
 from samplers.randomness import generator
 from samplers.testing.chains import (
@@ -61,7 +61,7 @@ def texts(lengths: tuple[int, ...] = (SITES,)) -> Tensor:
 
 @cache
 def target(kind: str, lengths: tuple[int, ...] = (SITES,)) -> Enumerated:
-    return Enumerated(texts(lengths), lm().energy(kind))
+    return Enumerated(texts(lengths), MaskedEnergy(lm(), kind))
 
 
 def proposals(block: int, truncation: Truncation, scan: str) -> list[GibbsProposal]:
@@ -123,7 +123,7 @@ def test_the_table_is_the_model():
         hidden = torch.zeros_like(x, dtype=torch.bool)
         hidden[:, sites] = True
         torch.testing.assert_close(lm().logits(x, hidden), plain.logits(x, hidden), atol=1e-5, rtol=0)
-    torch.testing.assert_close(lm().energy("pll")(x), plain.energy("pll")(x), atol=1e-5, rtol=0)
+    torch.testing.assert_close(MaskedEnergy(lm(), "pll")(x), MaskedEnergy(plain, "pll")(x), atol=1e-5, rtol=0)
 
 
 def test_the_laws_can_be_told_apart():
@@ -224,7 +224,9 @@ def test_what_runs_is_what_was_proved(block: int, truncation: Truncation, kind: 
     matrix = step_matrix(MetropolisHastings, GibbsProposal(lm(), block, truncation=truncation), space)
     copies = 1024
     start = texts().repeat_interleave(copies, dim=0)
-    after = end_states(kernel_of(block, truncation, "random"), lm().energy(kind), start, 1).reshape(-1, copies, SITES)
+    after = end_states(kernel_of(block, truncation, "random"), MaskedEnergy(lm(), kind), start, 1).reshape(
+        -1, copies, SITES
+    )
     assert max(strain(space, x, row) for x, row in zip(after, matrix, strict=True)) < 1
 
 
@@ -234,7 +236,7 @@ def test_what_runs_is_what_was_proved(block: int, truncation: Truncation, kind: 
 @scans
 @pytest.mark.parametrize("block", [1, 2])
 def test_end_states_follow_the_law(block: int, scan: str, truncation: Truncation, steps: int, kind: str):
-    x = end_states(kernel_of(block, truncation, scan), lm().energy(kind), exact_starts(kind), steps)
+    x = end_states(kernel_of(block, truncation, scan), MaskedEnergy(lm(), kind), exact_starts(kind), steps)
     assert not torch.equal(x, exact_starts(kind))
     assert strain(target(kind), x, target(kind).probabilities()) < 1
 
@@ -250,7 +252,7 @@ def test_end_states_of_texts_of_all_lengths(kind: str):
         start[lengths == length] = space.states[
             torch.multinomial(law, int((lengths == length).sum()), replacement=True, generator=generator(length))
         ]
-    x = end_states(kernel_of(2, Truncation(), "random"), lm().energy(kind), start, 8)
+    x = end_states(kernel_of(2, Truncation(), "random"), MaskedEnergy(lm(), kind), start, 8)
     assert torch.equal(lm().space.lengths(x), lengths)
     for length in (1, 2, 3):
         same = lm().space.lengths(space.states) == length
@@ -263,7 +265,7 @@ def test_the_model_itself_through_sample(kind: str):
     """The end states again, by real forward passes."""
     plain = words_lm(WORDS, seed=2)
     start = exact_starts(kind)[: 2**12]
-    x = end_states(MetropolisHastings(plain.gibbs_proposal(1)), plain.energy(kind), start, 4)
+    x = end_states(MetropolisHastings(GibbsProposal(plain, 1)), MaskedEnergy(plain, kind), start, 4)
     assert strain(target(kind), x, target(kind).probabilities()) < 1
 
 
@@ -297,7 +299,7 @@ def test_without_the_reverse_density_the_gate_closes():
             zero = torch.zeros_like(proposed.log_q_forward)
             return Proposed(proposed.x, zero, zero, hint=proposed.hint)
 
-    x = end_states(MetropolisHastings(Forgetful(lm())), lm().energy("pll"), exact_starts("pll"), 16)
+    x = end_states(MetropolisHastings(Forgetful(lm())), MaskedEnergy(lm(), "pll"), exact_starts("pll"), 16)
     assert strain(target("pll"), x, target("pll").probabilities()) > 10
 
 
@@ -308,7 +310,7 @@ def test_a_move_without_a_way_back_is_rejected(truncation: Truncation):
     oneway = proposed.log_q_reverse == -math.inf
     cut = truncation.top_k is not None or truncation.top_p < 1
     assert bool(oneway.any()) == cut
-    x1 = end_states(MetropolisHastings(_Same(proposed)), lm().energy("pll"), x, 1)
+    x1 = end_states(MetropolisHastings(_Same(proposed)), MaskedEnergy(lm(), "pll"), x, 1)
     assert torch.equal(x1[oneway], x[oneway])
 
 

@@ -91,23 +91,23 @@ def test_importance_sampling_finds_the_mean_under_a_target():
 def test_hard_terms_are_kept():
     no_grey = Constraint("no grey", lambda x: (x != lm().space.encode(["grey"])[0, 0]).all(dim=1))
     lock = Keywords(lm().space, ["red"])
-    drawn = KeywordFill(lm(), lock, min_length=1, max_length=WIDTH, given=[no_grey]).draw(200, generator(1))
+    drawn = KeywordFill(lm(), lock, min_length=1, max_length=WIDTH, constraints=[no_grey]).draw(200, generator(1))
     assert bool((no_grey(drawn) == 0).all())
     never = Constraint("never", lambda x: torch.zeros(len(x), dtype=torch.bool))
-    with pytest.raises(InvalidInput, match="no start that keeps to keywords, never"):
-        KeywordFill(lm(), lock, min_length=1, max_length=WIDTH, given=[never]).draw(3, generator(1))
+    with pytest.raises(InvalidInput, match="no draw of the model satisfies keywords, never"):
+        KeywordFill(lm(), lock, min_length=1, max_length=WIDTH, constraints=[never]).draw(3, generator(1))
 
 
 def test_masks_are_filled_and_the_rest_stays():
     lock = Template(lm().space, "red [MASK:1-2] blue")
     masks = lock.masks([[1], [2]])
-    filled = fill_masks(lm(), masks, generator(2), given=[lock])
+    filled = fill_masks(lm(), masks, generator(2), constraints=[lock])
     hidden = masks == lm().space.mask_id
     assert torch.equal(filled[~hidden], masks[~hidden])
     assert bool(lm().allowed[filled[hidden]].all())
     never = Constraint("never", lambda x: torch.zeros(len(x), dtype=torch.bool))
-    with pytest.raises(InvalidInput, match="no start that keeps to never"):
-        fill_masks(lm(), masks, generator(2), given=[never])
+    with pytest.raises(InvalidInput, match="no draw of the model satisfies never"):
+        fill_masks(lm(), masks, generator(2), constraints=[never])
 
 
 def test_keywords_that_do_not_fit_are_told():

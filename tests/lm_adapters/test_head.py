@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lm_adapters import Autoregressive
+from lm_adapters import Autoregressive, Reconstruction, SequenceEnergy
 from lm_adapters.forward import lm_head as head
 from samplers import EnergyTerm
 from tests.lm_adapters import tiny_causal, tiny_seq2seq
@@ -18,12 +18,14 @@ from tests.lm_adapters import tiny_causal, tiny_seq2seq
 
 def causal(name: str) -> tuple[Autoregressive, EnergyTerm]:
     lm = tiny_causal.build(name, double=True)
-    return lm.condition_on("a b"), lm.energy("a b")
+    return lm.condition_on("a b"), SequenceEnergy(lm.condition_on("a b"))
 
 
 def seq2seq(name: str, reconstruction: bool) -> tuple[Autoregressive, EnergyTerm]:
     lm = tiny_seq2seq.build(name, double=True)
-    return lm.condition_on("a b c"), lm.reconstruction("a b c") if reconstruction else lm.energy("a b c")
+    return lm.condition_on("a b c"), Reconstruction(lm, "a b c") if reconstruction else SequenceEnergy(
+        lm.condition_on("a b c")
+    )
 
 
 CASES = [(name, partial(causal, name)) for name in tiny_causal.CLASSES]
@@ -34,7 +36,7 @@ every_class = pytest.mark.parametrize("made", [made for _, made in CASES], ids=[
 
 @pytest.fixture
 def by_threes(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    return lambda: monkeypatch.setitem(head.PART, "cpu", 3)
+    return lambda: monkeypatch.setitem(head.POSITIONS_A_CALL, "cpu", 3)
 
 
 def texts(model: Autoregressive) -> Tensor:

@@ -19,7 +19,7 @@ from transformers import (
     GPT2LMHeadModel,
 )
 
-from lm_adapters import DTYPES, MaskedLM, check_device, load_pretrained
+from lm_adapters import DTYPES, MaskedEnergy, MaskedLM, check_device, load_pretrained
 from lm_adapters.loading.pretrained import task_of
 from lm_adapters.pretrained import embedded_names, embedded_path
 from samplers import InvalidInput
@@ -112,7 +112,7 @@ def test_an_encoder_needs_all_else(tmp_path: Path):
     weights = {key: value for key, value in model.state_dict().items() if "layer.1" not in key}
     model.save_pretrained(tmp_path, state_dict=weights)
     tiny.wordpiece().save_pretrained(tmp_path)
-    with pytest.raises(InvalidInput, match=r"lacks weights \(encoder.layer.1.*: no encoder model"):
+    with pytest.raises(InvalidInput, match=r"lacks weights \(encoder.layer.1.*of a sentence encoder"):
         load_pretrained("encoder", str(tmp_path))
 
 
@@ -182,7 +182,7 @@ def test_a_folder_without_a_tokenizer(folder: Path):
 def test_a_copy_elsewhere_gives_the_same(folder: Path, tmp_path: Path):
     copy = shutil.copytree(folder, tmp_path / "copy")
     x = MaskedLM.from_pretrained(str(folder)).space.encode(["a b c"])
-    first, second = (MaskedLM.from_pretrained(str(f)).energy("pll")(x) for f in (folder, copy))
+    first, second = (MaskedEnergy(MaskedLM.from_pretrained(str(f)), "pll")(x) for f in (folder, copy))
     assert torch.equal(first, second)
 
 
@@ -226,5 +226,5 @@ def test_a_configuration_tells_what_a_model_is_for(folder: Path, tmp_path: Path)
 
 def test_a_model_that_scores_no_text_has_no_task(tmp_path: Path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "vit"}))
-    with pytest.raises(InvalidInput, match="is a vit model, which scores no text"):
+    with pytest.raises(InvalidInput, match="is a vit model, which does not score text"):
         task_of(str(tmp_path))

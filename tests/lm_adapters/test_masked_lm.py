@@ -7,7 +7,7 @@ import torch
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 
-from lm_adapters import GibbsProposal, MaskedEnergy, MaskedLM, Truncation
+from lm_adapters import Canonical, GibbsProposal, MaskedEnergy, MaskedLM, Truncation
 from samplers import EnergyTerm, Flat, InvalidInput, MetropolisHastings, evaluate, sample
 from samplers.randomness import generator
 from tests.lm_adapters import tiny
@@ -42,7 +42,7 @@ def by_hand(lm: MaskedLM, x: Tensor, kind: str) -> Tensor:
 def test_energy_is_the_loop_by_hand(lm: MaskedLM, texts: list[str], kind: str):
     x = lm.space.encode(texts)
     expected = by_hand(lm, x, kind)
-    energy = lm.energy(kind)
+    energy = MaskedEnergy(lm, kind)
     torch.testing.assert_close(energy.site_terms(x), expected, atol=1e-5, rtol=0)
     torch.testing.assert_close(energy(x), expected.sum(dim=1), atol=1e-5, rtol=0)
     assert energy(x).dtype == torch.float64
@@ -61,16 +61,16 @@ def test_energy_with_other_special_tokens_around(frame: list[str]):
         lm = MaskedLM(tiny.enlarged(tiny.bert(tokenizer), 12.0), tokenizer)
     x = lm.space.encode(["red blue green red", "blue", "green blue"])
     assert len(lm.space.prefix) == len(frame)
-    torch.testing.assert_close(lm.energy("pll").site_terms(x), by_hand(lm, x, "pll"), atol=1e-5, rtol=0)
+    torch.testing.assert_close(MaskedEnergy(lm, "pll").site_terms(x), by_hand(lm, x, "pll"), atol=1e-5, rtol=0)
 
 
 @kinds
 @texts
 def test_site_terms_add_up(lm: MaskedLM, texts: list[str], kind: str):
     x = lm.space.encode(texts)
-    terms = lm.energy(kind).site_terms(x)
-    torch.testing.assert_close(terms.sum(dim=1), lm.energy(kind)(x), atol=1e-10, rtol=0)
-    assert (terms[~lm.space.inside(x)] == 0).all()
+    terms = MaskedEnergy(lm, kind).site_terms(x)
+    torch.testing.assert_close(terms.sum(dim=1), MaskedEnergy(lm, kind)(x), atol=1e-10, rtol=0)
+    assert (terms[~lm.space.is_token(x)] == 0).all()
 
 
 @kinds
@@ -80,7 +80,7 @@ def test_passes_of_any_size_give_the_same(lm: MaskedLM, texts: list[str], kind: 
     energies = []
     for tokens in (1, 7, 64, 10**6):
         model = MaskedLM(lm.model, lm.space.tokenizer, tokens_per_pass=tokens)
-        energies.append(model.energy(kind)(x))
+        energies.append(MaskedEnergy(model, kind)(x))
         model.close()
     for energy in energies[1:]:
         torch.testing.assert_close(energy, energies[0], atol=1e-5, rtol=0)
@@ -91,8 +91,8 @@ def test_passes_of_any_size_give_the_same(lm: MaskedLM, texts: list[str], kind: 
 @pytest.mark.parametrize("truncation", [Truncation(), Truncation(0.7, 5, 0.9)], ids=["whole", "cut"])
 def test_the_hint_gives_the_energy_of_the_full_path(lm: MaskedLM, texts: list[str], kind: str, truncation: Truncation):
     x = lm.space.encode(texts).repeat(5, 1)
-    proposed = lm.gibbs_proposal(truncation=truncation)(x, generator(1))
-    energy = lm.energy(kind)
+    proposed = GibbsProposal(lm, truncation=truncation)(x, generator(1))
+    energy = MaskedEnergy(lm, kind)
     full = energy(proposed.x)
     assert proposed.hint is not None
     assert float((full - energy(x)).abs().max()) > 0.1
@@ -105,25 +105,27 @@ def test_the_hint_gives_the_energy_of_the_full_path(lm: MaskedLM, texts: list[st
 def test_the_hint_of_another_model_is_ignored(lm: MaskedLM, kind: str):
     other = tiny.build("distilbert")
     x = lm.space.encode(EQUAL)
-    proposed = lm.gibbs_proposal()(x, generator(1))
-    assert torch.equal(other.energy(kind).values(proposed.x, proposed.hint), other.energy(kind)(proposed.x))
-    assert torch.equal(lm.energy(kind).values(proposed.x, "no hint of ours"), lm.energy(kind)(proposed.x))
+    proposed = GibbsProposal(lm)(x, generator(1))
+    assert torch.equal(
+        MaskedEnergy(other, kind).values(proposed.x, proposed.hint), MaskedEnergy(other, kind)(proposed.x)
+    )
+    assert torch.equal(MaskedEnergy(lm, kind).values(proposed.x, "no hint of ours"), MaskedEnergy(lm, kind)(proposed.x))
 
 
 def test_a_block_gives_no_hint(lm: MaskedLM):
     x = lm.space.encode(MIXED)
-    assert lm.gibbs_proposal(2)(x, generator(1)).hint is None
-    assert lm.gibbs_proposal(3)(x, generator(1)).hint is None
-    assert lm.gibbs_proposal(1)(x, generator(1)).hint is not None
+    assert GibbsProposal(lm, 2)(x, generator(1)).hint is None
+    assert GibbsProposal(lm, 3)(x, generator(1)).hint is None
+    assert GibbsProposal(lm, 1)(x, generator(1)).hint is not None
 
 
 @kinds
 @pytest.mark.parametrize("block", [1, 2])
 def test_the_kept_energy_is_that_of_the_state(lm: MaskedLM, kind: str, block: int):
     """Through hints, rejections and a constraint that hides rows from the model."""
-    target = lm.energy(kind) + lm.space.canonical() if block == 1 else lm.energy(kind)
+    target = MaskedEnergy(lm, kind) + Canonical(lm.space) if block == 1 else MaskedEnergy(lm, kind)
     x = lm.space.encode(MIXED).repeat(4, 1)
-    trace = sample(MetropolisHastings(lm.gibbs_proposal(block)), target, x, steps=12, progress=False)
+    trace = sample(MetropolisHastings(GibbsProposal(lm, block)), target, x, steps=12, progress=False)
     again = torch.stack([evaluate(target, state).energy for state in trace.draws.unbind(1)], dim=1)
     assert trace.changed > 0
     torch.testing.assert_close(trace.energy, again, atol=2e-5, rtol=0)
@@ -133,21 +135,21 @@ def test_conditionals_are_the_softmax_over_proposable_tokens(lm: MaskedLM):
     x = lm.space.encode(EQUAL)
     hidden = torch.zeros_like(x, dtype=torch.bool)
     hidden[:, 1] = True
-    log_prob = lm.conditionals(x, hidden)
+    log_prob = Truncation().log_prob(lm.logits(x, hidden), lm.allowed)
     logits = lm.logits(x, hidden).double()
     torch.testing.assert_close(log_prob[:, lm.allowed], logits[:, lm.allowed].log_softmax(dim=1))
     assert not log_prob[:, ~lm.allowed].isfinite().any()
-    assert int(lm.conditionals(x, hidden, Truncation(top_k=3)).isfinite().sum()) == 3 * len(x)
+    assert int(Truncation(top_k=3).log_prob(lm.logits(x, hidden), lm.allowed).isfinite().sum()) == 3 * len(x)
 
 
 @pytest.mark.parametrize("length", [1, 3, 5])
 @pytest.mark.parametrize("block", [1, 2, 3])
 def test_a_scan_visits_every_site(lm: MaskedLM, block: int, length: int):
     x = lm.space.masks([length, 5])
-    turns = lm.gibbs_proposal(block).scan(5)
+    turns = GibbsProposal(lm, block).scan(5)
     visits = torch.stack([next(turn.blocks(x))[0] for turn in turns])
     assert len(turns) == -(-5 // block)
-    assert torch.equal(visits.any(dim=0), lm.space.inside(x))
+    assert torch.equal(visits.any(dim=0), lm.space.is_token(x))
     assert (visits.sum(dim=2) == torch.tensor([length, 5]).clamp(max=block)).all()
 
 
@@ -161,18 +163,18 @@ def test_chains_draw_their_own_sites_uniformly(lm: MaskedLM):
 
 
 def test_pieces_are_energies_and_named(lm: MaskedLM):
-    assert isinstance(lm.energy("pll"), EnergyTerm)
-    total = lm.energy("pll") + 0.5 * lm.energy("raw") + Flat()
+    assert isinstance(MaskedEnergy(lm, "pll"), EnergyTerm)
+    total = MaskedEnergy(lm, "pll") + 0.5 * MaskedEnergy(lm, "raw") + Flat()
     assert total.name == "pll + raw + flat"
-    assert lm.gibbs_proposal(1).move_names == ("replace",)
-    assert lm.gibbs_proposal(2).move_names == ("block",)
+    assert GibbsProposal(lm, 1).move_names == ("replace",)
+    assert GibbsProposal(lm, 2).move_names == ("block",)
 
 
 def test_unusable_arguments(lm: MaskedLM):
     with pytest.raises(InvalidInput, match="energy kind is 'nll'; choose 'raw' or 'pll'"):
         MaskedEnergy(lm, "nll")
     with pytest.raises(InvalidInput, match="block_size is 0"):
-        lm.gibbs_proposal(0)
+        GibbsProposal(lm, 0)
     with pytest.raises(InvalidInput, match="tokens_per_pass is 0"):
         MaskedLM(lm.model, lm.space.tokenizer, tokens_per_pass=0)
     maskless = tiny.word_level(["a"])

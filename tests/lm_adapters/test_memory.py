@@ -16,15 +16,20 @@ from torch import Tensor
 from lm_adapters import (
     CausalLM,
     EditProposal,
+    GibbsProposal,
+    MaskedEnergy,
     MaskedLM,
+    Reconstruction,
+    RescoredReplace,
     Seq2SeqLM,
     SequenceDistribution,
+    SequenceEnergy,
     SuffixProposal,
+    TextEnergy,
     fill_masks,
-    rescored_replace,
 )
-from lm_adapters.forward.oom import in_one, is_out_of_memory, run_passes, split_on_oom
-from lm_adapters.models.sentence_encoder import MeanPooled, _LibraryEncoder
+from lm_adapters.forward.oom import is_out_of_memory, run_one_row, run_passes, split_on_oom
+from lm_adapters.models.sentence_encoder import LibraryEncoder, MeanPooled
 from samplers import Kernel, MetropolisHastings, sample
 from samplers.errors import OutOfMemory
 from samplers.randomness import generator
@@ -37,7 +42,7 @@ PROMPT = "the sea"
 
 @pytest.fixture(autouse=True)
 def _nobody_told(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("lm_adapters.forward.oom._told", weakref.WeakSet())
+    monkeypatch.setattr("lm_adapters.forward.oom._warned", weakref.WeakSet())
 
 
 def on_cuda() -> None:
@@ -95,7 +100,7 @@ def site_masked(lm: MaskedLM) -> Tensor:
 def candidates(lm: CausalLM) -> Tensor:
     x = lm.space.encode(["a b c d", "the old house by", "e f g h"])
     values = torch.tensor([lm.space.encode(["a b c d"])[0].tolist()[:3]] * 3)
-    return lm.energy().candidate_values(x, torch.tensor([1, 1, 2]), values)
+    return SequenceEnergy(lm.condition_on()).candidate_values(x, torch.tensor([1, 1, 2]), values)
 
 
 @cache
@@ -118,7 +123,7 @@ def of_causal(ask: Callable[[CausalLM], Tensor]) -> tuple[torch.nn.Module, Calla
 
 
 def energy_of(kind: str) -> Callable[[MaskedLM], Tensor]:
-    return lambda lm: lm.energy(kind)(lm.space.encode(TEXTS))
+    return lambda lm: MaskedEnergy(lm, kind)(lm.space.encode(TEXTS))
 
 
 # The module that has room for few rows, and what is asked.
@@ -126,11 +131,13 @@ SCORERS: dict[str, Callable[[], tuple[torch.nn.Module, Callable[[], Tensor]]]] =
     "masked logits": lambda: of_encoder(site_masked),
     "masked raw": lambda: of_encoder(energy_of("raw")),
     "masked pll": lambda: of_encoder(energy_of("pll")),
-    "masked terms": lambda: of_encoder(lambda lm: lm.energy("pll").site_terms(lm.space.encode(TEXTS))),
+    "masked terms": lambda: of_encoder(lambda lm: MaskedEnergy(lm, "pll").site_terms(lm.space.encode(TEXTS))),
     "fill": lambda: of_encoder(lambda lm: fill_masks(lm, masks(lm), generator(0))),
     "encoder": lambda: of_encoder(lambda lm: pooled().embed(TEXTS)),
-    "causal": lambda: of_causal(lambda lm: lm.energy()(lm.space.encode(TEXTS))),
-    "causal after a prompt": lambda: of_causal(lambda lm: lm.energy(PROMPT)(lm.space.encode(TEXTS))),
+    "causal": lambda: of_causal(lambda lm: SequenceEnergy(lm.condition_on())(lm.space.encode(TEXTS))),
+    "causal after a prompt": lambda: of_causal(
+        lambda lm: SequenceEnergy(lm.condition_on(PROMPT))(lm.space.encode(TEXTS))
+    ),
     "causal candidates": lambda: of_causal(candidates),
     "causal distribution": lambda: of_causal(
         lambda lm: SequenceDistribution(lm.condition_on(), max_length=16).log_prob(lm.space.encode(TEXTS))
@@ -138,11 +145,13 @@ SCORERS: dict[str, Callable[[], tuple[torch.nn.Module, Callable[[], Tensor]]]] =
     "causal redraw": lambda: of_causal(redrawn),
     "seq2seq": lambda: (
         seq2seq().model.get_decoder(),
-        lambda: seq2seq().energy("hello b c")(seq2seq().space.encode(TEXTS)),
+        lambda: SequenceEnergy(seq2seq().condition_on("hello b c"), name="forward")(seq2seq().space.encode(TEXTS)),
     ),
     "reconstruction": lambda: (
         seq2seq("marian").model.get_encoder(),
-        lambda: seq2seq("marian").reconstruction("a b")(seq2seq("marian").source_space.encode(["a", "hello z", "b c"])),
+        lambda: Reconstruction(seq2seq("marian"), "a b")(
+            seq2seq("marian").source_space.encode(["a", "hello z", "b c"])
+        ),
     ),
 }
 SINGLE = {"atol": 1e-5, "rtol": 0}  # models of float32, as where passes are of another size
@@ -200,10 +209,10 @@ def test_afterwards_everything_is_as_it_was(name: str):
 def kernel_of(name: str) -> tuple[Kernel, MaskedLM | CausalLM]:
     lm = masked()
     made: dict[str, Callable[[], tuple[Kernel, MaskedLM | CausalLM]]] = {
-        "gibbs": lambda: (MetropolisHastings(lm.gibbs_proposal()), lm),
-        "block": lambda: (MetropolisHastings(lm.gibbs_proposal(2)), lm),
+        "gibbs": lambda: (MetropolisHastings(GibbsProposal(lm)), lm),
+        "block": lambda: (MetropolisHastings(GibbsProposal(lm, 2)), lm),
         "edits": lambda: (MetropolisHastings(EditProposal(lm, max_length=8)), lm),
-        "rescored": lambda: (rescored_replace(lm, 4), lm),
+        "rescored": lambda: (RescoredReplace(lm, 4), lm),
         "suffix": lambda: (MetropolisHastings(SuffixProposal(causal().condition_on(), max_length=10)), causal()),
     }
     return made[name]()
@@ -212,7 +221,7 @@ def kernel_of(name: str) -> tuple[Kernel, MaskedLM | CausalLM]:
 @pytest.mark.parametrize("name", ["gibbs", "block", "edits", "rescored", "suffix"])
 def test_the_draws_are_the_same(name: str):
     kernel, lm = kernel_of(name)
-    energy = lm.energy("pll") if isinstance(lm, MaskedLM) else lm.energy()
+    energy = MaskedEnergy(lm, "pll") if isinstance(lm, MaskedLM) else SequenceEnergy(lm.condition_on())
     run = partial(sample, kernel, energy, lm.space.encode(TEXTS, 12), steps=6, progress=False)
     whole = run()
     with room(lm.model.base_model, 2), pytest.warns(UserWarning, match="run in halves"):
@@ -226,10 +235,10 @@ def test_the_draws_are_the_same(name: str):
 def test_memory_may_end_behind_the_forward_pass_too(kind: str, monkeypatch: pytest.MonkeyPatch):
     """The vocabulary-wide outputs of a pass fit in halves, and only then go on."""
     lm, x = masked(), masked().space.encode(TEXTS)
-    whole, logits = lm.energy(kind)(x), lm.logits
+    whole, logits = MaskedEnergy(lm, kind)(x), lm.logits
     monkeypatch.setattr(lm, "logits", lambda x, hidden: on_cuda() if len(x) > 2 else logits(x, hidden))
-    with pytest.warns(UserWarning, match="MaskedLM has no memory for 14 rows of 6 tokens at once"):
-        torch.testing.assert_close(lm.energy(kind)(x), whole, atol=1e-5, rtol=0)
+    with pytest.warns(UserWarning, match="MaskedLM has no memory for 14 rows of 6 tokens in one pass"):
+        torch.testing.assert_close(MaskedEnergy(lm, kind)(x), whole, atol=1e-5, rtol=0)
 
 
 class Library:
@@ -253,8 +262,8 @@ class Library:
 
 
 def test_the_library_encodes_fewer_texts_at_a_time():
-    encoder = _LibraryEncoder(Library())
-    with pytest.warns(UserWarning, match="5 rows of 6 tokens at once"):
+    encoder = LibraryEncoder(Library())
+    with pytest.warns(UserWarning, match="5 rows of 6 tokens in one pass"):
         vectors = encoder.embed(TEXTS)
     alone = torch.cat([encoder.embed([text]) for text in TEXTS])
     assert torch.equal(vectors, alone)
@@ -269,20 +278,20 @@ def test_a_function_of_texts_is_given_fewer():
         sizes.append(len(texts))
         return [math.nan if text == "z q" and len(sizes) > 3 else float(len(text)) for text in texts]
 
-    energy = space.energy(mine)
-    with pytest.warns(UserWarning, match=r"mine has no memory for 5 rows at once \(MemoryError\)"):
+    energy = TextEnergy(mine, space.decode)
+    with pytest.warns(UserWarning, match=r"mine has no memory for 5 rows in one pass \(MemoryError\)"):
         assert energy(space.encode(TEXTS)).tolist() == [float(len(text)) for text in TEXTS]
     assert sizes == [2, 1, 2]
     with pytest.raises(Exception, match=r"returned nan.* \(chain 3\): 'z q'"):
         energy(space.encode(TEXTS))
     with pytest.raises(OutOfMemory, match="one row does not fit in the memory that memoryless has left"):
-        space.energy(lambda texts: on_cpu(), "memoryless")(space.encode(TEXTS[:1]))
+        TextEnergy(lambda texts: on_cpu(), space.decode, "memoryless")(space.encode(TEXTS[:1]))
 
 
 def test_what_is_read_once_tells_of_its_tokens():
     long = tiny_causal.build("gpt2")
     with room(long.model.base_model, 0), pytest.raises(OutOfMemory, match=r"one row of \d+ tokens .* CausalLM"):
-        long.energy(PROMPT)(long.space.encode(TEXTS))
+        SequenceEnergy(long.condition_on(PROMPT))(long.space.encode(TEXTS))
     with (
         room(seq2seq().model.get_encoder(), 0),
         pytest.raises(OutOfMemory, match=r"one row of \d+ tokens .* Seq2SeqLM"),
@@ -322,7 +331,7 @@ def test_columns_are_halved_when_a_row_is_alone():
             on_cuda()
         return rows
 
-    with pytest.warns(UserWarning, match="8 rows at once"):
+    with pytest.warns(UserWarning, match="8 rows in one pass"):
         parts = list(split_on_oom(torch.arange(8).reshape(2, 4), run, scorer=run))
     assert seen == [[2, 4], [1, 4], [1, 2], [1, 2], [1, 4], [1, 2], [1, 2]]
     assert torch.equal(torch.cat([rows.flatten() for rows, _ in parts]), torch.arange(8))
@@ -391,6 +400,6 @@ def test_what_allocators_say(words: str):
 
 
 def test_one_row_gives_what_it_gives():
-    assert in_one(lambda: "read", scorer=room, tokens=3) == "read"
+    assert run_one_row(lambda: "read", scorer=room, tokens=3) == "read"
     with pytest.raises(OutOfMemory, match=r"one row of 3 tokens .*\(DefaultCPUAllocator: can't allocate memory: you"):
-        in_one(on_cpu, scorer=room, tokens=3)
+        run_one_row(on_cpu, scorer=room, tokens=3)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lm_adapters import MaskedLM
+from lm_adapters import GibbsProposal, MaskedEnergy, MaskedLM, Truncation
 from samplers import MetropolisHastings, sample
 from samplers.randomness import generator
 from tests.lm_adapters import tiny
@@ -113,10 +113,10 @@ def test_context_and_mask_matter(name: str):
 def test_padding_of_the_batch_does_not_matter(name: str):
     model = lm(name)
     x = words(model, TEXTS["mixed"])
-    alone = torch.cat([model.energy("pll")(row[row != model.space.pad_id].unsqueeze(0)) for row in x])
-    torch.testing.assert_close(model.energy("pll")(x), alone, atol=5e-5, rtol=0)
+    alone = torch.cat([MaskedEnergy(model, "pll")(row[row != model.space.pad_id].unsqueeze(0)) for row in x])
+    torch.testing.assert_close(MaskedEnergy(model, "pll")(x), alone, atol=5e-5, rtol=0)
     wide = torch.cat([x, torch.full((len(x), 4), model.space.pad_id)], dim=1)
-    assert torch.equal(model.energy("pll")(wide), model.energy("pll")(x))
+    assert torch.equal(MaskedEnergy(model, "pll")(wide), MaskedEnergy(model, "pll")(x))
 
 
 @classes
@@ -126,11 +126,11 @@ def test_a_text_of_max_length_runs(name: str):
     assert model.max_length == tiny.POSITIONS - frame - (2 if name == "roberta" else 0)
     letter = int(words(model, ["a"])[0, 0])
     x = torch.full((2, model.max_length), letter)
-    assert model.energy("pll")(x).isfinite().all()
+    assert MaskedEnergy(model, "pll")(x).isfinite().all()
     if name in TABLES:
         longer = torch.full((2, model.max_length + 1), letter)
         with pytest.raises((IndexError, RuntimeError, ValueError)):
-            model.energy("pll")(longer)
+            MaskedEnergy(model, "pll")(longer)
 
 
 @classes
@@ -138,8 +138,13 @@ def test_no_output_requires_grad(name: str):
     model = lm(name)
     x = words(model, TEXTS["equal"])
     hidden = one_site(model, x)
-    proposed = model.gibbs_proposal()(x, generator(0))
-    outputs = [model.logits(x, hidden), model.conditionals(x, hidden), model.energy("raw")(x), model.energy("pll")(x)]
+    proposed = GibbsProposal(model)(x, generator(0))
+    outputs = [
+        model.logits(x, hidden),
+        Truncation().log_prob(model.logits(x, hidden), model.allowed),
+        MaskedEnergy(model, "raw")(x),
+        MaskedEnergy(model, "pll")(x),
+    ]
     outputs += [proposed.log_q_forward, proposed.log_q_reverse, proposed.hint.logits]
     assert not any(output.requires_grad for output in outputs)
 
@@ -147,7 +152,7 @@ def test_no_output_requires_grad(name: str):
 @classes
 def test_only_proposable_tokens_are_drawn(name: str):
     model = lm(name)
-    proposal, rng = model.gibbs_proposal(2), generator(3)
+    proposal, rng = GibbsProposal(model, 2), generator(3)
     x = model.space.masks([3] * 1000)
     for _ in range(4):
         x = proposal(x, rng).x
@@ -170,7 +175,7 @@ def test_saved_and_loaded(name: str, tmp_path: Path, capfd: pytest.CaptureFixtur
     assert capfd.readouterr() == ("", "")
     x = words(model, TEXTS["mixed"])
     assert torch.equal(again.space.encode(TEXTS["mixed"]), x)
-    assert torch.equal(again.energy("pll")(x), model.energy("pll")(x))
+    assert torch.equal(MaskedEnergy(again, "pll")(x), MaskedEnergy(model, "pll")(x))
     assert type(again.model) is type(model.model)
 
 
@@ -179,10 +184,10 @@ def test_bfloat16(name: str, tmp_path: Path):
     model = lm(name)
     half = MaskedLM.from_pretrained(str(tiny.save(model.model, model.space.tokenizer, tmp_path)), dtype="bfloat16")
     x = words(model, TEXTS["mixed"])
-    energy, exact = half.energy("pll")(x), model.energy("pll")(x)
+    energy, exact = MaskedEnergy(half, "pll")(x), MaskedEnergy(model, "pll")(x)
     assert half.model.dtype == torch.bfloat16
     assert energy.dtype == torch.float64
     assert not torch.equal(energy, exact)
     torch.testing.assert_close(energy, exact, rtol=0.1, atol=0.5)
-    trace = sample(MetropolisHastings(half.gibbs_proposal(2)), half.energy("pll"), x, steps=3, progress=False)
+    trace = sample(MetropolisHastings(GibbsProposal(half, 2)), MaskedEnergy(half, "pll"), x, steps=3, progress=False)
     assert trace.energy.isfinite().all()

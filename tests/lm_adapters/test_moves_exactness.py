@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from lm_adapters import GibbsProposal, Truncation
+from lm_adapters import GibbsProposal, MaskedEnergy, Truncation
 from lm_adapters.locks.base import Lock, free_sites
 from lm_adapters.locks.keywords import Keywords
-from lm_adapters.proposals.shortlist import LikeliestTokens, rescored_replace
+from lm_adapters.proposals.shortlist import LikeliestTokens, RescoredReplace
 from lm_adapters.proposals.swap import SwapProposal
 from samplers import CallCounter, Cycle, EnergyTerm, InvalidInput, Kernel, MetropolisHastings, Proposed, named, sample
 from samplers.kernels.metropolis import log_acceptance
@@ -91,7 +91,9 @@ def problem(target: str, lock: str, words: int = len(WORDS), sites: int = SITES)
     """All texts with their energies, and the energy that a run gets."""
     states = texts(words, sites)
     noise = torch.randn(len(states), dtype=torch.float64, generator=generator(5))
-    energy = lm().energy("pll") if target == "pll" else named("random", Enumerated(states, lambda x: noise).energy)
+    energy = (
+        MaskedEnergy(lm(), "pll") if target == "pll" else named("random", Enumerated(states, lambda x: noise).energy)
+    )
     energy = energy if LOCKS[lock]() is None else energy + LOCKS[lock]()
     return Enumerated(states, energy), energy
 
@@ -120,7 +122,7 @@ def block_matrix(proposal: GibbsProposal, space: Enumerated, *, weighed: bool = 
     matrix = torch.zeros(size, size, dtype=torch.float64)
     for label, log_weight in labels(proposal, states):
         pairs = states.repeat(size, 1), states.repeat_interleave(size, dim=0)
-        filled = proposal.block_log_prob(*pairs, label & lm().space.inside(pairs[1])).reshape(size, size)
+        filled = proposal.block_log_prob(*pairs, label & lm().space.is_token(pairs[1])).reshape(size, size)
         log_q = log_weight.unsqueeze(1) + filled
         there, back = (log_q, log_q.T) if weighed else (filled, filled.T)
         accept = log_acceptance(energy.T, energy, there, back).clamp(max=0).exp().where(log_q > -math.inf, 0.0)
@@ -162,7 +164,7 @@ class TestRescored:
     @pytest.mark.parametrize("k", [1, 2, 3, 64])
     def test_exact_matrix(self, k: int, lock: str, target: str):
         space, _ = problem(target, lock)
-        kernel = rescored_replace(lm(), k, lock=LOCKS[lock]())
+        kernel = RescoredReplace(lm(), k, lock=LOCKS[lock]())
         matrix = transition_matrix(kernel, space)
         if k == 1:  # the only listed value is the current one, or none
             assert torch.equal(matrix, torch.eye(len(space), dtype=torch.float64))
@@ -173,7 +175,7 @@ class TestRescored:
     @pytest.mark.parametrize("k", [2, 64])
     def test_what_runs_is_what_was_proved(self, k: int, lock: str, target: str):
         space, energy = problem(target, lock)
-        kernel = rescored_replace(lm(), k, lock=LOCKS[lock]())
+        kernel = RescoredReplace(lm(), k, lock=LOCKS[lock]())
         assert kernel.move_names == ("rescored",)
         assert_runs(kernel, transition_matrix(kernel, space), space, energy)
 
@@ -181,7 +183,7 @@ class TestRescored:
     def test_with_the_current_token_forced_into_the_list_it_is_rejected(self, lock: str, target: str):
         """The published scheme: the negative control of this class."""
         space, energy = problem(target, lock)
-        honest = rescored_replace(lm(), 2, lock=LOCKS[lock]())
+        honest = RescoredReplace(lm(), 2, lock=LOCKS[lock]())
         forced = ShortlistGibbs(ForcedCurrent(honest.shortlist), free=honest.free)
         with pytest.raises(AssertionError):
             assert_exact(transition_matrix(forced, space), space)
@@ -204,13 +206,13 @@ class TestRescored:
     def test_the_list_is_of_the_likeliest_proposable_tokens(self):
         x, site = texts()[-5:], torch.tensor([0, 1, 2, 1, 0])
         hidden = torch.nn.functional.one_hot(site, SITES).bool()
-        ranked = lm().conditionals(x, hidden).sort(dim=1, descending=True).indices
+        ranked = Truncation().log_prob(lm().logits(x, hidden), lm().allowed).sort(dim=1, descending=True).indices
         assert torch.equal(LikeliestTokens(lm(), 3)(x, site), ranked[:, :3])
         assert LikeliestTokens(lm(), 64)(x, site).shape == (5, len(WORDS))
 
     def test_an_empty_list_is_refused(self):
         with pytest.raises(InvalidInput, match="k is 0"):
-            rescored_replace(lm(), 0)
+            RescoredReplace(lm(), 0)
 
     @pytest.mark.parametrize("chains", [1, 32])
     @pytest.mark.parametrize("k", [3, 10_000])
@@ -218,7 +220,7 @@ class TestRescored:
         meter = Meter(build("bert", scale=12.0))
         x = meter.lm.space.encode(["a b c d e f"] * chains)
         energy = CallCounter(named("flat", lambda x: torch.zeros(len(x))))
-        kernel = rescored_replace(meter.lm, k, max_rows=10**6)
+        kernel = RescoredReplace(meter.lm, k, max_rows=10**6)
         state = kernel.init(x, energy)
         meter.reset()
         energy.calls = energy.rows = 0
@@ -255,7 +257,7 @@ class TestBlocks:
     @blocks
     def test_what_runs_is_what_was_proved(self, block: int, lock: str, truncation: Truncation, target: str):
         space, energy = problem(target, lock)
-        proposal = lm().gibbs_proposal(block, truncation=truncation, lock=LOCKS[lock]())
+        proposal = GibbsProposal(lm(), block, truncation=truncation, lock=LOCKS[lock]())
         assert_runs(MetropolisHastings(proposal), block_matrix(proposal, space), space, energy)
 
     @pytest.mark.parametrize("lock", ["word", "number follows"])

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import dynamic_module_utils
 
-from lm_adapters import MaskedLM, load_encoder, load_pretrained, task_of
+from lm_adapters import MaskedEnergy, MaskedLM, SentenceEncoder, load_pretrained, task_of
 from samplers import InvalidInput
 from tests.lm_adapters import tiny
 
@@ -52,7 +52,7 @@ def folder(tmp_path: Path, witness: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 LOADERS: dict[str, Callable[..., object]] = {
     "MaskedLM": MaskedLM.from_pretrained,
-    "encoder": load_encoder,
+    "encoder": SentenceEncoder.from_pretrained,
     "load_pretrained": lambda name, **options: load_pretrained("masked", name, **options),
     "task_of": task_of,
 }
@@ -79,7 +79,7 @@ def test_what_is_loaded_is_the_model(folder: Path):
     assert task_of(str(folder), trust_remote_code=True) == "masked"
     lm = MaskedLM.from_pretrained(str(folder), trust_remote_code=True)
     assert type(lm.model).__name__ == "OwnModel"
-    assert torch.isfinite(lm.energy("pll")(lm.space.encode(["a b c"]))).all()
+    assert torch.isfinite(MaskedEnergy(lm, "pll")(lm.space.encode(["a b c"]))).all()
 
 
 def test_once_trusted_is_not_trusted_for_ever(folder: Path, witness: Path):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from lm_adapters import Reconstruction, SequenceEnergy
 from lm_adapters.proposals.sequence_distribution import SequenceDistribution
 from lm_adapters.proposals.truncation import Truncation
 from samplers import EnergyTerm, InvalidInput, evaluate, term_names
@@ -37,7 +38,7 @@ def calls_of(module: torch.nn.Module) -> Iterator[list[int]]:
 def test_forward_by_hand(name: str):
     model = lm(name)
     read = model.tokenizer(SOURCE)["input_ids"]
-    terms = model.energy(SOURCE).token_terms(model.space.encode(TEXTS))
+    terms = SequenceEnergy(model.condition_on(SOURCE), name="forward").token_terms(model.space.encode(TEXTS))
     for row, body in zip(terms, bodies(model), strict=True):
         expected = by_hand(name, read, body)
         assert row[len(expected) :].eq(0).all()
@@ -50,7 +51,7 @@ def test_reconstruction_by_hand(name: str):
     model = lm(name)
     frame = model.source_space
     (target,) = bodies(model, [SOURCE])
-    terms = model.reconstruction(SOURCE).token_terms(model.space.encode(TEXTS))
+    terms = Reconstruction(model, SOURCE).token_terms(model.space.encode(TEXTS))
     for row, body in zip(terms, bodies(model), strict=True):
         expected = by_hand(name, [*frame.prefix, *body, *frame.suffix], target)
         torch.testing.assert_close(row.tolist(), expected, **EXACT)
@@ -74,7 +75,7 @@ def test_the_loss_of_labels(name: str):
     torch.testing.assert_close(output.loss, nats.mean(), **EXACT)
     first = len(CONTEXT[name]) - 1
     expected = nats[first : first + len(body) + 1].sum()
-    energy = model.energy(SOURCE)(torch.tensor([body]))
+    energy = SequenceEnergy(model.condition_on(SOURCE), name="forward")(torch.tensor([body]))
     torch.testing.assert_close(energy, expected.unsqueeze(0), **EXACT)
     if len(labels) == len(body) + 1:
         torch.testing.assert_close(float(energy), float(output.loss) * len(labels), **EXACT)
@@ -107,7 +108,7 @@ def test_the_source_is_encoded_once(name: str):
     model = tiny_seq2seq.build(name)
     x = model.space.encode(TEXTS)
     with calls_of(model.model.get_encoder()) as rows:
-        energy, given = model.energy(SOURCE), model.condition_on(SOURCE)
+        energy, given = SequenceEnergy(model.condition_on(SOURCE), name="forward"), model.condition_on(SOURCE)
         for _ in range(3):
             energy(x)
         energy.candidate_values(x, torch.zeros(3, dtype=torch.int64), x[:, :1].repeat(1, 2))
@@ -115,8 +116,8 @@ def test_the_source_is_encoded_once(name: str):
         model.translate(SOURCE, max_length=3)
     assert rows == [1]
     with calls_of(model.model.get_encoder()) as rows:
-        model.energy("c b")(x)
-        model.energy("c b", prefix="a")(x)
+        SequenceEnergy(model.condition_on("c b"), name="forward")(x)
+        SequenceEnergy(model.condition_on("c b", prefix="a"), name="forward")(x)
     assert rows == [1, 1]
 
 
@@ -139,12 +140,14 @@ def test_told_when_drawn_is_told_when_scored(name: str, double: bool, truncation
     drawn, nats = new.scores.sum(dim=2).unbind(dim=1)
     assert float(drawn.std()) > 0.5
     torch.testing.assert_close(law.log_prob(new.x), drawn, atol=1e-10 if double else 1e-5, rtol=0)
-    torch.testing.assert_close(model.energy(SOURCE)(new.x), nats, atol=1e-10 if double else 1e-5, rtol=0)
+    torch.testing.assert_close(
+        SequenceEnergy(model.condition_on(SOURCE), name="forward")(new.x), nats, atol=1e-10 if double else 1e-5, rtol=0
+    )
 
 
 @classes
 def test_candidates_share_the_prefix(name: str):
-    energy = lm(name).energy(SOURCE)
+    energy = SequenceEnergy(lm(name).condition_on(SOURCE), name="forward")
     x = lm(name).space.encode(["a b c d", "e f", "hello z a"])
     site = torch.tensor([2, 0, 2])
     values = lm(name).space.encode(["a b c d e"])[0, :4].repeat(3, 1)
@@ -158,14 +161,18 @@ def test_the_size_of_a_pass_does_not_matter(name: str, tokens: int):
     model = tiny_seq2seq.build(name, double=True)
     x = model.space.encode(TEXTS, width=9)
     model.tokens_per_pass = tokens
-    for term in (model.energy(SOURCE), model.reconstruction(SOURCE)):
-        same = lm(name).energy(SOURCE) if term.name == "forward" else lm(name).reconstruction(SOURCE)
+    for term in (SequenceEnergy(model.condition_on(SOURCE), name="forward"), Reconstruction(model, SOURCE)):
+        same = (
+            SequenceEnergy(lm(name).condition_on(SOURCE), name="forward")
+            if term.name == "forward"
+            else Reconstruction(lm(name), SOURCE)
+        )
         torch.testing.assert_close(term(x), same(x), **EXACT)
 
 
 def test_reconstruction_encodes_each_row_once_and_a_pass_at_a_time():
     model = tiny_seq2seq.build("t5")
-    x, energy = model.space.encode(["a b c d"] * 6), model.reconstruction(SOURCE)
+    x, energy = model.space.encode(["a b c d"] * 6), Reconstruction(model, SOURCE)
     with calls_of(model.model.get_encoder()) as rows, calls_of(model.model.get_output_embeddings()) as heads:
         energy(x)
     assert (rows, heads) == ([6], [6 * 5])
@@ -177,10 +184,10 @@ def test_reconstruction_encodes_each_row_once_and_a_pass_at_a_time():
 
 def test_both_directions_are_a_sum():
     model = lm("bart")
-    both = model.energy(SOURCE) + 0.5 * model.reconstruction(SOURCE)
+    both = SequenceEnergy(model.condition_on(SOURCE), name="forward") + 0.5 * Reconstruction(model, SOURCE)
     x = model.space.encode(TEXTS)
     assert term_names(both) == ("forward", "reconstruction")
-    expected = model.energy(SOURCE)(x) + 0.5 * model.reconstruction(SOURCE)(x)
+    expected = SequenceEnergy(model.condition_on(SOURCE), name="forward")(x) + 0.5 * Reconstruction(model, SOURCE)(x)
     torch.testing.assert_close(evaluate(both, x).energy, expected)
 
 
@@ -188,12 +195,12 @@ def test_both_directions_are_a_sum():
 def test_inside_and_outside_inference_mode(name: str):
     model = tiny_seq2seq.build(name)
     x = model.space.encode(TEXTS)
-    both = model.energy(SOURCE) + model.reconstruction(SOURCE)
+    both = SequenceEnergy(model.condition_on(SOURCE), name="forward") + Reconstruction(model, SOURCE)
     outside = both(x)
     assert not outside.requires_grad
     with torch.inference_mode():
         assert torch.equal(both(x), outside)
-        fresh = model.energy("c d") + model.reconstruction("c d")
+        fresh = SequenceEnergy(model.condition_on("c d"), name="forward") + Reconstruction(model, "c d")
     assert fresh(x).isfinite().all()
 
 
@@ -204,12 +211,12 @@ def test_a_text_of_max_length_runs(name: str):
     assert (model.max_length > 10**6) if relative else (model.max_length == 24 - len(CONTEXT[name]))
     letter = bodies(model, ["a"])[0][0]
     longest = 40 if relative else model.max_length
-    assert model.energy(SOURCE)(torch.full((2, longest), letter)).isfinite().all()
-    read = min(longest, model.reconstruction(SOURCE, "b").max_length)
-    assert model.reconstruction(SOURCE, "b")(torch.full((2, read), letter)).isfinite().all()
+    assert SequenceEnergy(model.condition_on(SOURCE), name="forward")(torch.full((2, longest), letter)).isfinite().all()
+    read = min(longest, Reconstruction(model, SOURCE, "b").max_length)
+    assert Reconstruction(model, SOURCE, "b")(torch.full((2, read), letter)).isfinite().all()
     if not relative:
         with pytest.raises(InvalidInput, match=f"has {longest + 1} tokens, the model takes {longest}"):
-            model.energy(SOURCE)(torch.full((2, longest + 1), letter))
+            SequenceEnergy(model.condition_on(SOURCE), name="forward")(torch.full((2, longest + 1), letter))
         every = torch.ones(2, longest + 2, dtype=torch.bool)
         with pytest.raises((IndexError, RuntimeError)):
             model.condition_on(SOURCE).read(torch.full((2, longest + 1), letter), every)
@@ -225,6 +232,6 @@ def test_company_and_width_do_not_matter(name: str):
     model = lm(name)
     x = model.space.encode(TEXTS)
     wide = torch.nn.functional.pad(x, (0, 3), value=model.space.pad_id)
-    for energy in (model.energy(SOURCE), model.reconstruction(SOURCE)):
+    for energy in (SequenceEnergy(model.condition_on(SOURCE), name="forward"), Reconstruction(model, SOURCE)):
         rows_are_alike(energy, x)
         torch.testing.assert_close(energy(wide), energy(x), **EXACT)

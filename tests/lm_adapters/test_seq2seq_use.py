@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, PreTrainedTokenizerBase
 
+from lm_adapters import Reconstruction, SequenceEnergy
 from lm_adapters.loading.pretrained import load_pretrained
 from lm_adapters.models.seq2seq_lm import Seq2SeqLM
 from samplers import InvalidInput
@@ -29,11 +30,11 @@ def test_a_prefix_stands_before_the_source(name: str):
     read = [*space.prefix, *before, *source, *space.suffix]
     x = model.space.encode(["a b"])
     expected = by_hand(name, read, x[0].tolist())
-    terms = model.energy(SOURCE, prefix="d e ").token_terms(x)
+    terms = SequenceEnergy(model.condition_on(SOURCE, prefix="d e "), name="forward").token_terms(x)
     torch.testing.assert_close(terms[0].tolist(), expected, **EXACT)
     read = [*space.prefix, *before, *x[0].tolist(), *space.suffix]
     expected = by_hand(name, read, bodies(model, [SOURCE])[0])
-    terms = model.reconstruction(SOURCE, prefix="d e ").token_terms(x)
+    terms = Reconstruction(model, SOURCE, prefix="d e ").token_terms(x)
     torch.testing.assert_close(terms[0].tolist(), expected, **EXACT)
 
 
@@ -94,7 +95,7 @@ def test_a_translation_is_a_state(name: str, capfd: pytest.CaptureFixture[str]):
 def test_more_beams_find_better_texts():
     model = lm("t5")
     texts = [model.translate(SOURCE, max_length=6, beams=beams) for beams in (1, 4)]
-    one, four = model.energy(SOURCE)(model.space.encode(texts)).tolist()
+    one, four = SequenceEnergy(model.condition_on(SOURCE), name="forward")(model.space.encode(texts)).tolist()
     assert four < one - 0.1
 
 
@@ -107,7 +108,7 @@ def test_sources_and_targets_are_spelled_each_in_its_way():
     assert (source.shape[1], target.shape[1]) == (6, 3)
     assert model.space.decode(target) == ["hello a"]
     assert model.space.is_canonical(target).all()
-    assert model.reconstruction(SOURCE).space is model.source_space
+    assert Reconstruction(model, SOURCE).space is model.source_space
     assert len(model.space.tokenizer) == len(model.tokenizer)
 
 
@@ -142,21 +143,33 @@ def gpt2() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
 LONG = " ".join("a" * 23)
 BAD: dict[str, tuple[Callable[[], object], str]] = {
-    "empty source": (lambda: lm("t5").energy(" "), "the text ' ' has no tokens"),
-    "special token": (lambda: lm("t5").energy("a <extra_id_1>"), "holds the special token '<extra_id_1>'"),
-    "unknown": (lambda: lm("t5").energy("a ß"), "cannot represent a part of 'a ß'"),
-    "unknown prefix": (lambda: lm("t5").energy("a", prefix="ß:"), "cannot represent a part of the prefix 'ß:'"),
-    "long source": (lambda: lm("bart").energy(LONG), "source has 23 tokens, the encoder takes 22"),
+    "empty source": (lambda: SequenceEnergy(lm("t5").condition_on(" "), name="forward"), "the text ' ' has no tokens"),
+    "special token": (
+        lambda: SequenceEnergy(lm("t5").condition_on("a <extra_id_1>"), name="forward"),
+        "holds the special token '<extra_id_1>'",
+    ),
+    "unknown": (
+        lambda: SequenceEnergy(lm("t5").condition_on("a ß"), name="forward"),
+        "cannot represent a part of 'a ß'",
+    ),
+    "unknown prefix": (
+        lambda: SequenceEnergy(lm("t5").condition_on("a", prefix="ß:"), name="forward"),
+        "cannot represent a part of the prefix 'ß:'",
+    ),
+    "long source": (
+        lambda: SequenceEnergy(lm("bart").condition_on(LONG), name="forward"),
+        "source has 23 tokens, the encoder takes 22",
+    ),
     "long for its prefix": (
-        lambda: lm("marian").energy(LONG, "a b"),
+        lambda: SequenceEnergy(lm("marian").condition_on(LONG, "a b"), name="forward"),
         "source has 23 tokens, the encoder takes 21",
     ),
     "long state": (
-        lambda: lm("bart").reconstruction("a")(lm("bart").space.encode([LONG])),
+        lambda: Reconstruction(lm("bart"), "a")(lm("bart").space.encode([LONG])),
         "source has 23 tokens, the encoder takes 22",
     ),
-    "long target": (lambda: lm("bart").reconstruction(LONG + " a"), "source has 24 tokens, the decoder takes 23"),
-    "empty target": (lambda: lm("t5").reconstruction(""), "the text '' has no tokens"),
+    "long target": (lambda: Reconstruction(lm("bart"), LONG + " a"), "source has 24 tokens, the decoder takes 23"),
+    "empty target": (lambda: Reconstruction(lm("t5"), ""), "the text '' has no tokens"),
     "no start": (lambda: without("decoder_start_token_id"), "no decoder start token"),
     "no end": (lambda: without("eos_token_id"), "no end token"),
     "two vocabularies": (other_vocabularies, "vocabularies of their own"),
@@ -194,8 +207,9 @@ def test_saved_and_loaded(name: str, tmp_path: Path, capfd: pytest.CaptureFixtur
     assert (type(again.model), again.context, again.eos_id) == (type(model.model), model.context, model.eos_id)
     x = model.space.encode(["a b", "c"])
     assert torch.equal(again.space.encode(["a b", "c"]), x)
-    for make in (Seq2SeqLM.energy, Seq2SeqLM.reconstruction):
-        assert torch.equal(make(again, "b c")(x), make(model, "b c")(x))
+    assert torch.equal(again.condition_on("b c").states, model.condition_on("b c").states)
+    for make in (lambda lm: SequenceEnergy(lm.condition_on("b c")), lambda lm: Reconstruction(lm, "b c")):
+        assert torch.equal(make(again)(x), make(model)(x))
 
 
 @pytest.mark.parametrize("name", ["t5", "bart forced"])
@@ -203,7 +217,9 @@ def test_bfloat16(name: str, tmp_path: Path):
     model = lm(name, double=False)
     half = Seq2SeqLM.from_pretrained(str(tiny.save(model.model, model.tokenizer, tmp_path)), dtype="bfloat16")
     x = half.space.encode(TEXTS)
-    both, same = (m.energy(SOURCE) + m.reconstruction(SOURCE) for m in (half, model))
+    both, same = (
+        SequenceEnergy(m.condition_on(SOURCE), name="forward") + Reconstruction(m, SOURCE) for m in (half, model)
+    )
     assert both(x).dtype == torch.float64
     torch.testing.assert_close(both(x), same(x), atol=0, rtol=0.05)
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from lm_adapters import SequenceEnergy
 from lm_adapters.models.causal_lm import CausalLM
 from lm_adapters.proposals.sequence_distribution import SequenceDistribution
 from lm_adapters.proposals.truncation import Truncation
@@ -126,8 +127,10 @@ def test_what_is_told_when_a_text_is_drawn_is_what_is_told_when_it_is_scored(
     behind = (torch.arange(7) >= cut.unsqueeze(1)).unsqueeze(1)
     told = law.token_scores(new.x).where(behind, 0.0)
     torch.testing.assert_close(told, new.scores, atol=exact, rtol=0)
-    torch.testing.assert_close(given.lm.energy(prompt)(x), law.token_scores(x)[:, 1].sum(dim=1), atol=exact, rtol=0)
-    plain = law.redraw(x, cut, generator(3), nats=False)
+    torch.testing.assert_close(
+        SequenceEnergy(given.lm.condition_on(prompt))(x), law.token_scores(x)[:, 1].sum(dim=1), atol=exact, rtol=0
+    )
+    plain = law.redraw(x, cut, generator(3), score_end=False)
     assert torch.equal(plain.x, new.x)
     torch.testing.assert_close(plain.scores[:, 0], new.scores[:, 0], atol=exact, rtol=0)
 
@@ -205,7 +208,7 @@ def few_words(x: Tensor) -> Tensor:
 
 def target() -> tuple[Energy, Tensor, float]:
     """An energy, its law over ``texts()`` and the log of its normaliser."""
-    energy = lm().energy() + Constraint("no word twice", few_words)
+    energy = SequenceEnergy(lm().condition_on()) + Constraint("no word twice", few_words)
     nats = energy(texts())
     return energy, (-nats).softmax(0), float((-nats).logsumexp(0))
 

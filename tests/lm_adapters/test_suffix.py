@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from lm_adapters import SequenceEnergy
 from lm_adapters.models.causal_lm import CausalLM
 from lm_adapters.proposals.suffix import SuffixProposal
 from lm_adapters.proposals.truncation import Truncation
@@ -75,7 +76,7 @@ def test_a_text_that_is_too_long_stays():
     assert proposed.log_q_reverse[~stuck].isfinite().all()
     torch.testing.assert_close(proposal.log_prob(x[stuck], x[stuck]).exp(), stuck[stuck].double())
     assert (proposal.log_prob(x[~stuck][:4], x[stuck][:1].expand(4, -1)) == -math.inf).all()
-    trace = sample(MetropolisHastings(proposal), model.energy(), x, steps=2, progress=False)
+    trace = sample(MetropolisHastings(proposal), SequenceEnergy(model.condition_on()), x, steps=2, progress=False)
     assert torch.equal(trace.draws[:, -1][stuck], x[stuck])
 
 
@@ -114,9 +115,9 @@ def test_a_step_is_a_pass_over_what_is_kept_and_one_row_for_each_token_drawn():
     rows = [rows for rows, _ in shapes[1:]]
     assert rows == sorted(rows, reverse=True)
     assert rows[-1] < rows[0]
-    told = model.energy().values(proposed.x, proposed.hint)
+    told = SequenceEnergy(model.condition_on()).values(proposed.x, proposed.hint)
     assert len(shapes) == passes
-    torch.testing.assert_close(model.energy()(proposed.x), told, atol=1e-5, rtol=0)
+    torch.testing.assert_close(SequenceEnergy(model.condition_on())(proposed.x), told, atol=1e-5, rtol=0)
     shapes.clear()
     proposal(x, generator(5))
     assert shapes[0] == (len(x), longest + 1)
@@ -129,7 +130,7 @@ def test_memory_is_that_of_the_state_after_many_steps(name: str, truncation: Tru
     """Kept and new, of texts that another kernel changes in between."""
     model = lm(name, True)
     proposal = SuffixProposal(model.condition_on("We do"), max_length=9, truncation=truncation)
-    kernel, energy, rng = MetropolisHastings(proposal), model.energy("We do"), generator(7)
+    kernel, energy, rng = MetropolisHastings(proposal), SequenceEnergy(model.condition_on("We do")), generator(7)
     empty = torch.full((60, 9), model.space.pad_id)
     state = kernel.init(proposal.distribution.redraw(empty, torch.zeros(60, dtype=torch.int64), rng).x, energy)
     taken = 0
@@ -151,11 +152,11 @@ def test_the_hint_is_the_energy_of_the_new_text_whatever_the_length(name: str, t
     x = starts(model, copies=8)
     proposed = SuffixProposal(model.condition_on("We do"), max_length=9, truncation=truncation)(x, generator(6))
     assert {9} < set(model.space.lengths(proposed.x).tolist())
-    energy = model.energy("We do")
+    energy = SequenceEnergy(model.condition_on("We do"))
     torch.testing.assert_close(energy.values(proposed.x, proposed.hint), energy(proposed.x), atol=1e-10, rtol=0)
     part = torch.tensor([5, 1])
     torch.testing.assert_close(
         energy.values(proposed.x[part], proposed.hint[part]), energy(proposed.x[part]), atol=1e-10, rtol=0
     )
-    other = model.energy("They")
+    other = SequenceEnergy(model.condition_on("They"))
     assert torch.equal(other.values(proposed.x, proposed.hint), other(proposed.x))

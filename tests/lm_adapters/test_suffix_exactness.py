@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from lm_adapters import SequenceEnergy
 from lm_adapters.locks.keywords import Keywords
 from lm_adapters.models.causal_lm import CausalLM
 from lm_adapters.proposals.suffix import SuffixProposal
@@ -58,8 +59,8 @@ def space(target: str) -> Enumerated:
         return ((x[:, 1:] != x[:, :-1]) | (x[:, 1:] == lm().space.pad_id)).all(dim=1)
 
     energies: dict[str, Energy] = {
-        "nll": lm().energy(),
-        "locked": lock() + lm().energy(),
+        "nll": SequenceEnergy(lm().condition_on()),
+        "locked": lock() + SequenceEnergy(lm().condition_on()),
         "other": Constraint("neighbours differ", differ) + other,
     }
     return Enumerated(texts(), energies[target])

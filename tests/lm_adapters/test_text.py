@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from lm_adapters import TextSpace
+from lm_adapters import Canonical, TextSpace
 from samplers import InvalidInput, evaluate
 from tests.lm_adapters.tiny import byte_level, word_level, wordpiece
 
@@ -25,7 +25,7 @@ def test_encode_and_decode(tokenizer: PreTrainedTokenizerBase):
     assert x.dtype == torch.int64
     assert x.shape == (3, int(space.lengths(x).max()))
     assert space.decode(x) == texts
-    assert not set(x[space.inside(x)].tolist()) & set(tokenizer.all_special_ids)
+    assert not set(x[space.is_token(x)].tolist()) & set(tokenizer.all_special_ids)
     wide = space.encode(texts, width=9)
     assert wide.shape == (3, 9)
     assert torch.equal(wide[:, : x.shape[1]], x)
@@ -37,7 +37,7 @@ def test_lengths_and_inside():
     space = TextSpace(wordpiece())
     x = space.encode(["a b", "b"])
     assert space.lengths(x).tolist() == [2, 1]
-    assert space.inside(x).tolist() == [[True, True], [True, False]]
+    assert space.is_token(x).tolist() == [[True, True], [True, False]]
 
 
 def test_byte_level_keeps_contractions_case_and_spacing():
@@ -72,8 +72,8 @@ def test_another_tokenisation_is_another_state():
     assert space.decode(split) == ["the house", "a b"] == space.decode(x)
     assert space.is_canonical(x).tolist() == [True, True]
     assert space.is_canonical(split).tolist() == [False, True]
-    assert evaluate(space.canonical(), split).energy.tolist() == [math.inf, 0.0]
-    assert space.canonical().is_constraint
+    assert evaluate(Canonical(space), split).energy.tolist() == [math.inf, 0.0]
+    assert Canonical(space).is_constraint
 
 
 def test_masks():

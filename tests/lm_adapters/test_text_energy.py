@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lm_adapters import TextEnergy, TextSpace
+from lm_adapters import GibbsProposal, TextEnergy, TextSpace
 from samplers import Constraint, EnergyError, Flat, MetropolisHastings, evaluate, sample, term_names
 from samplers.energy.nan_policy import NaNCount, tolerant
 from tests.lm_adapters.tiny import word_level, words_lm
@@ -50,13 +50,13 @@ def user(tmp_path: Path) -> ModuleType:
 
 def failure(function: Callable, x: Tensor = X) -> EnergyError:
     with pytest.raises(EnergyError) as caught:
-        evaluate(SPACE.energy(function), x)
+        evaluate(TextEnergy(function, SPACE.decode), x)
     return caught.value
 
 
 def test_one_number_a_text():
     seen = []
-    values = SPACE.energy(lambda texts: seen.append(texts) or [len(text) for text in texts])(X)
+    values = TextEnergy(lambda texts: seen.append(texts) or [len(text) for text in texts], SPACE.decode)(X)
     assert seen == [TEXTS]
     assert values.dtype == torch.float64
     assert values.tolist() == [3.0, 10.0, 4.0]
@@ -77,7 +77,7 @@ def test_one_number_a_text():
     ids=["list", "tuple", "array", "numpy floats", "other reals", "bool", "tensor", "tensor with grad"],
 )
 def test_accepted_answers(values: object):
-    energy = evaluate(SPACE.energy(lambda texts: values), X).energy
+    energy = evaluate(TextEnergy(lambda texts: values, SPACE.decode), X).energy
     assert energy.tolist() == [1.0, 2.5, math.inf]
     assert not energy.requires_grad
 
@@ -103,7 +103,7 @@ def test_accepted_answers(values: object):
 )
 def test_refused_answers(values: object, problem: str):
     with pytest.raises(EnergyError, match=problem):
-        evaluate(SPACE.energy(lambda texts: values, "mine"), X)
+        evaluate(TextEnergy(lambda texts: values, SPACE.decode, "mine"), X)
 
 
 @pytest.mark.parametrize("bad", [math.nan, -math.inf, "seven", None])
@@ -137,7 +137,7 @@ def test_an_exception_names_the_text_and_the_line(user: ModuleType, how: str):
 
 def test_rows_behind_a_constraint_keep_their_numbers():
     long = Constraint("long", lambda x: SPACE.lengths(x) > 1)
-    energy = long + SPACE.energy(lambda texts: [math.nan for _ in texts], "mine")
+    energy = long + TextEnergy(lambda texts: [math.nan for _ in texts], SPACE.decode, "mine")
     with pytest.raises(EnergyError, match=r"'mine' returned nan.*\(chain 1\): 'green blue'"):
         evaluate(energy, X)
 
@@ -150,17 +150,19 @@ def test_sample_names_step_chain_and_text():
 
     x = lm.space.encode(["red blue red"] * 3)
     with pytest.raises(EnergyError, match=r"energy 'picky' returned nan.* at step \d+ \(chain \d\): '.*green.*'"):
-        sample(MetropolisHastings(lm.gibbs_proposal()), lm.space.energy(picky), x, steps=200, progress=False)
+        sample(MetropolisHastings(GibbsProposal(lm)), TextEnergy(picky, lm.space.decode), x, steps=200, progress=False)
     x = lm.space.encode(["red blue", "green red"])
     with pytest.raises(EnergyError, match=r"at the start \(chain 1\): 'green red'"):
-        sample(MetropolisHastings(lm.gibbs_proposal()), lm.space.energy(picky), x, steps=1, progress=False)
+        sample(MetropolisHastings(GibbsProposal(lm)), TextEnergy(picky, lm.space.decode), x, steps=1, progress=False)
 
 
 def test_infinity_forbids():
     lm = words_lm(["red", "green", "blue"])
-    energy = Flat() + lm.space.energy(lambda texts: [math.inf if "green" in t else 0.0 for t in texts], "no green")
+    energy = Flat() + TextEnergy(
+        lambda texts: [math.inf if "green" in t else 0.0 for t in texts], lm.space.decode, "no green"
+    )
     trace = sample(
-        MetropolisHastings(lm.gibbs_proposal()), energy, lm.space.encode(["red red"] * 20), steps=20, progress=False
+        MetropolisHastings(GibbsProposal(lm)), energy, lm.space.encode(["red red"] * 20), steps=20, progress=False
     )
     texts = {text for x in trace.draws.unbind(1) for text in lm.space.decode(x)}
     assert "blue blue" in texts
@@ -171,10 +173,10 @@ def test_names():
     def politeness(texts: list[str]) -> list[float]:
         return [0.0] * len(texts)
 
-    assert term_names(SPACE.energy(politeness)) == ("politeness",)
-    assert term_names(SPACE.energy(politeness, "kind")) == ("kind",)
-    assert term_names(SPACE.energy(partial(politeness))) == ("partial",)
-    assert term_names(2.0 * SPACE.energy(politeness) + Flat()) == ("politeness", "flat")
+    assert term_names(TextEnergy(politeness, SPACE.decode)) == ("politeness",)
+    assert term_names(TextEnergy(politeness, SPACE.decode, "kind")) == ("kind",)
+    assert term_names(TextEnergy(partial(politeness), SPACE.decode)) == ("partial",)
+    assert term_names(2.0 * TextEnergy(politeness, SPACE.decode) + Flat()) == ("politeness", "flat")
 
 
 def test_the_function_cannot_change_what_it_is_given():
@@ -210,7 +212,7 @@ def test_other_faults_are_not_told_as_nan(values: list):
 @pytest.mark.parametrize("weight", [1.0, 0.0, -2.0])
 def test_texts_that_are_nan_may_be_rejected(weight: float):
     counts = NaNCount()
-    energy = weight * SPACE.energy(green_is_nan) + Constraint("long", lambda x: SPACE.lengths(x) < 3)
+    energy = weight * TextEnergy(green_is_nan, SPACE.decode) + Constraint("long", lambda x: SPACE.lengths(x) < 3)
     x = SPACE.encode(["green", "red", "red red red", "green blue", "blue"])
     assert evaluate(tolerant(energy, counts), x).energy.tolist() == [
         math.inf,
@@ -223,6 +225,6 @@ def test_texts_that_are_nan_may_be_rejected(weight: float):
 
 
 def test_other_faults_of_texts_are_errors_also_where_nan_is_rejected():
-    energy = SPACE.energy(lambda texts: [math.nan if text == "red" else -math.inf for text in texts])
+    energy = TextEnergy(lambda texts: [math.nan if text == "red" else -math.inf for text in texts], SPACE.decode)
     with pytest.raises(EnergyError, match=r"returned -inf.* \(chain 1, 2\): 'green blue', 'blue'"):
         evaluate(tolerant(energy, NaNCount()), X)

@@ -8,6 +8,7 @@ from functools import cache
 import pytest
 import torch
 
+from lm_adapters import Canonical, MaskedEnergy, SequenceEnergy, TextEnergy
 from lm_adapters.energies.retokenized import ThroughText
 from lm_adapters.models.causal_lm import CausalLM
 from lm_adapters.text import TextSpace
@@ -28,20 +29,22 @@ def from_space() -> TextSpace:
 
 
 def through() -> ThroughText:
-    return ThroughText(lm().energy(), from_space(), lm().space)
+    return ThroughText(SequenceEnergy(lm().condition_on()), from_space(), lm().space)
 
 
 def test_the_text_is_scored_as_the_scorers_tokenizer_spells_it():
     x = from_space().encode(TEXTS, 9)
     assert from_space().decode(x) == TEXTS
     energy = through()
-    torch.testing.assert_close(energy(x), lm().energy()(lm().space.encode(TEXTS)), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        energy(x), SequenceEnergy(lm().condition_on())(lm().space.encode(TEXTS)), atol=1e-5, rtol=0
+    )
     assert energy(x).dtype == torch.float64
     assert (energy.name, energy.is_constraint) == ("nll", False)
 
 
 def test_a_name_of_ones_own():
-    assert ThroughText(lm().energy(), from_space(), lm().space, name="fluency").name == "fluency"
+    assert ThroughText(SequenceEnergy(lm().condition_on()), from_space(), lm().space, name="fluency").name == "fluency"
 
 
 def test_two_spellings_of_a_text_have_one_energy_and_one_of_them_is_canonical():
@@ -54,22 +57,24 @@ def test_two_spellings_of_a_text_have_one_energy_and_one_of_them_is_canonical():
     assert from_space().decode(both) == ["house", "house"]
     energy = through()
     assert float(energy(both).std()) < 1e-5
-    assert (energy + from_space().canonical())(both).isfinite().tolist() == [True, False]
+    assert (energy + Canonical(from_space()))(both).isfinite().tolist() == [True, False]
 
 
 def test_texts_that_the_scorer_cannot_represent_are_forbidden():
     small = tiny_causal.words_lm(["the", "old", "a"])
     x = from_space().encode(["the old", "the sea", "a"])
-    energy = ThroughText(small.energy(), from_space(), small.space)
+    energy = ThroughText(SequenceEnergy(small.condition_on()), from_space(), small.space)
     assert energy(x).isfinite().tolist() == [True, False, True]
     assert energy(x[1:2]).tolist() == [math.inf]
-    torch.testing.assert_close(energy(x)[::2], small.energy()(small.space.encode(["the old", "a"])))
+    torch.testing.assert_close(
+        energy(x)[::2], SequenceEnergy(small.condition_on())(small.space.encode(["the old", "a"]))
+    )
 
 
 def test_special_tokens_of_the_scorer_are_no_text():
     spoken = TextSpace(tiny_causal.word_level(["[SEP]", "a", "b"]))
     masked = tiny.build("bert")
-    energy = ThroughText(masked.energy("pll"), spoken, masked.space)
+    energy = ThroughText(MaskedEnergy(masked, "pll"), spoken, masked.space)
     assert energy(spoken.encode(["a b", "a [SEP]", "[SEP]"])).isfinite().tolist() == [True, False, False]
 
 
@@ -85,7 +90,7 @@ def test_tokens_that_the_model_has_no_row_for():
 def test_texts_that_are_too_long_are_forbidden(limit: int | None, finite: list[bool]):
     x = from_space().encode(["a b c", "a b c d e f g h"])
     assert lm().space.lengths(lm().space.encode(from_space().decode(x))).tolist()[1] > 7
-    energy = ThroughText(lm().energy(), from_space(), lm().space, max_length=limit)
+    energy = ThroughText(SequenceEnergy(lm().condition_on()), from_space(), lm().space, max_length=limit)
     assert energy(x).isfinite().tolist() == finite
 
 
@@ -98,7 +103,7 @@ def test_the_limit_is_the_models_own():
 
 def test_between_spaces_that_spell_alike_nothing_stands():
     same = TextSpace(tiny_causal.begin_and_end())
-    energy = lm().energy()
+    energy = SequenceEnergy(lm().condition_on())
     assert ThroughText.of(energy, same, lm().space) is energy
     assert ThroughText.of(energy, same, lm().space, name="nll") is energy
     renamed = ThroughText.of(energy, same, lm().space, name="fluency")
@@ -108,7 +113,7 @@ def test_between_spaces_that_spell_alike_nothing_stands():
 
 
 def test_another_vocabulary_or_padding_goes_through_the_text():
-    energy = lm().energy()
+    energy = SequenceEnergy(lm().condition_on())
     padded = tiny_causal.begin_and_end()
     padded.pad_token = "<unk>"
     for space in (from_space(), TextSpace(padded)):
@@ -123,7 +128,7 @@ def test_errors_tell_the_states_and_texts_that_were_given():
         return [math.nan if "old" in text else 1.0 for text in texts]
 
     small = tiny_causal.words_lm(["the", "old", "a"])
-    energy = ThroughText(small.space.energy(picky), from_space(), small.space)
+    energy = ThroughText(TextEnergy(picky, small.space.decode), from_space(), small.space)
     x = from_space().encode(["the sea", "a", "the old"])
     with pytest.raises(EnergyError) as caught:
         energy(x)

@@ -7,12 +7,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
 from tokenizers import Tokenizer
 
-from lm_adapters import CausalLM, MaskedLM, Seq2SeqLM, load_encoder
-from lm_adapters.loading.identity import identity
+from lm_adapters import CausalLM, MaskedEnergy, MaskedLM, SentenceEncoder, Seq2SeqLM
+from lm_adapters.fingerprint import hub_revision, model_fingerprint
 from samplers.storage.tensor_file import digest
 from tests.lm_adapters import tiny, tiny_causal, tiny_seq2seq
 
@@ -27,7 +28,7 @@ def load(folder: Path, dtype: str = "float32") -> MaskedLM:
 
 
 def told(lm: MaskedLM | CausalLM | Seq2SeqLM) -> dict[str, str]:
-    return identity(lm.model, lm.space.tokenizer)
+    return model_fingerprint(lm.model, lm.space.tokenizer)
 
 
 def differing(first: dict[str, str], second: dict[str, str]) -> set[str]:
@@ -44,7 +45,7 @@ def test_a_copy_elsewhere_is_the_same(saved: Path, tmp_path: Path):
 def test_it_is_the_same_after_use(saved: Path):
     lm = load(saved)
     before = told(lm)
-    lm.energy("pll")(lm.space.encode(["a b c"]))
+    MaskedEnergy(lm, "pll")(lm.space.encode(["a b c"]))
     lm.space.tokenizer(["a b", "c"], padding=True, truncation=True, max_length=4)
     assert told(lm) == before
 
@@ -108,12 +109,23 @@ def test_a_decoder_that_starts_otherwise():
     assert differing(before, told(lm)) == {"configuration"}
 
 
-def test_a_revision_is_told(saved: Path):
-    lm = load(saved)
-    before = told(lm)
-    lm.model.config._commit_hash = "0123abc"
-    assert differing(before, told(lm)) == {"revision"}
-    assert told(lm)["revision"] == "0123abc"
+def test_the_revision_of_a_model_from_the_hub(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Loaded from a Hugging Face cache; its layout ``models--OWNER--NAME/snapshots/COMMIT`` is documented there."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    model = tmp_path / "models--someone--tiny"
+    shutil.copytree(saved, model / "snapshots" / commit)
+    (model / "refs").mkdir()
+    (model / "refs" / "main").write_text(commit)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    from_hub = told(MaskedLM.from_pretrained("someone/tiny"))
+    assert differing(told(load(saved)), from_hub) == {"revision"}
+    assert from_hub["revision"] == commit
+
+
+@pytest.mark.parametrize("name", [None, "", "someone/unknown", "/no/such/folder", "a//b", "masked-en"])
+def test_no_revision(name: str | None):
+    assert hub_revision(name) is None
 
 
 @pytest.mark.parametrize("build", [tiny_causal.build, tiny_seq2seq.build], ids=["causal", "seq2seq"])
@@ -123,8 +135,10 @@ def test_every_kind_of_model(build: Callable[..., CausalLM | Seq2SeqLM]):
 
 
 def test_a_sentence_encoder(saved: Path):
-    first, second = load_encoder(str(saved)), load_encoder(str(saved))
-    assert identity(first.model, first.space.tokenizer) == identity(second.model, second.space.tokenizer)
+    first, second = SentenceEncoder.from_pretrained(str(saved)), SentenceEncoder.from_pretrained(str(saved))
+    assert model_fingerprint(first.model, first.space.tokenizer) == model_fingerprint(
+        second.model, second.space.tokenizer
+    )
 
 
 def test_no_big_model_is_copied(saved: Path, monkeypatch: pytest.MonkeyPatch):
@@ -135,7 +149,7 @@ def test_no_big_model_is_copied(saved: Path, monkeypatch: pytest.MonkeyPatch):
         given.update(tensors)
         return digest(tensors, told)
 
-    monkeypatch.setattr("lm_adapters.loading.identity.digest", spy)
+    monkeypatch.setattr("lm_adapters.fingerprint.digest", spy)
     told(lm)
     own = {tensor.data_ptr() for tensor in [*lm.model.parameters(), *lm.model.buffers()]}
     assert {tensor.data_ptr() for tensor in given.values()} == own

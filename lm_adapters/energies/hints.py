@@ -1,0 +1,54 @@
+"""What a proposal passes to the energy of the same model, so that no forward pass is run twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from lm_adapters.models.autoregressive import Autoregressive
+from lm_adapters.models.masked_lm import MaskedLM
+
+__all__ = ["SiteHint", "TextHint"]
+
+
+@dataclass(frozen=True)
+class SiteHint:
+    """Logits at the single site of each row that a proposal redrew.
+
+    The proposal's pass masks the site in a context that old and new state share, so it is one of the passes that
+    ``MaskedEnergy`` of the new state needs.
+
+    ``site``, ``token``: ``int64 [rows]``, the column that was redrawn (-1: nothing is known) and what it now holds.
+    ``logits [passed rows, vocabulary]`` are those of the proposal's pass; ``row int64 [rows]`` selects from them.
+    """
+
+    model: MaskedLM
+    site: Tensor
+    token: Tensor
+    row: Tensor
+    logits: Tensor
+
+    @classmethod
+    def of(cls, model: MaskedLM, hidden: Tensor, logits: Tensor, drawn: Tensor) -> SiteHint:
+        """For rows with one site each in ``hidden bool [rows, width]`` and ``drawn int64 [rows]`` put there."""
+        return cls(model, hidden.long().argmax(dim=1), drawn, torch.arange(len(drawn), device=drawn.device), logits)
+
+    def known_where(self, known: Tensor) -> SiteHint:
+        """``known bool [rows]``: rows where the redrawn site is one of the new state."""
+        return replace(self, site=self.site.where(known, -1))
+
+    def __getitem__(self, rows: Tensor) -> SiteHint:
+        return replace(self, site=self.site[rows], token=self.token[rows], row=self.row[rows])
+
+
+@dataclass(frozen=True)
+class TextHint:
+    """``nlls float64 [rows]``: ``-log p(x)`` in nats of the proposed texts under ``model``, NaN where unknown."""
+
+    model: Autoregressive
+    nlls: Tensor
+
+    def __getitem__(self, rows: Tensor) -> TextHint:
+        return replace(self, nlls=self.nlls[rows])

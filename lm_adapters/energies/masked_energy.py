@@ -1,0 +1,86 @@
+"""Energies of a masked language model: pseudo-log-likelihood, and the sum of raw logits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from lm_adapters.energies.hints import SiteHint
+from lm_adapters.forward.log_probs import token_nlls
+from lm_adapters.forward.oom import run_passes
+from lm_adapters.models.masked_lm import MaskedLM
+from samplers import EnergyTerm, InvalidInput
+
+__all__ = ["MaskedEnergy"]
+
+EnergyKind = Literal["raw", "pll"]
+
+
+class MaskedEnergy(EnergyTerm):
+    """``sum over sites i of -f(x_i | x with site i masked)`` in nats, under a masked language model.
+
+    ``kind``
+        ``pll``: ``f`` is the log-softmax over the model's whole vocabulary, so the energy is minus the
+        pseudo-log-likelihood (Salazar et al. 2020, arXiv:1910.14659, eq. 1; E_norm of Goyal et al.).
+        ``raw``: ``f`` is the logit (Goyal et al. 2021, arXiv:2106.02736, E_raw).
+    Cost
+        One masked row for each token, in as few passes as ``tokens_per_pass`` allows, the head at the masked sites
+        only. After a proposal of the same model that redrew one site, ``length - 1`` rows: a ``SiteHint`` has the
+        logits of that site.
+
+    Raises ``InvalidInput`` for another ``kind``.
+    """
+
+    expensive = True
+
+    def __init__(self, model: MaskedLM, kind: EnergyKind) -> None:
+        if kind not in ("raw", "pll"):
+            raise InvalidInput(f"the energy kind is {kind!r}; choose 'raw' or 'pll'")
+        self.model, self.kind, self.name = model, kind, kind
+
+    @property
+    def lower_bound(self) -> float:  # type: ignore[override]
+        return 0.0 if self.kind == "pll" else -math.inf
+
+    def values(self, x: Tensor, hint: Any = None) -> Tensor:
+        todo = self.model.space.is_token(x)
+        total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        if isinstance(hint, SiteHint) and hint.model is self.model:
+            total += self._terms(hint.logits[hint.row], hint.token).where(hint.site >= 0, 0.0)
+            todo &= torch.arange(x.shape[1], device=x.device) != hint.site.unsqueeze(1)
+        for rows, _, terms in self._passes(x, todo):
+            total.index_add_(0, rows, terms)
+        return total
+
+    def site_terms(self, x: Tensor) -> Tensor:
+        """``float64 [rows, width]`` in nats: the share of each site in the energy, 0 at padding."""
+        total = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
+        for rows, sites, terms in self._passes(x, self.model.space.is_token(x)):
+            total[rows, sites] = terms
+        return total
+
+    def _site_terms(self, x: Tensor, sites: Tensor) -> Tensor:
+        hidden = torch.zeros_like(x, dtype=torch.bool).scatter(1, sites.unsqueeze(1), True)
+        logits = self.model.logits(x, hidden)
+        return self._terms(logits, x.gather(1, sites.unsqueeze(1)).squeeze(1))
+
+    def _terms(self, logits: Tensor, tokens: Tensor) -> Tensor:
+        """``float64 [rows]`` from ``logits [rows, vocabulary]`` at sites that hold ``tokens [rows]``."""
+        if self.kind == "raw":
+            return -logits.gather(1, tokens.unsqueeze(1)).squeeze(1).double()
+        return token_nlls([logits], tokens.unsqueeze(1)).squeeze(1)
+
+    def _passes(self, x: Tensor, todo: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Rows, sites and their terms, ``[rows of the pass]`` each."""
+        rows, sites = todo.nonzero(as_tuple=True)
+        widths = self.model.space.lengths(x)[rows] + len(self.model.space.prefix) + len(self.model.space.suffix)
+
+        def run(part: Tensor) -> Tensor:
+            return self._site_terms(x[rows[part]], sites[part])
+
+        for part, terms in run_passes(widths, self.model.tokens_per_pass, run, scorer=self.model):
+            yield rows[part], sites[part], terms

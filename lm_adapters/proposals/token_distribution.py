@@ -1,0 +1,68 @@
+"""The distribution of the next token of a text: a model's, truncated and bounded in length."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from lm_adapters.forward.log_probs import aligned_parts
+from lm_adapters.models.autoregressive import Autoregressive
+from lm_adapters.proposals.truncation import Truncation
+from samplers.randomness import Weights
+
+__all__ = ["TokenDistribution"]
+
+
+class TokenDistribution:
+    """A proposable token or the end, from a model's logits under ``truncation``, renormalised.
+
+    The end is forbidden before column ``min_length`` and certain at ``max_length``.
+    """
+
+    def __init__(self, model: Autoregressive, truncation: Truncation, min_length: int, max_length: int) -> None:
+        self.model, self.truncation = model, truncation
+        self.min_length, self.max_length = min_length, max_length
+        self._possible = model.allowed.clone()
+        self._possible[model.eos_id] = True
+
+    def draw(self, logits: Iterable[Tensor], column: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens ``int64 [rows]`` at the quantiles ``u float64 [rows]``, and their ``log_probs``."""
+        parts = []
+        for part, at, quantile in aligned_parts(logits, column, u):
+            own, weights = self._weights(part, at)
+            token = weights.at(quantile).where(at != self.max_length, self.model.eos_id)
+            parts.append((token, *self._scores(own, weights, at, token)))
+        tokens, log_probs, nlls = map(torch.cat, zip(*parts, strict=True))
+        return tokens, log_probs, nlls
+
+    def log_probs(self, logits: Iterable[Tensor], column: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Of ``tokens int64 [rows]`` at ``column int64 [rows]``, ``float64 [rows]`` each, in nats.
+
+        First the log-probability, which at ``max_length`` is 0 for the end and ``-inf`` for the rest; then ``-log p``
+        under the model itself, NaN where that rounds to infinity. ``logits`` come in parts of rows.
+        """
+        parts = []
+        for part, at, token in aligned_parts(logits, column, tokens):
+            parts.append(self._scores(*self._weights(part, at), at, token))
+        log_probs, nlls = map(torch.cat, zip(*parts, strict=True))
+        return log_probs, nlls
+
+    def _scores(self, own: Tensor, weights: Weights, column: Tensor, token: Tensor) -> tuple[Tensor, Tensor]:
+        token, full = token.unsqueeze(1), (column == self.max_length).unsqueeze(1)
+        nlls = -own.gather(1, token).double().log()
+        only_end = torch.where(token == self.model.eos_id, 0.0, -math.inf)
+        log_probs = weights.log_prob(token).where(~full, only_end)
+        return log_probs.squeeze(1), nlls.masked_fill(nlls == math.inf, math.nan).squeeze(1)
+
+    def _weights(self, logits: Tensor, column: Tensor) -> tuple[Tensor, Weights]:
+        """The model's probabilities ``[rows, vocabulary]``, and the weights of what may stand at ``column [rows]``."""
+        own, too_short = logits.softmax(dim=1), column < self.min_length
+        if self.truncation.changes:
+            scores = self.truncation.scores(logits, self._possible, (too_short, self.model.eos_id))
+            return own, Weights(scores.softmax(dim=1))
+        weights = own * self._possible
+        weights[too_short, self.model.eos_id] = 0.0
+        return own, Weights(weights)
