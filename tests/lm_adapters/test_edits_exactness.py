@@ -84,7 +84,7 @@ def lock_of(name: str) -> Lock | None:
     space = lm().space
     if name == "whole words":  # pink is a piece that goes on with the word before it
         space = TextSpace(space.tokenizer, space.vocabulary)
-        space.continues = torch.arange(space.vocabulary) == space.tokenizer.convert_tokens_to_ids("pink")
+        space.continues_word = torch.arange(space.vocabulary) == space.tokenizer.convert_tokens_to_ids("pink")
     return Template(space, given) if isinstance(given, str) else Keywords(space, *given)
 
 
@@ -322,9 +322,9 @@ class WithoutPlaces(EditProposal):
 
     def __call__(self, x: Tensor, rng: torch.Generator) -> Proposed:
         p = super().__call__(x, rng)
-        there = p.log_q_forward + places(self, x, p.kind).log()
-        back = p.log_q_reverse + places(self, p.x, torch.tensor(UNDO)[p.kind]).log()
-        return Proposed(p.x, there, back, p.kind, p.hint)
+        there = p.log_q_forward + places(self, x, p.move).log()
+        back = p.log_q_reverse + places(self, p.x, torch.tensor(UNDO)[p.move]).log()
+        return Proposed(p.x, there, back, p.move, p.hint)
 
 
 @pytest.mark.parametrize(("lock", "pieces"), [("free", 0), ("one", 1), ("two in order", 2), ("twice", 2)])
