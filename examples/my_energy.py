@@ -1,7 +1,7 @@
 """An energy of your own, as a class: neighbours that differ cost something.
 
 Run this file to check it: python my_energy.py. A function ``x -> [chains]`` is an energy too, and a function of texts
-becomes one with ``TextSpace.energy(function)``; a class can hold settings and tell samplers more about itself.
+becomes one with ``TextEnergy(function, space.decode)``; a class can hold settings and tell samplers more about itself.
 """
 
 import torch
