@@ -100,13 +100,21 @@ def test_same_seed_same_draws():
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+    assert torch.equal(first, importance_sample(energy, Categorical(SKEWED), num_samples=50).x)
+
+
+def test_one_draw_in_a_batch_of_one():
+    result = importance_sample(energy, Categorical(torch.tensor([0.0, 1.0])), num_samples=1, batch_size=1)
+    assert result.x.tolist() == [1]
+    assert result.log_weights.tolist() == [0.0]
+    assert result.log_z == pytest.approx(-float(energy(torch.tensor(1))))
 
 
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
         ({"num_samples": 0}, "num_samples=0"),
-        ({"batch_size": -1}, "batch_size=-1"),
+        ({"batch_size": 0}, "batch_size=0"),
         ({"energy": lambda x: torch.full((len(x),), math.inf)}, "all 7 draws are forbidden"),
         ({"proposal": Normal(torch.zeros(2), 1.0)}, r"shape \[7, 2\] for 7 draws"),
         ({"seed": -1}, "seed is -1"),

@@ -59,7 +59,16 @@ def test_trials_end_with_the_draw_that_completes_the_sample(batch_size):
 
 def test_same_seed_same_draws():
     assert torch.equal(draw(50).x, draw(50).x)
+    assert torch.equal(draw(50).x, rejection_sample(energy, Categorical(SKEWED), log_bound=BOUND, num_samples=50).x)
     assert not torch.equal(draw(50).x, draw(50, seed=1).x)
+
+
+def test_one_trial_can_be_enough():
+    certain = Categorical(torch.tensor([0.0, 1.0], dtype=torch.float64))
+    log_bound = float(-energy(torch.tensor(1)))
+    options = {"log_bound": log_bound, "num_samples": 1, "max_trials": 1, "batch_size": 1}
+    result = rejection_sample(energy, certain, **options)
+    assert (result.x.tolist(), result.trials, result.log_z) == ([1], 1, log_bound)
 
 
 def test_a_violated_bound_raises_with_the_worst_point_and_its_excess():
