@@ -184,3 +184,9 @@ def test_the_rules_see_what_breaks_them():
     inside = ast.parse("from samplers.energy import terms\nfrom samplers import randomness, sample, types\n")
     assert passes_by_the_doors("lm_adapters.x", inside) == ["samplers.energy.terms", "samplers.types"]
     assert passes_by_the_doors("samplers.x", inside) == []
+
+
+def test_the_samplers_know_no_other_package():
+    """Not even by name, in a string or a comment."""
+    others = re.compile(rf"\b({'|'.join(set(MAY_IMPORT) - {'samplers'})})\b")
+    assert found({name: others.findall(text) for name, text in TEXTS.items() if top(name) == "samplers"}) == {}

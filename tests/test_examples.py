@@ -9,6 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from examples.my_energy import Roughness
+from examples.my_kernel import Barker
+from examples.my_proposal import Nudge
+from samplers import InvalidInput, Trace, sample
 
 ROOT = Path(__file__).parents[1]
 LONGEST = 60
@@ -38,3 +44,14 @@ def test_examples_are_short():
     lengths = {path.stem: len(path.read_text().splitlines()) for path in (ROOT / "examples").glob("my_*.py")}
     assert set(SHOWN) <= set(lengths)
     assert {name: length for name, length in lengths.items() if length > LONGEST} == {}
+
+
+def test_they_work_together_and_a_run_of_them_resumes(tmp_path: Path):
+    def run(steps: int, folder: Path | None = None) -> Trace:
+        x0 = torch.zeros(4, 5, dtype=torch.int64)
+        return sample(Barker(Nudge(4)), Roughness(0.5), x0, steps=steps, seed=3, run_dir=folder)
+
+    run(20, tmp_path / "run")
+    assert torch.equal(run(50, tmp_path / "run").draws, run(50).draws)
+    with pytest.raises(InvalidInput, match="strength"):
+        sample(Barker(Nudge(4)), Roughness(0.6), torch.zeros(4, 5).long(), steps=50, seed=3, run_dir=tmp_path / "run")

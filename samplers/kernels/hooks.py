@@ -1,14 +1,13 @@
-"""What a kernel may say of itself so that tests prove it exactly: the matrix of a step, and what a step costs.
-
-Both are optional methods of a kernel, and both are for a finite space whose states are listed:
+"""Optional methods by which tests prove a kernel exactly, and not by simulation alone.
 
 ``step_matrix(space, beta) -> float64 [from, to]``
-    the probabilities of one step over ``space.states``; ``[turns, from, to]`` of a kernel that takes turns, whose step
-    ``t`` has matrix ``t mod turns``.
+    the exact probabilities of one step over ``space.states``. A kernel that takes turns returns ``[turns, from, to]``:
+    its step ``t`` has matrix ``t mod turns``.
 ``cost(x) -> (calls, rows)``
     the most that one step from ``x [chains, ...]`` may ask of the energy.
 
-A kernel that makes one random choice for all chains of a step lists in ``branches`` the kernels that it then is.
+A kernel that makes one random choice for all chains of a step, as ``Mixture`` does, also has ``branches``, the kernels
+that it may be in a step, and ``batch_matrices``.
 """
 
 from __future__ import annotations
