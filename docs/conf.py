@@ -16,7 +16,6 @@ exclude_patterns = ["README.md"]
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "command_line"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
-suppress_warnings = ["myst.xref_missing"]
 default_role = "code"
 
 autodoc_member_order = "bysource"
