@@ -16,6 +16,7 @@ import click
 
 from experiments.declaration.find import plugin_command
 from experiments.declaration.plugins import OURS, find_plugin, package_of, plugin_names
+from experiments.declaration.wording import in_options
 from experiments.results.safe_text import visible
 
 __all__ = ["main"]
@@ -115,7 +116,7 @@ def _in_one_line(error: Exception) -> str:
     from samplers import McmcTextError
 
     if isinstance(error, McmcTextError):
-        return str(error)
+        return in_options(str(error))
     problem = str(error).partition("\n")[0] or type(error).__name__
     return f"memory does not suffice ({problem}); take fewer chains, shorter texts, --dtype bfloat16 or smaller models"
 

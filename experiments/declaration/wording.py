@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
 
-__all__ = ["argument", "command_words", "named_arguments"]
+__all__ = ["argument", "command_words", "in_options", "named_arguments"]
 
 WORDS = "mcmc_text.command_words"  # in the context of a command that is called by more than its name
 
@@ -22,6 +23,12 @@ def argument(name: str) -> str:
     if isinstance(parameter, click.Argument):
         return parameter.human_readable_name.rstrip(".")
     return parameter.opts[0]
+
+
+def in_options(message: str) -> str:
+    """A message of the libraries for a shell: ``dtype=bfloat16`` is ``--dtype bfloat16`` there."""
+    message = message.replace("trust_remote_code=True", "--trust-remote-code")
+    return re.sub(r"\bdtype=(\w+)", r"--dtype \1", message)
 
 
 def command_words() -> list[str] | None:

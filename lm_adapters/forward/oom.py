@@ -55,7 +55,7 @@ def split_on_oom(
     if not longer:
         raise OutOfMemory(
             f"one row{width} does not fit in the memory that {_name(scorer)} has left ({problem}); "
-            "shorten the texts, give --dtype bfloat16, or take a smaller model"
+            "shorten the texts, load with dtype=bfloat16, or take a smaller model"
         )
     _warn(scorer, f"{rows.numel()} rows{width}", problem)
     for half in rows.chunk(2, dim=longer[0]):

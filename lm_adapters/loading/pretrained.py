@@ -240,7 +240,7 @@ def _error_message(name: str, error: BaseException) -> str:
 
     reason = " ".join(str(error).split())
     if "trust_remote_code" in reason:
-        return f"{name!r} needs code of its own, which is run only with --trust-remote-code; read that code first"
+        return f"{name!r} needs code of its own, which is run only with trust_remote_code=True; read that code first"
     if "mismatched_sizes" in reason:
         return f"the weights of {name!r} do not fit its configuration; download them again"
     folder = Path(name).is_dir()

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from experiments.cli import main
+from samplers import OutOfMemory
 
 
 def test_help_is_instant_because_torch_stays_out(fresh_process):
@@ -212,6 +213,16 @@ def test_an_energy_that_ends_the_program_is_told(mcmc_text, tmp_path, where):
     result = mcmc_text("gibbs", "--energy", "mine.py:f", "--chains", 1, "--steps", 2, "--warmup", 0, "--thin", 1)
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith("error: the code of an energy or a model ended the program (SystemExit: 0)")
+
+
+def test_arguments_of_python_are_options_to_a_shell(mcmc_text, monkeypatch):
+    def no_memory(*_, **__):
+        raise OutOfMemory("one row does not fit; load with dtype=bfloat16, or take a smaller model")
+
+    monkeypatch.setattr("experiments.gibbs.start_states", no_memory)
+    result = mcmc_text("gibbs")
+    assert result.stderr == "error: one row does not fit; load with --dtype bfloat16, or take a smaller model\n"
+    assert result.exit_code == 1
 
 
 def test_without_a_command_there_is_help(mcmc_text):

@@ -195,7 +195,7 @@ def test_a_row_that_does_not_fit_is_an_error_in_one_line(name: str):
     told = str(too_much(name))
     assert told.startswith("one row of ")
     assert "tokens does not fit in the memory that " in told
-    assert "(CUDA out of memory. Tried to allocate 20.00 GiB); shorten the texts, give --dtype bfloat16, or" in told
+    assert "(CUDA out of memory. Tried to allocate 20.00 GiB); shorten the texts, load with dtype=bfloat16, or" in told
     assert "\n" not in told
 
 

@@ -65,7 +65,7 @@ def test_it_is_not_run_unless_asked_for(folder: Path, witness: Path, how: str, c
         LOADERS[how](str(folder))
     assert not witness.exists()
     assert capfd.readouterr() == ("", "")
-    assert "which is run only with --trust-remote-code" in str(caught.value)
+    assert "which is run only with trust_remote_code=True" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -85,7 +85,7 @@ def test_what_is_loaded_is_the_model(folder: Path):
 def test_once_trusted_is_not_trusted_for_ever(folder: Path, witness: Path):
     MaskedLM.from_pretrained(str(folder), trust_remote_code=True)
     witness.unlink()
-    with pytest.raises(InvalidInput, match="--trust-remote-code"):
+    with pytest.raises(InvalidInput, match="trust_remote_code=True"):
         MaskedLM.from_pretrained(str(folder))
     assert not witness.exists()
 

@@ -217,7 +217,7 @@ def test_code_in_a_folder_is_not_run(folder: Path, tmp_path: Path, how: str, mon
     monkeypatch.setattr(sentence_encoder, "find_spec", lambda name: "found" if how == "with the library" else None)
     (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
     write(folder, "modules.json", [MODULES[0] | {"type": "own.Transformer"}, *MODULES[1:]])
-    with pytest.raises(InvalidInput, match="needs code of its own, which is run only with --trust-remote-code"):
+    with pytest.raises(InvalidInput, match="needs code of its own, which is run only with trust_remote_code=True"):
         SentenceEncoder.from_pretrained(str(folder))
     assert not (tmp_path / "ran").exists()
 
