@@ -86,17 +86,14 @@ def _starts(fill: KeywordFill, energy: Energy, job: Job, tries: int) -> Tensor:
     import torch
 
     from samplers import evaluate, generator
-    from samplers.energy.nan_policy import NaNCount, tolerant
     from samplers.randomness import categorical
 
     chains = job.settings.chains
-    if job.settings.nan == "reject":
-        energy = tolerant(energy, NaNCount())
     # Beyond the shards of the run itself, which take theirs from 0 on.
     rng = generator(job.settings.seed, shard=chains, device=fill.model.device)
     with torch.inference_mode(), fill.model.space.texts_in_errors():
         x = fill.draw(chains * tries, rng)
-        log_weight = -evaluate(energy, x).energy - fill.log_prob(x)
+        log_weight = -evaluate(energy, x, nan=job.settings.nan).energy - fill.log_prob(x)
         # Where a custom energy forbids every try, any of them.
         log_weight = log_weight.clamp(min=torch.finfo(torch.float64).min).reshape(chains, tries)
         chosen = categorical(log_weight, rng)

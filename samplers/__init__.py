@@ -2,18 +2,9 @@
 
 from samplers.annealing import Annealed, anneal
 from samplers.config import Configurable
+from samplers.energy.evaluation import evaluate, evaluate_candidates
 from samplers.energy.nan_policy import NaNPolicy
-from samplers.energy.terms import (
-    CallCounter,
-    Constraint,
-    EnergyTerm,
-    Flat,
-    WeightedSum,
-    evaluate,
-    evaluate_candidates,
-    named,
-    term_names,
-)
+from samplers.energy.terms import CallCounter, Constraint, EnergyTerm, Flat, WeightedSum, named, term_names
 from samplers.errors import (
     BoundViolated,
     EnergyError,

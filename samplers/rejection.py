@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from samplers.energy.terms import evaluate
+from samplers.energy.evaluation import evaluate
 from samplers.errors import BoundViolated, InvalidInput, TrialsExhausted
 from samplers.randomness import generator, log_uniform, scoped_global_seed
 from samplers.run.independent_draws import kept_draws

@@ -76,7 +76,8 @@ class Energy(Protocol):
 class Term(Protocol):
     """What a checked call of an energy needs of a term; ``EnergyTerm`` implements it.
 
-    ``code`` is the function that error messages point at.
+    ``code`` is the function that error messages point at; ``texts(x)`` are the states as error messages show them, if
+    the term can decode them.
     """
 
     name: str
@@ -85,6 +86,8 @@ class Term(Protocol):
     def code(self) -> Callable[..., Any]: ...
 
     def values(self, x: Tensor, hint: Any = None) -> Tensor: ...
+
+    def texts(self, x: Tensor) -> list[str]: ...
 
 
 class Proposal(Protocol):

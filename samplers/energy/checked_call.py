@@ -1,4 +1,4 @@
-"""The one place where terms of an energy are called, and what they return is checked."""
+"""The only place where terms of an energy are called, and their return values checked."""
 
 from __future__ import annotations
 
@@ -9,65 +9,90 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from samplers.energy.row_numbers import row_numbers
 from samplers.energy.source_location import defined_at, raised_at
 from samplers.errors import EnergyError, McmcTextError
 from samplers.types import Term
 
-__all__ = ["refused", "scored", "weighed"]
+__all__ = ["checked_values"]
 
 
-def scored(
+def checked_values(
     term: Term,
     x: Tensor,
     hint: Any = None,
     *,
-    rows: Tensor | None = None,
     weight: float = 1.0,
-    score: Callable[[], Tensor] | None = None,
+    rows: Tensor | None = None,
+    call: Callable[[], Tensor] | None = None,
+    count_nan: Callable[[Tensor], None] | None = None,
 ) -> Tensor:
-    """``weight * term``, ``float64 [rows]``, neither NaN nor ``-inf``; arguments and errors as in ``weighed``.
+    """``weight * term`` at ``x``, ``float64 [rows]``, neither NaN nor ``-inf``; ``+inf`` forbids at weight 0 too.
 
-    ``rows`` are the numbers that errors give to the rows of ``x``.
+    ``rows`` are the numbers that errors give to the rows of ``x``. ``call`` computes the values where this is not
+    ``term.values(x, hint)``. With ``count_nan`` NaN becomes ``+inf``, after a call of it with ``bool [rows]``.
+
+    The term gets a copy of ``x``, so that writing into its argument cannot change the states of the chains. Integers
+    become floats, and gradients are dropped with their graph.
+
+    Raises ``EnergyError`` if the term raises (with the first state at which it raises alone, if there is one), if it
+    does not return a tensor of one number a row on the device of ``x``, and for NaN and ``-inf``.
     """
+    with row_numbers(rows):
+        if count_nan is None:
+            values = _weighted(term, x, hint, weight, call)
+        else:
+            values = _weighted_or_nan(term, x, hint, weight, call)
+            count_nan(values.isnan())
+            values = values.masked_fill(values.isnan(), math.inf)
+        bad = values.isnan() | (values == -math.inf)
+        if bool(bad.any()):
+            raise _no_number(term, x, values, bad.nonzero().squeeze(1), weight)
+        return values
+
+
+def _weighted(term: Term, x: Tensor, hint: Any, weight: float, call: Callable[[], Tensor] | None) -> Tensor:
+    """NaN and ``-inf`` included."""
     try:
-        return refused(term, x, weighed(term, x, hint, weight=weight, score=score), weight)
+        values = term.values(x.clone(), hint) if call is None else call()
     except EnergyError as error:
-        error.rows = error.rows if rows is None else rows[error.rows].tolist()
+        _complete(error, term)
         raise
-
-
-def weighed(
-    term: Term, x: Tensor, hint: Any = None, *, weight: float = 1.0, score: Callable[[], Tensor] | None = None
-) -> Tensor:
-    """``weight * term``, ``float64 [rows]``, NaN and ``-inf`` included; ``+inf`` forbids at weight 0 too.
-
-    ``score`` is how to compute it where ``term`` is not simply asked for ``x``. The term gets a copy of ``x``, so that
-    one which writes into its argument cannot change the states of the chains. Raises ``EnergyError`` for what is no
-    tensor of one number a row on the device of ``x``; and where the term raises, with the first state that makes it do
-    so alone, if there is one. Integers become floats, and gradients are dropped with their graph.
-    """
-    try:
-        values = term.values(x.clone(), hint) if score is None else score()
     except McmcTextError:
         raise
     except Exception as error:
-        _blame(term, x, hint, error)
+        _raise_for_first(term, x, hint, error)
     if problem := _unusable(values, x):
-        raise EnergyError(problem, term=term.name, x=x, where=defined_at(term.code))
+        unusable = EnergyError(problem, term=term.name, x=x, where=defined_at(term.code))
+        _complete(unusable, term)
+        raise unusable
     values = values.detach().to(torch.float64)
     return values if weight == 1 else torch.where((values == math.inf) & (weight == 0), values, weight * values)
 
 
-def refused(term: Term, x: Tensor, values: Tensor, weight: float = 1.0) -> Tensor:
-    """``values``, of the weighed ``term`` at ``x``. Raises ``EnergyError`` where one is NaN or ``-inf``."""
-    bad = values.isnan() | (values == -math.inf)
-    if bool(bad.any()):
-        at = bad.nonzero().squeeze(1)
-        nan = values[at].isnan()
-        times = "" if weight == 1 else f"times {weight:g} "
-        what = "is NaN" if bool(nan.any()) else f"{times}is -inf, so its law cannot be normalised"
-        raise EnergyError(what, term=term.name, rows=at.tolist(), x=x[at], nan=bool(nan.all()))
+def _weighted_or_nan(term: Term, x: Tensor, hint: Any, weight: float, call: Callable[[], Tensor] | None) -> Tensor:
+    """Also of a term that raises for NaN, as a sum inside of it does: it is called again without those rows."""
+    values = torch.full((len(x),), math.nan, dtype=torch.float64, device=x.device)
+    rest = torch.arange(len(x), device=x.device)
+    while len(rest):
+        try:
+            with row_numbers(rest):
+                values[rest] = _weighted(term, x[rest], None if hint is None else hint[rest], weight, call)
+            break
+        except EnergyError as error:
+            if not (error.nan and error.rows):
+                raise
+            rest, call = rest[~torch.isin(rest, torch.tensor(error.rows, device=x.device))], None
     return values
+
+
+def _no_number(term: Term, x: Tensor, values: Tensor, rows: Tensor, weight: float) -> EnergyError:
+    nan = values[rows].isnan()
+    times = "" if weight == 1 else f"times {weight:g} "
+    what = "is NaN" if bool(nan.any()) else f"{times}is -inf, so its law cannot be normalised"
+    error = EnergyError(what, term=term.name, rows=rows.tolist(), x=x[rows], nan=bool(nan.all()))
+    _complete(error, term)
+    return error
 
 
 def _unusable(values: Any, x: Tensor) -> str | None:
@@ -81,17 +106,25 @@ def _unusable(values: Any, x: Tensor) -> str | None:
     return None
 
 
-def _blame(term: Term, x: Tensor, hint: Any, error: Exception) -> NoReturn:
-    """Raise for the first state at which ``term`` raises by itself, or for all where none does."""
+def _raise_for_first(term: Term, x: Tensor, hint: Any, error: Exception) -> NoReturn:
+    """Raise for the first row at which ``term`` raises by itself, or for all rows if there is none."""
+    rows: list[int] = []
     for row in range(len(x)):
         one = torch.tensor([row], device=x.device)
         try:
             term.values(x[one], None if hint is None else hint[one])
         except Exception as single:
-            raise _told(term, single, [row], x[one]) from single
-    raise _told(term, error, [], x) from error
-
-
-def _told(term: Term, error: Exception, rows: list[int], x: Tensor) -> EnergyError:
+            error, rows, x = single, [row], x[one]
+            break
     problem, where = f"raised {type(error).__name__}: {error}", raised_at(error, term.code)
-    return EnergyError(problem, term=term.name, rows=rows, x=x, where=where)
+    found = EnergyError(problem, term=term.name, rows=rows, x=x, where=where)
+    _complete(found, term)
+    raise found from error
+
+
+def _complete(error: EnergyError, term: Term) -> None:
+    """Fill in the texts of its states, and the line of the user's function, where the term knows them."""
+    if error.x is not None and not error.texts:
+        error.texts = term.texts(error.x)
+    if error.where is None and term.code != term.values:
+        error.where = defined_at(term.code)

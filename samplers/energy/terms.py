@@ -1,4 +1,4 @@
-"""Algebra of energies: named terms, weighted sums, hard constraints. Every call of a term is checked in ``scoring``.
+"""Algebra of energies: named terms, weighted sums, constraints. ``checked_call`` checks every call of a term.
 
 ``fluency + 2.0 * similarity + keywords`` is an energy that remembers its terms. Any callable ``x -> [chains]`` takes
 part once it is named: ``named("short", lambda x: x.sum(1))``.
@@ -9,14 +9,15 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from samplers.config import Configurable
-from samplers.energy.candidates import rectangles, replaced
-from samplers.energy.checked_call import scored
+from samplers.energy.candidates import replaced
+from samplers.energy.checked_call import checked_values
 from samplers.errors import InvalidInput
 from samplers.types import Energy
 
@@ -27,11 +28,10 @@ __all__ = [
     "Evaluation",
     "Flat",
     "WeightedSum",
-    "evaluate",
-    "evaluate_candidates",
     "in_order",
     "lower_bound_of",
     "named",
+    "parts_of",
     "term_names",
 ]
 
@@ -60,6 +60,10 @@ class EnergyTerm(Configurable, ABC):
     @abstractmethod
     def values(self, x: Tensor, hint: Any = None) -> Tensor: ...
 
+    def texts(self, x: Tensor) -> list[str]:
+        """The states as error messages show them: one text a row, or nothing where the term cannot decode them."""
+        return []
+
     def candidate_values(self, x: Tensor, site: Tensor, values: Tensor) -> Tensor:
         """``[chains, K]``: energies of ``x`` with column ``site [chains]`` set to each of ``values [chains, K]``.
 
@@ -72,13 +76,13 @@ class EnergyTerm(Configurable, ABC):
         return self.values(x)
 
     def __add__(self, other: Energy) -> WeightedSum:
-        return WeightedSum(_parts(self) + _parts(other))
+        return WeightedSum(parts_of(self) + parts_of(other))
 
     def __radd__(self, other: Energy) -> WeightedSum:
-        return WeightedSum(_parts(other) + _parts(self))
+        return WeightedSum(parts_of(other) + parts_of(self))
 
     def __mul__(self, weight: float) -> WeightedSum:
-        return WeightedSum([(w * weight, part) for w, part in _parts(self)])
+        return WeightedSum([(w * weight, part) for w, part in parts_of(self)])
 
     __rmul__ = __mul__
 
@@ -186,18 +190,22 @@ class WeightedSum(EnergyTerm):
     def values(self, x: Tensor, hint: Any = None) -> Tensor:
         return self.evaluate(x, hint).energy
 
-    def evaluate(self, x: Tensor, hint: Any = None, limit: Tensor | None = None) -> Evaluation:
+    def evaluate(
+        self, x: Tensor, hint: Any = None, limit: Tensor | None = None, rows: Tensor | None = None
+    ) -> Evaluation:
         """As the function ``evaluate``."""
         terms = torch.full((len(x), len(self.parts)), math.inf, dtype=torch.float64, device=x.device)
         possible = torch.ones(len(x), dtype=torch.bool, device=x.device)
         order = in_order(self.parts)
         for place, (column, weight, part) in enumerate(order):
+            call = partial(checked_values, part, weight=weight, count_nan=self.nan_counter(column))
             if bool(possible.all()):
-                values = scored(part, x, hint, weight=weight)
+                values = call(x, hint, rows=rows)
             elif bool(possible.any()):
-                rows = possible.nonzero().squeeze(1)
+                some = possible.nonzero().squeeze(1)
                 values = terms[:, column].clone()
-                values[rows] = scored(part, x[rows], None if hint is None else hint[rows], rows=rows, weight=weight)
+                numbers = some if rows is None else rows[some]
+                values[some] = call(x[some], None if hint is None else hint[some], rows=numbers)
             else:
                 break
             terms[:, column] = values
@@ -208,62 +216,16 @@ class WeightedSum(EnergyTerm):
                 possible &= known + sum(lower_bound_of(w, later) for _, w, later in rest) <= limit
         return Evaluation(terms.sum(dim=1), terms)
 
+    def nan_counter(self, column: int) -> Callable[..., None] | None:
+        """What counts the NaN of a term; ``None``: they are errors."""
+        return None
+
 
 class Evaluation(NamedTuple):
     """``energy``: ``float64 [chains]``; ``terms``: ``float64 [chains, terms]``, which add up to it."""
 
     energy: Tensor
     terms: Tensor
-
-
-def evaluate(energy: Energy, x: Tensor, hint: Any = None, limit: Tensor | None = None) -> Evaluation:
-    """Score ``x`` and check the answer.
-
-    Rows whose energy exceeds ``limit float64 [chains]`` do not matter: as soon as the terms that are known and the
-    ``lower_bound`` of the others tell so, the others are left out and count as ``+inf``.
-
-    Raises ``EnergyError`` for NaN, ``-inf`` (no normalisable law has it), a wrong shape or type, or when the energy
-    itself raises; the error names the rows and the term.
-    """
-    if isinstance(energy, WeightedSum):
-        return energy.evaluate(x, hint, limit)
-    ((_, term),) = _parts(energy)
-    values = scored(term, x, hint)
-    return Evaluation(values, values.unsqueeze(1))
-
-
-def evaluate_candidates(
-    energy: Energy, x: Tensor, site: Tensor, values: Tensor, max_rows: int, possible: Tensor | None = None
-) -> Evaluation:
-    """Score ``x [chains, sites]`` with column ``site [chains]`` set to each of ``values [chains, K]``.
-
-    ``energy`` is ``[chains, K]`` and ``terms`` ``[chains, K, terms]``. Candidates that are not ``possible``
-    (``bool [chains, K]``, default all are) cost nothing and get ``+inf``; as in ``evaluate`` hard terms are scored
-    first, the others where these allow it. Calls are of at most ``max_rows`` rows, or of one chain for a term with a
-    ``candidate_values`` of its own. Raises as ``evaluate`` does; the rows of an error are chains.
-    """
-    parts = _parts(energy)
-    terms = torch.full((values.numel(), len(parts)), math.inf, dtype=torch.float64, device=x.device)
-    wanted = torch.ones_like(values, dtype=torch.bool) if possible is None else possible
-    for column, weight, part in in_order(parts):
-        shares = type(part).candidate_values is not EnergyTerm.candidate_values
-        for numbers, real in rectangles(wanted, by_chain=shares, max_rows=max_rows):
-            found = _candidates_of(part, weight, x, site, values, numbers)
-            terms[numbers[real], column] = found[real]
-        wanted = wanted & (terms[:, column] != math.inf).reshape(values.shape)
-    return Evaluation(terms.sum(dim=1).reshape(values.shape), terms.reshape(*values.shape, -1))
-
-
-def _candidates_of(part: EnergyTerm, weight: float, x: Tensor, site: Tensor, values: Tensor, numbers: Tensor) -> Tensor:
-    """One call: the candidates with the given ``numbers``, ``[chains of the call, candidates of each]``."""
-    chains = numbers // values.shape[1]
-    x, site, values = x[chains[:, 0]], site[chains[:, 0]], values.flatten()[numbers]
-
-    def score() -> Tensor:
-        return part.candidate_values(x, site, values).flatten()
-
-    found = scored(part, replaced(x, site, values), rows=chains.flatten(), weight=weight, score=score)
-    return found.reshape(numbers.shape)
 
 
 def term_names(energy: Energy) -> tuple[str, ...]:
@@ -273,7 +235,7 @@ def term_names(energy: Energy) -> tuple[str, ...]:
     return (getattr(energy, "name", None) or getattr(energy, "__name__", None) or type(energy).__name__,)
 
 
-def _parts(energy: Energy) -> list[tuple[float, EnergyTerm]]:
+def parts_of(energy: Energy) -> list[tuple[float, EnergyTerm]]:
     if isinstance(energy, WeightedSum):
         return energy.parts
     if isinstance(energy, EnergyTerm):

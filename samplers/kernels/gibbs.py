@@ -12,7 +12,8 @@ from torch.nn.functional import one_hot
 
 from samplers.config import Configurable
 from samplers.energy.candidates import replaced
-from samplers.energy.terms import Evaluation, evaluate, evaluate_candidates
+from samplers.energy.evaluation import evaluate, evaluate_candidates
+from samplers.energy.terms import Evaluation
 from samplers.errors import InvalidInput, ProposalError
 from samplers.kernels.hooks import Space, proposal_matrix
 from samplers.kernels.metropolis import check_proposed, start, step_info

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from samplers.config import Configurable
-from samplers.energy.terms import Evaluation, WeightedSum, evaluate
-from samplers.errors import EnergyError, InvalidInput, ProposalError
+from samplers.energy.evaluation import evaluate
+from samplers.energy.terms import Evaluation, WeightedSum
+from samplers.errors import InvalidInput, ProposalError
 from samplers.kernels.hooks import Space, proposal_matrix
 from samplers.randomness import log_uniform
 from samplers.types import ChainState, Energy, Proposal, Proposed, StepInfo, select
@@ -116,11 +117,8 @@ def _scored(state: ChainState, energy: Energy, proposed: Proposed, limit: Tensor
     rows = moved.nonzero().squeeze(1)
     if len(rows):
         hint = None if proposed.hint is None else proposed.hint[rows]
-        try:
-            value[rows], terms[rows] = evaluate(energy, proposed.x[rows], hint, None if limit is None else limit[rows])
-        except EnergyError as error:
-            error.rows = rows[error.rows].tolist()
-            raise
+        some = None if limit is None else limit[rows]
+        value[rows], terms[rows] = evaluate(energy, proposed.x[rows], hint, some, rows=rows)
     return Evaluation(value, terms)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from samplers.config import Configurable
 from samplers.energy.candidates import replaced
-from samplers.energy.terms import evaluate_candidates
+from samplers.energy.evaluation import evaluate_candidates
 from samplers.errors import InvalidInput, ProposalError
 from samplers.kernels.gibbs import redraw, redraw_matrix
 from samplers.kernels.hooks import Space

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +11,8 @@ import torch
 from torch import Tensor
 
 from samplers.config import Configurable
-from samplers.errors import EnergyError, InvalidInput
+from samplers.energy.row_numbers import row_numbers
+from samplers.errors import InvalidInput
 from samplers.kernels.hooks import Space, batch_matrices, branches, step_cost
 from samplers.kernels.metropolis import log_acceptance
 from samplers.randomness import log_uniform
@@ -58,7 +58,7 @@ class Tempered(Configurable):
 
     def init(self, x: Tensor, energy: Energy) -> ChainState:
         rungs, chains = len(self.betas), len(x)
-        with _named_by_chain(chains):
+        with row_numbers(lambda row: row % chains):
             inner = self.kernel.init(x.repeat(rungs, *[1] * (x.dim() - 1)), energy)
         pairs = rungs - 1
         aux: dict[str, Any] = {
@@ -90,7 +90,7 @@ class Tempered(Configurable):
             aux["inner"],
             torch.cat([state.terms, aux["terms"]]),
         )
-        with _named_by_chain(chains):
+        with row_numbers(lambda row: row % chains):
             merged, info = self.kernel.step(merged, energy, rng, beta=ladder.reshape(-1))
         replicas = [part.reshape(rungs, chains, *part.shape[1:]) for part in (merged.x, merged.energy, merged.terms)]
         turn = int(aux["turn"])
@@ -170,16 +170,6 @@ def _swap_matrix(space: Space, betas: list[float], low: int) -> Tensor:
     matrix = torch.diag(1 - accept)
     matrix.index_put_((points, points + (j - i) * (place - next_place)), accept, accumulate=True)
     return matrix
-
-
-@contextmanager
-def _named_by_chain(chains: int) -> Iterator[None]:
-    """Errors name the chain, not the replica."""
-    try:
-        yield
-    except EnergyError as error:
-        error.rows = [row % chains for row in error.rows]
-        raise
 
 
 def swap_report(state: ChainState) -> dict[str, Any]:

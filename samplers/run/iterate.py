@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from samplers.energy.row_numbers import row_numbers
 from samplers.errors import EnergyError
 from samplers.types import ChainState, Energy, Kernel, StepInfo
 
@@ -46,8 +47,10 @@ def iterate(
 
 @contextmanager
 def _located(step: int, first_row: int) -> Iterator[None]:
-    try:
-        yield
-    except EnergyError as error:
-        error.step, error.rows = step, [row + first_row for row in error.rows]
-        raise
+    """Give an ``EnergyError`` its step, and its rows the numbers of the chains."""
+    with row_numbers(lambda row: row + first_row):
+        try:
+            yield
+        except EnergyError as error:
+            error.step = step
+            raise

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from samplers.energy.nan_policy import NaNCount, NaNPolicy, tolerant
-from samplers.energy.terms import Flat, WeightedSum, evaluate, named, term_names
+from samplers.energy.evaluation import evaluate, rejecting_nan
+from samplers.energy.nan_policy import NaNCount, NaNPolicy
+from samplers.energy.terms import Flat, WeightedSum, named, term_names
 from samplers.errors import Interrupted, InvalidInput, McmcTextError, StoreError
 from samplers.randomness import generator
 from samplers.run.iterate import iterate, start_chains
@@ -65,8 +66,7 @@ class ShardedRun:
     """``steps`` of ``kernel`` on every chain of ``x0``, ``shard_size`` chains at a time.
 
     ``betas`` is a function of the step; at step ``kept_from`` no chain may be in a forbidden state any more; ``nan``:
-    see ``tolerant``. ``frozen`` are the facts, besides those that are seen here, which a run that goes on must share
-    with the one it continues.
+    see ``rejecting_nan``. ``frozen`` are further facts that a resumed run must share with the one it continues.
     """
 
     kernel: Kernel
@@ -137,7 +137,7 @@ class ShardedRun:
         advance(done)
         following = iterate(
             self.kernel,
-            tolerant(self.energy, counts) if self.nan == "reject" else self.energy,
+            rejecting_nan(self.energy, counts) if self.nan == "reject" else self.energy,
             state,
             steps=self.steps,
             first=done,

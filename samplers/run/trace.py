@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from samplers.energy.terms import evaluate, term_names
+from samplers.energy.evaluation import evaluate
+from samplers.energy.terms import term_names
 from samplers.types import ChainState, Energy, StepInfo
 
 if TYPE_CHECKING:

@@ -25,7 +25,6 @@ from types import TracebackType
 from typing import Any, TypeGuard
 
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor
 
 from samplers.errors import InvalidInput, StoreError
@@ -38,6 +37,7 @@ from samplers.storage.atomic_files import (
     sweep,
     write_atomically,
 )
+from samplers.storage.folder_lock import FolderLock, InUse
 from samplers.storage.tensor_file import Record, damaged, digest, load_record, save_record
 
 __all__ = ["Meter", "RunStore", "ShardStore"]
@@ -74,20 +74,19 @@ class RunStore:
             raise InvalidInput(f"{str(path)!r} is no name of a folder; choose another")
         self.path, self.every, self.meter = Path(path), every, meter or dict
         self.allow_version_change = allow_version_change
-        self._lock: FileLock | None = None
+        self._lock: FolderLock | None = None
 
     def __enter__(self) -> RunStore:
         try:
             make_folder(self.path)
             self._check_ours()
-            lock = FileLock(self.path / LOCK)
-            lock.acquire(timeout=0)
-        except Timeout as error:
+            lock = FolderLock(self.path / LOCK)
+        except InUse as error:
             raise InvalidInput(
                 f"{str(self.path)!r} is in use by {self._owner()}; wait for it or choose another folder"
             ) from error
-        except (OSError, NotImplementedError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
+        except OSError as error:
+            reason = error.strerror or str(error)
             raise InvalidInput(f"{str(self.path)!r} cannot be written to ({reason}); choose another folder") from error
         self._lock = lock
         try:
@@ -108,12 +107,12 @@ class RunStore:
         with suppress(OSError):  # it is for people, and stale without its lock
             (self.path / OWNER).unlink(missing_ok=True)
         self._lock.release()
+        self._lock = None
 
     @property
     def descriptor(self) -> int | None:
         """Of the lock. A process that has inherited it keeps the run in use for as long as it lives."""
-        # flock belongs to the open file, of which all copies have to be closed.
-        return None if self._lock is None else self._lock._context.lock_file_fd
+        return None if self._lock is None else self._lock.descriptor
 
     def pin(
         self,

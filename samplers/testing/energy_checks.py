@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from samplers.energy.candidates import replaced
-from samplers.energy.terms import EnergyTerm, evaluate, evaluate_candidates, term_names
+from samplers.energy.evaluation import evaluate, evaluate_candidates
+from samplers.energy.terms import EnergyTerm, term_names
 from samplers.errors import EnergyError, InvalidInput
 from samplers.testing.report import Report, Result
 from samplers.types import Energy

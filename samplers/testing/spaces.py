@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from samplers.energy.terms import evaluate
+from samplers.energy.evaluation import evaluate
 from samplers.errors import InvalidInput
 from samplers.testing.targets import Enumerated
 from samplers.types import ChainState, Energy, Kernel, StepInfo

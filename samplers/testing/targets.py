@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from samplers.energy.terms import evaluate
+from samplers.energy.evaluation import evaluate
 from samplers.errors import InvalidInput
 from samplers.randomness import categorical, generator
 from samplers.types import Energy

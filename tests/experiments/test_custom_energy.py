@@ -61,8 +61,8 @@ def test_infinity_forbids(embedded, write):
     ("body", "message"),
     [
         ("return [1 / 0 for text in texts]", r"raised ZeroDivisionError.*mine\.py:3: return \[1 / 0"),
-        ("return [float('nan')] * len(texts)", "returned nan"),
-        ("return [float('-inf')] * len(texts)", "returned -inf"),
+        ("return [float('nan')] * len(texts)", "is NaN"),
+        ("return [float('-inf')] * len(texts)", "is -inf"),
         ("return [0.0]", "returned 1 values for 4 texts"),
         ("return None", "returned NoneType"),
         ("return ['low' for text in texts]", "returned 'low'"),

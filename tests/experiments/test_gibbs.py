@@ -82,7 +82,7 @@ def test_run_directory_holds_config_before_and_samples_after(embedded, tmp_path)
 
 def test_a_run_that_fails_leaves_its_configuration(embedded, tmp_path):
     (tmp_path / "bad.py").write_text("def broken(texts):\n    return [float('nan') for _ in texts]\n")
-    with pytest.raises(EnergyError, match=r"'broken' returned nan.*at the start.*chain 0"):
+    with pytest.raises(EnergyError, match=r"'broken' is NaN at the start.*chain 0"):
         gibbs(model=embedded, energies=[f"{tmp_path}/bad.py:broken"], out=str(tmp_path / "run"), **QUICK)
     assert (tmp_path / "run" / "config.json").exists()
 

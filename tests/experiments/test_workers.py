@@ -102,9 +102,7 @@ def test_a_worker_that_dies_is_told_and_the_others_finish(model, own, tmp_path, 
 
 def test_an_error_of_a_worker_is_that_of_the_run(model, own, tmp_path, capfd):
     spec = own("return [float('nan')] * len(texts)")
-    with pytest.raises(
-        McmcTextError, match=r"^energy 'mine' returned nan.* at step 3 \(chain [\d, ]+\).*failed\.jsonl'$"
-    ):
+    with pytest.raises(McmcTextError, match=r"^energy 'mine' is NaN at step 3 \(chain [\d, ]+\).*failed\.jsonl'$"):
         gibbs(model=model, out=str(tmp_path / "run"), energies=[spec], workers=2, **QUICK)
     assert capfd.readouterr().err == ""
     lines = (tmp_path / "run" / "failed.jsonl").read_text().splitlines()

@@ -14,7 +14,7 @@ from transformers import BartConfig, BartForConditionalGeneration, BloomConfig, 
 from lm_adapters.energies.sequence_energy import SequenceEnergy
 from lm_adapters.models.causal_lm import CausalLM, PromptedLM
 from samplers import EnergyTerm, InvalidInput
-from samplers.energy.terms import evaluate_candidates
+from samplers.energy.evaluation import evaluate_candidates
 from samplers.randomness import generator
 from tests.lm_adapters import tiny, tiny_causal
 from tests.lm_adapters.extending import extends_as_a_whole

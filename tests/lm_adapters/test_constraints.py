@@ -33,7 +33,7 @@ from samplers import (
     sample,
     term_names,
 )
-from samplers.energy.terms import evaluate_candidates
+from samplers.energy.evaluation import evaluate_candidates
 from tests.lm_adapters import tiny
 
 WORDS = TextSpace(tiny.word_level(["red", "green", "blue"]))

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from lm_adapters import GibbsProposal, TextEnergy, TextSpace
 from samplers import Constraint, EnergyError, Flat, MetropolisHastings, evaluate, sample, term_names
-from samplers.energy.nan_policy import NaNCount, tolerant
+from samplers.energy.evaluation import rejecting_nan
+from samplers.energy.nan_policy import NaNCount
 from tests.lm_adapters.tiny import word_level, words_lm
 
 SPACE = TextSpace(word_level(["red", "green", "blue"]))
@@ -97,8 +98,8 @@ def test_accepted_answers(values: object):
         ([[1.0], [2.0], [3.0]], r"returned \[1.0\] \(list\), not a number of nats"),
         (torch.ones(3, 1), r"returned \[1.0\] \(list\), not a number of nats"),
         ([1j, 1.0, 1.0], "not a number of nats"),
-        ([1.0, math.nan, 1.0], "returned nan; give a number of nats, inf to forbid"),
-        ([1.0, -math.inf, 1.0], "returned -inf; give a number of nats, inf to forbid"),
+        ([1.0, math.nan, 1.0], "is NaN"),
+        ([1.0, -math.inf, 1.0], "is -inf, so its law cannot be normalised"),
     ],
 )
 def test_refused_answers(values: object, problem: str):
@@ -138,7 +139,7 @@ def test_an_exception_names_the_text_and_the_line(user: ModuleType, how: str):
 def test_rows_behind_a_constraint_keep_their_numbers():
     long = Constraint("long", lambda x: SPACE.lengths(x) > 1)
     energy = long + TextEnergy(lambda texts: [math.nan for _ in texts], SPACE.decode, "mine")
-    with pytest.raises(EnergyError, match=r"'mine' returned nan.*\(chain 1\): 'green blue'"):
+    with pytest.raises(EnergyError, match=r"'mine' is NaN.*\(chain 1\): 'green blue'"):
         evaluate(energy, X)
 
 
@@ -149,7 +150,7 @@ def test_sample_names_step_chain_and_text():
         return [math.nan if "green" in text else 0.0 for text in texts]
 
     x = lm.space.encode(["red blue red"] * 3)
-    with pytest.raises(EnergyError, match=r"energy 'picky' returned nan.* at step \d+ \(chain \d\): '.*green.*'"):
+    with pytest.raises(EnergyError, match=r"energy 'picky' is NaN at step \d+ \(chain \d\): '.*green.*'"):
         sample(MetropolisHastings(GibbsProposal(lm)), TextEnergy(picky, lm.space.decode), x, steps=200, progress=False)
     x = lm.space.encode(["red blue", "green red"])
     with pytest.raises(EnergyError, match=r"at the start \(chain 1\): 'green red'"):
@@ -214,7 +215,7 @@ def test_texts_that_are_nan_may_be_rejected(weight: float):
     counts = NaNCount()
     energy = weight * TextEnergy(green_is_nan, SPACE.decode) + Constraint("long", lambda x: SPACE.lengths(x) < 3)
     x = SPACE.encode(["green", "red", "red red red", "green blue", "blue"])
-    assert evaluate(tolerant(energy, counts), x).energy.tolist() == [
+    assert evaluate(rejecting_nan(energy, counts), x).energy.tolist() == [
         math.inf,
         3 * weight,
         math.inf,
@@ -226,5 +227,5 @@ def test_texts_that_are_nan_may_be_rejected(weight: float):
 
 def test_other_faults_of_texts_are_errors_also_where_nan_is_rejected():
     energy = TextEnergy(lambda texts: [math.nan if text == "red" else -math.inf for text in texts], SPACE.decode)
-    with pytest.raises(EnergyError, match=r"returned -inf.* \(chain 1, 2\): 'green blue', 'blue'"):
-        evaluate(tolerant(energy, NaNCount()), X)
+    with pytest.raises(EnergyError, match=r"is -inf.* \(chain 1, 2\): 'green blue', 'blue'"):
+        evaluate(rejecting_nan(energy, NaNCount()), X)

@@ -7,7 +7,7 @@ import torch
 
 from samplers import CallCounter, Constraint, EnergyError, EnergyTerm, evaluate, named
 from samplers.energy.candidates import replaced
-from samplers.energy.terms import evaluate_candidates
+from samplers.energy.evaluation import evaluate_candidates
 from samplers.randomness import generator
 
 CHAINS, SITES, K = 5, 4, 3

@@ -22,8 +22,8 @@ from samplers import (
     term_names,
 )
 from samplers.energy.candidates import replaced
-from samplers.energy.nan_policy import NaNCount, tolerant
-from samplers.energy.terms import evaluate_candidates
+from samplers.energy.evaluation import evaluate_candidates, rejecting_nan
+from samplers.energy.nan_policy import NaNCount
 from samplers.errors import TooManyNaN
 from samplers.randomness import generator
 from samplers.run import start_chains
@@ -53,7 +53,7 @@ def run(energy, x0=START, *, steps=4, reject=False, kernel=None):
     """Last states, as a list, and the count."""
     kernel, counts = kernel or climb(), NaNCount()
     state = start_chains(kernel, energy, x0)
-    followed = tolerant(energy, counts) if reject else energy
+    followed = rejecting_nan(energy, counts) if reject else energy
     *_, (_, state, _) = iterate(kernel, followed, state, steps=steps, rng=generator(0))
     return state.x[:, 0].tolist(), counts
 
@@ -169,7 +169,7 @@ def same_chains(kernel, energy, expected, *, steps=12):
     first = start_chains(kernel, energy, x0)
     second = start_chains(kernel, expected, x0)
     runs = zip(
-        iterate(kernel, tolerant(energy, counts), first, steps=steps, rng=generator(3)),
+        iterate(kernel, rejecting_nan(energy, counts), first, steps=steps, rng=generator(3)),
         iterate(kernel, expected, second, steps=steps, rng=generator(3)),
         strict=True,
     )
@@ -197,12 +197,12 @@ def test_terms_keep_their_names_columns_and_hardness():
     x, counts = torch.tensor([[0], [1], [2]]), NaNCount()
     hard = Constraint("low", lambda x: x[:, 0] < 2)
     energy = 2.0 * named("a", lambda x: x[:, 0] + 0.5) + hard + Flat() * -1.0
-    wrapped = tolerant(energy, counts)
+    wrapped = rejecting_nan(energy, counts)
     assert term_names(wrapped) == term_names(energy) == ("a", "low", "flat")
     assert [part.is_constraint for _, part in wrapped.parts] == [False, True, False]
     assert torch.equal(evaluate(wrapped, x).terms, evaluate(energy, x).terms)
-    assert term_names(tolerant(tilt, counts)) == ("tilt",)
-    assert tolerant(hard, counts).is_constraint
+    assert term_names(rejecting_nan(tilt, counts)) == ("tilt",)
+    assert rejecting_nan(hard, counts).is_constraint
 
 
 def test_hints_follow_their_rows():
@@ -214,7 +214,7 @@ def test_hints_follow_their_rows():
             return super().values(x)
 
     x = torch.tensor([[0, 0], [0, 3], [2, 1]])
-    energy = evaluate(tolerant(Hinted(10), NaNCount()), x, torch.tensor([7, 8, 9])).energy
+    energy = evaluate(rejecting_nan(Hinted(10), NaNCount()), x, torch.tensor([7, 8, 9])).energy
     assert energy.tolist() == [0.0, inf, inf]
     assert seen == [[7, 8, 9], [7]]
 
@@ -229,14 +229,16 @@ def test_a_row_counts_once_however_many_terms_see_it():
         + named("a", lambda x: torch.where(x[:, 0] == 1, nan, 0.0))
         + named("b", lambda x: torch.where(x[:, 0] < 3, torch.where(x[:, 0] > 0, nan, 0.0), 0.0))
     )
-    value = evaluate(tolerant(energy, counts), torch.arange(6).unsqueeze(1)).energy
+    value = evaluate(rejecting_nan(energy, counts), torch.arange(6).unsqueeze(1)).energy
     assert value.tolist() == [0, inf, inf, inf, 0, 0]
     assert (counts.rows, counts.nan) == (5, 2)  # what the constraint forbids, no model saw
 
 
 def test_constraints_alone_are_counted_too():
     counts = NaNCount()
-    evaluate(tolerant(Constraint("a", lambda x: x[:, 0] > 3) + Constraint("b", lambda x: x[:, 0] > 1), counts), START)
+    evaluate(
+        rejecting_nan(Constraint("a", lambda x: x[:, 0] > 3) + Constraint("b", lambda x: x[:, 0] > 1), counts), START
+    )
     assert (counts.rows, counts.nan) == (3, 0)
 
 
@@ -246,18 +248,18 @@ def test_each_candidate_counts_once_and_fillers_do_not(form):
     x, site = torch.tensor([[0, 0, 0], [0, 2, 1]]), torch.tensor([0, 0])
     values = torch.tensor([[0, 2, 3, 1], [0, 1, 2, 3]])
     possible = torch.tensor([[True] * 4, [True, False, False, False]])  # (0, 2, 1) is NaN, (3, 0, 0) too
-    found = evaluate_candidates(tolerant(term, counts), x, site, values, 100, possible).energy
+    found = evaluate_candidates(rejecting_nan(term, counts), x, site, values, 100, possible).energy
     assert (counts.rows, counts.nan) == (5, 2)
     assert found.isfinite().tolist() == [[True, True, False, True], [False] * 4]
 
 
 def test_the_shared_path_stays_and_is_left_only_for_an_error():
     x, site, values = torch.zeros(2, 3, dtype=torch.int64), torch.tensor([0, 1]), torch.arange(4).expand(2, -1)
-    for form, calls in (("shares", 0), ("shares and raises", 3)):  # for two NaN, told one by one
+    for form, calls in (("shares", 0), ("shares and raises", 2)):  # of two NaN, raised one by one
         term = FORMS[form]()
         asked = CallCounter(named("inside", term.inner))
         term.inner = asked
-        evaluate_candidates(tolerant(term, NaNCount()), x, site, values, 100)
+        evaluate_candidates(rejecting_nan(term, NaNCount()), x, site, values, 100)
         assert (term.shared, asked.calls) == (1, 1 + calls), form
 
 
@@ -272,12 +274,8 @@ def test_calls_are_cut_as_they_are_without_tolerance(shares):
     evaluate_candidates(term, x, site, torch.arange(3).expand(2, -1), 3, possible)
     plain = seen.copy()
     seen.clear()
-    evaluate_candidates(tolerant(term, NaNCount()), x, site, torch.arange(3).expand(2, -1), 3, possible)
-    if shares:
-        assert seen == plain == [[[0, 2]], [[1, 1]]]
-    else:
-        assert plain == [[[0], [2], [1]]]
-        assert seen == []  # without work to share the rows are plain states
+    evaluate_candidates(rejecting_nan(term, NaNCount()), x, site, torch.arange(3).expand(2, -1), 3, possible)
+    assert seen == plain == ([[[0, 2]], [[1, 1]]] if shares else [[[0], [2], [1]]])
 
 
 # When it is too much
@@ -286,7 +284,7 @@ def test_calls_are_cut_as_they_are_without_tolerance(shares):
 @pytest.mark.parametrize(("rows", "borne"), [(0, 10), (500, 10), (999, 10), (2000, 20), (5000, 50)])
 def test_ten_nans_are_borne_and_then_one_percent(rows, borne):
     counts = NaNCount(rows=rows, nan=borne - 1)
-    energy = tolerant(at(nan, 100), counts)
+    energy = rejecting_nan(at(nan, 100), counts)
     assert evaluate(energy, START[1:2]).energy.tolist() == [inf]
     with pytest.raises(TooManyNaN, match=rf"{borne + 1} of {rows + 2} rows .* 'mine'.*1%.* nan=\"raise\""):
         evaluate(energy, START[1:2])
@@ -304,9 +302,9 @@ def test_the_count_goes_on_where_a_run_stopped():
     energy, counts = at(nan, 2, 103), NaNCount()
     kernel = MetropolisHastings(Shift(1))
     state = start_chains(kernel, energy, START)
-    *_, (_, state, _) = iterate(kernel, tolerant(energy, counts), state, steps=3, rng=generator(0))
+    *_, (_, state, _) = iterate(kernel, rejecting_nan(energy, counts), state, steps=3, rng=generator(0))
     counts = NaNCount(rows=counts.rows, nan=counts.nan)
-    list(iterate(kernel, tolerant(energy, counts), state, steps=3, rng=generator(1)))
+    list(iterate(kernel, rejecting_nan(energy, counts), state, steps=3, rng=generator(1)))
     assert counts == run(energy, steps=6, reject=True)[1] == NaNCount(rows=18, nan=9)
 
 

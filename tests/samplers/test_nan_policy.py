@@ -76,7 +76,7 @@ def test_states_that_are_nan_are_never_entered():
 
 
 def test_more_than_one_in_a_hundred_end_the_run():
-    with pytest.raises(TooManyNaN, match=r"rows were NaN, lately in energy 'broken'"):
+    with pytest.raises(TooManyNaN, match=r"rows were NaN, most recently in energy 'broken'"):
         sample(Gibbs(2), nan_at((1, 1, 1), (1, 0, 1)), START, nan="reject", steps=ENOUGH, progress=False)
 
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from samplers import CallCounter, Constraint, EnergyError, EnergyTerm, Flat, evaluate, named
+from samplers.energy.evaluation import evaluate_candidates
 from samplers.energy.source_location import defined_at, raised_at
-from samplers.energy.terms import evaluate_candidates
 
 X = torch.tensor([[1, 10], [2, 20], [3, 30]])
 USER_FILE = """import torch

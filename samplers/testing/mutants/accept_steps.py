@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from samplers.energy.terms import evaluate
+from samplers.energy.evaluation import evaluate
 from samplers.kernels.metropolis import MetropolisHastings, log_acceptance, start, step_info
 from samplers.randomness import log_uniform
 from samplers.run.sample import sample

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from samplers.energy.terms import evaluate_candidates
+from samplers.energy.evaluation import evaluate_candidates
 from samplers.kernels.gibbs import Gibbs
 from samplers.kernels.metropolis import step_info
 from samplers.kernels.tempering import Tempered
