@@ -15,6 +15,7 @@ from lm_adapters.locks.keywords import Keywords
 from lm_adapters.locks.template import Template
 from lm_adapters.models.autoregressive import Autoregressive
 from lm_adapters.models.causal_lm import CausalLM, PromptedLM
+from lm_adapters.models.language_model import LanguageModel
 from lm_adapters.models.masked_lm import MaskedLM
 from lm_adapters.models.sentence_encoder import MeanPooled, SentenceEncoder
 from lm_adapters.models.seq2seq_lm import Seq2SeqLM
@@ -39,6 +40,7 @@ __all__ = [
     "GibbsProposal",
     "KeywordFill",
     "Keywords",
+    "LanguageModel",
     "LengthPrior",
     "LengthRange",
     "Lock",

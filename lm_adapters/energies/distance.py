@@ -30,7 +30,7 @@ class SourceBleu(EnergyTerm):
 
     name = "source bleu"
     lower_bound = -math.log(1.01)
-    transient = ("bleu",)  # made of the source
+    transient = ("bleu",)  # follows from the source
 
     def __init__(self, space: TextSpace, source: str) -> None:
         self.space = space

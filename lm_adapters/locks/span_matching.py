@@ -21,7 +21,7 @@ UNBOUNDED = 2**31
 
 @dataclass(frozen=True)
 class Piece:
-    """A run of adjacent tokens, in any of its tokenisations ``spellings``.
+    """A run of adjacent tokens, in any of several tokenisations, ``spellings``.
 
     It starts and ends at word boundaries, except at a border that is ``glued``: a word may continue across that one.
     """

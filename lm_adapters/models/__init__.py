@@ -1,1 +1,1 @@
-"""Language models behind one interface: masked, causal, seq2seq, and sentence encoders."""
+"""Language models, masked, causal and seq2seq, and sentence encoders."""

@@ -35,7 +35,7 @@ class Autoregressive(Protocol):
 
     @property
     def eos_id(self) -> int:
-        """The token that ends a text; no text holds it."""
+        """The token that ends a text; it never occurs in one."""
 
     @property
     def allowed(self) -> Tensor:

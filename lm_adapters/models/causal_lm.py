@@ -50,7 +50,7 @@ class CausalLM(LanguageModel):
 
     @property
     def max_length(self) -> int:
-        """The most tokens of text behind the start token: the model's positions, or else its tokenizer's limit."""
+        """The most tokens of text after the start token: the model's positions, or else its tokenizer's limit."""
         positions = getattr(self.model.config, "max_position_embeddings", None)
         return (positions or self.space.tokenizer.model_max_length) - 1
 
@@ -95,7 +95,7 @@ class PromptedLM:
 
     @property
     def max_length(self) -> int:
-        """The most tokens of text that the model takes behind the start token and the prompt."""
+        """The most tokens of text that the model takes after the start token and the prompt."""
         return self.lm.max_length + 1 - len(self.context)
 
     @cached_property
@@ -104,9 +104,11 @@ class PromptedLM:
         return "position_ids" in signature(self.lm.model.forward).parameters
 
     def logits(self, x: Tensor, wanted: Tensor) -> Iterator[Tensor]:
+        """Logits ``[wanted positions, vocabulary]``; see ``Autoregressive``."""
         return self._read(x, wanted, self._past(len(x)) if self._context_layers else None)
 
     def read(self, x: Tensor, wanted: Tensor) -> tuple[Iterator[Tensor], Prefixes]:
+        """``logits``, and keys and values of what the model has read; see ``Autoregressive``."""
         past = self._past(len(x))
         logits = self._read(x, wanted, past)
         layers = cache_layers(past)
@@ -114,6 +116,7 @@ class PromptedLM:
         return logits, Prefixes(layers, counts, len(self.context))
 
     def extend(self, before: Prefixes, tokens: Tensor, wanted: Tensor) -> tuple[Iterator[Tensor], Prefixes]:
+        """Logits ``[wanted positions, vocabulary]`` of what follows ``tokens``; see ``Autoregressive``."""
         past, count = as_cache(before.layers), tokens.shape[1]
         positions = {}
         if self.ragged:

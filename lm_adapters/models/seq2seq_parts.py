@@ -15,7 +15,7 @@ end token; mBART: the code of the target language), then ``forced_bos_token_id``
 ``log p``. A model that was trained to write an opening token itself, and whose settings do not force it (BERT2BERT:
 ``[CLS]``), needs ``model.generation_config.forced_bos_token_id`` set.
 
-``model(labels=...)`` shifts ``labels`` by one behind the start token: where nothing is forced, its mean loss on
+``model(labels=...)`` shifts ``labels`` by one, after the start token: where nothing is forced, its mean loss on
 ``t_1 .. t_n end`` is ``-log p / (n + 1)``; otherwise its labels begin with the forced token, and its sum has one more
 term. Prefix and source are tokenised separately, then joined.
 """
@@ -79,7 +79,7 @@ class Seq2SeqParts(LanguageModel):
 
     @property
     def max_length(self) -> int:
-        """The most tokens of text that fit the decoder's positions behind the context."""
+        """The most tokens of text that fit the decoder's positions after the context."""
         return max_positions(self.body) - len(self.context)
 
     def prefix_ids(self, prefix: str) -> list[int]:
@@ -107,7 +107,7 @@ class Seq2SeqParts(LanguageModel):
         return with_special_tokens(self.source_space, x, prefix)
 
     def source_room(self, prefix: Sequence[int]) -> int:
-        """The most tokens of source that fit the encoder's positions behind ``prefix_ids``."""
+        """The most tokens of source that fit the encoder's positions after ``prefix_ids``."""
         special = len(self.source_space.prefix) + len(prefix) + len(self.source_space.suffix)
         return max_positions(self.model.get_encoder()) - special
 

@@ -150,7 +150,7 @@ def fill_masks(
 
 
 def _scores(model: MaskedLM, x: Tensor, site: Tensor, truncation: Truncation) -> Tensor:
-    """Log-weights ``[sites, vocabulary]`` of what ``site bool [rows, width]`` may hold given the rest."""
+    """Log-weights ``[sites, vocabulary]`` of the tokens at ``site bool [rows, width]`` given the rest."""
     return truncation.scores(model.logits(x, site), model.allowed)
 
 

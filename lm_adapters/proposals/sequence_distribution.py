@@ -60,7 +60,7 @@ class SequenceDistribution:
         """``float64 [rows, 2, width + 1]`` in nats, for each token and the end, 0 after that.
 
         ``[:, 0]`` is the log-probability, ``[:, 1]`` is ``-log p`` under the model itself, NaN where that rounds to
-        infinity. At ``max_length`` the end has log-probability 0, since only it can stand there; a token there has
+        infinity. At ``max_length`` the end has log-probability 0, since only it is possible there; a token there has
         ``-inf``, and what follows it is not scored. Cost: one pass over the texts ``x int64 [rows, width]``.
         """
         lengths, tokens = self.model.space.lengths(x).unsqueeze(1), with_end_token(self.model, x)

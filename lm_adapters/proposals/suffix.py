@@ -70,9 +70,9 @@ class SuffixProposal:
         stuck = ~cuts.any(dim=1)
         cut = draw_site(cuts | stuck.unsqueeze(1), rng)
         new, scores = self.distribution.redraw(x, cut.clamp(max=longest), rng)
-        behind = torch.arange(cuts.shape[1], device=x.device) >= cut.unsqueeze(1)
-        drawn, old = (each[:, 0].where(behind, 0.0).sum(dim=1) for each in (scores, memory))
-        scores = torch.where((behind & ~stuck.unsqueeze(1)).unsqueeze(1), scores, memory)
+        after = torch.arange(cuts.shape[1], device=x.device) >= cut.unsqueeze(1)
+        drawn, old = (each[:, 0].where(after, 0.0).sum(dim=1) for each in (scores, memory))
+        scores = torch.where((after & ~stuck.unsqueeze(1)).unsqueeze(1), scores, memory)
         back = self._cuts(new)
         reversible = back.gather(1, cut.unsqueeze(1)).squeeze(1) & ~stuck
         return Proposed(
@@ -96,8 +96,8 @@ class SuffixProposal:
         drawn = self.distribution.token_scores(x_to)[:, 0].flip(1).cumsum(dim=1).flip(1)
         same = (x_to == x_from).cumprod(dim=1).bool()
         before = torch.nn.functional.pad(same, (1, 0), value=True)  # everything before the cut
-        behind = torch.arange(cuts.shape[1], device=x_to.device) <= self.model.space.lengths(x_to).unsqueeze(1)
-        total = drawn.masked_fill(~(cuts & before & behind), -math.inf) - cuts.sum(dim=1, keepdim=True).double().log()
+        within = torch.arange(cuts.shape[1], device=x_to.device) <= self.model.space.lengths(x_to).unsqueeze(1)
+        total = drawn.masked_fill(~(cuts & before & within), -math.inf) - cuts.sum(dim=1, keepdim=True).double().log()
         stuck = ~cuts.any(dim=1)
         total[stuck] = -math.inf
         total[stuck & same[:, -1], 0] = 0.0
@@ -110,5 +110,5 @@ class SuffixProposal:
         if self.lock is None:
             return cuts
         held, found = self.lock.search(x)
-        behind = ((held > 0) * column[1:]).amax(dim=1, keepdim=True)
-        return cuts & (column >= behind) & found.unsqueeze(1)
+        last = ((held > 0) * column[1:]).amax(dim=1, keepdim=True)
+        return cuts & (column >= last) & found.unsqueeze(1)

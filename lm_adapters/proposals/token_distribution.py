@@ -58,7 +58,7 @@ class TokenDistribution:
         return log_probs.squeeze(1), nlls.masked_fill(nlls == math.inf, math.nan).squeeze(1)
 
     def _weights(self, logits: Tensor, column: Tensor) -> tuple[Tensor, Weights]:
-        """The model's probabilities ``[rows, vocabulary]``, and the weights of what may stand at ``column [rows]``."""
+        """The model's probabilities ``[rows, vocabulary]``, and weights of what ``column [rows]`` may hold."""
         own, too_short = logits.softmax(dim=1), column < self.min_length
         if self.truncation.changes:
             scores = self.truncation.scores(logits, self._possible, (too_short, self.model.eos_id))
