@@ -14,7 +14,7 @@ from click.testing import Result
 from transformers import dynamic_module_utils
 
 from tests.lm_adapters import tiny
-from tests.lm_adapters.test_hostile_models import CASES
+from tests.lm_adapters.loading.test_hostile_models import CASES
 
 CODE = """
 open({witness!r}, "a").close()

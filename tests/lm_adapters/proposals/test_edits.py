@@ -17,7 +17,7 @@ from samplers import Flat, InvalidInput, MetropolisHastings, named, sample
 from samplers.randomness import generator
 from samplers.run import start_chains
 from tests.lm_adapters import tiny
-from tests.lm_adapters.test_cost import Meter
+from tests.lm_adapters.forward.test_cost import Meter
 
 TEXTS = ["the old house", "a house", "we like the house", "house"]
 WIDTH = 12

@@ -33,7 +33,7 @@ from samplers.testing import (
     transition_matrix,
 )
 from samplers.testing.mutants import ForcedCurrent
-from tests.lm_adapters.test_cost import Meter
+from tests.lm_adapters.forward.test_cost import Meter
 from tests.lm_adapters.tiny import TableLM, build, words_lm
 
 WORDS = ("red", "green", "blue", "grey")

@@ -15,7 +15,7 @@ from lm_adapters.proposals.truncation import Truncation
 from samplers import EnergyTerm, InvalidInput, evaluate, term_names
 from samplers.randomness import generator
 from tests.lm_adapters import tiny_seq2seq
-from tests.lm_adapters.extending import extends_as_a_whole
+from tests.lm_adapters.models.extending import extends_as_a_whole
 from tests.lm_adapters.tiny_seq2seq import CONTEXT, END, EXACT, SOURCE, TEXTS, bodies, by_hand, classes, ids, lm
 
 

@@ -17,7 +17,7 @@ from samplers import EnergyTerm, InvalidInput
 from samplers.energy.evaluation import evaluate_candidates
 from samplers.randomness import generator
 from tests.lm_adapters import tiny, tiny_causal
-from tests.lm_adapters.extending import extends_as_a_whole
+from tests.lm_adapters.models.extending import extends_as_a_whole
 
 TEXTS = ["a b c d", "the old house by the sea", "She's", "z"]
 PROMPT = "We do not like"
