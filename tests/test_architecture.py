@@ -186,6 +186,11 @@ def test_the_rules_see_what_breaks_them():
     assert passes_by_the_doors("samplers.x", inside) == []
 
 
+def test_no_files_import_each_other_in_a_circle():
+    """Imports for annotations count too: who reads one file must not have to read a second to understand it."""
+    assert circle(graph(TREES)) == []
+
+
 def test_the_samplers_know_no_other_package():
     """Not even by name, in a string or a comment."""
     others = re.compile(rf"\b({'|'.join(set(MAY_IMPORT) - {'samplers'})})\b")
