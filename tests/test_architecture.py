@@ -191,6 +191,10 @@ def test_no_files_import_each_other_in_a_circle():
     assert circle(graph(TREES)) == []
 
 
+def test_packages_import_each_other_through_doors():
+    assert found({name: passes_by_the_doors(name, tree) for name, tree in (TREES | EXAMPLES).items()}) == {}
+
+
 def test_the_samplers_know_no_other_package():
     """Not even by name, in a string or a comment."""
     others = re.compile(rf"\b({'|'.join(set(MAY_IMPORT) - {'samplers'})})\b")
