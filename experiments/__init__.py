@@ -15,6 +15,7 @@ from experiments.results.draws_run import DrawsRun
 from experiments.results.protocol import Run
 from experiments.results.search_run import SearchRun
 from experiments.results.text_run import TextRun
+from experiments.runs.saved_run import SavedRun, load_run
 from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel, shortlist_kernel
 from experiments.setup.methods import (
@@ -34,6 +35,7 @@ __all__ = [
     "Option",
     "Problem",
     "Run",
+    "SavedRun",
     "SearchRun",
     "Settings",
     "TextRun",
@@ -43,6 +45,7 @@ __all__ = [
     "experiment",
     "in_words",
     "load_meaning",
+    "load_run",
     "load_scorer",
     "load_seq2seq",
     "sample_chains",

@@ -9,13 +9,12 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Sequence
-from importlib.metadata import EntryPoint
 from typing import Any
 
 import click
 
 from experiments.declaration.find import plugin_command
-from experiments.declaration.plugins import OURS, find_plugin, package_of, plugin_names
+from experiments.declaration.plugins import OURS, find_plugin, packages_with, plugin_names
 from experiments.declaration.wording import in_options
 from experiments.results.safe_text import visible
 
@@ -29,10 +28,10 @@ class Experiments(click.Group):
         return plugin_names("experiments")
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        entry = find_plugin("experiments", name)
-        if entry is None:
+        packages = packages_with("experiments", name)
+        if not packages:
             return None
-        return plugin_command(entry) if package_of(entry) == OURS else _OfOthers(entry)
+        return _command(name) if OURS in packages else _OfOthers(name, packages)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         return run_command(super().main, *args, **kwargs)
@@ -41,14 +40,19 @@ class Experiments(click.Group):
 class _OfOthers(click.Command):
     """A command of another package, which is imported no sooner than it is called."""
 
-    def __init__(self, entry: EntryPoint) -> None:
-        super().__init__(entry.name, help=f"Comes with the package {package_of(entry)}.")
-        self.entry = entry
+    def __init__(self, name: str, packages: Sequence[str]) -> None:
+        super().__init__(name, help=f"Comes with the package {' and '.join(packages)}.")
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        return plugin_command(self.entry).make_context(info_name, args, parent, **extra)
+        return _command(str(self.name)).make_context(info_name, args, parent, **extra)
+
+
+def _command(name: str) -> click.Command:
+    entry = find_plugin("experiments", name)
+    assert entry is not None, "the name is registered"
+    return plugin_command(entry)
 
 
 def run_command(run: Any, *args: Any, **kwargs: Any) -> None:

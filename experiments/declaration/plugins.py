@@ -23,7 +23,7 @@ from collections import defaultdict
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
-__all__ = ["OURS", "Group", "find_plugin", "load_plugin", "package_of", "plugin_names"]
+__all__ = ["OURS", "Group", "find_plugin", "load_plugin", "package_of", "packages_with", "plugin_names"]
 
 Group = Literal["experiments", "energies", "models"]
 OURS = "mcmc-text"
@@ -31,6 +31,11 @@ OURS = "mcmc-text"
 
 def plugin_names(group: Group) -> list[str]:
     return sorted(_found(group))
+
+
+def packages_with(group: Group, name: str) -> list[str]:
+    """The packages that register the name, each as often as it does."""
+    return [package_of(entry) for entry in _found(group).get(name, [])]
 
 
 def find_plugin(group: Group, name: str) -> EntryPoint | None:

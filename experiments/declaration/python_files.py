@@ -38,5 +38,6 @@ def own_line(error: Exception, path: str | Path) -> str:
     told = f"{type(error).__name__}: {error}"
     if isinstance(error, SyntaxError):
         return told  # which names file and line
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == Path(path)]
+    whole = Path(path).resolve()
+    frames = [each for each in traceback.extract_tb(error.__traceback__) if Path(each.filename).resolve() == whole]
     return f"{told} [{path}:{frames[-1].lineno}: {frames[-1].line}]" if frames else told

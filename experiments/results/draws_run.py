@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from experiments.results.cost import Spent
+from experiments.results.export import Exports
 from experiments.results.figures import distinct, number, self_bleu
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ PARETO_K = 0.7  # Vehtari et al. 2024, JMLR 25: above it the estimates cannot be
 
 
 @dataclass(frozen=True)
-class DrawsRun:
+class DrawsRun(Exports):
     """``x [draws, width]`` with ``terms float64 [draws, terms]`` of their energies in nats.
 
     Of importance sampling they are drawn again by weight. ``wanted`` draws were asked for; rejection sampling may have

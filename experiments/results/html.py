@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,10 @@ from experiments.results.safe_text import visible
 if TYPE_CHECKING:
     from jinja2 import Template
 
-__all__ = ["page"]
+__all__ = ["fragment", "page"]
 
 TEXTS = 200  # of more chains the rest is in samples.jsonl
+FRAGMENT_TEXTS = 20
 
 # Everything is escaped; the policy keeps the page harmless even where that failed.
 TEMPLATE = """\
@@ -89,6 +90,19 @@ p.small { color: var(--faint); font-size: .875rem; margin: .25rem 0 }
 </html>
 """
 
+FRAGMENT = """\
+<table>
+<tr><th>{{ counted }}</th><th>nats</th><th>{{ shown }}</th></tr>
+{%- for index, energy, text in texts %}
+<tr><td>{{ index }}</td><td>{{ energy }}</td><td dir="auto">{{ text }}</td></tr>
+{%- endfor %}
+</table>
+{%- if more %}
+<p>and {{ more }} more</p>
+{%- endif %}
+<p>{{ trust }}</p>
+"""
+
 
 def page(run: Run, summary: Mapping[str, Any]) -> str:
     """The whole of ``report.html``, for a run of any experiment and its ``summary()``. Always valid UTF-8."""
@@ -96,7 +110,7 @@ def page(run: Run, summary: Mapping[str, Any]) -> str:
     texts = [(index, f"{energy:.2f}", _line(text)) for index, energy, text in run.shown()]
     config = [(_line(name), _line(str(value))) for name, value in run.config.items() if value not in (None, [], ())]
     facts = [(_line(label), _line(value)) for label, value in run.facts(summary)]
-    return _template().render(
+    return _template(TEMPLATE).render(
         name=_line(str(run.config["experiment"])),
         trust=_line(summary["trust"]),
         trusted=argument("trust_remote_code") if run.config["trust_remote_code"] else None,
@@ -110,11 +124,21 @@ def page(run: Run, summary: Mapping[str, Any]) -> str:
     )
 
 
+def fragment(heading: tuple[str, str], rows: Iterable[tuple[int, float, str]], trust: str) -> str:
+    """A table of texts and the line of trust, without style, for a page of somebody else's."""
+    texts = [(index, f"{energy:.2f}", _line(text)) for index, energy, text in rows]
+    counted, shown = map(_line, heading)
+    more = max(0, len(texts) - FRAGMENT_TEXTS)
+    return _template(FRAGMENT).render(
+        counted=counted, shown=shown, texts=texts[:FRAGMENT_TEXTS], more=more, trust=_line(trust)
+    )
+
+
 @cache
-def _template() -> Template:
+def _template(source: str) -> Template:
     from jinja2 import Environment, StrictUndefined
 
-    return Environment(autoescape=True, undefined=StrictUndefined).from_string(TEMPLATE)
+    return Environment(autoescape=True, undefined=StrictUndefined).from_string(source)
 
 
 def _line(text: str) -> str:

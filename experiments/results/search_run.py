@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from experiments.results.cost import Spent
+from experiments.results.export import Exports, refuse_search
 from experiments.results.figures import distinct, shares
 
 if TYPE_CHECKING:
+    from xarray import DataTree
+
     from lm_adapters import TextSpace
     from samplers import Annealed
 
@@ -17,7 +20,7 @@ __all__ = ["SearchRun"]
 
 
 @dataclass(frozen=True)
-class SearchRun:
+class SearchRun(Exports):
     """The best text that each chain visited. ``objective`` says in words what was made small."""
 
     config: Mapping[str, Any]
@@ -57,6 +60,10 @@ class SearchRun:
             "chain_steps_per_second": chains * self.config["steps"] / self.spent.seconds,
             "trust": "A search, not a sample: the best text of each chain says nothing about how likely others are.",
         }
+
+    def to_arviz(self) -> DataTree:
+        """Raises ``InvalidInput``."""
+        refuse_search()
 
     def heading(self) -> tuple[str, str]:
         return "chain", "text (the best of each chain)"

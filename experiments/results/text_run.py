@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.declaration.wording import argument
 from experiments.results.cost import Spent
+from experiments.results.export import Exports
 from experiments.results.figures import distinct, number, self_bleu, shares
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ R_HAT = 1.01
 
 
 @dataclass(frozen=True)
-class TextRun:
+class TextRun(Exports):
     """Kept draws of texts and how they came about. ``target`` says in words what law they follow.
 
     ``fixed_lengths``: chains keep their lengths, so that chains of different lengths have different laws.

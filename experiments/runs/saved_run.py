@@ -1,0 +1,119 @@
+"""``load_run``: the run that a folder holds, as an object."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.declaration.resume_option import current_names
+from experiments.results.cost import Cost, Spent
+from experiments.results.export import Exports, refuse_search
+from experiments.setup.settings import SHARED
+
+if TYPE_CHECKING:
+    from xarray import DataTree
+
+__all__ = ["SavedRun", "load_run"]
+
+
+def load_run(path: str | Path) -> SavedRun:
+    """The finished run in the folder ``path``. Loads no model and runs no code.
+
+    Raises ``InvalidInput`` for a folder without a run, or whose run is not finished; ``StoreError`` for damaged files.
+    """
+    from samplers import InvalidInput
+    from samplers.storage import RunStore, exists
+
+    store, folder = RunStore(path), Path(path)
+    if not exists(folder / "config.json"):
+        raise InvalidInput(f"{str(path)!r} holds no run (no config.json)")
+    config = current_names(store.read("config.json"), SHARED.values())
+    if not exists(folder / "summary.json") or not exists(folder / "samples.jsonl"):
+        parts = sorted(each.parent.name for each in folder.glob("*/config.json"))
+        way = (
+            f"load one of the runs in it: {', '.join(parts)}" if parts else "resume it with --resume, or the same call"
+        )
+        raise InvalidInput(f"the run of {config.get('experiment')!r} in {str(path)!r} is not finished; {way}")
+    return SavedRun(folder, config, store.read("summary.json"))
+
+
+@dataclass(frozen=True)
+class SavedRun(Exports):
+    """What was asked for, ``config``, and what was drawn, as the run's own result has it. Its files are read on use."""
+
+    path: Path
+    config: Mapping[str, Any]
+    figures: Mapping[str, Any]
+
+    @property
+    def spent(self) -> Spent:
+        return Spent(float(self.figures.get("seconds") or 0), Cost(**self.figures.get("cost", {})))
+
+    @property
+    def is_search(self) -> bool:
+        return "objective" in self.figures
+
+    def summary(self) -> dict[str, Any]:
+        """The figures, as ``summary.json`` has them."""
+        figures: dict[str, Any] = _with_nan(self.figures)
+        return figures
+
+    def samples(self) -> Iterator[dict[str, Any]]:
+        """One object a kept draw. Raises ``StoreError`` for a line that is none."""
+        from samplers import StoreError
+
+        path = self.path / "samples.jsonl"
+        with path.open(encoding="utf-8", newline="\n") as lines:
+            for number, line in enumerate(lines, start=1):
+                try:
+                    sample = json.loads(line)
+                    energy, terms = _nats(sample["energy"]), {name: _nats(e) for name, e in sample["terms"].items()}
+                    yield {**sample, "energy": energy, "terms": terms, "text": str(sample["text"])}
+                except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                    raise StoreError(f"{str(path)!r}, line {number}, is no sample; put it back from a copy") from error
+
+    def texts(self) -> list[Any]:
+        """``texts()[chain][kept]`` of Markov chains; ``texts()[draw]`` of a search and of whole texts."""
+        if self.is_search or "chains" not in self.figures:
+            return [sample["text"] for sample in self.samples()]
+        chains: dict[int, list[str]] = {}
+        for sample in self.samples():
+            chains.setdefault(sample["chain"], []).append(sample["text"])
+        return list(chains.values())
+
+    def heading(self) -> tuple[str, str]:
+        if self.is_search:
+            return "chain", "text (the best of each chain)"
+        return ("chain", "text (the last draw of each chain)") if "chains" in self.figures else ("draw", "text")
+
+    def shown(self) -> Iterator[tuple[int, float, str]]:
+        last = {sample.get("chain", sample.get("draw")): sample for sample in self.samples()}
+        yield from ((number, sample["energy"], sample["text"]) for number, sample in last.items())
+
+    def facts(self, summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        yield from ((name.replace("_", " "), str(value)) for name, value in summary.items() if name != "trust")
+
+    def history(self) -> None:
+        """The chart of the run is in its ``report.html``."""
+
+    def to_arviz(self) -> DataTree:
+        """See ``Exports``; raises ``InvalidInput`` for a search, too."""
+        if self.is_search:
+            refuse_search()
+        return super().to_arviz()
+
+
+def _with_nan(value: Any) -> Any:
+    """JSON has no NaN: it is null there."""
+    if isinstance(value, Mapping):
+        return {name: _with_nan(each) for name, each in value.items()}
+    return math.nan if value is None else value
+
+
+def _nats(value: Any) -> float:
+    """JSON has no NaN and no infinity: they are null and strings there."""
+    return math.nan if value is None else float(value)
