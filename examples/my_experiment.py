@@ -24,7 +24,7 @@ def ending(
 
     The law is ``exp(-(pll + strength * ending))``, where ``ending`` is 0 for the right ending and 1 for others.
     """
-    from lm_adapters import fill_masks
+    from lm_adapters import MaskedEnergy, TextEnergy, fill_masks
     from samplers import generator
 
     lm = job.masked_lm()  # of --model
@@ -32,7 +32,7 @@ def ending(
     def wrong_ending(texts: list[str]) -> list[float]:
         return [float(not text.rstrip(".!?").endswith(word)) for text in texts]
 
-    energy = lm.energy("pll") + strength * lm.space.energy(wrong_ending, "ending")
+    energy = MaskedEnergy(lm, "pll") + strength * TextEnergy(wrong_ending, lm.space.decode, "ending")
     energy = job.with_custom(energy, lm.space)  # --energy and --forbid
     chains = job.settings.chains
     rng = generator(job.settings.seed, shard=chains, device=lm.device)  # beyond the shards of the run

@@ -61,7 +61,7 @@ def keywords(
     lock = Keywords(lm.space, words, any_order=any_order)
     check_compatible(words, lock.min_length, forbidden=job.settings.forbid, max_length=length[1])
     bounds = {"min_length": length[0], "max_length": length[1]}
-    fill = KeywordFill(lm, lock, given=job.forbidden(lm.space), **bounds)
+    fill = KeywordFill(lm, lock, constraints=job.forbidden(lm.space), **bounds)
     scored = load_scorer(scorer, lm, job.settings)
     energy = job.with_custom(lock + scored.energy, lm.space)
     x0 = _starts(fill, energy, job, tries=1 if sampler in ("rejection", "importance") else TRIES)

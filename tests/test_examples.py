@@ -56,3 +56,20 @@ def test_they_work_together_and_a_run_of_them_resumes(tmp_path: Path):
     assert torch.equal(run(50, tmp_path / "run").draws, run(50).draws)
     with pytest.raises(InvalidInput, match="strength"):
         sample(Barker(Nudge(4)), Roughness(0.6), torch.zeros(4, 5).long(), steps=50, seed=3, run_dir=tmp_path / "run")
+
+
+def test_the_experiment_runs_resumes_and_has_workers_elsewhere(tmp_path: Path):
+    copy = shutil.copy(ROOT / "examples" / "my_experiment.py", tmp_path)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    short = "--chains 4 --steps 6 --warmup 2 --thin 2 --shard-size 2"
+    for line in (
+        f"run my_experiment.py night {short} --out alone --quiet",
+        f"run my_experiment.py night {short} --out shared --workers 2 --quiet",
+        "run my_experiment.py --resume shared --steps 8 --json",
+    ):
+        command = [sys.executable, "-m", "experiments.cli", *line.split()]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, ""), line
+    first, more = (set((tmp_path / name / "samples.jsonl").read_text().splitlines()) for name in ("alone", "shared"))
+    assert first < more == set(done.stdout.splitlines())
+    assert {path.name for path in tmp_path.iterdir()} >= {"alone", "shared", Path(copy).name}

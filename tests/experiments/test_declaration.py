@@ -30,12 +30,13 @@ def walk(job: Job, text: str, *, mood: Literal["glad", "sad"] = "glad",
 
     At length.
     """
+    from lm_adapters import GibbsProposal, MaskedEnergy
     from samplers import MetropolisHastings
 
     lm = job.masked_lm()
     x0 = lm.space.encode([text] * job.settings.chains)
-    energy = job.with_custom(lm.energy("pll"), lm.space)
-    return sample_chains(Problem(lm.space, energy, x0, {"model": lm}), MetropolisHastings(lm.gibbs_proposal(1)), job)
+    energy = job.with_custom(MaskedEnergy(lm, "pll"), lm.space)
+    return sample_chains(Problem(lm.space, energy, x0, {"model": lm}), MetropolisHastings(GibbsProposal(lm, 1)), job)
 '''
 
 ALONE = WALK.replace("import helper_of_walk\n", "").replace("helper_of_walk.DEPTH", "1")
