@@ -1,4 +1,4 @@
-"""The one list of kernels under test: a case added to ``CASES`` gets every test of the battery."""
+"""The kernels under test: one line in ``CASES`` and a kernel gets every test of the battery."""
 
 from __future__ import annotations
 

@@ -63,7 +63,9 @@ def kl_statistic(counts: Tensor, probabilities: Tensor) -> float:
         return math.inf
     expected = counts.sum() * probabilities[possible]
     if float(expected.min()) < MIN_EXPECTED:
-        raise InvalidTest(f"the smallest expected count is {float(expected.min()):.3g}, below {MIN_EXPECTED:g}")
+        raise InvalidTest(
+            f"the smallest expected count is {float(expected.min()):.3g}, below {MIN_EXPECTED:g}; take more draws"
+        )
     seen = counts[possible]
     if len(seen) == 1:
         return 0.0

@@ -1,4 +1,4 @@
-"""Runs of a case from starts that a test knows: exact draws, or as many chains from every point."""
+"""Runs of a case from known starts: exact draws of the target, or equally many chains from every point."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STEPS = 32
 
 
 class ExactRun(NamedTuple):
-    """Indices ``int64 [chains]`` of the states at the start, and at the ends of a run of one step and of 32."""
+    """Indices ``int64 [chains]`` of the states at the start, after one step, and after 32 steps of another run."""
 
     start: Tensor
     first: Tensor
@@ -40,7 +40,7 @@ def exact_run(case: Case, draws: int, seed: int, beta: float = 1.0) -> ExactRun:
 
 
 def _run_from(case: Case, points: Tensor, steps: int, beta: float, seed: int) -> Trace:
-    """Keeps the last draw alone: the others would be the larger part of the memory."""
+    """Only the last draw is kept, to save memory."""
     x0, hot = joint_states(case.kernel, case.target, points)
     kernel = Started(case.kernel, hot, beta)
     options = {"steps": steps, "warmup": steps - 1, "seed": seed, "shard_size": len(x0), "progress": False}
@@ -48,7 +48,7 @@ def _run_from(case: Case, points: Tensor, steps: int, beta: float, seed: int) ->
 
 
 def spread_run(case: Case, steps: int, beta: float, draws: int, seed: int) -> tuple[Tensor, Trace]:
-    """As many chains from every point of the joint space that has a probability: no draw is kept in another."""
+    """Equally many chains from every point of the joint space that has a probability above 0."""
     points = joint_law(case.kernel, case.target).nonzero().squeeze(1)
     points = points.repeat_interleave(max(draws // len(points), 256))
     return points, _run_from(case, points, steps, beta, seed)
@@ -60,7 +60,7 @@ def end_points(case: Case, trace: Trace) -> Tensor:
 
 
 def run_until_branch(case: Case, branch: Kernel, beta: float, draws: int, seed: int) -> tuple[Tensor, Tensor]:
-    """A one-step run whose step, as the names of its moves say, was one of ``branch``."""
+    """A one-step run in which, by the names of its moves, the kernel was ``branch``: starts and ends, as points."""
     for attempt in range(1000 * seed, 1000 * seed + 1000):
         points, trace = spread_run(case, 1, beta, draws, attempt)
         if {name for name, move in trace.moves.items() if move.tried} <= set(branch.move_names):

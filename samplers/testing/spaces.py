@@ -1,4 +1,4 @@
-"""The hidden coordinates of a kernel: what a test must draw exactly, beside the states, for an exact start.
+"""Hidden coordinates of a kernel: what a test must draw exactly besides the states to start a chain in equilibrium.
 
 A kernel that runs copies of each chain, as ``Tempered`` does, lists their betas in ``betas``, the chain's own first,
 and keeps the other copies in its ``aux``: ``x [copies * chains, ...]``, ``energy`` and ``terms``, beta by beta. A
@@ -28,7 +28,7 @@ COPIES = {"x", "energy", "terms"}
 
 
 def parts_of(kernel: Kernel) -> tuple[Kernel, ...]:
-    """The kernels that it is made of, none for a plain one."""
+    """The kernels that ``kernel`` is made of; none for a plain one."""
     inner = getattr(kernel, "kernel", None)
     return tuple(getattr(kernel, "parts", () if inner is None else (inner,)))
 
@@ -45,7 +45,7 @@ def ladder(kernel: Kernel) -> tuple[float, ...]:
 
 
 def joint_law(kernel: Kernel, target: Enumerated, beta: float = 1.0) -> Tensor:
-    """``float64 [joint states]``: what the kernel is to leave invariant."""
+    """``float64 [joint states]``: the law that the kernel must leave invariant."""
     return reduce(torch.kron, [target.probabilities(beta * b) for b in ladder(kernel)])
 
 
@@ -74,7 +74,7 @@ def hidden(kernel: Kernel, state: ChainState) -> Mapping[str, Any] | None:
 
 
 class Started:
-    """``kernel`` run at ``beta``, its copies (``[(betas - 1) * chains, sites]``) where a test wants them."""
+    """``kernel`` run at ``beta``, with its copies started at ``hot [(betas - 1) * chains, sites]``."""
 
     def __init__(self, kernel: Kernel, hot: Tensor | None = None, beta: float = 1.0) -> None:
         self.kernel, self.hot, self.beta = kernel, hot, beta

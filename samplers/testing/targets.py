@@ -20,7 +20,7 @@ ROWS = 4096
 
 
 class Enumerated:
-    """Any energy over a list of states, scored once and looked up from then on.
+    """Any energy over a list of states, which are scored once; later calls look them up.
 
     ``states int64 [states, sites]`` without repeats; ``energies float64 [states]`` in nats, ``+inf`` forbids.
     Raises ``InvalidInput`` for repeated states, a space too large to index, or a state that is not listed.
