@@ -24,7 +24,7 @@ MODELS = {"embedded": 126, "base": 510}  # and the tokens of a text that they ta
 CHAINS, CURVE_CHAINS, QUICK_CHAINS = (1, 8, 32, 128, 512), (32,), (1, 32)
 REPEATS, QUICK_REPEATS = 7, 3
 ESS_STEPS = 400
-MOST_CHAINS, MOST_STEPS = (int(SHARED[name].option.maximum) for name in ("chains", "steps"))
+MOST_CHAINS, MOST_STEPS = (int(SHARED[name].maximum) for name in ("chains", "steps"))
 CURVES = {
     "chains": (1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
     "length": (8, 16, 32, 64),
@@ -123,7 +123,7 @@ def _cases(
 def _expected(before: Line, size: Size) -> float:
     """Seconds of a step that grows with the chains, the length and the candidates as if each row cost the same."""
     grown = [getattr(size, name) / getattr(before.size, name) for name in asdict(size)]
-    return before.step * max(grown)
+    return float(before.step * max(grown))
 
 
 @click.command("benchmark")

@@ -65,14 +65,15 @@ def evaluate_infill(corpus: Path, *, count: int = 200, steps: int = 60, seed: in
     from lm_adapters import SequenceEnergy, Template
 
     lm, scorer = _models()
-    fluency = SequenceEnergy(scorer.condition_on())
+    fluency, mask = SequenceEnergy(scorer.condition_on()), lm.space.mask_id
+    assert mask is not None, "a masked language model has a mask token"
     rng = random.Random(seed)
     figures: dict[str, list[float]] = defaultdict(list)
     for sentence, template in _enough(list(_templates(corpus, lm, count, rng)), count):
         run = infill(template, model=lm, scorer=scorer, sampler="anneal", chains=CHAINS, steps=steps, seed=seed)
         lock = Template(lm.space, template)
         masked = lock.masks([[fewest for fewest, _ in lock.slots]])
-        hidden = masked == lm.space.mask_id
+        hidden = masked.eq(mask)
         likeliest = lm.logits(masked, hidden).masked_fill(~lm.allowed, -math.inf).argmax(dim=1)
         greedy = masked.masked_scatter(hidden, likeliest)
         figures["joint exact"].append(float(run.best() == sentence))
@@ -119,7 +120,6 @@ def evaluate_paraphrase(corpus: Path, *, count: int = 100, steps: int = 200, see
 
 def evaluate_translate(corpus: Path, *, count: int = 100, steps: int = 200, seed: int = 0) -> dict[str, Any]:
     """``translate`` of held-out French with one word of the reference required, and the model's own translations."""
-    from experiments.training.bleu import translation_figures
     from experiments.training.data import translation_split
     from experiments.translate import TASK, translate
     from lm_adapters import MaskedLM, Seq2SeqLM
@@ -141,11 +141,14 @@ def evaluate_translate(corpus: Path, *, count: int = 100, steps: int = 200, seed
         "pairs": count,
         "coverage": f"{statistics.mean(covered):.0%}",
         "coverage of beam search": f"{statistics.mean(had):.0%}",
-        **{
-            f"BLEU, {name}": f"{translation_figures(lambda _, texts=texts: texts, pairs)['bleu']:.1f}"
-            for name, texts in written.items()
-        },
+        **{f"BLEU, {name}": f"{_bleu(texts, pairs):.1f}" for name, texts in written.items()},
     }
+
+
+def _bleu(texts: list[str], pairs: list[tuple[str, str]]) -> float:
+    from experiments.training.bleu import translation_figures
+
+    return float(translation_figures(lambda _: texts, pairs)["bleu"])
 
 
 def _models() -> tuple[MaskedLM, CausalLM]:
@@ -179,7 +182,7 @@ def _words(text: str) -> list[str]:
 def _keyword_sets(corpus: Path, count: int, seed: int) -> list[tuple[list[str], str]]:
     """Two to four words of a held-out sentence, in their order, and the sentence."""
     rng = random.Random(seed)
-    found = []
+    found: list[tuple[list[str], str]] = []
     for sentence in _sentences(corpus, 10 * count, rng, least=5):
         words = _words(sentence)
         if len(words) >= 2 and len(found) < count:

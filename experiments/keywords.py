@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from experiments.declaration.arguments import Option
 from experiments.declaration.experiment import experiment
@@ -60,7 +60,7 @@ def keywords(
     check_length(length, lm)
     lock = Keywords(lm.space, words, any_order=any_order)
     check_compatible(words, lock.min_length, forbidden=job.settings.forbid, max_length=length[1])
-    bounds = {"min_length": length[0], "max_length": length[1]}
+    bounds: dict[str, Any] = {"min_length": length[0], "max_length": length[1]}
     fill = KeywordFill(lm, lock, constraints=job.forbidden(lm.space), **bounds)
     scored = load_scorer(scorer, lm, job.settings)
     energy = job.with_custom(lock + scored.energy, lm.space)

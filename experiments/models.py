@@ -16,8 +16,9 @@ def command() -> None:
 
     click.echo(f"{'name':<12} {'task':<8} {'parameters':>10} {'size':>8}  on held-out sentences")
     for name in embedded_names():
-        facts = figures(name)
-        size = sum(file.stat().st_size for file in embedded_path(name).iterdir()) / 1e6
+        facts: dict[str, Any] = figures(name)
+        path = embedded_path(name)
+        size = sum(file.stat().st_size for file in path.iterdir()) / 1e6 if path else 0.0
         parameters = facts["parameters"] / 1e6
         click.echo(f"{name:<12} {facts['task']:<8} {parameters:>8.2f} M {size:>5.1f} MB  {_quality(facts)}")
     click.echo(

@@ -84,7 +84,7 @@ def _scored(
 
 
 def _model_term(
-    name: str, source: str | None, prefix: str, where: tuple[str, str], trusted: dict[str, bool]
+    name: str, source: str | None, prefix: str, where: tuple[str, str], trusted: dict[str, Any]
 ) -> tuple[str, Energy, TextSpace]:
     """The model's name, its energy and the space of its states."""
     from lm_adapters import CausalLM, MaskedEnergy, MaskedLM, Seq2SeqLM, SequenceEnergy, task_of

@@ -145,7 +145,7 @@ def translations(
             yield text, energy
             continue
         at = rolls.randrange(max(len(text), length))
-        opened = [*text[:at], lm.space.mask_id, *text[at if kind == "insert" else at + 1 :]]
+        opened = [*text[:at], _mask(lm), *text[at if kind == "insert" else at + 1 :]]
         law = masked_law(lm, opened, at)
         new, log_ratio = [*text[:at], *text[at + 1 :]], 0.0
         if kind != "delete":
@@ -188,7 +188,7 @@ def translation_nll(lm: Seq2SeqLM, source: Text, text: Text) -> float:
 
 
 def _masked_logits(lm: MaskedLM, text: Text, site: int) -> Tensor:
-    ids = [*lm.space.prefix, *_put(text, site, lm.space.mask_id), *lm.space.suffix]
+    ids = [*lm.space.prefix, *_put(text, site, _mask(lm)), *lm.space.suffix]
     return lm.model(input_ids=_row(lm, ids)).logits
 
 
@@ -213,6 +213,11 @@ def _told(law: Tensor, targets: Text) -> float:
 
 def _row(lm: MaskedLM | CausalLM | Seq2SeqLM, ids: Text) -> Tensor:
     return torch.tensor([ids], device=lm.device)
+
+
+def _mask(lm: MaskedLM) -> int:
+    assert lm.space.mask_id is not None, "a masked language model has a mask token"
+    return lm.space.mask_id
 
 
 def _put(text: Text, site: int, token: int) -> Text:

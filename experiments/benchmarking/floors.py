@@ -101,6 +101,7 @@ def drawn_tokens(reader: BareReader, move: Move) -> Iterator[Stage]:
     density of the old text: that was told when it was drawn.
     """
     new, cut = move.answer.x, move.cut
+    assert cut is not None, "the proposal cuts texts"
     chains, column = torch.arange(len(new), device=new.device), torch.arange(new.shape[1], device=new.device)
 
     def first(tokens: Tensor) -> Tensor:

@@ -96,7 +96,7 @@ def measure(workload: str, models: Models, size: Size, *, repeats: int = 7, ess_
     return Line(
         workload=workload,
         models=models.name,
-        vocabulary=task.models[0].get_input_embeddings().weight.shape[0],
+        vocabulary=int(task.models[0].get_input_embeddings().weight.shape[0]),  # type: ignore[index]
         size=size,
         step=statistics.median(r.step for r in rounds),
         floor=statistics.median(r.floor for r in rounds),
@@ -130,10 +130,14 @@ class _Bench:
     def one_step(self) -> None:
         self.state, _ = self.task.kernel.step(self.state, self.task.energy, self.rng)
 
+    def many_steps(self, count: int) -> None:
+        for _ in range(count):
+            self.one_step()
+
     def round(self, steps: int, steps_by_hand: int) -> Round:
         task = self.task
         with recorded(task.kernel, task.proposer, task.models, self.clock) as recording:
-            seconds = timed(lambda: [self.one_step() for _ in range(steps)], self.clock)
+            seconds = timed(lambda: self.many_steps(steps), self.clock)
         self.costs.append((recording.cost, steps))
         floor = self._floor(recording, steps)
         with counted(task.models) as cost:

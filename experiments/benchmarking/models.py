@@ -6,7 +6,7 @@ of tokens that their head scores.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ __all__ = ["ABSENT", "SOURCE", "Absent", "Models", "make_models"]
 SOURCE = "je voudrais rentrer à la maison avec mes amis ."  # what the seq2seq models translate
 TASK = "translation_fr_to_en"
 NAMES = {"masked": "masked-en", "causal": "causal-en", "seq2seq": "seq2seq-en"}
-CLASSES = {"masked": MaskedLM, "causal": CausalLM, "seq2seq": Seq2SeqLM}
+CLASSES: dict[str, Any] = {"masked": MaskedLM, "causal": CausalLM, "seq2seq": Seq2SeqLM}
 ABSENT = "{name} is not among the embedded models"
 
 
@@ -83,7 +83,7 @@ def make_models(
     Raises ``InvalidInput`` for a device that is not there.
     """
     check_device(device)
-    options: Mapping[str, int] = {} if tokens_per_pass is None else {"tokens_per_pass": tokens_per_pass}
+    options: dict[str, Any] = {} if tokens_per_pass is None else {"tokens_per_pass": tokens_per_pass}
 
     def load(task: str) -> Any:
         if kind == "embedded" and NAMES[task] not in embedded_names():
@@ -115,7 +115,7 @@ def _tokenizer() -> PreTrainedTokenizerBase:
 def _embedded_shape(task: str) -> PretrainedConfig:
     import transformers
 
-    return transformers.AutoConfig.from_pretrained(embedded_path(NAMES[task]))
+    return transformers.AutoConfig.from_pretrained(str(embedded_path(NAMES[task])))
 
 
 def _base_shape(task: str, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
@@ -127,4 +127,4 @@ def _base_shape(task: str, tokenizer: PreTrainedTokenizerBase) -> PretrainedConf
         return transformers.BertConfig(pad_token_id=pad)
     if task == "causal":
         return transformers.GPT2Config(bos_token_id=start, eos_token_id=end, pad_token_id=pad)
-    return transformers.T5Config(pad_token_id=pad, eos_token_id=end, decoder_start_token_id=pad)
+    return transformers.T5Config(pad_token_id=pad, eos_token_id=end, decoder_start_token_id=pad)  # type: ignore[call-arg]

@@ -35,7 +35,9 @@ class MaskedRows:
         attention = None
         if bool((lengths < ids.shape[1]).any()):
             attention = (torch.arange(ids.shape[1], device=ids.device) < lengths.unsqueeze(1)).long()
-        head = (ids == self.reader.lm.space.mask_id).nonzero(as_tuple=True)
+        mask = self.reader.lm.space.mask_id
+        assert mask is not None, "a masked language model has a mask token"
+        head = _places(ids == mask)
         return Pass(ids, lambda: self.reader.read(ids, attention, head))
 
     def take(self, rows: Tensor) -> MaskedRows:
@@ -64,7 +66,7 @@ class WholeTexts:
         ids = _after_context(self.reader, self.x[rows, : int(lengths.max())])
         column = torch.arange(ids.shape[1], device=ids.device) - len(self.reader.context)
         wanted = column == lengths - 1 if self.next_only else (column >= -1) & (column < lengths)
-        head = wanted.nonzero(as_tuple=True)
+        head = _places(wanted)
         return Pass(ids, lambda: self.reader.read(ids, head).logits.squeeze(0))
 
 
@@ -130,7 +132,7 @@ class TextRows:
         lengths, since = self.lengths[rows].unsqueeze(1), self.since[rows].unsqueeze(1)
         ids = _after_context(self.reader, self.x[rows, : int(lengths.max())])
         column = torch.arange(ids.shape[1], device=ids.device) - len(self.reader.context)
-        head = ((column >= since) & (column < lengths)).nonzero(as_tuple=True)
+        head = _places((column >= since) & (column < lengths))
         return Pass(ids, lambda: self.reader.read(ids, head).logits.squeeze(0))
 
     def _suffix(self, rows: Tensor) -> Pass:
@@ -139,12 +141,18 @@ class TextRows:
         columns = self.since[rows].unsqueeze(1) + offset
         ids = _without_padding(self.reader, pad(self.x[rows], (0, len(offset)), value=self.reader.space.pad_id))
         ids = ids.gather(1, columns)
-        head = (offset < counts.unsqueeze(1)).nonzero(as_tuple=True)
+        head = _places(offset < counts.unsqueeze(1))
         places = columns + len(self.reader.context)
         layers, real = self.kept.before(self.chains[rows], places[:, 0])
         past = as_cache(layers)
         attention = None if real is None else pad(real, (0, len(offset)), value=True).long()
         return Pass(ids, lambda: self.reader.read(ids, head, past, attention, places).logits.squeeze(0))
+
+
+def _places(wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows and columns, each ``[places]``, at which ``wanted [rows, width]`` is true."""
+    rows, columns = wanted.nonzero(as_tuple=True)
+    return rows, columns
 
 
 def _after_context(reader: BareReader, x: Tensor) -> Tensor:

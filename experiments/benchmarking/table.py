@@ -105,7 +105,7 @@ def growth(lines: Iterable[Line], varied: str) -> Iterator[dict[str, Any]]:
         power = statistics.linear_regression([math.log(v) for v in values], [math.log(line.step) for line in found])
         told = {"workload": workload, "models": models, "varied": varied, "exponent": power.slope}
         if all(line.peak is not None for line in found):
-            memory = statistics.linear_regression(values, [line.peak for line in found])
+            memory = statistics.linear_regression(values, [line.peak for line in found if line.peak is not None])
             told |= {"bytes": memory.slope, "bytes_at_none": memory.intercept}
         yield told
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import builtins
 import inspect
+import math
 import sys
 import types
 import typing
@@ -47,7 +48,7 @@ class Option:
     help: str = ""
     names: Sequence[str] = ()
     metavar: str | None = None
-    type: click.ParamType | None = None
+    type: click.ParamType[Any] | None = None
     minimum: float | None = None
     maximum: float | None = None
     formerly: str | None = None
@@ -67,7 +68,7 @@ class Argument:
     option: Option | None
 
     @property
-    def type(self) -> Any:
+    def plain_type(self) -> Any:
         """Without ``None``, which says that it may be left out."""
         kinds = [kind for kind in _members(self.annotation) if kind is not type(None)]
         return kinds[0] if len(kinds) == 1 else self.annotation
@@ -81,18 +82,22 @@ class Argument:
         return self.option is not None and self.option.recorded
 
     @property
+    def maximum(self) -> float:
+        return math.inf if self.option is None or self.option.maximum is None else self.option.maximum
+
+    @property
     def choices(self) -> tuple[str, ...]:
-        return typing.get_args(self.type) if typing.get_origin(self.type) is Literal else ()
+        return typing.get_args(self.plain_type) if typing.get_origin(self.plain_type) is Literal else ()
 
     @property
     def is_many(self) -> bool:
         """Whether it takes any number of values."""
-        return typing.get_origin(self.type) in (Sequence, list)
+        return typing.get_origin(self.plain_type) in (Sequence, list)
 
     @property
     def is_range(self) -> bool:
         """Whether it is two whole numbers, the smaller one first."""
-        return self.type == tuple[int, int]
+        return bool(self.plain_type == tuple[int, int])
 
     def takes(self, kind: type) -> bool:
         """Whether ``kind`` is its type, or one of those that it may have."""

@@ -12,7 +12,7 @@ from experiments.declaration.arguments import Argument
 __all__ = ["LENGTH", "click_option", "click_parameter", "output_options"]
 
 
-class _Length(click.ParamType):
+class _Length(click.ParamType[tuple[int, int]]):
     """``8`` or ``6:12``, in tokens."""
 
     name = "tokens"
@@ -80,7 +80,7 @@ def output_options() -> Iterable[click.Option]:
     yield click.Option(["--quiet"], is_flag=True, help="Print nothing but errors.")
 
 
-def _click_type(argument: Argument) -> click.ParamType | None:
+def _click_type(argument: Argument) -> click.ParamType[Any]:
     option = argument.option
     assert option is not None
     if argument.choices:
@@ -89,7 +89,8 @@ def _click_type(argument: Argument) -> click.ParamType | None:
         return LENGTH
     bounded = option.minimum is not None or option.maximum is not None
     if argument.takes(int):
-        return click.IntRange(option.minimum, option.maximum) if bounded else click.INT
+        least, most = (None if bound is None else int(bound) for bound in (option.minimum, option.maximum))
+        return click.IntRange(least, most) if bounded else click.INT
     if argument.takes(float):
         return click.FloatRange(option.minimum, option.maximum) if bounded else click.FLOAT
     if argument.takes(bool):

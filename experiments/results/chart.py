@@ -52,7 +52,7 @@ def chart(steps: Sequence[int], energy: Tensor) -> Chart | None:
     columns = [BOX.left + (step - steps[0]) * across for step in steps]
 
     def height(value: float) -> float:
-        return round(BOX.above + (high - value) * down, 1)
+        return float(round(BOX.above + (high - value) * down, 1))
 
     paths = [" ".join(_strokes(columns, row, height)) for row in rows]
     levels = [(height(value), f"{value:,.4g}") for value in (high, (low + high) / 2, low)]

@@ -13,7 +13,7 @@ SELF_BLEU_TEXTS = 200  # self-BLEU compares all pairs; more texts than this woul
 
 def self_bleu(texts: Sequence[str]) -> float:
     """Mean BLEU-4 (0 to 100) of each text against all others: low is diverse. NaN for fewer than two texts."""
-    from sacrebleu.metrics import BLEU
+    from sacrebleu.metrics.bleu import BLEU
 
     texts = list(texts[:SELF_BLEU_TEXTS])
     if len(texts) < 2:

@@ -76,7 +76,7 @@ def check_config(
                 f"{path!r} holds another run: {argument(field)} was {_short(was)} and is now {_short(now)}; give the "
                 "stored value, or choose another folder"
             )
-        if not (extensible and type(was) is int and was < now):
+        if not (extensible and type(was) is int and type(now) is int and was < now):
             way = "give at least that many"
             if not extensible:
                 way = "this run depends on it in all its draws and cannot be extended"

@@ -91,7 +91,7 @@ class SavedRun(Exports):
         return ("chain", "text (the last draw of each chain)") if "chains" in self.figures else ("draw", "text")
 
     def shown(self) -> Iterator[tuple[int, float, str]]:
-        last = {sample.get("chain", sample.get("draw")): sample for sample in self.samples()}
+        last = {int(sample.get("chain", sample.get("draw", 0))): sample for sample in self.samples()}
         yield from ((number, sample["energy"], sample["text"]) for number, sample in last.items())
 
     def facts(self, summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from experiments.declaration.plugins import find_plugin, load_plugin
 from experiments.declaration.python_files import load_file
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from lm_adapters import TextSpace
     from samplers import EnergyTerm, WeightedSum
 
-    EnergyFunction = EnergyTerm | Callable[[Any], Any]
-    GivenEnergy = str | EnergyFunction | tuple[str | EnergyFunction, float] | "CustomEnergy"
+    EnergyFunction: TypeAlias = EnergyTerm | Callable[[Any], Any]
+    GivenEnergy: TypeAlias = str | EnergyFunction | tuple[str | EnergyFunction, float] | "CustomEnergy"
 
 __all__ = ["CustomEnergy", "load_custom_energies"]
 

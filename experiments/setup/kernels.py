@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lm_adapters import Lock, MaskedLM
@@ -30,8 +30,8 @@ def edit_kernel(
     from lm_adapters import EditProposal, GibbsProposal, SequenceEnergy, SuffixProposal, SwapProposal
     from samplers import MetropolisHastings, Mixture
 
-    bounds = {"lock": lock, "min_length": min_length, "max_length": max_length}
-    parts = [(MetropolisHastings(EditProposal(lm, **bounds)), 0.7 if swap else 0.8)]
+    bounds: dict[str, Any] = {"lock": lock, "min_length": min_length, "max_length": max_length}
+    parts: list[tuple[Kernel, float]] = [(MetropolisHastings(EditProposal(lm, **bounds)), 0.7 if swap else 0.8)]
     parts.append((MetropolisHastings(GibbsProposal(lm, BLOCK, lock=lock)), 0.2))
     if swap:
         parts.append((MetropolisHastings(SwapProposal(lm.space)), 0.1))
