@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {"samplers": set(), "lm_adapters": {"samplers"}, "experiments": {"samplers", "lm_adapters"}}
 BARRED = {"samplers": {"transformers", "tokenizers", "click"}, "lm_adapters": {"click"}, "experiments": set()}
 DOORS = {
+    "experiments",
     "samplers",
     "samplers.randomness",
     "samplers.run",

@@ -94,7 +94,8 @@ def make_models(
         config = _embedded_shape(task) if kind == "embedded" else _base_shape(task, tokenizer)
         if vocabulary is not None:
             config.vocab_size = vocabulary
-        return CLASSES[task](_random(task, config).to(device, DTYPES[dtype]), tokenizer, **options)
+        model: torch.nn.Module = _random(task, config)
+        return CLASSES[task](model.to(device, DTYPES[dtype]), tokenizer, **options)
 
     return Models(kind, load)
 
