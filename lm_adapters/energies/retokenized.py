@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from copy import copy
 from typing import Any
 
@@ -33,7 +34,7 @@ class ThroughText(EnergyTerm):
     what the energy's model takes). Two tokenisations of one text are two states of ``from_space`` with the same energy,
     so the distribution over *texts* is the intended one only together with ``Canonical(from_space)``.
 
-    Raises ``EnergyError`` with the rows, states and texts of ``from_space`` where ``energy`` raises it.
+    Where ``energy`` raises ``EnergyError``, it names the rows, states and texts of ``from_space``.
     """
 
     def __init__(
@@ -56,6 +57,13 @@ class ThroughText(EnergyTerm):
     @property
     def lower_bound(self) -> float:  # type: ignore[override]
         return self.energy.lower_bound
+
+    @property
+    def code(self) -> Callable[..., Any]:
+        return self.energy.code
+
+    def texts(self, x: Tensor) -> list[str]:
+        return self.from_space.decode(x)
 
     @classmethod
     def of(

@@ -52,7 +52,7 @@ class TextEnergy(EnergyTerm):
             try:
                 return _numbers(returned, len(rows))
             except _NotNumbers as error:
-                at = [rows[error.row].item()] if error.row is not None else []
+                at = [] if error.row is None else [int(rows[error.row])]
                 raise EnergyError(str(error), term=self.name, rows=at, x=x[at or rows.to(x.device)]) from None
 
         for rows, values in split_on_oom(torch.arange(len(x)), run, scorer=self):

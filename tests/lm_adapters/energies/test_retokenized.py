@@ -12,7 +12,7 @@ from lm_adapters import Canonical, MaskedEnergy, SequenceEnergy, TextEnergy
 from lm_adapters.energies.retokenized import ThroughText
 from lm_adapters.models.causal_lm import CausalLM
 from lm_adapters.text import TextSpace
-from samplers import EnergyError, named
+from samplers import EnergyError, evaluate, named
 from tests.lm_adapters import tiny, tiny_causal
 
 TEXTS = ["the old house", "a b c d", "z", "like the sea"]
@@ -123,15 +123,17 @@ def test_another_vocabulary_or_padding_goes_through_the_text():
         torch.testing.assert_close(between(space.encode(TEXTS)), energy(lm().space.encode(TEXTS)), atol=1e-5, rtol=0)
 
 
-def test_errors_tell_the_states_and_texts_that_were_given():
-    def picky(texts: list[str]) -> list[float]:
-        return [math.nan if "old" in text else 1.0 for text in texts]
+@pytest.mark.parametrize("bad", [math.nan, -math.inf, "1"])
+def test_errors_name_the_states_and_texts_that_were_given(bad: object):
+    def picky(texts: list[str]) -> list[object]:
+        return [bad if "old" in text else 1.0 for text in texts]
 
     small = tiny_causal.words_lm(["the", "old", "a"])
     energy = ThroughText(TextEnergy(picky, small.space.decode), from_space(), small.space)
     x = from_space().encode(["the sea", "a", "the old"])
     with pytest.raises(EnergyError) as caught:
-        energy(x)
+        evaluate(energy, x)
     assert caught.value.rows == [2]
     assert caught.value.texts == ["the old"]
     assert torch.equal(caught.value.x, x[2:])
+    assert "def picky(" in caught.value.where
