@@ -1,4 +1,4 @@
-"""Simulated annealing: optimisation with a kernel whose temperature falls."""
+"""Simulated annealing: optimisation by a kernel at falling temperatures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from samplers.energy.nan_policy import NaNPolicy
 from samplers.energy.terms import term_names
 from samplers.errors import InvalidInput
 from samplers.run.observers import Observer, ObserverGuard
-from samplers.run.sample import check_run, opened
+from samplers.run.sample import check_arguments, open_store
 from samplers.run.sharded_run import ShardedRun
 from samplers.schedules import Schedule
 from samplers.storage.run_store import RunStore
@@ -28,9 +28,9 @@ __all__ = ["Annealed", "anneal"]
 class Annealed:
     """The best state that each chain visited: an optimum found, **not a sample** of any law.
 
-    ``x [chains, ...]``, ``energy float64 [chains]`` (untempered, nats), ``terms float64 [chains, terms]``,
-    ``found_at int64 [chains]`` the step (-1: the start), ``history float64 [chains, steps]`` the current energies,
-    ``nan_rejected`` the rows with ``nan="reject"`` that were NaN.
+    ``x [chains, ...]``; ``energy float64 [chains]``, untempered, in nats; ``terms float64 [chains, terms]``;
+    ``found_at int64 [chains]``: the step (-1: the start); ``history float64 [chains, steps]``: energies of the current
+    states; ``nan_rejected``: number of scored rows that were NaN, with ``nan="reject"``.
     """
 
     x: Tensor
@@ -61,11 +61,11 @@ def anneal(
 ) -> Annealed:
     """Run ``kernel`` at ``beta = 1 / schedule(step, steps)`` and keep the best state of each chain.
 
-    A temperature of 0 accepts no rise in energy (hill climbing). Arguments and errors as in ``sample``; but since the
-    temperatures depend on ``steps``, a run in ``run_dir`` can be gone on with and not extended.
+    A temperature of 0 accepts no rise in energy (hill climbing). Arguments and errors as in ``sample``; but as the
+    temperatures depend on ``steps``, a run in ``run_dir`` can be resumed and not extended.
     Reference: Kirkpatrick, Gelatt & Vecchi 1983, Science 220.
     """
-    check_run(x0, steps=steps, shard_size=shard_size)
+    check_arguments(x0, steps=steps, shard_size=shard_size)
     betas = [_beta(schedule(step, steps), step) for step in range(steps)]
     run = ShardedRun(
         kernel=kernel,
@@ -74,13 +74,13 @@ def anneal(
         steps=steps,
         seed=seed,
         shard_size=shard_size,
-        collector=_Best,
-        notify=ObserverGuard(observers),
-        frozen={"betas": digest({"betas": torch.tensor(betas, dtype=torch.float64)})},
+        make_collector=_BestStates,
+        observe=ObserverGuard(observers),
+        facts={"betas": digest({"betas": torch.tensor(betas, dtype=torch.float64)})},
         nan=nan,
         betas=betas.__getitem__,
     )
-    with opened(run_dir) as store:
+    with open_store(run_dir) as store:
         finished = run.run(store, shards, progress=progress)
     columns = [
         (best.x, best.energy, best.terms, best.found_at, rows["history"].T.to(x0.device))
@@ -88,30 +88,30 @@ def anneal(
     ]
     x, value, terms, found_at, history = (torch.cat(column) for column in zip(*columns, strict=True))
     nan_rejected = sum(shard.nan for shard in finished)
-    return Annealed(x, value, terms, term_names(energy), found_at, history, seed, run.notify.failures, nan_rejected)
+    return Annealed(x, value, terms, term_names(energy), found_at, history, seed, run.observe.failures, nan_rejected)
 
 
-class _Best:
-    """Of one shard: the best state of each chain so far, the start included, and all energies on the way."""
+class _BestStates:
+    """The best state of each chain of a shard so far, the start included, and the energy after every step."""
 
     def __init__(self, start: Tensor) -> None:
-        self._nothing = start.new_empty((0, len(start)), dtype=torch.float64)
+        self._no_rows = start.new_empty((0, len(start)), dtype=torch.float64)
         self._energies: list[Tensor] = []
 
-    def begin(self, state: ChainState) -> None:
+    def record_start(self, state: ChainState) -> None:
         self.x, self.energy, self.terms = state.x, state.energy, state.terms
         self.found_at = torch.full((len(state.x),), -1, device=state.x.device)
 
-    def add(self, step: int, state: ChainState, info: StepInfo) -> None:
+    def record(self, step: int, state: ChainState, info: StepInfo) -> None:
         better = state.energy < self.energy
         self.x, self.energy = select(better, state.x, self.x), select(better, state.energy, self.energy)
         self.terms = select(better, state.terms, self.terms)
         self.found_at = self.found_at.masked_fill(better, step)
         self._energies.append(state.energy)
 
-    def flush(self) -> dict[str, Tensor]:
+    def take_rows(self) -> dict[str, Tensor]:
         energies, self._energies = self._energies, []
-        return {"history": torch.stack(energies) if energies else self._nothing}
+        return {"history": torch.stack(energies) if energies else self._no_rows}
 
     def memory(self) -> dict[str, Tensor]:
         return {"x": self.x, "energy": self.energy, "terms": self.terms, "found_at": self.found_at}

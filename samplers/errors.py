@@ -3,15 +3,15 @@
 ::
 
     McmcTextError
-    ├── InvalidInput      (also ValueError)  an argument that cannot mean anything: says what, where, what to do
+    ├── InvalidInput      (also ValueError)  an unusable argument: says which, where, and what to do
     ├── EnergyError       an energy raised, or returned NaN, -inf or the wrong shape: carries rows, states and term
-    ├── TooManyNaN        more of the scored rows were NaN than are borne
-    ├── OutOfMemory       a single row of a scorer does not fit in memory
+    ├── TooManyNaN        too many of the scored rows were NaN to reject them
+    ├── OutOfMemory       a forward pass of a single row does not fit in memory
     ├── ProposalError     a proposal returned NaN, the wrong shape, or changed what it must not change
     ├── BoundViolated     rejection sampling met a point above its bound: carries the point and the excess
-    ├── Interrupted       SIGINT or SIGTERM came, and what was done is committed: carries the signal
-    ├── StoreError        a file of a run's folder cannot be written, or is not what was written
-    └── TrialsExhausted   rejection sampling ran out of trials: carries the draws it has
+    ├── Interrupted       a run stopped on SIGINT or SIGTERM, after a commit: carries the signal
+    ├── StoreError        a file of a run's folder cannot be written, or is damaged
+    └── TrialsExhausted   rejection sampling ran out of trials: carries the draws so far
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ class InvalidInput(McmcTextError, ValueError):
 
 
 class EnergyError(McmcTextError):
-    """An energy cannot be used for a step.
+    """An energy raised, or returned something that is no energy.
 
-    ``rows`` are the indices in the batch that was scored, ``x`` the states at those rows, ``term`` the name of the
-    term at fault. ``nan``: those rows are NaN, and nothing else is wrong. ``where`` is ``file:line: source`` of the
-    user's own function. ``sample`` fills in ``step``; whoever can decode states fills in ``texts``, and whoever keeps
-    these in a file its name, ``saved``.
+    ``term`` is the name of the term at fault, ``rows`` are the chains (before a run: rows of the batch scored), and
+    ``x`` their states. ``nan``: those rows are NaN, and nothing else is wrong. ``where`` is ``file:line: source`` of
+    the user's own function, ``step`` the step (-1: the start), ``texts`` the decoded states, and ``saved`` the name of
+    a file that holds them; each is empty where it is not known.
     """
 
     def __init__(
@@ -78,26 +78,26 @@ class EnergyError(McmcTextError):
         step = "" if self.step is None else " at the start" if self.step < 0 else f" at step {self.step}"
         texts = f": {_some([repr(text) for text in self.texts])}" if self.texts else ""
         where = f" [{self.where}]" if self.where else ""
-        saved = f"; the texts are kept in {self.saved!r}" if self.saved else ""
+        saved = f"; the texts are in {self.saved!r}" if self.saved else ""
         return f"energy {self.term!r} {self.problem}{step}{rows}{texts}{where}{saved}"
 
 
 class TooManyNaN(McmcTextError):
-    """``nan="reject"`` met NaN too often: rejected one by one they would hide a broken energy."""
+    """More NaN than ``nan="reject"`` allows: rejecting them all would hide a broken energy."""
 
 
 class OutOfMemory(McmcTextError):
-    """A pass of one row does not fit in memory, so there is nothing left to split."""
+    """A forward pass of one row does not fit in memory, and cannot be split further."""
 
 
 class ProposalError(McmcTextError):
-    """A proposal broke its contract."""
+    """A proposal broke its contract: see ``Proposal`` and ``Proposed``."""
 
 
 class BoundViolated(McmcTextError):
     """``exp(-energy) / q`` exceeded the bound: the draws would not follow the target.
 
-    ``x`` is the worst point of the batch, ``excess`` the nats by which it lies above the bound.
+    ``x`` is the worst point of the batch, ``excess`` the number of nats by which it exceeds the bound.
     """
 
     def __init__(self, x: Tensor, excess: float) -> None:
@@ -108,27 +108,27 @@ class BoundViolated(McmcTextError):
 
 
 class Interrupted(McmcTextError):
-    """A run stopped because it was asked to; running it again in the same folder goes on from ``done`` steps.
+    """A run stopped on a signal, after a commit; the same call with the same folder resumes it after ``done`` steps.
 
-    Whoever knows more of the run says better how far it came, ``progress``, and how to go on, ``way_on``.
+    ``progress`` and ``how_to_resume`` are the two parts of the message; a caller that knows more may replace them.
     """
 
     def __init__(self, signal: int, folder: Path, done: int) -> None:
         super().__init__(signal, folder, done)
         self.signal, self.folder, self.done = signal, folder, done
         self.progress = f"stopped after {done} steps"
-        self.way_on = f"they are kept in {str(folder)!r}, where the same call goes on"
+        self.how_to_resume = f"they are kept in {str(folder)!r}; resume with the same call"
 
     def __str__(self) -> str:
-        return f"{self.progress}; {self.way_on}"
+        return f"{self.progress}; {self.how_to_resume}"
 
 
 class StoreError(McmcTextError):
-    """A file of a run's folder cannot be written or read; the message names it. What was committed before holds."""
+    """A file of a run's folder cannot be written or read; the message names it. Earlier commits stay valid."""
 
 
 class TrialsExhausted(McmcTextError):
-    """``max_trials`` proposals gave too few draws; ``result`` holds those there are."""
+    """``max_trials`` trials gave too few draws; ``result`` holds those."""
 
     def __init__(self, message: str, result: Any) -> None:
         self.result = result

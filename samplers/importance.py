@@ -23,11 +23,11 @@ __all__ = ["ImportanceSample", "importance_sample"]
 
 @dataclass(frozen=True)
 class ImportanceSample:
-    """Weighted draws: ``x [n, ...]``, ``energy float64 [n]``, ``log_weights float64 [n]`` (normalised, nats).
+    """Weighted draws: ``x [n, ...]``, ``energy float64 [n]``, ``log_weights float64 [n]``, normalised, in nats.
 
-    ``log_z`` estimates the log of ``integral exp(-energy)``; ``ess`` is Kish's ``1 / sum w^2``; ``pareto_k`` the shape
-    of the weights' tail: above 0.7 the estimates cannot be trusted (Vehtari et al. 2024, JMLR 25), NaN if it cannot be
-    fitted.
+    ``log_z`` estimates the log of ``integral exp(-energy)``; ``ess`` is Kish's effective sample size ``1 / sum w^2``;
+    ``pareto_k`` is the shape of the tail of the weights: above 0.7 the estimates are unreliable (Vehtari et al. 2024,
+    JMLR 25), NaN if it cannot be fitted.
     """
 
     x: Tensor
@@ -43,7 +43,7 @@ class ImportanceSample:
         return torch.einsum("n,n...->...", self.log_weights.exp(), values)
 
     def resample(self, count: int, *, seed: int = 0) -> Tensor:
-        """``count`` states drawn by weight, with replacement: approximate draws of the target, repeats included."""
+        """``count`` states drawn by weight with replacement: approximate draws of the target, which may repeat."""
         rows = categorical(self.log_weights.expand(count, -1), generator(seed, device=self.log_weights.device))
         return self.x[rows]
 
@@ -57,20 +57,20 @@ def importance_sample(
     batch_size: int = 4096,
     run_dir: str | Path | RunStore | None = None,
 ) -> ImportanceSample:
-    """Draw ``x ~ q`` and weigh it by ``exp(-energy(x)) / q(x)``.
+    """Draw ``x ~ q`` and weight it by ``exp(-energy(x)) / q(x)``.
 
     Target
         expectations under ``exp(-energy)``; consistent, with a bias of order ``1 / num_samples``.
     Condition
-        ``q`` covers the target; ``pareto_k`` and ``ess`` tell how well.
+        ``q`` covers the target; ``pareto_k`` and ``ess`` measure how well.
     Reference
         Owen 2013, Monte Carlo theory, methods and examples, chapter 9.
     Cost
         ``num_samples`` energy rows.
     Run folder
-        with ``run_dir`` each batch is kept as it comes, and the same call goes on where it stopped; see ``sample``.
+        with ``run_dir`` each batch is committed, and the same call resumes a run that stopped; see ``sample``.
     Raises
-        ``InvalidInput``, also when every draw is forbidden; ``StoreError``; ``Interrupted``.
+        ``InvalidInput``, also if every draw is forbidden; ``StoreError``; ``Interrupted``.
     """
     if num_samples < 1 or batch_size < 1:
         raise InvalidInput(f"num_samples={num_samples}, batch_size={batch_size}: give at least 1 of each")
@@ -93,7 +93,7 @@ def importance_sample(
     raw = -value - log_q
     total = torch.logsumexp(raw, dim=0)
     if not bool(total.isfinite()):
-        raise InvalidInput(f"all {num_samples} draws are forbidden; draw more, or from a proposal nearer the target")
+        raise InvalidInput(f"all {num_samples} draws are forbidden; draw more, or from a closer proposal")
     log_weights = raw - total
     return ImportanceSample(
         x=x,
@@ -112,7 +112,7 @@ def _pareto_k(log_weights: Tensor) -> float:
     if len(finite) < 25 or np.ptp(finite) == 0:
         return math.nan
     try:
-        with np.errstate(all="ignore"):  # of weights that tie
+        with np.errstate(all="ignore"):  # warns of equal weights
             # psislw takes log-likelihoods, the negatives of log-weights
             k = float(array_stats.psislw(-finite)[1])
     except ValueError:  # the largest weights are all equal, as on a small discrete space

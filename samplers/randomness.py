@@ -1,4 +1,4 @@
-"""Random draws that touch no global state: every function takes its generator."""
+"""Random draws without global state: every function takes a generator."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ __all__ = [
     "scoped_global_seed",
 ]
 
-BLOCK = 128  # values whose sum is looked up first
-CACHED = 64
+BLOCK = 128  # values whose sum is searched before the values themselves
+CACHED = 64  # rows over a vocabulary that fit the cache of a processor
 
 
 def generator(seed: int, shard: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
-    """The generator of shard ``shard`` of a run: a function of ``(seed, shard)`` and the device alone."""
+    """The generator of shard ``shard`` of a run, seeded from ``(seed, shard)``."""
     if not isinstance(seed, Integral) or seed < 0:
         raise InvalidInput(f"seed is {seed!r}; give a whole number, 0 or more")
     word = np.random.SeedSequence(int(seed), spawn_key=(shard,)).generate_state(1, np.uint64)[0]
@@ -39,21 +39,22 @@ def generator(seed: int, shard: int = 0, device: torch.device | str = "cpu") -> 
 
 
 def log_uniform(count: int, rng: torch.Generator) -> Tensor:
-    """``float64 [count]`` of ``log u``, ``u`` uniform on (0, 1]: minus a standard exponential, so never ``-inf``.
+    """``float64 [count]`` of ``log u``, ``u`` uniform on (0, 1].
 
-    (A float32 ``rand`` returns exact zeros and floors acceptance at 6e-8.)
+    Drawn as minus a standard exponential, so it is never ``-inf``: a float32 ``rand`` returns exact zeros, and no
+    acceptance probability below 6e-8 is right.
     """
     return -torch.empty(count, dtype=torch.float64, device=rng.device).exponential_(generator=rng)
 
 
 class Weights:
-    """Rows of weights ``[rows, values]``, 0 or more, that are drawn from and evaluated in proportion.
+    """Categorical distributions given by rows of weights ``[rows, values]``, 0 or more, float64 or float32.
 
-    float64, or float32 for what a model tells in that. Each row must hold a weight above 0 and no NaN.
+    Each row must hold a weight above 0 and no NaN.
 
-    A draw looks for its block of values by the blocks' sums, then for the value by the running sum of that block: none
-    over all values is made. The law evaluated is the one drawn from, ``P(block) P(value | block)``, also in the last
-    bits: a block's sum, rounded as it may be, decides the first factor alone.
+    A draw searches the sums of blocks of values, then the running sum inside one block, so that no running sum over all
+    values is needed. The densities are those of this two-stage draw, ``P(block) P(value | block)``, to the last bit:
+    rounding of a block's sum affects the first factor only.
     """
 
     def __init__(self, weights: Tensor) -> None:
@@ -66,20 +67,20 @@ class Weights:
 
     @cached_property
     def _shares(self) -> Tensor:
-        """``float64 [rows, blocks]``, up to a factor a row."""
+        """``float64 [rows, blocks]``: the probability of each block, up to a factor for each row."""
         return self._blocks.sum(dim=2).double()
 
     @cached_property
     def _sums(self) -> Tensor:
-        """``float64 [rows, blocks]``: each block's share with those before it."""
+        """``float64 [rows, blocks]``: running sums of ``_shares``."""
         return self._shares.cumsum(dim=1)
 
     def _inside(self, block: Tensor) -> Tensor:
-        """``float64 [rows, n, BLOCK]`` of ``block int64 [rows, n]``."""
+        """``float64 [rows, n, BLOCK]``: the weights inside ``block int64 [rows, n]``."""
         return self._blocks.gather(1, block.unsqueeze(2).expand(-1, -1, BLOCK)).double()
 
     def log_prob(self, values: Tensor) -> Tensor:
-        """``float64 [rows, n]`` of ``values int64 [rows, n]``."""
+        """``float64 [rows, n]``: log-probabilities of ``values int64 [rows, n]``."""
         weight = self._blocks.flatten(1).gather(1, values).double()
         if self._blocks.shape[1] == 1:
             return (weight / self._blocks[:, 0].sum(dim=1, keepdim=True, dtype=torch.float64)).log()
@@ -89,11 +90,11 @@ class Weights:
         return (weight / total.where(total > 0, 1.0)).log() + share.log()
 
     def draw(self, rng: torch.Generator) -> Tensor:
-        """``int64 [rows]``: a value of each row."""
+        """``int64 [rows]``: one value for each row."""
         return self.at(torch.rand(len(self._blocks), dtype=torch.float64, device=rng.device, generator=rng))
 
     def at(self, u: Tensor) -> Tensor:
-        """``int64 [rows]``: the value at quantile ``u [rows]``, in [0, 1), by inverse CDF."""
+        """``int64 [rows]``: the value at quantile ``u [rows]``, in [0, 1)."""
         if self._blocks.shape[1] == 1:
             cumulative = self._blocks[:, 0].double().cumsum(dim=1)
             return _first_beyond(cumulative, u.unsqueeze(1) * cumulative[:, -1:]).squeeze(1)
@@ -108,7 +109,7 @@ class Weights:
 def _first_beyond(cumulative: Tensor, threshold: Tensor) -> Tensor:
     """``int64 [rows, 1]``: the first column that exceeds ``threshold [rows, 1]``.
 
-    The threshold is held strictly below the last column, also after rounding: the column then has a weight above 0.
+    The threshold is kept strictly below the last column, so that after rounding too the column has a weight above 0.
     """
     total = cumulative[:, -1:]
     threshold = torch.minimum(threshold, torch.nextafter(total, torch.zeros_like(total)))
@@ -118,29 +119,30 @@ def _first_beyond(cumulative: Tensor, threshold: Tensor) -> Tensor:
 def categorical(log_weights: Tensor, rng: torch.Generator) -> Tensor:
     """``int64 [rows]`` drawn from ``[rows, values]`` log-weights; ``-inf`` is never drawn.
 
-    Each row must hold a finite log-weight and no NaN; one that is 1e-38 of the sum in float32 is none.
+    Each row must hold a finite log-weight and no NaN. In float32, values with less than 1e-38 of the sum are never
+    drawn.
     """
     return Weights(log_weights.softmax(dim=1)).draw(rng)
 
 
 def log_share(log_weights: Tensor, values: Tensor) -> Tensor:
-    """``float64 [rows, n]``: log-probabilities of ``values int64 [rows, n]`` under the law of ``categorical``."""
+    """``float64 [rows, n]``: log-probabilities of ``values int64 [rows, n]`` in ``categorical(log_weights, rng)``."""
     parts = zip(cached_parts(log_weights), cached_parts(values), strict=True)
     return torch.cat([Weights(part.softmax(dim=1)).log_prob(wanted) for part, wanted in parts])
 
 
 def cached_parts(rows: Tensor) -> Sequence[Tensor]:
-    """Rows over a vocabulary in parts of which a processor's cache holds all that is made; all at once elsewhere."""
+    """``rows [rows, vocabulary]`` in parts that fit a processor's cache; in one part on other devices."""
     return rows.split(CACHED) if rows.device.type == "cpu" else [rows]
 
 
 def draw_site(free: Tensor, rng: torch.Generator) -> Tensor:
-    """``int64 [chains]``: for each row of ``bool [chains, sites]`` one of its true sites, uniformly."""
+    """``int64 [chains]``: for each row of ``free bool [chains, sites]`` one of its true sites, drawn uniformly."""
     return categorical(free.double().log(), rng)
 
 
 def nth_site(free: Tensor, turn: Tensor | int) -> Tensor:
-    """``int64 [chains]``: the ``turn``-th true site of each row, counted around."""
+    """``int64 [chains]``: the ``turn``-th true site of each row, counting from the first again after the last."""
     counts = free.sum(dim=1)
     wanted = torch.as_tensor(turn, device=free.device) % counts + 1
     return torch.searchsorted(free.cumsum(dim=1), wanted.unsqueeze(1)).squeeze(1)
@@ -148,7 +150,10 @@ def nth_site(free: Tensor, turn: Tensor | int) -> Tensor:
 
 @contextmanager
 def scoped_global_seed(rng: torch.Generator) -> Iterator[None]:
-    """Run code that reads torch's global generator (``torch.distributions``) as a function of ``rng``; then restore."""
+    """Seed torch's global generator from ``rng`` inside the block, and restore it afterwards.
+
+    For code that reads it, such as ``torch.distributions``.
+    """
     seed = int(torch.randint(2**62, (), generator=rng, device=rng.device))
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices=devices):

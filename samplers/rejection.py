@@ -18,14 +18,14 @@ from samplers.types import Distribution, Energy
 
 __all__ = ["RejectionSample", "draw_scored", "rejection_sample"]
 
-ROUNDING = 1e-9  # nats by which a log-density may overshoot a bound that it attains exactly
+ROUNDING = 1e-9  # nats by which rounding may exceed a bound that is attained exactly
 
 
 @dataclass(frozen=True)
 class RejectionSample:
-    """Independent draws ``x [n, ...]`` of ``exp(-energy)``, their ``energy float64 [n]``, and what they cost.
+    """Independent draws ``x [n, ...]`` of ``exp(-energy)``, their ``energy float64 [n]``, and the number of trials.
 
-    ``log_z`` estimates the log of ``integral exp(-energy)``: ``log_bound + log(acceptance)``.
+    ``log_z = log_bound + log(acceptance)`` estimates the log of ``integral exp(-energy)``.
     """
 
     x: Tensor
@@ -65,10 +65,10 @@ def rejection_sample(
     Cost
         ``exp(log_bound) / Z`` energy rows a draw, in calls of ``batch_size`` rows.
     Run folder
-        with ``run_dir`` each batch is kept as it comes, and the same call goes on where it stopped; see ``sample``.
+        with ``run_dir`` each batch is committed, and the same call resumes a run that stopped; see ``sample``.
     Raises
-        ``BoundViolated`` with the point and the excess; ``TrialsExhausted``, whose ``result`` has the draws so far,
-        when ``max_trials`` proposals were not enough; ``InvalidInput``; ``StoreError``; ``Interrupted``.
+        ``BoundViolated`` with the point and the excess; ``TrialsExhausted``, whose ``result`` has the draws so far, if
+        ``max_trials`` trials were not enough; ``InvalidInput``; ``StoreError``; ``Interrupted``.
     """
     if num_samples < 1 or max_trials < 1 or batch_size < 1:
         raise InvalidInput(
@@ -95,7 +95,7 @@ def rejection_sample(
             if float(log_accept.max()) > ROUNDING:
                 raise BoundViolated(x[log_accept.argmax()], float(log_accept.max()))
             keep = (log_uniform(size, rng).to(log_accept.device) < log_accept).nonzero().squeeze(1)
-            if kept.count + len(keep) >= num_samples:  # trials end with the draw that completes the sample
+            if kept.count + len(keep) >= num_samples:  # trials after the draw that completes the sample do not count
                 keep = keep[: num_samples - kept.count]
                 size = int(keep[-1]) + 1
             kept.add(size, {"x": x[keep], "energy": value[keep]})
@@ -113,7 +113,7 @@ def rejection_sample(
 def draw_scored(
     energy: Energy, proposal: Distribution, count: int, rng: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """``count`` draws of ``proposal`` with ``log q`` and energy, both ``float64 [count]``."""
+    """``count`` draws of ``proposal``, their ``log q`` and their energies, both ``float64 [count]``."""
     with torch.inference_mode():
         with scoped_global_seed(rng):
             x = proposal.sample(torch.Size([count]))

@@ -1,4 +1,4 @@
-"""The vocabulary of the library: states, steps, and the protocols that users implement."""
+"""States, steps, and the protocols that users implement."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class ChainState(NamedTuple):
     energy
         ``float64 [chains]`` their energies in nats, never tempered.
     aux
-        the kernel's own memory: a nested mapping of tensors. Names, types and shapes must stay those that ``init``
-        returned, so that a checkpoint can be checked when a run resumes.
+        whatever else the kernel needs: a nested mapping of tensors. Names, types and shapes must stay those that
+        ``init`` returned, so that a run can be resumed.
     terms
-        ``float64 [chains, terms]`` the weighted terms of ``energy``, in the order of ``term_names(energy)``.
+        ``float64 [chains, terms]`` the weighted terms of the energy, in the order of ``term_names(energy)``.
     """
 
     x: Tensor
@@ -53,9 +53,10 @@ class Proposed:
     """A proposed state with both log-densities, ``float64 [chains]`` in nats.
 
     ``log_q_forward`` is ``log q(x' | x)`` and ``log_q_reverse`` is ``log q(x | x')``. A reverse density of ``-inf``
-    means that there is no way back: the proposal is rejected. ``move`` (``int64 [chains]``) is an index into the
-    proposal's ``move_names``. ``hint`` is knowledge about ``x'`` that an energy of the same model may reuse; samplers
-    pass it on without reading it. ``memory`` is the memory of ``x'``, for a proposal that has one.
+    means that the reverse move is impossible: the proposal is rejected. ``move`` (``int64 [chains]``) is an index into
+    the proposal's ``move_names``. ``hint`` is what the proposal has computed about ``x'`` and an energy of the same
+    model may reuse; samplers pass it on without reading it. ``memory`` is the memory of ``x'``, for a proposal that has
+    one.
     """
 
     x: Tensor
@@ -74,10 +75,9 @@ class Energy(Protocol):
 
 
 class Term(Protocol):
-    """What a checked call of an energy needs of a term; ``EnergyTerm`` implements it.
+    """The part of ``EnergyTerm`` that a checked call uses.
 
-    ``code`` is the function that error messages point at; ``texts(x)`` are the states as error messages show them, if
-    the term can decode them.
+    ``code`` is the function that error messages point at; ``texts(x)`` are the states as error messages show them.
     """
 
     name: str
@@ -108,10 +108,10 @@ class Proposal(Protocol):
 
 
 class Kernel(Protocol):
-    """A Markov transition. Pure: all memory is in the state that it returns.
+    """A Markov transition. All that the next step needs is in the state that it returns.
 
     ``beta`` (a number or ``[chains]``) multiplies the energy in the accept step only, so tempering costs no extra model
-    calls. A kernel that takes proposals whatever their energy sets the attribute ``no_accept_step`` to true.
+    calls. A kernel that accepts proposals whatever their energy sets the attribute ``no_accept_step`` to true.
 
     Two optional methods let ``samplers.testing.check_kernel`` prove a kernel exactly, and not by simulation alone:
     ``step_matrix(space, beta)``, the exact transition matrix over a finite space, and ``cost(x)``, the most energy
@@ -128,7 +128,7 @@ class Kernel(Protocol):
 
 
 class Distribution(Protocol):
-    """What rejection and importance sampling draw from; every ``torch.distributions`` object is one."""
+    """A proposal of rejection and importance sampling, such as any ``torch.distributions`` object."""
 
     def sample(self, sample_shape: torch.Size) -> Tensor: ...
 
@@ -136,5 +136,5 @@ class Distribution(Protocol):
 
 
 def select(mask: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    """Rows of ``new`` where ``mask [chains]`` is true, else of ``old``."""
+    """Rows of ``new`` where ``mask bool [chains]`` is true, rows of ``old`` elsewhere."""
     return torch.where(mask.reshape(-1, *[1] * (new.dim() - 1)), new, old)

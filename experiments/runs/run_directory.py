@@ -167,7 +167,7 @@ class RunDirectory:
         """Fill in how far the run came and how to resume it."""
         if self.work:
             stop.progress = f"stopped after {self.done():,} of {self.work.total:,} {self.work.unit}"
-        stop.way_on = how_to_resume(
+        stop.how_to_resume = how_to_resume(
             self.config, self.arguments, str(self.path), allow_version_change=allow_version_change
         )
         self.log("stopped", progress=stop.progress)

@@ -1,4 +1,4 @@
-"""States that differ from a chain's at one site, and how to cut them into calls of an energy."""
+"""Candidate states, which differ from a chain's state at one site, and how to cut them into calls of an energy."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def replaced(x: Tensor, site: Tensor, values: Tensor) -> Tensor:
 
 
 def rectangles(wanted: Tensor, *, by_chain: bool, max_rows: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Calls that cover the true places of ``wanted`` (``bool [chains, K]``): numbers of candidates, row-major.
+    """Calls that cover the true entries of ``wanted`` (``bool [chains, K]``), as row-major indices into it.
 
     Each call is ``int64 [rows, columns]`` with all candidates of a row from one chain, and ``bool [rows, columns]``:
-    false at repeats that fill the rectangle. ``by_chain`` keeps the candidates of a chain in one row; otherwise each
-    is a row of its own, so no place is filled and a call may end in the middle of a chain.
+    false at repeats that fill up the rectangle. ``by_chain`` keeps the candidates of a chain in one row; otherwise each
+    candidate is a row, so that no repeats are needed and a call may end in the middle of a chain.
     """
     if not by_chain:
         numbers = wanted.flatten().nonzero()

@@ -1,4 +1,4 @@
-"""Row numbers of errors: a batch that is scored is often a part of another one, whose numbers the user knows."""
+"""Row numbers of errors: the batch that is scored is often a part of the one whose rows the user knows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a user's own function stands in its file: what errors of energies point at."""
+"""File and line of a user's own function, for errors of energies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["defined_at", "raised_at"]
 
 
 def raised_at(error: BaseException, function: Callable[..., Any]) -> str | None:
-    """``file:line: source`` of the deepest call in the file of ``function`` on the way to ``error``, else of all."""
+    """``file:line: source`` of the deepest call before ``error``, in the file of ``function`` if there is one."""
     frames = traceback.extract_tb(error.__traceback__)
     code = _code(function)
     own = [frame for frame in frames if code is not None and frame.filename == code.co_filename]
@@ -22,7 +22,7 @@ def raised_at(error: BaseException, function: Callable[..., Any]) -> str | None:
 
 
 def defined_at(function: Callable[..., Any]) -> str | None:
-    """``file:line: source`` of the first line of ``function``; ``None`` where it is not written in Python."""
+    """``file:line: source`` of the first line of ``function``; ``None`` if it is not written in Python."""
     code = _code(function)
     if code is None:
         return None

@@ -37,14 +37,14 @@ __all__ = [
 
 
 class EnergyTerm(Configurable, ABC):
-    """An energy with a name that can be added to others and multiplied by a weight.
+    """An energy with a name, which can be added to others and multiplied by a weight.
 
     Implement ``values(x, hint)``, which returns ``[chains]`` in nats. ``hint`` is what the proposal knows about ``x``
     (see ``Proposed.hint``); ignore one that you do not recognise.
 
     ``is_constraint``: values are 0 or ``+inf`` only. Constraints are evaluated first, and the other terms only on the
     rows that they allow. ``expensive``: the term runs a model; such terms are evaluated last. ``lower_bound``: no value
-    is below it, in nats. The higher it is, the sooner the remaining terms of a hopeless proposal can be skipped.
+    is below it, in nats. The higher it is, the sooner the remaining terms of a rejected proposal can be skipped.
     """
 
     name: str = "energy"
@@ -54,7 +54,7 @@ class EnergyTerm(Configurable, ABC):
 
     @property
     def code(self) -> Callable[..., Any]:
-        """What errors point at: the function that computes the energy."""
+        """The function that computes the energy; error messages point at it."""
         return self.values
 
     @abstractmethod
@@ -67,8 +67,8 @@ class EnergyTerm(Configurable, ABC):
     def candidate_values(self, x: Tensor, site: Tensor, values: Tensor) -> Tensor:
         """``[chains, K]``: energies of ``x`` with column ``site [chains]`` set to each of ``values [chains, K]``.
 
-        Override it where candidates of one chain can share work, with the same results. The rows of an
-        ``EnergyError`` raised here are those of ``replaced(x, site, values)``.
+        Override it where candidates of one chain can share work, with the same results. An ``EnergyError`` raised here
+        numbers its rows as ``replaced(x, site, values)`` does.
         """
         return self.values(replaced(x, site, values)).reshape(values.shape)
 
@@ -105,7 +105,7 @@ def named(name: str, function: Callable[[Tensor], Tensor]) -> EnergyTerm:
 
 
 class Flat(EnergyTerm):
-    """Zero everywhere: the energy of a sampler that has no target of its own."""
+    """Zero everywhere: the energy to give to a sampler that has no target."""
 
     name = "flat"
 
@@ -132,7 +132,7 @@ class Constraint(EnergyTerm):
 
 
 class CallCounter(EnergyTerm):
-    """``inner`` with a count of calls and rows: the budget in which samplers are compared."""
+    """``inner``, with the number of ``calls`` and of ``rows`` scored: the cost by which samplers are compared."""
 
     transient = ("calls", "rows")
 
@@ -160,9 +160,10 @@ class CallCounter(EnergyTerm):
 
 
 class WeightedSum(EnergyTerm):
-    """``sum of weight * term``. Hard terms first, expensive ones last; each sees only rows that are still possible.
+    """``sum of weight * term``, which ``+`` and ``*`` of energies make.
 
-    A weight of a hard term has no meaning and must be positive. Two terms may not share a name.
+    Constraints are evaluated first and expensive terms last, each only on rows that are still possible. The weight of a
+    constraint has no meaning and must be positive. Raises ``InvalidInput`` for two terms of the same name.
     """
 
     def __init__(self, parts: list[tuple[float, EnergyTerm]]) -> None:
@@ -170,7 +171,7 @@ class WeightedSum(EnergyTerm):
             if not math.isfinite(weight):
                 raise InvalidInput(f"the weight of energy {part.name!r} is {weight}; give a finite number")
             if part.is_constraint and weight <= 0:
-                raise InvalidInput(f"the weight of constraint {part.name!r} is {weight}; a constraint takes none")
+                raise InvalidInput(f"the weight of constraint {part.name!r} is {weight}; give a positive one")
         names = [part.name for _, part in parts]
         if len(set(names)) < len(names):
             repeated = next(name for name in names if names.count(name) > 1)
@@ -193,7 +194,7 @@ class WeightedSum(EnergyTerm):
     def evaluate(
         self, x: Tensor, hint: Any = None, limit: Tensor | None = None, rows: Tensor | None = None
     ) -> Evaluation:
-        """As the function ``evaluate``."""
+        """See ``samplers.evaluate``."""
         terms = torch.full((len(x), len(self.parts)), math.inf, dtype=torch.float64, device=x.device)
         possible = torch.ones(len(x), dtype=torch.bool, device=x.device)
         order = in_order(self.parts)
@@ -217,25 +218,26 @@ class WeightedSum(EnergyTerm):
         return Evaluation(terms.sum(dim=1), terms)
 
     def nan_counter(self, column: int) -> Callable[..., None] | None:
-        """What counts the NaN of a term; ``None``: they are errors."""
+        """Called with the NaN of the term in that column; ``None``: NaN is an error."""
         return None
 
 
 class Evaluation(NamedTuple):
-    """``energy``: ``float64 [chains]``; ``terms``: ``float64 [chains, terms]``, which add up to it."""
+    """``energy float64 [chains]``, and ``terms float64 [chains, terms]``, weighted, which add up to it."""
 
     energy: Tensor
     terms: Tensor
 
 
 def term_names(energy: Energy) -> tuple[str, ...]:
-    """Names of the columns of ``Evaluation.terms``."""
+    """Names of the terms of an energy, in the order in which they are reported."""
     if isinstance(energy, WeightedSum):
         return tuple(part.name for _, part in energy.parts)
     return (getattr(energy, "name", None) or getattr(energy, "__name__", None) or type(energy).__name__,)
 
 
 def parts_of(energy: Energy) -> list[tuple[float, EnergyTerm]]:
+    """Weights and terms of an energy. Raises ``InvalidInput`` for what cannot be called."""
     if isinstance(energy, WeightedSum):
         return energy.parts
     if isinstance(energy, EnergyTerm):
@@ -246,13 +248,13 @@ def parts_of(energy: Energy) -> list[tuple[float, EnergyTerm]]:
 
 
 def in_order(parts: list[tuple[float, EnergyTerm]]) -> list[tuple[int, float, EnergyTerm]]:
-    """Column, weight (1 for a hard term, which takes none) and term, in the order in which to score them."""
+    """Column, weight (1 for a constraint) and term, in the order in which to evaluate them."""
     columns = [(column, 1.0 if part.is_constraint else weight, part) for column, (weight, part) in enumerate(parts)]
     return sorted(columns, key=lambda item: (not item[2].is_constraint, item[2].expensive))
 
 
 def lower_bound_of(weight: float, part: EnergyTerm) -> float:
-    """Of the weighted term."""
+    """The lower bound of ``weight * part``, in nats."""
     if weight == 0:
         return 0.0
     return weight * part.lower_bound if weight > 0 else -math.inf

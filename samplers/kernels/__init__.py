@@ -1,1 +1,1 @@
-"""Markov kernels: one algorithm, one module, each with its target, ratio and proof in the docstring."""
+"""Markov kernels, one algorithm a file. Each docstring states target, acceptance ratio, proof and cost."""

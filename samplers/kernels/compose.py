@@ -1,4 +1,4 @@
-"""Kernels made of kernels."""
+"""Kernels made of other kernels: in turn, or one drawn at random."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Cycle", "Mixture"]
 
 
 class _Composition(Configurable, ABC):
-    """State and bookkeeping that both compositions share: every part keeps its own ``aux``."""
+    """What ``Cycle`` and ``Mixture`` share: every part has its own ``aux``."""
 
     def __init__(self, parts: Sequence[Kernel]) -> None:
         if not parts:
@@ -30,7 +30,7 @@ class _Composition(Configurable, ABC):
 
     @property
     def no_accept_step(self) -> bool:
-        """In one part at least."""
+        """Whether one of the parts has none."""
         return any(getattr(part, "no_accept_step", False) for part in self.parts)
 
     def init(self, x: Tensor, energy: Energy) -> ChainState:
@@ -69,11 +69,11 @@ class Cycle(_Composition):
     """Step ``t`` is a step of part ``t mod parts``.
 
     Target
-        that of its parts, which must share it.
+        that of its parts, which must have the same one.
     Acceptance ratio
-        each part's own.
+        that of each part.
     Reversible
-        no (the reversed order is another kernel), even if the parts are.
+        no, even if the parts are: the reversed order is another kernel.
     Proof
         Tierney 1994, Annals of Statistics 22, section 2.4: ``pi P1 P2 = pi P2 = pi``.
     Cost
@@ -99,18 +99,18 @@ class Cycle(_Composition):
 
 
 class Mixture(_Composition):
-    """Each step draws one part with its weight, the same for all chains of the batch (one model call, not several).
+    """Each step is a step of one part, drawn with its weight; the same part for all chains of a batch.
 
     Target
-        that of its parts, which must share it.
+        that of its parts, which must have the same one.
     Acceptance ratio
-        each part's own; the weights are constants and cancel.
+        that of each part; the weights are constants and cancel.
     Reversible
         if every part is.
     Proof
         Tierney 1994, Annals of Statistics 22, section 2.4: ``pi (w1 P1 + w2 P2) = (w1 + w2) pi``. Chains share the draw
-        of the part, and are independent given it; each is stationary under every sequence of parts, so they are
-        uncorrelated in equilibrium.
+        of the part, so that a step is one model call, and are independent given it; each is stationary under every
+        sequence of parts, so they are uncorrelated in equilibrium.
     Cost
         one part's step a step.
     """

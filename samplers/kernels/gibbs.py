@@ -1,4 +1,4 @@
-"""Gibbs sampling: exact by enumeration of one site, and its look-alike without a target."""
+"""Gibbs sampling: exact, by enumerating the values of one site; and pseudo-Gibbs, which has no known target."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Scan = Literal["random", "systematic"]
 
 
 class Gibbs(Configurable):
-    """Redraw one site from its exact conditional, found by scoring every value that it may take.
+    """Redraw one site from its exact conditional, computed by scoring every value that the site may take.
 
     Target
         ``pi(x)`` proportional to ``exp(-beta E(x))``, on states whose free sites hold the given ``values``.
@@ -34,7 +34,7 @@ class Gibbs(Configurable):
         1: the conditional cancels.
     Reversible
         with ``scan="random"`` (each chain draws its own site) yes; with ``"systematic"`` (sites in turn) each step
-        leaves the target invariant and is reversible, their sequence is not.
+        leaves the target invariant and is reversible, but the sequence of steps is not.
     Proof
         Geman & Geman 1984, IEEE PAMI 6, section XI: ``pi(x_i | x_-i) pi(x'_i | x_-i) pi(x_-i)`` is symmetric.
     Cost
@@ -118,11 +118,12 @@ class Gibbs(Configurable):
 
 
 class PseudoGibbs(Configurable):
-    """Draw from given conditionals and always accept.
+    """Draw from the proposal and accept always.
 
     Target
-        **no known target.** Conditionals that no joint law shares (a masked language model's) have none; the law the
-        chain ends in depends on the scan. Only if they are the conditionals of one law is this a Gibbs sampler for it.
+        **no known target.** Conditionals that belong to no joint distribution (a masked language model's) have none,
+        and the limiting distribution depends on the order of the sites. Only if the proposal draws from the
+        conditionals of one joint distribution is this a Gibbs sampler for it.
     Acceptance ratio
         none.
     Reversible
@@ -130,7 +131,7 @@ class PseudoGibbs(Configurable):
     Reference
         Heckerman et al. 2000, JMLR 1, section 2.2 (pseudo-Gibbs); Goyal et al. 2021, arXiv:2106.02736, section 1.
     Cost
-        one proposal a step, and one energy call if the energy is to be watched (give ``Flat()`` to save it).
+        one proposal and one energy call a step; the energy is only reported, and ``Flat()`` costs nothing.
     """
 
     no_accept_step = True
@@ -163,9 +164,9 @@ class PseudoGibbs(Configurable):
 def redraw(
     state: ChainState, site: Tensor, values: Tensor, scored: Evaluation, beta: float | Tensor, rng: torch.Generator
 ) -> tuple[ChainState, Tensor]:
-    """Draw column ``site [chains]`` from ``exp(-beta E)`` over ``values [chains, K]``, of which ``scored`` is known.
+    """Draw column ``site [chains]`` from ``exp(-beta E)`` over ``values [chains, K]``, whose energies are ``scored``.
 
-    Also says ``bool [chains]`` where there was something to draw: a chain with every value forbidden stays.
+    Returns the new state, and ``bool [chains]``: false for a chain with every value forbidden, which keeps its state.
     """
     log_weight = tempered_weights(scored.energy, beta)
     stuck = log_weight.isnan().any(dim=1)

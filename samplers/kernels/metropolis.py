@@ -18,11 +18,11 @@ from samplers.types import ChainState, Energy, Proposal, Proposed, StepInfo, sel
 
 __all__ = ["MetropolisHastings", "check_proposed", "log_acceptance", "start"]
 
-SLACK = 1e-9  # of an energy: far above what float64 rounds, far below what a ratio could notice
+SLACK = 1e-9  # relative to an energy: far above float64 rounding, far below any effect on acceptance
 
 
 class MetropolisHastings(Configurable):
-    """Propose from ``q``, accept or keep the old state (which then counts again).
+    """Propose from ``q``; accept, or keep the old state, which then counts again.
 
     Target
         ``pi(x)`` proportional to ``exp(-beta E(x))``.
@@ -34,10 +34,10 @@ class MetropolisHastings(Configurable):
         Hastings 1970, Biometrika 57, section 2.2: ``pi(x) q(x'|x) a(x,x') = min(pi(x) q(x'|x), pi(x') q(x|x'))`` is
         symmetric in ``x`` and ``x'``.
     Cost
-        one proposal and one energy call a step, for the chains whose proposal is another state that has a way back; the
-        old energy is kept, and is that of a proposal which is the old state. The uniform is drawn first, so that of a
-        weighted sum the terms that could not turn a rejection are left out (see ``evaluate``). A proposal's memory is
-        kept too, and made anew for the states that another kernel has changed.
+        one proposal and one energy call a step. Only proposed states that differ from the old state and have a reverse
+        move are scored; the energy of the old state is cached. The uniform is drawn before scoring, so that terms of a
+        weighted sum that cannot prevent a rejection are skipped (see ``evaluate``). A proposal's memory is cached too,
+        and recomputed for states that another kernel has changed.
     """
 
     transient = ("_memory",)
@@ -45,7 +45,7 @@ class MetropolisHastings(Configurable):
     def __init__(self, proposal: Proposal) -> None:
         if not callable(proposal) or not hasattr(proposal, "log_prob"):
             raise InvalidInput(
-                f"a proposal needs __call__(x, rng) and log_prob(x_to, x_from); {proposal!r} has not both"
+                f"a proposal needs __call__(x, rng) and log_prob(x_to, x_from); {proposal!r} does not have both"
             )
         self.proposal = proposal
         self.move_names: tuple[str, ...] = getattr(proposal, "move_names", (type(proposal).__name__,))
@@ -58,7 +58,7 @@ class MetropolisHastings(Configurable):
     def step(
         self, state: ChainState, energy: Energy, rng: torch.Generator, *, beta: float | Tensor = 1.0
     ) -> tuple[ChainState, StepInfo]:
-        memory = [] if self._memory is None else [_up_to_date(self._memory, state)]
+        memory = [] if self._memory is None else [_current_memory(self._memory, state)]
         # A copy: a proposal that writes into its argument must not change the state of the chain.
         proposed = check_proposed(self.proposal(state.x.clone(), rng, *memory), state.x, *memory)
         log_u = log_uniform(len(state.x), rng)
@@ -86,14 +86,14 @@ class MetropolisHastings(Configurable):
         return 1, len(x)
 
 
-def _up_to_date(remember: Callable[[Tensor], Tensor], state: ChainState) -> Tensor:
-    """``memory [chains, ...]`` of the states: what was kept, but of those that another kernel has changed since."""
+def _current_memory(compute: Callable[[Tensor], Tensor], state: ChainState) -> Tensor:
+    """``memory [chains, ...]`` of the states, recomputed for those that another kernel has changed."""
     kept: Tensor = state.aux["memory"]
     changed = (state.x != state.aux["of"]).reshape(len(state.x), -1).any(dim=1)
     if not bool(changed.any()):
         return kept
     memory = kept.clone()
-    memory[changed] = remember(state.x[changed])
+    memory[changed] = compute(state.x[changed])
     return memory
 
 
@@ -102,14 +102,14 @@ def _has_terms_to_spare(energy: Energy) -> bool:
 
 
 def _limit(energy: Tensor, proposed: Proposed, log_u: Tensor, beta: float | Tensor) -> Tensor:
-    """``float64 [chains]``: energies of a new state above which it is rejected, by more than rounding could turn."""
+    """``float64 [chains]``: a proposed state with a higher energy is rejected, also after rounding."""
     beta = torch.as_tensor(beta, dtype=torch.float64, device=energy.device)
     limit = energy + (proposed.log_q_reverse - proposed.log_q_forward - log_u) / beta
     return (limit + SLACK * (1 + limit.abs())).nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf)
 
 
 def _scored(state: ChainState, energy: Energy, proposed: Proposed, limit: Tensor | None) -> Evaluation:
-    """Energy and terms of the proposed states; where they cannot matter, or are known, those of the old ones."""
+    """Energy and terms of the proposed states; of the old ones where the state is the same or has no reverse move."""
     moved = (proposed.x != state.x).reshape(len(state.x), -1).any(dim=1) & (proposed.log_q_reverse != -math.inf)
     if bool(moved.all()):
         return evaluate(energy, proposed.x, proposed.hint, limit)
@@ -125,10 +125,11 @@ def _scored(state: ChainState, energy: Energy, proposed: Proposed, limit: Tensor
 def log_acceptance(
     energy_old: Tensor, energy_new: Tensor, log_q_forward: Tensor, log_q_reverse: Tensor, beta: float | Tensor = 1.0
 ) -> Tensor:
-    """Log of the Hastings ratio, ``float64 [chains]``, not yet cut at 0.
+    """Log of the Hastings ratio, ``float64 [chains]``; it may exceed 0.
 
-    A forbidden new state or an impossible reverse move gives ``-inf`` at every ``beta``, also 0 and infinity; leaving
-    a forbidden state gives ``+inf``. At ``beta = inf`` only the sign of the energy difference is left (hill climbing).
+    A forbidden new state or an impossible reverse move gives ``-inf`` at every ``beta``, including 0 and infinity;
+    leaving a forbidden state gives ``+inf``. At ``beta = inf`` only the sign of the energy difference counts (hill
+    climbing).
     """
     drop = energy_old - energy_new
     beta = torch.as_tensor(beta, dtype=torch.float64, device=drop.device)
@@ -140,20 +141,21 @@ def log_acceptance(
 
 
 def start(x: Tensor, energy: Energy) -> ChainState:
-    """The state of a kernel without memory."""
+    """The first state of a kernel that keeps nothing in ``aux``."""
     value, terms = evaluate(energy, x)
     return ChainState(x.clone(), value, {}, terms)
 
 
 def step_info(old: Tensor, new: Tensor, accepted: Tensor, move: Tensor | None = None) -> StepInfo:
+    """The ``StepInfo`` of a step from the states ``old`` to the states ``new``; ``move`` is 0 by default."""
     changed = (new != old).reshape(len(old), -1).any(dim=1)
     return StepInfo(accepted, changed, torch.zeros_like(accepted, dtype=torch.int64) if move is None else move)
 
 
 def check_proposed(proposed: Proposed, x: Tensor, memory: Tensor | None = None) -> Proposed:
-    """Raise ``ProposalError`` where a proposal breaks its contract: shapes, types, NaN, an impossible forward move.
+    """``proposed``. Raises ``ProposalError`` for a wrong shape or type, NaN, or an impossible forward move.
 
-    ``memory`` is that of ``x``, of a proposal that has one.
+    ``memory`` is the memory of ``x``, for a proposal that has one.
     """
     if proposed.x.shape != x.shape or proposed.x.dtype != x.dtype:
         raise ProposalError(

@@ -1,4 +1,4 @@
-"""Exact Gibbs sampling over a short list of values, where all of them would be too many to score."""
+"""Exact Gibbs sampling over a short list of values, where the whole vocabulary would be too much to score."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ class ShortlistGibbs(Configurable):
     Target
         ``pi(x)`` proportional to ``exp(-beta E(x))``.
     Acceptance ratio
-        1 where the current value is on its list, as in Gibbs; elsewhere the chain stays, which counts as rejected.
+        1 where the current value is on its list, as in Gibbs; elsewhere the chain keeps its state: a rejection.
     Reversible
         yes.
     Proof
         One of the ``f`` free sites is drawn, ``i``. Let ``C(x)`` be the values ``v`` on the list of ``x_-i`` that
         leave ``free(x)`` as it is when put at ``i``. A move to ``x'`` needs ``x_i`` and ``x'_i`` in ``C(x)``, and then
         ``C(x') = C(x)`` and ``f' = f``: ``pi(x) (1/f) pi(x') / sum over v in C(x) of pi(x with x_i = v)`` is symmetric.
-        To force ``x_i`` into the list, as published code does, opens ways without a way back: a list then depends on
-        the value that it is to replace.
+        Published code adds ``x_i`` to the list. The list then depends on the value that it is to replace, some moves
+        have no reverse, and the target is lost.
     Cost
         one list and one energy call of at most ``chains * K`` rows a step, cut into calls of at most ``max_rows``
-        rows; chains that stay cost no row.
+        rows; chains whose value is not on their list cost none.
 
     Main arguments: ``shortlist(x, site) -> [chains, K]``, for each chain ``K`` different values for its ``site``
-    (``int64 [chains]``), of the type of ``x``, that depend on ``x`` outside that site alone. Other arguments:
+    (``int64 [chains]``), of the type of ``x``; they may depend on the other sites of ``x`` only. Other arguments:
     ``free(x) -> bool [chains, sites]`` says which sites may change (default: all); it may depend on anything, and a
-    chain without a free site stays. ``move_name`` names the move.
+    chain without a free site keeps its state. ``move_name`` names the move.
 
-    A value that is on no list can neither be drawn nor left, so a start must be reachable; in a ``Mixture`` with
-    moves that reach everything nothing is lost.
+    A value that is on no list can be neither drawn nor replaced, so alone this kernel may not reach every state: use
+    it in a ``Mixture`` with a kernel that does.
 
     Raises ``InvalidInput`` for unusable arguments, ``ProposalError`` for a list with the wrong shape or type or a
-    value twice.
+    repeated value.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class ShortlistGibbs(Configurable):
         self, state: ChainState, energy: Energy, rng: torch.Generator, *, beta: float | Tensor = 1.0
     ) -> tuple[ChainState, StepInfo]:
         drawable = self.free_sites(state.x)
-        # Where nothing is free any site will do for the draw: candidates() allows no value there.
+        # A chain without a free site draws any site: candidates() allows no value there.
         drawable[:, 0] |= ~drawable.any(dim=1)
         site = draw_site(drawable, rng)
         values, possible = self.candidates(state.x, site)
@@ -98,11 +98,11 @@ class ShortlistGibbs(Configurable):
         return math.ceil(rows / self.max_rows), rows
 
     def free_sites(self, x: Tensor) -> Tensor:
-        """``bool [chains, sites]``."""
+        """``bool [chains, sites]``: sites that may change."""
         return torch.ones_like(x, dtype=torch.bool) if self.free is None else self.free(x.clone()).clone()
 
     def candidates(self, x: Tensor, site: Tensor) -> tuple[Tensor, Tensor]:
-        """The list ``[chains, K]`` for ``site [chains]``, and ``bool [chains, K]``: what may be drawn from it."""
+        """The list ``[chains, K]`` for ``site [chains]``, and ``bool [chains, K]``: which may be drawn."""
         values = self._checked(self.shortlist(x.clone(), site), x)
         old = x.gather(1, site.unsqueeze(1))
         possible = (values == old).any(dim=1, keepdim=True).expand_as(values)
@@ -116,8 +116,8 @@ class ShortlistGibbs(Configurable):
         if values.dim() != 2 or len(values) != len(x) or values.shape[1] == 0 or values.dtype != x.dtype:
             raise ProposalError(f"the shortlist is {values.dtype} {list(values.shape)}, not {x.dtype} [{len(x)}, K]")
         ranked = values.sort(dim=1).values
-        twice = (ranked[:, 1:] == ranked[:, :-1]).any(dim=1)
-        if bool(twice.any()):
-            chain = int(twice.nonzero()[0])
-            raise ProposalError(f"the shortlist of chain {chain} holds a value twice: {values[chain].tolist()}")
+        repeated = (ranked[:, 1:] == ranked[:, :-1]).any(dim=1)
+        if bool(repeated.any()):
+            chain = int(repeated.nonzero()[0])
+            raise ProposalError(f"the shortlist of chain {chain} repeats a value: {values[chain].tolist()}")
         return values

@@ -22,14 +22,14 @@ __all__ = ["Tempered", "swap_report"]
 
 
 class Tempered(Configurable):
-    """Run a copy of each chain at every ``beta`` of a ladder, and propose to swap neighbours.
+    """Run a replica of each chain at every ``beta`` of a ladder, and propose to swap neighbouring replicas.
 
     Target
         ``prod_r pi^(b_r)(x_r)`` over the rungs; rung 0, which is the state's ``x``, follows the kernel's own target.
     Acceptance ratio
         of a swap of rungs ``r`` and ``s``: ``min(1, exp((b_r - b_s) (E(x_r) - E(x_s))))``.
     Reversible
-        no: even and odd pairs of neighbours are tried in turn; each half is reversible if the inner kernel is.
+        no: even and odd pairs of neighbours are tried in turn; each of the two is reversible if the inner kernel is.
     Proof
         Geyer 1991, Computing Science and Statistics 23: a swap is a Metropolis step on the product law.
         Okabe et al. 2001, Chem. Phys. Lett. 335, for the even-odd order.
@@ -53,7 +53,7 @@ class Tempered(Configurable):
 
     @property
     def no_accept_step(self) -> bool:
-        """Between two swaps."""
+        """That of the inner kernel."""
         return bool(getattr(self.kernel, "no_accept_step", False))
 
     def init(self, x: Tensor, energy: Energy) -> ChainState:
@@ -70,7 +70,7 @@ class Tempered(Configurable):
             "turn": torch.zeros((), dtype=torch.int64),
             "tried": torch.zeros(pairs, dtype=torch.int64),
             "swapped": torch.zeros(pairs, dtype=torch.int64),
-            # A replica that has been at the hottest rung carries a mark; back at rung 0 that is one round trip.
+            # A replica that has visited the hottest rung is marked; when it returns to rung 0, that is a round trip.
             "marked": torch.zeros(rungs, chains, dtype=torch.bool, device=x.device),
             "round_trips": torch.zeros(chains, dtype=torch.int64, device=x.device),
         }
@@ -83,7 +83,7 @@ class Tempered(Configurable):
         aux = dict(state.aux)
         outer = torch.as_tensor(beta, dtype=torch.float64, device=state.x.device).expand(chains)
         betas = torch.tensor(self.betas, dtype=torch.float64, device=state.x.device).unsqueeze(1)
-        ladder = torch.where(betas == 0, 0.0, betas * outer)  # a rung at 0 stays free even when the target freezes
+        ladder = torch.where(betas == 0, 0.0, betas * outer)  # 0 times infinity: the rung stays at 0
         merged = ChainState(
             torch.cat([state.x, aux["x"]]),
             torch.cat([state.energy, aux["energy"]]),
@@ -131,14 +131,14 @@ class Tempered(Configurable):
     def _swap(
         self, replicas: list[Tensor], ladder: Tensor, first: int, aux: dict[str, Any], rng: torch.Generator
     ) -> list[Tensor]:
-        """Try the pairs ``(first, first+1), (first+2, first+3), ...``; each chain decides for itself."""
+        """Try the pairs ``(first, first+1), (first+2, first+3), ...``; each chain accepts or rejects on its own."""
         rungs, chains = ladder.shape
         replicas = [*replicas, aux["marked"]]
         aux["tried"], aux["swapped"] = aux["tried"].clone(), aux["swapped"].clone()
         for low in range(first, rungs - 1, 2):
             value = replicas[1]
             zero = torch.zeros(chains, dtype=torch.float64, device=value.device)
-            # Betas fall strictly, so two frozen rungs differ by infinity: their swap must not raise the colder energy.
+            # Betas fall strictly: two rungs at infinity differ by infinity, so a swap must not raise the colder energy.
             gap = (ladder[low] - ladder[low + 1]).nan_to_num(nan=math.inf, posinf=math.inf)
             log_ratio = log_acceptance(value[low], value[low + 1], zero, zero, gap)
             swap = log_uniform(chains, rng) < log_ratio
@@ -173,6 +173,10 @@ def _swap_matrix(space: Space, betas: list[float], low: int) -> Tensor:
 
 
 def swap_report(state: ChainState) -> dict[str, Any]:
-    """``swap_rates`` (one a pair of neighbours, NaN if never tried) and ``round_trips`` (one a chain) of a run."""
+    """Statistics of a run with ``Tempered``, whose last state is ``state``.
+
+    ``swap_rates``: share of accepted swaps for each pair of neighbours, NaN if none was tried; ``round_trips``: for
+    each chain, how often a replica went from the coldest rung to the hottest and returned.
+    """
     rates = state.aux["swapped"].double() / state.aux["tried"].double()
     return {"swap_rates": rates.tolist(), "round_trips": state.aux["round_trips"].tolist()}

@@ -1,4 +1,4 @@
-"""Independent draws in batches, kept in a run's folder where there is one."""
+"""Independent draws in batches, committed to a run's folder if there is one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from samplers.errors import Interrupted, InvalidInput, StoreError
-from samplers.run.sample import opened
+from samplers.run.sample import open_store
 from samplers.run.signals import Stop, stop_signals
 from samplers.storage.fingerprint import pin_fingerprint
 from samplers.storage.run_store import RunStore, ShardStore
@@ -19,13 +19,13 @@ from samplers.storage.tensor_file import damaged
 
 __all__ = ["KeptDraws", "kept_draws"]
 
-RNG, NOTHING = "rng", "nothing/"
+RNG, EMPTY = "rng", "nothing/"  # names in a commit; the second: empty tensors of the types and shapes of the rows
 
 
 class KeptDraws:
-    """``done`` trials and the ``rows`` that they gave, those of earlier processes included.
+    """The number of trials ``done`` and the ``rows`` that they gave, including those of earlier processes.
 
-    ``scalars`` names the rows that are ``float64 [rows]``; beside them there is ``x [rows, ...]``.
+    Rows are ``x [rows, ...]`` and, for each name in ``scalars``, ``float64 [rows]``.
     """
 
     def __init__(self, scalars: Sequence[str], rng: torch.Generator, files: ShardStore | None, stop: Stop) -> None:
@@ -33,20 +33,20 @@ class KeptDraws:
         self._parts: list[dict[str, Tensor]] = []
         if files and (saved := files.load()):
             self.done = files.done
-            nothing = {n.removeprefix(NOTHING): t for n, t in saved.tensors.items() if n.startswith(NOTHING)}
+            empty = {n.removeprefix(EMPTY): t for n, t in saved.tensors.items() if n.startswith(EMPTY)}
             scalar = torch.empty(0, dtype=torch.float64)
-            if nothing.keys() != {"x", *scalars} or any(_form(nothing[name]) != _form(scalar) for name in scalars):
+            if empty.keys() != {"x", *scalars} or any(_form(empty[name]) != _form(scalar) for name in scalars):
                 raise StoreError(damaged(files.record_path))
             try:
                 rng.set_state(saved.tensors[RNG])
             except (KeyError, TypeError, RuntimeError) as error:
                 raise StoreError(damaged(files.record_path)) from error
             device = _device(saved.facts.get("device"), files)
-            self._parts = [{n: t.to(device) for n, t in files.rows(nothing).items()}]
+            self._parts = [{n: t.to(device) for n, t in files.rows(empty).items()}]
 
     @property
     def rows(self) -> dict[str, Tensor]:
-        """By name, ``[rows, ...]``, of all batches together."""
+        """The rows of all batches, ``[rows, ...]`` by name."""
         return {name: torch.cat([part[name] for part in self._parts]) for name in self._parts[0]}
 
     @property
@@ -54,16 +54,16 @@ class KeptDraws:
         return sum(len(next(iter(part.values()))) for part in self._parts)
 
     def add(self, trials: int, rows: Mapping[str, Tensor]) -> None:
-        """Keep a batch. Raises ``Interrupted`` after it where SIGINT or SIGTERM came."""
+        """Keep a batch. Raises ``Interrupted`` afterwards if SIGINT or SIGTERM was received."""
         if self._parts and any(_form(part) != _form(self._parts[0][name]) for name, part in rows.items()):
             now, was = _form(rows["x"]), _form(self._parts[0]["x"])
             raise InvalidInput(f"the proposal draws {now}, and earlier {was}; give the same proposal")
         self.done += int(trials)
         self._parts.append(dict(rows))
         if self._files:
-            nothing = {f"{NOTHING}{name}": part[:0] for name, part in rows.items()}
+            empty = {f"{EMPTY}{name}": part[:0] for name, part in rows.items()}
             device = str(next(iter(rows.values())).device)
-            self._files.commit(self.done, {RNG: self._rng.get_state(), **nothing}, {"device": device}, rows)
+            self._files.commit(self.done, {RNG: self._rng.get_state(), **empty}, {"device": device}, rows)
             if stopped := self._stop():
                 raise Interrupted(stopped, self._files.path.parents[1], self.done)
 
@@ -79,24 +79,24 @@ def kept_draws(
 
     Raises as ``sample`` does for a folder that cannot be used or holds another run.
     """
-    with opened(run_dir) as store, stop_signals(caught=store is not None) as stop:
+    with open_store(run_dir) as store, stop_signals(caught=store is not None) as stop:
         if store:
             pin_fingerprint(store, facts)
         yield KeptDraws(scalars, rng, store.shard(0) if store else None, stop)
 
 
 def _form(rows: Tensor) -> str:
-    """Type and shape of each row, and where they are, in words."""
+    """Type, shape and device of a row, for messages."""
     return f"{rows.dtype} {list(rows.shape[1:])} on {rows.device.type}"
 
 
 def _device(name: Any, files: ShardStore) -> torch.device:
-    """Where the rows of the run are. Raises ``InvalidInput`` if there is no such device here."""
+    """The device of the run. Raises ``InvalidInput`` if there is no such device here."""
     try:
         device = torch.device(name)
-        torch.empty(1, device=device).tolist()  # what is here has numbers
+        torch.empty(1, device=device).tolist()  # fails for a device that holds no numbers, such as meta
     except (AssertionError, NotImplementedError, RuntimeError, TypeError) as error:
         raise InvalidInput(
-            f"{str(files.record_path)!r} is of a run on {str(name)[:40]!r}, which is not here"
+            f"{str(files.record_path)!r} is of a run on {str(name)[:40]!r}, which is not available here"
         ) from error
     return device

@@ -1,4 +1,4 @@
-"""A kernel's chain, step by step."""
+"""A kernel's chains, step by step."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ __all__ = ["iterate", "start_chains"]
 
 
 def start_chains(kernel: Kernel, energy: Energy, x0: Tensor, *, first_row: int = 0) -> ChainState:
-    """The kernel's start state; an ``EnergyError`` carries step -1."""
-    with torch.inference_mode(), _located(-1, first_row):
+    """The kernel's state before the first step.
+
+    ``first_row`` is the number that errors give to the first chain. Raises ``EnergyError`` with ``step`` -1.
+    """
+    with torch.inference_mode(), _errors_located(-1, first_row):
         return kernel.init(x0, energy)
 
 
@@ -40,13 +43,13 @@ def iterate(
     """
     state = start if isinstance(start, ChainState) else start_chains(kernel, energy, start, first_row=first_row)
     for step in range(first, steps):
-        with torch.inference_mode(), _located(step, first_row):
+        with torch.inference_mode(), _errors_located(step, first_row):
             state, info = kernel.step(state, energy, rng, beta=beta(step) if callable(beta) else beta)
         yield step, state, info
 
 
 @contextmanager
-def _located(step: int, first_row: int) -> Iterator[None]:
+def _errors_located(step: int, first_row: int) -> Iterator[None]:
     """Give an ``EnergyError`` its step, and its rows the numbers of the chains."""
     with row_numbers(lambda row: row + first_row):
         try:

@@ -1,4 +1,4 @@
-"""Those who watch a run: they see every step and can never break it."""
+"""Observers of a run: they see every step and cannot break it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Observer = Callable[[int, ChainState, StepInfo], None]
 
 
 class ObserverGuard:
-    """Calls observers; a failure is counted and told once, and never reaches the sampler."""
+    """Calls observers. Failures are counted; the first one is a warning, and none reaches the sampler."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:
-        self.observers, self.failures, self.told = observers, 0, False
+        self.observers, self.failures = observers, 0
 
     def __call__(self, step: int, state: ChainState, info: StepInfo) -> None:
         for observer in self.observers:
@@ -26,11 +26,10 @@ class ObserverGuard:
                 observer(step, state, info)
             except Exception as error:
                 self.failures += 1
-                if not self.told:
-                    self.told = True  # before warning: a warning may itself be turned into an error
-                    self._tell(step, error)
+                if self.failures == 1:
+                    with suppress(Warning):  # a warning may itself be turned into an error
+                        self._warn(step, error)
 
     @staticmethod
-    def _tell(step: int, error: Exception) -> None:
-        with suppress(Warning):
-            warnings.warn(f"an observer raised {type(error).__name__} at step {step}: {error}", stacklevel=4)
+    def _warn(step: int, error: Exception) -> None:
+        warnings.warn(f"an observer raised {type(error).__name__} at step {step}: {error}", stacklevel=4)

@@ -1,4 +1,4 @@
-"""A progress bar on stderr, and its silent twin."""
+"""A progress bar on stderr."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["progress_bar"]
 
 @contextmanager
 def progress_bar(total: int, *, shown: bool, unit: str = "step") -> Iterator[tqdm]:
-    """Silent unless ``shown``, and where stderr is no terminal or ``CI`` is set."""
+    """A bar that counts to ``total``. Silent unless ``shown``, and where stderr is no terminal or ``CI`` is set."""
     quiet = not shown or bool(os.environ.get("CI")) or not sys.stderr.isatty()
     with tqdm(total=total, unit=unit, disable=quiet, file=sys.stderr, leave=False, mininterval=0.5) as bar:
         yield bar

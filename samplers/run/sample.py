@@ -1,4 +1,4 @@
-"""``sample``: run a kernel with shards, burn-in, thinning, records, and a folder that survives."""
+"""``sample``: draw with a Markov kernel, with warm-up, thinning, shards and a folder that survives a crash."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from samplers.run.trace import Trace, TraceBuilder, versions
 from samplers.storage.run_store import RunStore
 from samplers.types import Energy, Kernel
 
-__all__ = ["check_run", "opened", "sample"]
+__all__ = ["check_arguments", "open_store", "sample"]
 
 
 def sample(
@@ -43,21 +43,21 @@ def sample(
         ``x0 [chains, ...]`` start states; ``steps`` in all, of which the first ``warmup`` are not kept; of the rest
         every ``thin``-th is. Rejected steps repeat the state and are kept like any other.
     Other arguments
-        Chains are run in shards of ``shard_size`` rows of ``x0``. The generator of shard ``k`` depends on
-        ``(seed, k)`` alone, so shards can be computed anywhere in any order (``shards`` names those to run here);
-        ``shard_size`` is part of what a seed means. With ``run_dir``, a folder, draws go to files as they come; the
-        same call goes on where that run stopped, and with more ``steps`` extends it. ``nan="reject"`` rejects a
-        proposal whose energy is NaN, counts it and raises above 1 %; not for kernels that always accept, such as
-        ``PseudoGibbs``. ``observers`` see every step and can never break a run. ``progress`` shows a bar on stderr if
-        that is a terminal.
+        ``shard_size``: rows of ``x0`` that are run as one batch. Shard ``k`` has a generator of its own, seeded from
+        ``(seed, k)``, so other shard sizes give other draws. ``shards`` names those to run here; they can be computed
+        anywhere and in any order. ``run_dir``: a folder to which draws are written as they come; the same call resumes
+        a run that stopped, and with more ``steps`` extends it. ``nan="reject"`` rejects a proposal whose energy is NaN,
+        counts it and raises above 1 %; not for kernels without an accept step, such as ``PseudoGibbs``. ``observers``
+        are called after every step and cannot break a run. ``progress`` shows a bar on stderr if that is a terminal.
     Returns
         ``Trace`` with ``(steps - warmup) // thin`` draws a chain.
     Raises
-        ``InvalidInput`` before the first step, also where ``run_dir`` holds another run; ``EnergyError`` and
-        ``ProposalError`` from it on; ``StoreError`` for files that cannot be written or are damaged; with ``run_dir``
-        ``Interrupted`` after SIGINT or SIGTERM, when the step is finished and kept.
+        ``InvalidInput`` before the first step, also where ``run_dir`` holds another run, or something cannot be
+        described for it (see ``Configurable``); ``EnergyError`` and ``ProposalError`` in a step; ``StoreError`` for
+        files that cannot be written or are damaged; with ``run_dir`` ``Interrupted`` after SIGINT or SIGTERM, when the
+        step is finished and committed.
     """
-    check_run(x0, steps=steps, warmup=warmup, thin=thin, shard_size=shard_size)
+    check_arguments(x0, steps=steps, warmup=warmup, thin=thin, shard_size=shard_size)
     names = term_names(energy)
     run = ShardedRun(
         kernel=kernel,
@@ -66,20 +66,20 @@ def sample(
         steps=steps,
         seed=seed,
         shard_size=shard_size,
-        collector=lambda start: TraceBuilder(kernel.move_names, start, terms=len(names), warmup=warmup, thin=thin),
-        notify=ObserverGuard(observers),
-        frozen={"warmup": warmup, "thin": thin},
+        make_collector=lambda start: TraceBuilder(kernel.move_names, start, terms=len(names), warmup=warmup, thin=thin),
+        observe=ObserverGuard(observers),
+        facts={"warmup": warmup, "thin": thin},
         nan=nan,
         kept_from=warmup + thin - 1,
     )
-    with opened(run_dir) as store:
+    with open_store(run_dir) as store:
         finished = run.run(store, shards, progress=progress)
     traces = [shard.collector.finish(names, shard.state, shard.rows, shard.nan) for shard in finished]
-    return Trace.join(traces, seed=seed, observer_failures=run.notify.failures)
+    return Trace.join(traces, seed=seed, observer_failures=run.observe.failures)
 
 
-def check_run(x0: Tensor, *, steps: int, warmup: int = 0, thin: int = 1, shard_size: int) -> None:
-    """Raise ``InvalidInput`` unless there is a chain with a state and at least one draw of it would be kept."""
+def check_arguments(x0: Tensor, *, steps: int, warmup: int = 0, thin: int = 1, shard_size: int) -> None:
+    """Raise ``InvalidInput`` unless there is a chain with a state, and at least one draw of it would be kept."""
     if not isinstance(x0, Tensor):
         raise InvalidInput(f"x0 is {type(x0).__name__}; give a tensor whose first dimension is the chain")
     if x0.dim() == 0 or x0.numel() == 0:
@@ -98,8 +98,8 @@ def check_run(x0: Tensor, *, steps: int, warmup: int = 0, thin: int = 1, shard_s
 
 
 @contextmanager
-def opened(run_dir: str | Path | RunStore | None) -> Iterator[RunStore | None]:
-    """The store of a folder, locked for the time of the block; one that is given stays as it is."""
+def open_store(run_dir: str | Path | RunStore | None) -> Iterator[RunStore | None]:
+    """The store of a folder, locked inside the block; a store that is given is used as it is."""
     if run_dir is None or isinstance(run_dir, RunStore):
         yield run_dir
         return

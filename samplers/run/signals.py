@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, told to a run that can finish its step and keep what it has."""
+"""Ctrl-C and SIGTERM as a flag, so that a run can finish its step and commit."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from types import FrameType
 __all__ = ["Stop", "stop_signals"]
 
 Stop = Callable[[], int | None]
-"""The number of the signal that asked to stop, ``None`` as long as none did."""
+"""Returns the number of the signal received, or ``None``."""
 
 
 @contextmanager
 def stop_signals(*, caught: bool = True) -> Iterator[Stop]:
-    """Catch the first SIGINT or SIGTERM inside the block; a second one does at once what it does without us.
+    """Catch the first SIGINT or SIGTERM inside the block. A second signal gets Python's default handling.
 
-    Python delivers signals to the main thread alone; elsewhere, or not ``caught``, nothing is changed. Nor is a signal
-    that is ignored (a shell lets its background jobs ignore SIGINT), or handled by what is not Python.
+    Handlers are changed in the main thread only, the one to which Python delivers signals, and only if ``caught``.
+    Signals that are ignored (as SIGINT is in background jobs of a shell) or handled outside of Python are left alone.
     """
     received: list[int] = []
     if not caught or threading.current_thread() is not threading.main_thread():

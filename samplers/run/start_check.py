@@ -1,4 +1,4 @@
-"""A start may be forbidden, a draw may not: chains have to leave before their states are kept."""
+"""A start may be forbidden, a draw may not: chains must leave forbidden states before any state is kept."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from samplers.energy.terms import term_names
 from samplers.errors import EnergyError
 from samplers.types import ChainState, Energy
 
-__all__ = ["check_left"]
+__all__ = ["check_none_forbidden"]
 
 
-def check_left(energy: Energy, step: int, state: ChainState, first_row: int = 0) -> None:
+def check_none_forbidden(energy: Energy, step: int, state: ChainState, first_row: int = 0) -> None:
     """Raise ``EnergyError`` if a chain's energy is ``+inf`` at ``step``, the first that is kept.
 
-    No kernel with an accept step goes back to such a state, so later steps need no check. ``first_row`` is the number
+    No kernel with an accept step returns to such a state, so later steps need no check. ``first_row`` is the number
     that the error gives to the first chain.
     """
     stuck = (state.energy == math.inf).nonzero().squeeze(1)
     if len(stuck):
         error = EnergyError(
-            "forbids what would be kept as a draw (start elsewhere, lengthen the warmup, or add moves that leave it)",
+            "forbids a state that would be kept as a draw (start elsewhere, lengthen the warmup, or add moves that "
+            "leave it)",
             term=" + ".join(term_names(energy)),
             rows=(stuck + first_row).tolist(),
             x=state.x[stuck],

@@ -24,7 +24,7 @@ __all__ = ["Diagnostics", "MoveCount", "Trace", "TraceBuilder", "diagnose", "ver
 
 @dataclass(frozen=True)
 class MoveCount:
-    """How often one move was tried, accepted, and changed the state, after the warm-up, over all chains."""
+    """How often one move was tried, was accepted and changed the state, after the warm-up, over all chains."""
 
     tried: int
     accepted: int
@@ -33,9 +33,10 @@ class MoveCount:
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """Of one scalar over chains and draws: rank-normalised split R-hat, bulk and tail ESS, MCSE of the mean.
+    """Convergence diagnostics of a scalar: its mean, the Monte Carlo standard error of that, ESS, R-hat.
 
-    NaN where the figure does not exist: fewer than four draws, or a constant. Vehtari et al. 2021, Bayesian Anal. 16.
+    ``ess_bulk`` and ``ess_tail`` are effective sample sizes, ``r_hat`` is rank-normalised split R-hat (Vehtari et al.
+    2021, Bayesian Anal. 16). NaN where a figure does not exist: fewer than four draws, or a constant.
     """
 
     mean: float
@@ -47,11 +48,12 @@ class Diagnostics:
 
 @dataclass(frozen=True)
 class Trace:
-    """Kept draws of every chain.
+    """The kept draws of every chain, which ``sample`` returns.
 
-    ``draws [chains, kept, ...]``; ``energy float64 [chains, kept]`` in nats; ``terms float64 [chains, kept, terms]``
-    named by ``term_names``; ``steps int64 [kept]`` the step after which each was read; ``moves`` by name; ``final``
-    the last state of every shard; ``nan_rejected`` the rows with ``nan="reject"`` that were NaN.
+    ``draws [chains, kept, ...]``; ``energy float64 [chains, kept]`` in nats; ``terms float64 [chains, kept, terms]``,
+    weighted, in the order of ``term_names``; ``steps int64 [kept]``: the step after which each was kept; ``moves``:
+    counts by name of the move; ``final``: the last state of every shard; ``nan_rejected``: number of scored rows that
+    were NaN, with ``nan="reject"``.
     """
 
     draws: Tensor
@@ -90,7 +92,7 @@ class Trace:
         )
 
     def rescored(self, energy: Energy) -> Trace:
-        """The same draws with the energies and terms of ``energy``: to look at draws that had no target."""
+        """The same draws with the energies and terms of ``energy``: to judge draws that had no known target."""
         shape = self.energy.shape
         with torch.inference_mode():
             scored = evaluate(energy, self.draws.flatten(0, 1))
@@ -99,16 +101,16 @@ class Trace:
 
     @property
     def acceptance(self) -> float:
-        """Share of proposals accepted, all moves together."""
+        """Share of proposals that were accepted, all moves together."""
         return sum(m.accepted for m in self.moves.values()) / max(1, sum(m.tried for m in self.moves.values()))
 
     @property
     def changed(self) -> float:
-        """Share of steps that left a state different from the one before."""
+        """Share of steps that changed the state."""
         return sum(m.changed for m in self.moves.values()) / max(1, sum(m.tried for m in self.moves.values()))
 
     def diagnostics(self, statistics: Mapping[str, Tensor] | None = None) -> dict[str, Diagnostics]:
-        """Of the energy, and of any named scalar ``[chains, kept]``."""
+        """``diagnose`` of the energy and of every named scalar ``[chains, kept]``."""
         scalars = {"energy": self.energy, **(statistics or {})}
         return {name: diagnose(values) for name, values in scalars.items()}
 
@@ -123,20 +125,23 @@ class Trace:
 
 
 class TraceBuilder:
-    """Collects one shard, whose chains start at ``start [chains, ...]``: every ``thin``-th state after the warm-up."""
+    """The ``Collector`` of ``sample``: every ``thin``-th state of a shard after the warm-up, and counts of moves.
+
+    ``start [chains, ...]`` are the states that the chains start from.
+    """
 
     def __init__(self, move_names: Sequence[str], start: Tensor, *, terms: int, warmup: int, thin: int) -> None:
         self.move_names, self.warmup, self.thin = tuple(move_names), warmup, thin
         self.counts = torch.zeros(3, len(self.move_names), dtype=torch.int64, device=start.device)
         scalar = start.new_empty((0, len(start)), dtype=torch.float64)
         terms_of_all = start.new_empty((0, len(start), terms), dtype=torch.float64)
-        self._nothing = {"draws": start.new_empty((0, *start.shape)), "energy": scalar, "terms": terms_of_all}
+        self._no_rows = {"draws": start.new_empty((0, *start.shape)), "energy": scalar, "terms": terms_of_all}
         self._kept: list[tuple[Tensor, Tensor, Tensor]] = []
 
-    def begin(self, state: ChainState) -> None:
-        """The start is no draw."""
+    def record_start(self, state: ChainState) -> None:
+        """Nothing: the start is no draw."""
 
-    def add(self, step: int, state: ChainState, info: StepInfo) -> None:
+    def record(self, step: int, state: ChainState, info: StepInfo) -> None:
         if step < self.warmup:
             return
         one = torch.ones_like(info.move)
@@ -145,12 +150,12 @@ class TraceBuilder:
         if (step - self.warmup + 1) % self.thin == 0:
             self._kept.append((state.x.clone(), state.energy.clone(), state.terms.clone()))
 
-    def flush(self) -> dict[str, Tensor]:
+    def take_rows(self) -> dict[str, Tensor]:
         """``draws [rows, chains, ...]``, ``energy [rows, chains]`` and ``terms [rows, chains, terms]``."""
         if not (kept := self._kept):
-            return self._nothing
+            return self._no_rows
         self._kept = []
-        return {name: torch.stack(column) for name, column in zip(self._nothing, zip(*kept, strict=True), strict=True)}
+        return {name: torch.stack(column) for name, column in zip(self._no_rows, zip(*kept, strict=True), strict=True)}
 
     def memory(self) -> dict[str, Tensor]:
         return {"counts": self.counts}
@@ -174,7 +179,7 @@ class TraceBuilder:
 
 
 def diagnose(values: Tensor) -> Diagnostics:
-    """Diagnostics of a scalar ``[chains, kept]``."""
+    """Convergence diagnostics of a scalar ``[chains, kept]``."""
     array = values.detach().double().cpu().numpy()
     if array.shape[1] < 4 or not np.isfinite(array).all() or np.ptp(array) == 0:
         mean = float(array.mean()) if array.size else math.nan
@@ -182,9 +187,9 @@ def diagnose(values: Tensor) -> Diagnostics:
     from arviz_stats.base import array_stats  # type: ignore[attr-defined]
 
     axes = {"chain_axis": 0, "draw_axis": 1}
-    # arviz-stats wants two chains for R-hat; the halves of a single one serve (split R-hat needs no more).
+    # arviz-stats needs two chains for R-hat: a single one is cut into halves, which is what split R-hat compares.
     halves = array[:, : array.shape[1] // 2 * 2].reshape(2, -1) if len(array) == 1 else array
-    with np.errstate(divide="ignore", invalid="ignore"):  # chains that each stand still have no within-chain variance
+    with np.errstate(divide="ignore", invalid="ignore"):  # chains that never move have no within-chain variance
         return Diagnostics(
             mean=float(array.mean()),
             mcse=float(array_stats.mcse(array, method="mean", **axes)),
@@ -195,5 +200,5 @@ def diagnose(values: Tensor) -> Diagnostics:
 
 
 def versions() -> dict[str, str]:
-    """Of everything that the draws depend on, besides the seed."""
+    """Versions of Python and of the libraries that the draws depend on."""
     return {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: atomic writes, bounded reads, and their errors in one line."""
+"""Atomic writes, bounded reads, and their errors in one line."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ __all__ = [
     "write_parts",
 ]
 
-PARTIAL = ".mcmc-text-part"  # a name that nobody else gives: such files are removed
-NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)  # what file systems say that cannot do it
+PARTIAL = ".mcmc-text-part"  # suffix that no other program uses: such files are removed
+NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)  # errors of file systems that cannot sync a folder
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Make ``path`` hold ``data``: after a crash at any instant it holds all of the old bytes or all of the new."""
+    """Write ``data`` to ``path``: after a crash at any time the file holds all of the old bytes or all of the new."""
     write_parts(path, [data])
 
 
 def write_parts(path: Path, parts: Iterable[bytes]) -> None:
-    """As ``write_atomically``, with contents that are made as they are written.
+    """``write_atomically`` for contents that are produced piece by piece.
 
     Temporary file, fsync, rename, fsync of the folder. A link at ``path`` is replaced, not followed. Raises
-    ``StoreError`` for a full disk, a folder that is not writable and the like; ``path`` is then as it was.
+    ``StoreError`` (a full disk, a folder that is not writable); ``path`` is then unchanged.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")  # workers may write the same facts at once
+    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")  # by process: workers may write one file at a time
     try:
         try:
             partial.unlink(missing_ok=True)
-            # Made anew, so that it is no link, symbolic or hard, through which another file would be overwritten.
+            # A new file, so that no link, symbolic or hard, leads to another file that would be overwritten.
             descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
             with os.fdopen(descriptor, "wb") as file:
                 file.writelines(parts)
@@ -54,26 +54,27 @@ def write_parts(path: Path, parts: Iterable[bytes]) -> None:
         _sync_folder(path.parent)
     except OSError as error:
         raise StoreError(
-            f"{str(path)!r} cannot be written ({_reason(error)}); what was written before is whole"
+            f"{str(path)!r} cannot be written ({_reason(error)}); its earlier contents are unchanged"
         ) from error
 
 
 def is_partial(path: Path) -> bool:
-    """Whether ``path`` is a file that ``write_parts`` has begun, by its name."""
+    """Whether ``path`` has the name of a temporary file of ``write_parts``."""
     return path.name.startswith(".") and path.name.endswith(PARTIAL)
 
 
 def sweep(folder: Path) -> None:
-    """Remove what processes that were killed had half written. Nobody may be writing to ``folder``."""
+    """Remove temporary files of processes that were killed. No process may be writing to ``folder``."""
     for partial in folder.glob(f".*{PARTIAL}"):
         with suppress(OSError):
             partial.unlink()
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add a line; after a crash it may be torn, and the next one then starts a line of its own. Raises ``StoreError``.
+    """Append a line. Raises ``StoreError``.
 
-    Symbolic links are not followed, and for a pipe, opened to be read as well, nobody waits.
+    A crash may leave it incomplete; the next call then starts a new line. Symbolic links are not followed. A pipe does
+    not block, as it is opened for reading too.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
     try:
@@ -86,10 +87,10 @@ def append_line(path: Path, line: str) -> None:
 
 
 def read_bounded(path: Path, limit: int) -> bytes:
-    """The bytes of a plain file of at most ``limit``. Raises ``StoreError``."""
+    """The bytes of a regular file of at most ``limit`` bytes. Raises ``StoreError``."""
     try:
         if not path.is_file():
-            raise StoreError(f"{str(path)!r} is missing, or no plain file; put it back from a copy")
+            raise StoreError(f"{str(path)!r} is missing or not a regular file; restore it from a copy")
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size > limit:
@@ -100,7 +101,7 @@ def read_bounded(path: Path, limit: int) -> bytes:
 
 
 def exists(path: Path) -> bool:
-    """Whether there is anything at ``path``. Raises ``StoreError`` where that cannot be told, which is not no."""
+    """Whether there is anything at ``path``. Raises ``StoreError`` if that cannot be determined."""
     try:
         os.lstat(path)
     except FileNotFoundError:
@@ -111,7 +112,7 @@ def exists(path: Path) -> bool:
 
 
 def make_folder(path: Path) -> None:
-    """Make ``path`` and what is missing above it, so that a crash undoes none of them. Raises ``OSError``."""
+    """Create ``path`` and its missing parents so that they survive a crash. Raises ``OSError``."""
     if not path.is_dir():
         make_folder(path.parent)
         path.mkdir(exist_ok=True)
@@ -119,7 +120,7 @@ def make_folder(path: Path) -> None:
 
 
 def _sync_folder(path: Path) -> None:
-    if os.name == "nt":  # folders cannot be opened there, and renames are journalled
+    if os.name == "nt":  # Windows cannot open folders, and journals renames
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -268,7 +268,7 @@ class _Describer:
 
     @contextmanager
     def _owned(self, own: bool, owner: str, relation: str, name: str, kind: type | None = None) -> Iterator[None]:
-        """What cannot be described is told of the nearest object or function that the user wrote."""
+        """Report what cannot be described as a part of the nearest object or function that is the user's own."""
         try:
             yield
         except _CannotDescribe as error:

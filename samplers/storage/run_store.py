@@ -1,14 +1,14 @@
-"""The folder of a run, which survives being killed at any instant.
+"""The folder of a run. It stays valid if the process is killed at any time.
 
 ::
 
-    run/  mcmc-text.json                says that the folder is a run; nothing in a folder without it is touched
-          config.json env.json ...      pinned: written once, compared when the run goes on
-          shards/00000/00000000.safetensors   rows drawn from that step on: a chunk, never changed once committed
-          shards/00000/commit.safetensors     the commit record, written after its chunk: what holds is what it says
+    run/  mcmc-text.json                marks the folder as a run; in a folder without it nothing is touched
+          config.json env.json ...      pinned: written once, compared when the run resumes
+          shards/00000/00000000.safetensors   a chunk: rows drawn from that step on, never changed once committed
+          shards/00000/commit.safetensors     the commit record, written after its chunk: only what it names is valid
           events.jsonl lock owner.json
 
-A chunk at or beyond the committed step belongs to a run that was killed before its commit, and is written again.
+A chunk at or after the committed step was left by a process that was killed before its commit, and is overwritten.
 """
 
 from __future__ import annotations
@@ -43,35 +43,36 @@ from samplers.storage.tensor_file import Record, damaged, digest, load_record, s
 __all__ = ["Meter", "RunStore", "ShardStore"]
 
 Meter = Callable[[], Mapping[str, float]]
-"""Running totals, such as seconds and forward passes, that are kept with each commit."""
+"""Returns running totals, such as seconds and forward passes, which each commit stores."""
 
 JSON_LIMIT = 2**24  # bytes
 LARGEST_TOTAL = 2.0**63
-PUT_BACK = "put it back from a copy, or start anew in another folder"
+PUT_BACK = "restore it from a copy, or start again in another folder"
 LOCK, OWNER, EVENTS, SHARDS = "lock", "owner.json", "events.jsonl", "shards"
 FINGERPRINT = "fingerprint.json"
 MARK, FORMAT = "mcmc-text.json", {"format": "mcmc-text run", "version": 1}
-# Runs of before the mark: all of these fields are in one of these files.
+# Runs that were begun before there was a mark have one of these files, with these fields.
 UNMARKED = {"config.json": {"experiment", "energy_sha256"}, FINGERPRINT: {"energy", "seed"}, "env.json": {"versions"}}
 LONGEST_NAME = 255  # of a host
 
 
 class RunStore:
-    """Holds the run's lock while entered. ``every``: steps between commits; no part of what a run means.
+    """A run's folder, locked inside a ``with`` block.
 
+    ``every``: steps between commits; it changes no draw. ``meter``: running totals to store with each commit.
     ``allow_version_change``: whether a run may resume with other versions of the libraries that its fingerprint names.
 
     Raises ``InvalidInput`` if the folder cannot be written to, holds something else, or is in use by another process;
-    ``StoreError`` if the mark that makes it a run is damaged. Nothing in it is changed then.
+    ``StoreError`` if the file that marks it as a run is damaged. The folder is then unchanged.
     """
 
     def __init__(
         self, path: str | Path, *, every: int = 100, meter: Meter | None = None, allow_version_change: bool = False
     ) -> None:
         if every < 1:
-            raise InvalidInput(f"every is {every}; commit after at least 1 step")
+            raise InvalidInput(f"every is {every}; give at least 1 step")
         if "\0" in str(path):
-            raise InvalidInput(f"{str(path)!r} is no name of a folder; choose another")
+            raise InvalidInput(f"{str(path)!r} is not a valid name of a folder; choose another")
         self.path, self.every, self.meter = Path(path), every, meter or dict
         self.allow_version_change = allow_version_change
         self._lock: FolderLock | None = None
@@ -104,14 +105,14 @@ class RunStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._lock is not None, "left without being entered"
-        with suppress(OSError):  # it is for people, and stale without its lock
+        with suppress(OSError):  # it is informative only, and without meaning once the lock is released
             (self.path / OWNER).unlink(missing_ok=True)
         self._lock.release()
         self._lock = None
 
     @property
     def descriptor(self) -> int | None:
-        """Of the lock. A process that has inherited it keeps the run in use for as long as it lives."""
+        """File descriptor of the lock. A process that inherits it keeps the run locked until it ends."""
         return None if self._lock is None else self._lock.descriptor
 
     def pin(
@@ -122,18 +123,18 @@ class RunStore:
         free: Collection[str] = (),
         lenient: bool = False,
     ) -> bool:
-        """Write ``facts`` as the JSON file ``name``, or compare them with those it has: true if it was there.
+        """Write ``facts`` as the JSON file ``name``, or compare them with the file; returns whether it existed.
 
-        Raises ``InvalidInput`` for the first fact that differs, with the stored and the given value; ``lenient`` makes
-        that a warning. ``free`` facts may differ; the file then gets their new values. Raises ``StoreError`` where the
-        file is missing although the run has begun to draw.
+        Raises ``InvalidInput`` for the first fact that differs, with the stored and the given value; with ``lenient``
+        that is a warning. Facts named in ``free`` may differ; the file then gets their new values. Raises
+        ``StoreError`` if the file is missing although the run has draws.
         """
         path = self.path / name
         facts = json.loads(json.dumps(facts))
-        drawing = exists(self.path / SHARDS)  # asked first: another worker may be about to write the file, and to draw
+        drawing = exists(self.path / SHARDS)  # before the next line: another worker may write the file, and then draw
         if not exists(path):
             if drawing:
-                raise StoreError(f"{str(path)!r} is missing, which was there before the first draw; {PUT_BACK}")
+                raise StoreError(f"{str(path)!r} is missing, although the run has draws; {PUT_BACK}")
             self._write_json(name, facts)
             return False
         stored = self.read(name)
@@ -164,7 +165,7 @@ class RunStore:
             warnings.warn(f"{change}; the draws may differ from those of an uninterrupted run", stacklevel=3)
 
     def read(self, name: str) -> dict[str, Any]:
-        """A JSON object in the folder. Raises ``StoreError`` if there is none or it cannot be one."""
+        """The JSON object in the file ``name``. Raises ``StoreError`` if there is none."""
         path = self.path / name
         try:
             facts = json.loads(read_bounded(path, JSON_LIMIT))
@@ -175,10 +176,11 @@ class RunStore:
         return facts
 
     def shard(self, index: int) -> ShardStore:
+        """The files of one shard."""
         return ShardStore(self, index)
 
     def totals(self, shards: int) -> dict[str, float]:
-        """The meter's totals over all shards and all the processes that ever worked on them."""
+        """The meter's totals over all shards and over all processes that worked on them."""
         sums: dict[str, float] = {}
         for index in range(shards):
             if (saved := self.shard(index).load()) is not None:
@@ -187,23 +189,23 @@ class RunStore:
         return sums
 
     def log(self, event: str, **facts: Any) -> None:
-        """A line for people, of what happened to the run."""
+        """Append an event to ``events.jsonl``, for people to read."""
         append_line(self.path / EVENTS, json.dumps({"event": event, **facts}))
 
     def _check_ours(self) -> None:
-        """Raise ``InvalidInput`` or ``StoreError`` for a folder that holds anything but a run; touch nothing in it."""
+        """Raise ``InvalidInput`` or ``StoreError`` for a folder that holds anything but a run. Changes nothing."""
         if exists(self.path / MARK):
             if self.read(MARK) != FORMAT:
                 raise StoreError(damaged(self.path / MARK))
             return
         names = {path.name for path in self.path.iterdir() if not is_partial(path)}
         killed_before_the_mark = names == {LOCK} and (self.path / LOCK).stat().st_size == 0
-        unmarked = any(self._says_of_itself(name, fields) for name, fields in UNMARKED.items())
+        unmarked = any(self._has_fields(name, fields) for name, fields in UNMARKED.items())
         if names and not killed_before_the_mark and not unmarked:
-            raise InvalidInput(f"{str(self.path)!r} holds files that are no run; choose another folder")
+            raise InvalidInput(f"{str(self.path)!r} holds files that are not of a run; choose another folder")
 
-    def _says_of_itself(self, name: str, fields: set[str]) -> bool:
-        """Whether the file ``name`` is there and has the ``fields`` that this program writes into it."""
+    def _has_fields(self, name: str, fields: set[str]) -> bool:
+        """Whether there is a JSON file ``name`` that has the ``fields``."""
         try:
             return fields <= self.read(name).keys()
         except StoreError:
@@ -212,7 +214,7 @@ class RunStore:
     def _owner(self) -> str:
         try:
             owner = self.read(OWNER)
-        except StoreError:  # it is just being written
+        except StoreError:  # it is being written
             return "another process"
         pid, host = owner.get("pid"), str(owner.get("host"))
         known = type(pid) is int and host.isprintable() and len(host) <= LONGEST_NAME
@@ -223,13 +225,13 @@ class RunStore:
         return [] if shards.is_symlink() else [path for path in shards.glob("*") if not path.is_symlink()]
 
     def _write_json(self, name: str, facts: Mapping[str, Any]) -> None:
-        told = json.dumps(facts, ensure_ascii=False, indent=2) + "\n"
-        # Half a character, as broken arguments have, is no UTF-8; its escape is JSON.
-        write_atomically(self.path / name, told.encode(errors="backslashreplace"))
+        text = json.dumps(facts, ensure_ascii=False, indent=2) + "\n"
+        # A lone surrogate, as in broken arguments, is not UTF-8, but its escape is JSON.
+        write_atomically(self.path / name, text.encode(errors="backslashreplace"))
 
 
 class ShardStore:
-    """What one shard has drawn so far. ``load`` first; then ``commit`` as it goes on."""
+    """The files of one shard: call ``load`` first, then ``commit`` as the shard is run."""
 
     def __init__(self, store: RunStore, index: int) -> None:
         self.path = store.path / SHARDS / f"{index:05d}"
@@ -244,25 +246,24 @@ class ShardStore:
 
     @cached_property
     def identity(self) -> str:
-        """Of this shard of this run: files of another one have another and are no use here."""
+        """Digest of the run's fingerprint and the shard's number, which every file of the shard holds."""
         return digest({}, json.dumps([self._store.read(FINGERPRINT), self._index], sort_keys=True))
 
     def due(self, done: int) -> bool:
-        """Whether to commit once ``done`` steps are done."""
+        """Whether to commit after ``done`` steps."""
         return done % self._store.every == 0
 
     def load(self) -> Record | None:
-        """The commit record, whose ``facts["done"]`` is the number of steps done; ``None`` if nothing is committed."""
+        """The commit record; ``None`` if there is no commit. Sets ``done``, the number of steps committed."""
         for folder in (self.path.parent, self.path):
             if folder.is_symlink():
-                raise StoreError(
-                    f"{str(folder)!r} is a symbolic link, and files are kept in the run's own folder alone"
-                )
-        later = any(path != self._chunk(0) for path in self.path.glob("[0-9]*"))  # asked first, as it may be growing
+                raise StoreError(f"{str(folder)!r} is a symbolic link; a run has its files in its own folder only")
+        # Before the next line, as another process may be writing.
+        later = any(path != self._chunk(0) for path in self.path.glob("[0-9]*"))
         if not exists(self.record_path):
             if later:
                 raise StoreError(f"{str(self.record_path)!r} is missing; {PUT_BACK}")
-            return None  # a first chunk may be there, of a run killed before its first commit
+            return None  # there may be a first chunk, of a process that was killed before the first commit
         record = self._checked(self.record_path)
         facts = record.facts
         done, rows_to, meter = (facts.get(name) for name in ("done", "rows_to", "meter"))
@@ -275,35 +276,35 @@ class ShardStore:
     def commit(
         self, done: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], rows: Mapping[str, Tensor]
     ) -> None:
-        """Make ``done`` steps hold: first the ``rows`` drawn since the last commit, then all that the next step needs.
+        """Commit ``done`` steps: the ``rows`` since the last commit, then the ``tensors`` that the next step needs.
 
-        Raises ``StoreError``; the last commit then still holds.
+        Raises ``StoreError``; the last commit then stays valid.
         """
         try:
             make_folder(self.path)
         except OSError as error:
-            raise StoreError(f"{str(self.path)!r} cannot be made ({error.strerror})") from error
+            raise StoreError(f"{str(self.path)!r} cannot be created ({error.strerror})") from error
         rows_to = self.rows_to
         if any(len(row) for row in rows.values()):
             save_record(self._chunk(rows_to), rows, {"of": self.identity, "start": rows_to, "end": done})
             rows_to = done
-        told = {**facts, "of": self.identity, "done": done, "rows_to": rows_to, "meter": self._totals()}
-        save_record(self.record_path, tensors, told)
+        facts = {**facts, "of": self.identity, "done": done, "rows_to": rows_to, "meter": self._totals()}
+        save_record(self.record_path, tensors, facts)
         self.done, self.rows_to = done, rows_to
 
-    def rows(self, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """All committed rows, in order, on the CPU. ``like`` gives for each name an empty tensor of its type and shape.
+    def rows(self, empty: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """All committed rows, in order, on the CPU. ``empty`` has for each name a tensor of no rows.
 
-        Raises ``StoreError`` with the name of a chunk that is missing, damaged or of another run.
+        Raises ``StoreError`` for a chunk that is missing, damaged, of another run, or of other types and shapes.
         """
-        parts: dict[str, list[Tensor]] = {name: [empty.cpu()] for name, empty in like.items()}
-        for chunk in self.chunks(like):
+        parts: dict[str, list[Tensor]] = {name: [tensor.cpu()] for name, tensor in empty.items()}
+        for chunk in self.chunks(empty):
             for name, part in chunk.items():
                 parts[name].append(part)
         return {name: torch.cat(part) for name, part in parts.items()}
 
-    def chunks(self, like: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-        """The committed rows, a chunk at a time; arguments and errors as in ``rows``."""
+    def chunks(self, empty: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+        """The committed rows chunk by chunk; argument and errors as in ``rows``."""
         start = 0
         while start < self.rows_to:
             path = self._chunk(start)
@@ -311,7 +312,7 @@ class ShardStore:
             end = facts.get("end")
             if facts.get("start") != start or not _count(end) or not start < end <= self.rows_to:
                 raise StoreError(damaged(path))
-            if not _rows_like(tensors, like, at_most=end - start):
+            if not _are_rows(tensors, empty, at_most=end - start):
                 raise StoreError(damaged(path))
             yield tensors
             start = end
@@ -319,7 +320,7 @@ class ShardStore:
     def _checked(self, path: Path) -> Record:
         record = load_record(path)
         if record.facts.get("of") != self.identity:
-            raise StoreError(f"{str(path)!r} is of another run, or of another part of it; {PUT_BACK}")
+            raise StoreError(f"{str(path)!r} is of another run, or of another shard; {PUT_BACK}")
         return record
 
     def _chunk(self, start: int) -> Path:
@@ -338,17 +339,15 @@ def _count(value: Any) -> TypeGuard[int]:
 
 
 def _totals_only(meter: Any) -> TypeGuard[dict[str, float]]:
-    """Whether it is a mapping to numbers that can be added up."""
+    """Whether it maps names to numbers that can be added up."""
     return isinstance(meter, dict) and all(type(n) in (int, float) and 0 <= n < LARGEST_TOTAL for n in meter.values())
 
 
-def _rows_like(rows: Mapping[str, Tensor], like: Mapping[str, Tensor], *, at_most: int) -> bool:
-    """Whether ``rows`` are as many of each name, of the types and shapes of ``like``, and without NaN."""
+def _are_rows(rows: Mapping[str, Tensor], empty: Mapping[str, Tensor], *, at_most: int) -> bool:
+    """Whether ``rows`` have the names, types and shapes of ``empty``, equal numbers of rows, and no NaN."""
     return (
-        rows.keys() == like.keys()
-        and all(
-            rows[name].dtype == empty.dtype and rows[name].shape[1:] == empty.shape[1:] for name, empty in like.items()
-        )
+        rows.keys() == empty.keys()
+        and all(rows[name].dtype == one.dtype and rows[name].shape[1:] == one.shape[1:] for name, one in empty.items())
         and len({len(part) for part in rows.values()}) == 1
         and 0 < len(next(iter(rows.values()))) <= at_most
         and not any(bool(part.isnan().any()) for part in rows.values())
@@ -372,7 +371,7 @@ def _nested(values: list[Any]) -> bool:
 
 
 def _short(value: Any, length: int = 80) -> str:
-    """On one line, fit to be printed whatever it is."""
+    """JSON on one line, printable and cut to ``length`` characters."""
     text = json.dumps(value, ensure_ascii=False)
     text = text if text.isprintable() else json.dumps(value)
     return text if len(text) <= length else f"{text[: length - 3]}..."

@@ -1,4 +1,4 @@
-"""What the next step needs, as named tensors and back: the state of the chains, and that of their generator."""
+"""The state of chains and of their generator as named tensors, and back."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ __all__ = ["pack", "unpack"]
 AUX, MEMORY, RNG = "aux/", "memory/", "rng"
 
 
-def pack(state: ChainState, rng: torch.Generator, memory: Mapping[str, Tensor], like: ChainState) -> dict[str, Tensor]:
-    """``memory``: what else the run keeps. ``like``: an earlier state.
+def pack(
+    state: ChainState, rng: torch.Generator, memory: Mapping[str, Tensor], template: ChainState
+) -> dict[str, Tensor]:
+    """Everything that the next step needs. ``memory``: what the run keeps besides. ``template``: an earlier state.
 
-    Raises ``InvalidInput`` for an ``aux`` that is no mapping of tensors, or not of those that ``like`` has.
+    Raises ``InvalidInput`` for an ``aux`` that is not a mapping of tensors, or that has changed names, types or shapes.
     """
     tensors = _flat(state, memory)
-    before = _flat(like, memory)
+    before = _flat(template, memory)
     changed = [name for name in before.keys() | tensors.keys() if _form(tensors, name) != _form(before, name)]
     if changed:
         name = min(changed)
@@ -37,14 +39,14 @@ def pack(state: ChainState, rng: torch.Generator, memory: Mapping[str, Tensor], 
 
 
 def unpack(
-    record: Record, path: Path, like: ChainState, memory: Mapping[str, Tensor], rng: torch.Generator
+    record: Record, path: Path, template: ChainState, memory: Mapping[str, Tensor], rng: torch.Generator
 ) -> tuple[ChainState, dict[str, Tensor]]:
-    """State and memory of the record at ``path``; ``rng`` gets its state back.
+    """State and memory of the record at ``path``; the state of ``rng`` is restored.
 
-    ``like`` and ``memory`` are others of the same run: each tensor must be of the type and shape of its like, and goes
-    to its device. Raises ``StoreError`` where the record is not that of such a run.
+    ``template`` and ``memory`` are of the same run: each tensor must have the type and shape that it has there, and
+    goes to the same device. Raises ``StoreError`` for a record that has others.
     """
-    wanted = _flat(like, memory)
+    wanted = _flat(template, memory)
     tensors = dict(record.tensors)
     try:
         rng.set_state(tensors.pop(RNG))
@@ -56,7 +58,7 @@ def unpack(
     if any(bool((value.isnan() | (value == -math.inf)).any()) for value in kept):
         raise StoreError(damaged(path))
     tensors = {name: value.to(wanted[name].device) for name, value in tensors.items()}
-    state = ChainState(tensors["x"], tensors["energy"], _nested(AUX, like.aux, tensors), tensors["terms"])
+    state = ChainState(tensors["x"], tensors["energy"], _nested(AUX, template.aux, tensors), tensors["terms"])
     return state, {name: tensors[f"{MEMORY}{name}"] for name in memory}
 
 
@@ -80,15 +82,15 @@ def _flatten(prefix: str, aux: Mapping[str, Any], tensors: dict[str, Tensor]) ->
             )
 
 
-def _nested(prefix: str, like: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """A mapping such as ``like``, of the ``tensors`` whose names begin with ``prefix``."""
+def _nested(prefix: str, template: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The ``tensors`` whose names start with ``prefix``, nested as in ``template``."""
     return {
         name: _nested(f"{prefix}{name}/", value, tensors) if isinstance(value, Mapping) else tensors[f"{prefix}{name}"]
-        for name, value in like.items()
+        for name, value in template.items()
     }
 
 
 def _form(tensors: Mapping[str, Tensor], name: str) -> str:
-    """Type and shape, in words."""
+    """Type and shape of a tensor, for messages."""
     tensor = tensors.get(name)
     return "missing" if tensor is None else f"{tensor.dtype} {list(tensor.shape)}"

@@ -1,4 +1,4 @@
-"""Tensors and facts in one checked file. Nothing that is read from it can run code."""
+"""Tensors and JSON facts in one file with a checksum. Reading it cannot run code."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ LIMIT = 2**32  # bytes of one file
 
 
 class Record(NamedTuple):
-    """``tensors`` by name, on the CPU, and ``facts``, plain JSON."""
+    """``tensors`` by name, on the CPU, and ``facts``, a JSON object."""
 
     tensors: dict[str, Tensor]
     facts: dict[str, Any]
 
 
 def save_record(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Write a safetensors file, atomically, with a SHA-256 of all that it says. Equal contents give equal bytes."""
+    """Write a safetensors file, atomically, with a SHA-256 of its contents. Equal contents give equal bytes."""
     from safetensors.torch import save
 
-    # A copy of each: one may be a view of another (a single term is the energy), which the format refuses.
+    # Copies, as the format refuses tensors that share memory (the energy and its only term do).
     plain = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
     }
-    told = json.dumps(facts, sort_keys=True)
-    # One entry: the format keeps several in no fixed order.
-    header = json.dumps({"facts": told, "sha256": digest(plain, told)})
+    text = json.dumps(facts, sort_keys=True)
+    # One entry of metadata, as the format does not fix the order of several.
+    header = json.dumps({"facts": text, "sha256": digest(plain, text)})
     data = save(plain, metadata={"mcmc-text": header})
     if len(data) > LIMIT:
-        raise StoreError(f"{str(path)!r} would be larger than {LIMIT:,} bytes and is not written; commit more often")
+        raise StoreError(f"{str(path)!r} would be larger than {LIMIT:,} bytes; commit more often")
     write_atomically(path, data)
 
 
 def load_record(path: Path) -> Record:
-    """Raises ``StoreError`` with the file's name for one that is missing, truncated or changed."""
+    """Read and check a file of ``save_record``. Raises ``StoreError`` if it is missing, truncated or changed."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -63,12 +63,13 @@ def load_record(path: Path) -> Record:
 
 
 def damaged(path: Path) -> str:
-    return f"{str(path)!r} is damaged: its contents are not what was written; put it back from a copy, or start anew"
+    """The message for a file whose contents are not what was written."""
+    return f"{str(path)!r} is damaged: its contents are not what was written; restore it from a copy, or start again"
 
 
-def digest(tensors: Mapping[str, Tensor], told: str = "") -> str:
-    """SHA-256, in hexadecimal, of names, types, shapes and bytes of tensors and of a text."""
-    sha = hashlib.sha256(told.encode())
+def digest(tensors: Mapping[str, Tensor], text: str = "") -> str:
+    """Hexadecimal SHA-256 of the names, types, shapes and bytes of tensors, and of a text."""
+    sha = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         sha.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())

@@ -252,7 +252,7 @@ def test_other_versions_are_told_and_can_be_allowed(lm, tmp_path):
 @pytest.mark.parametrize(
     ("files", "told"),
     [
-        ({"thesis.txt": "precious"}, "holds files that are no run"),
+        ({"thesis.txt": "precious"}, "holds files that are not of a run"),
         ({"config.json": '{"model_type": "bert"}', "model.safetensors": "weights"}, "config.json that is not of a run"),
         ({"config.json": '{"experiment": "keywords"}'}, "holds a run of 'keywords', not of 'gibbs'"),
         ({"fingerprint.json": "{}"}, "holds a run that no experiment began"),

@@ -60,7 +60,7 @@ def test_a_run_that_means_nothing_is_refused_before_anything_is_scored(run, bad,
 
 @pytest.mark.parametrize("every", [0, -1])
 def test_commits_are_at_least_a_step_apart(every, tmp_path):
-    with pytest.raises(InvalidInput, match=f"every is {every}; commit after at least 1 step"):
+    with pytest.raises(InvalidInput, match=f"every is {every}; give at least 1 step"):
         RunStore(tmp_path, every=every)
 
 

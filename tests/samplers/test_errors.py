@@ -161,7 +161,7 @@ def test_a_forbidden_start_is_left_as_soon_as_the_kernel_can():
     for step, state, _ in iterate(climb(), wall, torch.tensor([[0], [5]]), steps=4, rng=generator(0)):
         assert state.energy.tolist() == [inf, 0.0]
         assert state.x.tolist() == [[0], [6 + step]]
-    with pytest.raises(EnergyError, match=r"'wall' forbids what would be kept as a draw .* at step 2 \(chain 0\)"):
+    with pytest.raises(EnergyError, match=r"'wall' forbids a state that .* at step 2 \(chain 0\)"):
         sample(climb(), wall, torch.tensor([[0], [5]]), steps=4, warmup=2)
     leaving = sample(MetropolisHastings(Shift(3)), wall, torch.tensor([[0]]), steps=2)
     assert leaving.draws.flatten().tolist() == [3, 6]
@@ -206,7 +206,7 @@ def test_gibbs_leaves_a_forbidden_start_where_it_can_and_stays_elsewhere():
         (lambda: Tempered(climb(), [1.0, nan]), r"ladder is \[1.0, nan\]; give finite betas"),
         (lambda: Tempered(climb(), [1.0], swap_every=0), "swap_every is 0"),
         (lambda: MetropolisHastings(lambda x, rng: None), "needs .* log_prob.*lambda"),
-        (lambda: MetropolisHastings("edits"), "'edits' has not both"),
+        (lambda: MetropolisHastings("edits"), "'edits' does not have both"),
     ],
 )
 def test_kernels_that_mean_nothing_are_refused_at_construction(make, message):

@@ -27,7 +27,7 @@ from samplers.energy.nan_policy import NaNCount
 from samplers.errors import TooManyNaN
 from samplers.randomness import generator
 from samplers.run import start_chains
-from samplers.run.start_check import check_left
+from samplers.run.start_check import check_none_forbidden
 from tests.samplers.doubles import KERNELS, Shift, climb, stand, starts, tilt
 
 inf, nan = math.inf, math.nan
@@ -320,13 +320,13 @@ def test_a_forbidden_start_is_allowed_if_it_is_left(by, leaves):
     kernel = MetropolisHastings(Shift(by))
     ((_, state, _),) = iterate(kernel, wall, torch.tensor([[0], [5], [1]]), steps=1, rng=generator(0))
     if leaves:
-        check_left(wall, 0, state)
+        check_none_forbidden(wall, 0, state)
         return
     with pytest.raises(EnergyError) as caught:
-        check_left(named("wall", wall) + Flat(), 7, state, first_row=20)
+        check_none_forbidden(named("wall", wall) + Flat(), 7, state, first_row=20)
     error = caught.value
     assert (error.term, error.step, error.rows, error.x.tolist()) == ("wall + flat", 7, [20, 22], [[0], [1]])
-    assert "forbids what would be kept as a draw" in str(error)
+    assert "forbids a state that would be kept as a draw" in str(error)
     assert "lengthen the warmup" in str(error)
     assert "at step 7 (chain 20, 22)" in str(error)
     assert not error.nan
@@ -334,4 +334,4 @@ def test_a_forbidden_start_is_allowed_if_it_is_left(by, leaves):
 
 def test_a_chain_that_stands_where_it_may_is_no_error():
     ((_, state, _),) = iterate(stand(), wall, torch.tensor([[5]]), steps=1, rng=generator(0))
-    check_left(wall, 0, state)
+    check_none_forbidden(wall, 0, state)

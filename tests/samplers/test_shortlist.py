@@ -121,7 +121,7 @@ def test_other_moves_reach_what_no_list_holds():
 @pytest.mark.parametrize(
     ("shortlist", "message"),
     [
-        (fixed(0, 1, 0), r"chain 0 holds a value twice: \[0, 1, 0\]"),
+        (fixed(0, 1, 0), r"chain 0 repeats a value: \[0, 1, 0\]"),
         (
             lambda x, site: torch.zeros(len(x), 0, dtype=torch.int64),
             r"is torch.int64 \[2, 0\], not torch.int64 \[2, K\]",

@@ -131,7 +131,7 @@ def a_file(folder):
         (lambda folder: Path("/proc/none/run"), "No such file|cannot"),
         (lambda folder: Path("/dev/null"), "File exists|Not a directory"),
         (lambda folder: folder / ("n" * 300), "File name too long"),
-        (lambda folder: f"{folder}/a\0b", "is no name of a folder"),
+        (lambda folder: f"{folder}/a\0b", "is not a valid name of a folder"),
     ],
 )
 @linux
@@ -145,7 +145,7 @@ def test_a_folder_that_cannot_be_is_refused_before_anything_is_scored(where, rea
 
 def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
-    with pytest.raises(InvalidInput, match=r"holds files that are no run; choose another folder"):
+    with pytest.raises(InvalidInput, match=r"holds files that are not of a run; choose another folder"):
         run(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
@@ -289,7 +289,7 @@ def test_a_folder_of_the_user_is_refused_and_stays_as_it_is(files, tmp_path):
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
     before = snapshot(tmp_path)
-    with pytest.raises(McmcTextError, match=r"holds files that are no run; choose another folder|is damaged"):
+    with pytest.raises(McmcTextError, match=r"holds files that are not of a run; choose another folder|is damaged"):
         run(tmp_path)
     assert snapshot(tmp_path) == before
 
@@ -467,7 +467,7 @@ def test_stored_facts_are_told_on_one_line_that_can_be_printed(stored, tmp_path)
 @pytest.mark.parametrize("name", ["fingerprint.json", "config.json"])
 def test_facts_that_went_missing_are_not_made_up(name, begun):
     (begun / name).unlink()
-    with pytest.raises(StoreError, match=f"{name}' is missing, which was there before the first draw; put it back"):
+    with pytest.raises(StoreError, match=f"{name}' is missing, although the run has draws; restore it"):
         run(begun)
     assert not (begun / name).exists()
 
@@ -525,7 +525,7 @@ def test_reads_are_bounded_without_reserving_what_they_may_not_read(tmp_path):
 
 def test_what_could_not_be_read_again_is_not_written(tmp_path, monkeypatch):
     monkeypatch.setattr("samplers.storage.tensor_file.LIMIT", 1000)
-    with pytest.raises(StoreError, match="would be larger than 1,000 bytes and is not written; commit more often"):
+    with pytest.raises(StoreError, match="would be larger than 1,000 bytes; commit more often"):
         save_record(tmp_path / "big", {"x": torch.zeros(1000)}, {})
     assert not list(tmp_path.iterdir())
 

@@ -158,9 +158,9 @@ def test_a_builder_counts_each_kind_and_keeps_copies():
     builder = TraceBuilder(("a", "b"), x, terms=1, warmup=1, thin=1)
     state = ChainState(x, torch.tensor([0.5, 1.5]), {}, torch.tensor([[0.5], [1.5]]))
     for step, kind in enumerate(([0, 0], [0, 1], [1, 1])):
-        builder.add(step, state, StepInfo(yes, no, torch.tensor(kind)))
+        builder.record(step, state, StepInfo(yes, no, torch.tensor(kind)))
         x += 10
-    trace = builder.finish(("e",), state, builder.flush())
+    trace = builder.finish(("e",), state, builder.take_rows())
     assert trace.moves == {"a": MoveCount(1, 1, 1), "b": MoveCount(3, 3, 1)}
     assert trace.draws[:, :, 0].tolist() == [[11, 21], [12, 22]]
     assert trace.energy.tolist() == [[0.5, 0.5], [1.5, 1.5]]

@@ -1,0 +1,107 @@
+"""Resuming one shard: its state, its collector and its generator as they were at the last commit."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from samplers.energy.evaluation import evaluate
+from samplers.energy.nan_policy import NaNCount
+from samplers.energy.terms import Flat, WeightedSum, named, term_names
+from samplers.errors import McmcTextError, StoreError
+from samplers.run.iterate import start_chains
+from samplers.storage.run_store import PUT_BACK, ShardStore
+from samplers.storage.state_dict import unpack
+from samplers.storage.tensor_file import Record
+from samplers.types import ChainState, Energy, Kernel, StepInfo
+
+__all__ = ["NAN", "Collector", "first_step_checked", "resume_shard"]
+
+NAN = "nan"  # name of the NaN counts in a commit, beside the collector's memory
+TOLERANCE = 1e-4  # relative, and in nats: how far energies of equal texts differ between passes of other shapes
+
+Steps = Iterator[tuple[int, ChainState, StepInfo]]
+
+
+class Collector(Protocol):
+    """What a run keeps of one shard."""
+
+    def record_start(self, state: ChainState) -> None:
+        """The state before the first step; in a resumed run ``restore`` follows, and replaces it."""
+
+    def record(self, step: int, state: ChainState, info: StepInfo) -> None: ...
+
+    def take_rows(self) -> dict[str, Tensor]:
+        """Rows since the last call, ``[rows, ...]`` by name; in the first call none, with their types and shapes."""
+
+    def memory(self) -> dict[str, Tensor]:
+        """What a commit holds besides rows: always the same names, types and shapes, and no NaN."""
+
+    def restore(self, memory: Mapping[str, Tensor]) -> None: ...
+
+
+def resume_shard(
+    kernel: Kernel,
+    energy: Energy,
+    start: Tensor,
+    committed: Record,
+    files: ShardStore,
+    collector: Collector,
+    nan_count: NaNCount,
+    rng: torch.Generator,
+    *,
+    finished: bool,
+) -> ChainState:
+    """The committed state; collector, count and generator are restored too. Raises ``StoreError`` for damaged files.
+
+    Unless the run has ``finished``, all rows are read, so that damage is reported before the first step, and a warning
+    says where the energy of the committed states has changed.
+    """
+    template = start_chains(kernel, _zero_energy(len(term_names(energy))), start)
+    collector.record_start(template)
+    memory = {**collector.memory(), NAN: torch.zeros(2, dtype=torch.int64)}
+    state, memory = unpack(committed, files.record_path, template, memory, rng)
+    nan_count.rows, nan_count.nan = memory.pop(NAN).tolist()
+    collector.restore(memory)
+    if not finished:
+        for _ in files.chunks(collector.take_rows()):
+            pass
+        _warn_if_changed(energy, state)
+    return state
+
+
+def first_step_checked(steps: Steps, path: Path) -> Steps:
+    """``steps``, with a ``StoreError`` where the first one fails on what the commit record at ``path`` holds."""
+    try:
+        first = next(steps, None)
+    except McmcTextError:
+        raise
+    except Exception as error:
+        raise StoreError(
+            f"no step can be taken from what {str(path)!r} holds ({type(error).__name__}: {error}); {PUT_BACK}"
+        ) from error
+    if first is not None:
+        yield first
+    yield from steps
+
+
+def _zero_energy(terms: int) -> Energy:
+    """A number of terms, all 0: shows what a kernel keeps in its state without calling a model."""
+    return WeightedSum([(1.0, named(str(term), Flat())) for term in range(terms)])
+
+
+def _warn_if_changed(energy: Energy, state: ChainState) -> None:
+    with torch.inference_mode():
+        now = evaluate(energy, state.x).energy
+    if not torch.allclose(now, state.energy, rtol=TOLERANCE, atol=TOLERANCE):
+        apart = (now - state.energy)[now != state.energy].abs().max().item()
+        warnings.warn(
+            f"energies differ by up to {apart:.2g} nats from those of the same states before the run stopped; the "
+            "draws may differ from those of an uninterrupted run",
+            stacklevel=2,
+        )
