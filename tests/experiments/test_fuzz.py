@@ -245,7 +245,7 @@ def bounded(monkeypatch: pytest.MonkeyPatch, ground: Ground) -> Iterator[None]:
         monkeypatch.setattr(task, "build", refuse)
     for adapter in (MaskedLM, CausalLM, Seq2SeqLM):
         monkeypatch.setattr(adapter, "from_pretrained", cache(adapter.from_pretrained))
-    monkeypatch.setattr("lm_adapters.loading.pretrained._hub_answers", lambda: False)
+    monkeypatch.setattr("lm_adapters.loading.pretrained._hub_reachable", lambda: False)
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
     with torch.random.fork_rng(devices=[]):
         yield

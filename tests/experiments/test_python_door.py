@@ -186,12 +186,14 @@ class _Hostile:
         return torch.ones(len(x), dtype=torch.int64)
 
 
-def test_a_plot_can_be_drawn(lm):
+def test_a_plot_can_be_drawn(lm, tmp_path):
     plots = pytest.importorskip("arviz_plots")
     pytest.importorskip("matplotlib").use("agg")
     run = gibbs(model=lm, energies=[letters], **{**QUICK, "steps": 60})
-    drawn = plots.plot_trace_dist(run.to_arviz(), var_names=["energy", "letters"], backend="matplotlib")
-    assert drawn.viz["figure"].item() is not None
+    for plot in (plots.plot_trace, plots.plot_rank):
+        drawn = plot(run.to_arviz(), var_names=["energy", "letters", "length"], backend="matplotlib")
+        drawn.savefig(tmp_path / "plot.png")
+        assert (tmp_path / "plot.png").stat().st_size > 5000
 
 
 def test_what_is_no_finished_run_is_told(lm, tmp_path, stop_after):
