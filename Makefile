@@ -17,7 +17,7 @@ demo: .venv/installed
 	$(BIN)/mcmc-text gibbs
 
 quick: .venv/installed-dev
-	$(PYTEST) -m quick
+	$(PYTEST) @tests/quick.txt
 
 test: .venv/installed-dev
 	$(PYTEST)
