@@ -21,8 +21,10 @@ __all__ = ["command"]
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True,
               help="Folder for checkpoint, learning curve, and the model in OUT/model.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=1, show_default=True)
-@click.option("--threads", type=click.IntRange(1, 1024), default=2, show_default=True)
-def command(name: str, corpus: Path, out: Path, seed: int, threads: int) -> None:
+@click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True)
+@click.option("--steady", type=click.IntRange(1), default=None,
+              help="Steps before the rate falls; the number done ends a run.  [default: the recipe's]")  # fmt: skip
+def command(name: str, corpus: Path, out: Path, seed: int, threads: int, steady: int | None) -> None:
     """Train an embedded model, by default masked-en; the same command again resumes.
 
     The other two start from the embedded masked-en and share its vocabulary.
@@ -34,6 +36,8 @@ def command(name: str, corpus: Path, out: Path, seed: int, threads: int) -> None
 
     task_class = _task_class(name)
     recipe = replace(task_class.recipe, seed=seed, threads=threads)
+    if steady is not None:
+        recipe = replace(recipe, steady=steady)
     task, model = train(task_class, recipe, corpus, out)
     export(task, model, recipe, out, out / "model")
     click.echo(f"{out / 'model'} is ready; its card is {out / 'model' / 'README.md'}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -13,7 +13,24 @@ from transformers import PreTrainedTokenizerFast
 from experiments.training.data import Pair
 from samplers import InvalidInput
 
-__all__ = ["Framed", "Mixture", "corrupt"]
+__all__ = ["Framed", "Mixture", "Noise", "Pool"]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Makes source and target of a sentence, and says how many tokens each will have, about."""
+
+    make: Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor]]  # of ``int64 [rows, width]``, padded, both ways
+    sizes: Callable[[Tensor], tuple[Tensor, Tensor]]  # of the sentences' numbers of tokens
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Examples of one task: the token that begins the source, and pairs, or sentences for ``noise`` to make them of."""
+
+    prefix: str
+    examples: Sequence[Pair] | Sequence[str]
+    noise: Noise | None = None
 
 
 @dataclass(frozen=True)
@@ -25,10 +42,8 @@ class Framed:
     pad_id: int
 
     @property
-    def attention_mask(self) -> Tensor | None:
-        """None where nothing is padded: attention is quicker without a mask."""
-        real = self.source != self.pad_id
-        return None if bool(real.all()) else real.long()
+    def attention_mask(self) -> Tensor:
+        return (self.source != self.pad_id).long()
 
     @property
     def labels(self) -> Tensor:
@@ -36,52 +51,42 @@ class Framed:
 
 
 class Mixture:
-    """Pairs by task, none longer than ``limit`` tokens with what frames it.
+    """Pools by task, no example longer than ``limit`` tokens with what frames it.
 
-    ``prefixes`` has the spare token that begins the source of each task, ``noisy`` the task whose source is its target,
-    corrupted anew whenever it is used. ``rows[task]`` are the numbers of its examples.
-
-    Raises ``InvalidInput`` for a task without examples.
+    ``rows[task]`` are the numbers of its examples. Raises ``InvalidInput`` for a task without examples.
     """
 
-    def __init__(
-        self, pairs: Mapping[str, Sequence[Pair]], prefixes: Mapping[str, str], tokenizer: PreTrainedTokenizerFast, *,
-        noisy: str, limit: int,
-    ) -> None:  # fmt: skip
-        self.pad_id, self.eos_id, self.mask_id = (
-            tokenizer.pad_token_id,
-            tokenizer.eos_token_id,
-            tokenizer.mask_token_id,
-        )
+    def __init__(self, pools: Mapping[str, Pool], tokenizer: PreTrainedTokenizerFast, limit: int) -> None:
+        self.pad_id, self.eos_id = tokenizer.pad_token_id, tokenizer.eos_token_id
         self.rows: dict[str, Tensor] = {}
+        self._noises = [pool.noise for pool in pools.values()]
         sources: list[list[int]] = []
         targets: list[list[int]] = []
-        marks: list[int] = []
-        for task, examples in pairs.items():
-            begin = len(sources)
-            sides = [_ids(tokenizer, side) for side in zip(*examples, strict=True)]
-            for source, target in zip(*sides, strict=True):
+        prefixes: list[int] = []
+        numbers: list[int] = []  # of the task
+        for number, (task, pool) in enumerate(pools.items()):
+            begin = len(targets)
+            for source, target in _encoded(tokenizer, pool):
                 if len(source) <= limit - 2 and len(target) <= limit - 1:
                     sources.append(source)
                     targets.append(target)
-            if len(sources) == begin:
+            if len(targets) == begin:
                 raise InvalidInput(f"the corpus has no example of {task}; it needs more rows than are held out")
-            self.rows[task] = torch.arange(begin, len(sources))
-            marks += [tokenizer.convert_tokens_to_ids(prefixes[task])] * (len(sources) - begin)
+            self.rows[task] = torch.arange(begin, len(targets))
+            prefixes += [tokenizer.convert_tokens_to_ids(pool.prefix)] * (len(targets) - begin)
+            numbers += [number] * (len(targets) - begin)
         self._source, self._target = _padded(sources, self.pad_id), _padded(targets, self.pad_id)
-        self._mark = torch.tensor(marks)
-        self._noisy = torch.zeros(len(marks), dtype=torch.bool).index_fill(0, self.rows[noisy], True)
-        self._source_tokens = (self._source != self.pad_id).sum(dim=1) + 2
-        self._target_tokens = (self._target != self.pad_id).sum(dim=1) + 1
+        self._prefix, self._number = torch.tensor(prefixes), torch.tensor(numbers)
+        self._sizes = self._framed_sizes()
 
     def tokens(self, index: Tensor) -> Tensor:
-        """``int64 [examples]``: of source and target together, framed."""
-        return self._source_tokens[index] + self._target_tokens[index]
+        """``int64 [examples]``: of source and target together, framed; estimated where noise is yet to be drawn."""
+        return self._sizes[index].sum(dim=1)
 
-    def occurrences(self, task: str, vocabulary: int) -> Tensor:
-        """``int64 [vocabulary]``: how often each token stands in the targets of a task."""
-        target = self._target[self.rows[task]]
-        return torch.bincount(target[target != self.pad_id], minlength=vocabulary)
+    @property
+    def targets(self) -> Tensor:
+        """``int16 [examples, width]``, padded: what is written, or what noise takes it from."""
+        return self._target
 
     def epoch(self, shares: Mapping[str, float], rng: torch.Generator) -> Tensor:
         """Numbers of examples, the first task's each once and of the others what their share asks for, by length.
@@ -96,8 +101,8 @@ class Mixture:
             parts.append(self.rows[task][order[torch.arange(round(total * share)) % len(order)]])
         index = torch.cat(parts)
         index = index[torch.randperm(len(index), generator=rng)]
-        widest = int(self._source_tokens.max()) + 1
-        return index[(self._target_tokens[index] * widest + self._source_tokens[index]).argsort(stable=True)]
+        source, target = self._sizes[index].unbind(dim=1)
+        return index[(target * (int(source.max()) + 1) + source).argsort(stable=True)]
 
     def cut(self, shares: Mapping[str, float], tokens: int, rng: torch.Generator) -> list[Tensor]:
         """The batches of an epoch, about ``tokens`` tokens each: tasks mixed, lengths nearly equal, little padding."""
@@ -107,11 +112,28 @@ class Mixture:
 
     def framed(self, index: Tensor, rng: torch.Generator) -> Framed:
         """The examples with these numbers as model input; the noise is drawn from ``rng``."""
-        source, target = self._source[index].long(), self._target[index].long()
-        noisy = self._noisy[index]
-        source[noisy] = corrupt(source[noisy], self.pad_id, self.mask_id, rng)
-        marked = torch.cat([self._mark[index].unsqueeze(1), self._ended(source)], dim=1)
-        return Framed(marked, self._ended(target), self.pad_id)
+        sources, targets = _unpadded(self._source[index], self.pad_id), _unpadded(self._target[index], self.pad_id)
+        width = sources.shape[1] + targets.shape[1] + 1  # room for a sentence, as a source, and a sentinel
+        source, target = self._widened(sources, width), self._widened(targets, width)
+        for number, noise in enumerate(self._noises):
+            which = self._number[index] == number
+            if noise is not None and bool(which.any()):
+                for whole, part in zip((source, target), noise.make(targets[which], rng), strict=True):
+                    whole[which] = self._widened(part, width)
+        prefixed = torch.cat([self._prefix[index].unsqueeze(1), self._ended(source)], dim=1)
+        return Framed(prefixed, self._ended(target), self.pad_id)
+
+    def _framed_sizes(self) -> Tensor:
+        """``int64 [examples, 2]``: tokens of source and target."""
+        sizes = torch.stack([(self._source != self.pad_id).sum(dim=1), (self._target != self.pad_id).sum(dim=1)], dim=1)
+        for number, noise in enumerate(self._noises):
+            if noise is not None:
+                which = self._number == number
+                sizes[which] = torch.stack(noise.sizes(sizes[which, 1]), dim=1)
+        return sizes + torch.tensor([2, 1])
+
+    def _widened(self, rows: Tensor, width: int) -> Tensor:
+        return torch.nn.functional.pad(rows, (0, width - rows.shape[1]), value=self.pad_id)
 
     def _ended(self, rows: Tensor) -> Tensor:
         """Texts with their end, no wider than the longest needs."""
@@ -120,27 +142,15 @@ class Mixture:
         return room.scatter(1, lengths, self.eos_id)[:, : int(lengths.max()) + 1]
 
 
-def corrupt(rows: Tensor, pad_id: int, mask_id: int, rng: torch.Generator) -> Tensor:
-    """Texts (``int64 [rows, width]``, padded) without some of their tokens, others masked, the rest shuffled a little.
-
-    Each text has a rate of its own, uniform up to 0.6: so many of its tokens are hit, half of them deleted and half
-    masked, one at least is left. The rest move by fewer than three places (noise as in Lample et al. 2018,
-    arXiv:1711.00043, section 2.3).
-    """
-    count, width = rows.shape
-    text = rows != pad_id
-    rate = 0.6 * torch.rand(count, 1, generator=rng)
-    draw = torch.rand(rows.shape, generator=rng)
-    deleted = draw < rate / 2
-    deleted[:, 0] &= ~(deleted | ~text).all(dim=1)
-    place = torch.arange(width) + 3 * torch.rand(rows.shape, generator=rng)
-    noisy = rows.masked_fill(text & ~deleted & (draw < rate), mask_id).masked_fill(deleted, pad_id)
-    gone = noisy == pad_id
-    return noisy.gather(1, place.masked_fill(gone, torch.inf).argsort(dim=1))
+def _encoded(tokenizer: PreTrainedTokenizerFast, pool: Pool) -> list[tuple[list[int], list[int]]]:
+    """Sources and targets; the source of a sentence is left to the noise."""
+    if pool.noise is not None:
+        return [([], target) for target in _ids(tokenizer, pool.examples)]
+    return list(zip(*(_ids(tokenizer, side) for side in zip(*pool.examples, strict=True)), strict=True))
 
 
 def _ids(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[list[int]]:
-    return tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    return tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
 
 
 def _padded(rows: Sequence[Sequence[int]], pad_id: int) -> Tensor:
@@ -149,3 +159,8 @@ def _padded(rows: Sequence[Sequence[int]], pad_id: int) -> Tensor:
     padded = torch.full((len(rows), int(lengths.max())), pad_id, dtype=torch.int16)
     padded[torch.arange(padded.shape[1]) < lengths.unsqueeze(1)] = torch.tensor([*chain(*rows)], dtype=torch.int16)
     return padded
+
+
+def _unpadded(rows: Tensor, pad_id: int) -> Tensor:
+    """``int64``, no wider than the longest needs."""
+    return rows[:, : int((rows != pad_id).sum(dim=1).max())].long()
