@@ -16,8 +16,8 @@ __all__ = ["command"]
 @click.command("train-embedded")
 @click.argument("name", type=click.Choice(["masked-en", "causal-en", "seq2seq-en"]), default="masked-en")
 @click.option("--corpus", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True,
-              help="Folder with tatoeba.eng.txt.gz and tatoeba.eng-fra.tsv.gz; for seq2seq-en, "
-              "tatoeba.eng-paraphrase.tsv.gz too.")  # fmt: skip
+              help="Folder with tatoeba.eng.txt.gz and, but for masked-en, books.eng.txt.gz; for seq2seq-en, "
+              "tatoeba.eng-{fra,deu}.tsv.gz and tatoeba.eng-paraphrase.tsv.gz too.")  # fmt: skip
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True,
               help="Folder for checkpoint, learning curve, and the model in OUT/model.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=1, show_default=True)
@@ -27,7 +27,7 @@ __all__ = ["command"]
 def command(name: str, corpus: Path, out: Path, seed: int, threads: int, steady: int | None) -> None:
     """Train an embedded model, by default masked-en; the same command again resumes.
 
-    The other two start from the embedded masked-en and share its vocabulary.
+    Training begins with the weights of that model as it is installed.
     """
     from dataclasses import replace
 

@@ -92,8 +92,8 @@ On held-out sentences, text and end:
 ## Training
 
 It began with the weights of the causal-en shipped before, which was smaller, and which had begun with those of
-masked-en: grown so that it computed the same (`experiments/training/grow.py` says how). Of the tokens 6 in 10 are from
-Tatoeba, all of it in every pass, 4 in 10 from books. Then:
+masked-en: grown so that it computed the same (`experiments/training/grow.py` says how). Of the tokens 8 in 10 are from
+Tatoeba, all of it in every pass, 2 in 10 from books. Then:
 
 {% include "training" %}
 `learning_curve.jsonl` has the figures along the way, on the first 1,000 held-out rows of each. The command:

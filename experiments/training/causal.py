@@ -32,7 +32,7 @@ __all__ = ["CausalTask"]
 
 WIDTH, HEADS, FEED_FORWARD, LAYERS = 320, 5, 768, 6
 POSITIONS = 128  # every held-out sentence fits
-BOOKS = 0.25  # of the sentences from books, in an epoch: about 4 tokens in 10
+BOOKS = 0.1  # of the sentences from books, in an epoch: 2 tokens in 10
 QUICK_CHECK = 1000  # held-out sentences scored along the way; the card's figures use all of them
 TOKENS_PER_PASS = 4096  # when scoring held-out sentences
 
@@ -43,7 +43,7 @@ class CausalTask(Task):
     name, kind, card = "causal-en", "causal", cards.CAUSAL
     dropped = ("embed_tokens", "o_proj", "down_proj")
     embedding_rate = 4.0
-    recipe = Recipe(rate=1.5e-3, steady=12_000, decay=2_000, batch_tokens=6144, dropout=0.05)
+    recipe = Recipe(rate=1.5e-3, steady=6_000, decay=1_000, batch_tokens=6144, dropout=0.05)
 
     def __init__(self, corpus: Path, tokenizer: PreTrainedTokenizerFast) -> None:
         self.tokenizer = tokenizer

@@ -41,7 +41,7 @@ class MaskedTask(Task):
     name, kind, card = "masked-en", "masked", cards.MASKED
     facts = MappingProxyType({"mask_power": MASK_POWER})
     dropped = ("embeddings", "Wo")
-    recipe = Recipe(rate=1.5e-3, steady=12_000, decay=2_000, batch_tokens=6144, dropout=0.05)
+    recipe = Recipe(rate=1.5e-3, steady=6_000, decay=1_000, batch_tokens=6144, dropout=0.05)
 
     def __init__(self, corpus: Path, tokenizer: PreTrainedTokenizerFast) -> None:
         self.tokenizer = tokenizer
