@@ -22,6 +22,8 @@ from experiments.training.task import Task
 
 __all__ = ["train"]
 
+SAVE_EVERY = 300  # seconds, and whenever held-out rows are looked at
+
 
 def train(
     task_class: type[Task], recipe: Recipe, corpus: Path, out: Path, *, progress: bool = True
@@ -59,21 +61,23 @@ def _run_steps(run: Run, task: Task, recipe: Recipe, out: Path, progress: bool) 
     loss_of = torch.compile(task.loss, dynamic=True) if recipe.compiled else task.loss
     batches = task.batches(recipe.batch_tokens, recipe.seed, run.step)
     losses: list[float] = []
-    before = run.seconds - time.process_time()
+    before, saved_at = run.seconds - time.process_time(), time.monotonic()
     bar = tqdm(total=recipe.steps, initial=run.step, disable=not progress, unit="step", mininterval=10)
     for step, batch in islice(batches, max(0, recipe.steps - run.step)):
         if step == recipe.steady:
             run.save(out / "steady.pt")
         losses.append(_update(run, task, recipe, loss_of, batch))
-        run.step = step + 1
+        run.step, run.seconds = step + 1, before + time.process_time()
         bar.set_postfix_str(f"loss {losses[-1]:.2f}", refresh=False)
         bar.update()
-        if run.step % recipe.evaluate_every == 0 or run.step == recipe.steps:
-            run.seconds = before + time.process_time()
+        evaluated = run.step % recipe.evaluate_every == 0 or run.step == recipe.steps
+        if evaluated:
             facts = {"step": run.step, "training": sum(losses) / len(losses), **task.quick_figures(run.average)}
             append_to_curve(out / "learning_curve.jsonl", {**facts, "seconds": round(run.seconds)})
-            run.save(out / "checkpoint.pt")
             losses.clear()
+        if evaluated or time.monotonic() - saved_at > SAVE_EVERY:
+            run.save(out / "checkpoint.pt")
+            saved_at = time.monotonic()
     bar.close()
 
 

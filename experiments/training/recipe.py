@@ -23,7 +23,7 @@ class Recipe:
     window: int = 300  # the weights that are judged and exported are an average over about so many steps
     dropout: float = 0.0
     weight_decay: float = 0.05
-    evaluate_every: int = 100  # a checkpoint is written as often
+    evaluate_every: int = 100
     seed: int = 1
     threads: int = 1
     compiled: bool = True  # half as much again in speed, for a minute at the start

@@ -75,7 +75,9 @@ def test_held_out_sentences_are_in_no_batch(corpus, trained, name):
 def test_killed_and_resumed_equals_uninterrupted(corpus, trained, tmp_path, monkeypatch, name):
     _, whole, _ = trained(name)
     with monkeypatch.context() as patch:
-        interrupted(patch, at=8)  # after the checkpoint, in the fall of the rate
+        interrupted(patch, at=8)  # in the fall of the rate, after the look at held-out rows
+        if name == "causal-en":
+            patch.setattr(loop, "SAVE_EVERY", 0)  # the others resume from that look, this one from the step before
         with pytest.raises(KeyboardInterrupt):
             loop.train(TASKS[name], RECIPES[name], corpus, tmp_path, progress=False)
     _, resumed = loop.train(TASKS[name], RECIPES[name], corpus, tmp_path, progress=False)
