@@ -110,7 +110,8 @@ def with_a_share_of(
     joined = dict(groups)
     for length, rows in others.items():
         drawn = rows[torch.randperm(len(rows), generator=rng)[: round(share * len(rows))]]
-        joined[length] = torch.cat([groups[length], drawn]) if length in groups else drawn
+        if len(drawn):
+            joined[length] = torch.cat([groups[length], drawn]) if length in groups else drawn
     return dict(sorted(joined.items()))
 
 

@@ -169,6 +169,13 @@ def test_the_checkpoint_of_another_model_is_refused(corpus, trained):
         loop.train(TASKS["causal-en"], RECIPES["causal-en"], corpus, trained("seq2seq-en")[2], progress=False)
 
 
+def test_no_batch_is_empty_where_the_share_is_less_than_a_row():
+    groups, others = {5: torch.ones(3, 5)}, {5: torch.ones(20, 5), 60: torch.ones(4, 60)}
+    joined = data.with_a_share_of(groups, others, 0.1, torch.Generator())
+    assert {length: len(rows) for length, rows in joined.items()} == {5: 5}
+    assert all(map(len, data.same_length_batches(joined, 10, torch.Generator())))
+
+
 def test_a_corpus_that_lacks_a_file_or_rows_is_told(tmp_path, monkeypatch, corpus):
     with pytest.raises(InvalidInput, match=r"has no file tatoeba\.eng\.txt\.gz"):
         data.english_split(tmp_path)
