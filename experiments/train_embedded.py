@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from experiments.training.task import Task
+    from experiments.training.tasks.task import Task
 
 __all__ = ["command"]
 
@@ -16,16 +16,18 @@ __all__ = ["command"]
 @click.command("train-embedded")
 @click.argument("name", type=click.Choice(["masked-en", "causal-en", "seq2seq-en"]), default="masked-en")
 @click.option("--corpus", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True,
-              help="Folder with tatoeba.eng.txt.gz and tatoeba.eng-fra.tsv.gz; for seq2seq-en, "
-              "tatoeba.eng-paraphrase.tsv.gz too.")  # fmt: skip
+              help="Folder with tatoeba.eng.txt.gz and, but for masked-en, books.eng.txt.gz; for seq2seq-en, "
+              "tatoeba.eng-{fra,deu}.tsv.gz and tatoeba.eng-paraphrase.tsv.gz too.")  # fmt: skip
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True,
               help="Folder for checkpoint, learning curve, and the model in OUT/model.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=1, show_default=True)
-@click.option("--threads", type=click.IntRange(1, 1024), default=2, show_default=True)
-def command(name: str, corpus: Path, out: Path, seed: int, threads: int) -> None:
+@click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True)
+@click.option("--steady", type=click.IntRange(1), default=None,
+              help="Steps before the rate falls; the number done ends a run.  [default: the recipe's]")  # fmt: skip
+def command(name: str, corpus: Path, out: Path, seed: int, threads: int, steady: int | None) -> None:
     """Train an embedded model, by default masked-en; the same command again resumes.
 
-    The other two start from the embedded masked-en and share its vocabulary.
+    Training begins with the weights of that model as it is installed.
     """
     from dataclasses import replace
 
@@ -34,14 +36,16 @@ def command(name: str, corpus: Path, out: Path, seed: int, threads: int) -> None
 
     task_class = _task_class(name)
     recipe = replace(task_class.recipe, seed=seed, threads=threads)
+    if steady is not None:
+        recipe = replace(recipe, steady=steady)
     task, model = train(task_class, recipe, corpus, out)
     export(task, model, recipe, out, out / "model")
     click.echo(f"{out / 'model'} is ready; its card is {out / 'model' / 'README.md'}")
 
 
 def _task_class(name: str) -> type[Task]:
-    from experiments.training.causal import CausalTask
-    from experiments.training.masked import MaskedTask
-    from experiments.training.seq2seq import Seq2SeqTask
+    from experiments.training.tasks.causal import CausalTask
+    from experiments.training.tasks.masked import MaskedTask
+    from experiments.training.tasks.seq2seq import Seq2SeqTask
 
     return next(task for task in (MaskedTask, CausalTask, Seq2SeqTask) if task.name == name)

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from jinja2 import DictLoader, Environment, StrictUndefined
 
-from experiments.training.cards import PHASES
+from experiments.training.cards import TRAINING
 from experiments.training.recipe import Recipe
-from experiments.training.task import Task
+from experiments.training.tasks.task import Task
 
 __all__ = ["export"]
 
@@ -40,6 +40,7 @@ def export(task: Task, model: Any, recipe: Recipe, run: Path, out: Path) -> None
         "figures": figures,
         "config": model.config,
         "rates": _rates(task),
+        **task.facts,
         "layers": model.config.num_hidden_layers,
         "width": model.config.hidden_size,
         "parameters": f"{figures['parameters'] / 1e6:.2f} M",
@@ -48,9 +49,8 @@ def export(task: Task, model: Any, recipe: Recipe, run: Path, out: Path) -> None
         "epoch_tokens": f"{task.epoch_tokens / 1e6:.2f} M",
         "minutes": f"{figures['seconds'] / 60:.0f}",
     }
-    templates = Environment(
-        undefined=StrictUndefined, keep_trailing_newline=True, loader=DictLoader({"phases": PHASES, "card": task.card})
-    )
+    parts = DictLoader({"training": TRAINING, "card": task.card})
+    templates = Environment(undefined=StrictUndefined, keep_trailing_newline=True, loader=parts)
     (out / "README.md").write_text(templates.get_template("card").render(facts))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CAUSAL", "MASKED", "PHASES", "SEQ2SEQ"]
+__all__ = ["CAUSAL", "MASKED", "SEQ2SEQ", "TRAINING"]
 
 MASKED = """\
 ---
@@ -26,21 +26,17 @@ On the {{ "{:,}".format(figures.sentences) }} held-out sentences, each token mas
 
 ## Training
 
-{{ recipe.steps }} steps, {{ tokens }} tokens ({{ epochs }} passes over {{ epoch_tokens }}), {{ minutes }} minutes on
-{{ recipe.threads }} CPU cores in float32. AdamW, rates and batches by phase:
+It began with the weights of the masked-en shipped before, and layers between its own that wrote nothing
+(`experiments/training/grow.py` says how). Of each sentence a share 0.1 + 0.9 u^{{ mask_power }} is hidden, u uniform.
 
-| steps | rate | batch, tokens | masked share of a sentence |
-|---|---|---|---|
-{% for phase in recipe.phases -%}
-| {{ phase.steps }} | {{ phase.rate }} to {{ phase.final_rate }} | {{ phase.batch_tokens }}\
- | 0.1 + 0.9 u^{{ phase.mask_power }} |
-{% endfor %}
+{% include "training" %}
 `learning_curve.jsonl` has the figures along the way, on the first 500 held-out sentences. The command:
 
-    mcmc-text train-embedded --corpus CORPUS --out OUT --seed {{ recipe.seed }} --threads {{ recipe.threads }}
+    mcmc-text train-embedded --corpus CORPUS --out OUT --seed {{ recipe.seed }} --threads {{ recipe.threads }}\
+ --steady {{ recipe.steady }}
 
-The tokenizer is a cased byte-level BPE of 8,192 entries trained on English and French; 27 of them are spare, for models
-that will share the vocabulary.
+The tokenizer is a cased byte-level BPE of 8,192 entries trained on English and French; 27 of them were spare, for
+models that share the vocabulary.
 
 ## Data, licence, attribution
 
@@ -54,16 +50,18 @@ Short everyday sentences, with the names, topics and habits of that collection (
 of the world, nothing after a sentence's end, and may repeat prejudices found in the data.
 """
 
-# Included by the others as "phases".
-PHASES = """\
-{{ recipe.steps }} steps, {{ tokens }} tokens ({{ epochs }} passes over {{ epoch_tokens }}), {{ minutes }} minutes on
-{{ recipe.threads }} CPU cores in float32. AdamW, {{ rates }}; by phase:
+# Included by all as "training".
+TRAINING = """\
+{{ recipe.steps }} steps, {{ tokens }} tokens ({{ epochs }} passes over {{ epoch_tokens }}), {{ minutes }} minutes of a
+CPU core, products of matrices in bfloat16. Muon for the matrices of the layers, AdamW for the rest, {{ rates }}.
 
-| steps | rate | batch, tokens |
-|---|---|---|
-{% for phase in recipe.phases -%}
-| {{ phase.steps }} | {{ phase.rate }} to {{ phase.final_rate }} | {{ phase.batch_tokens }} |
-{% endfor %}"""
+| | |
+|---|---|
+| rate | {{ recipe.rate }}, falling to 0 in the last {{ recipe.decay }} steps |
+| batch, tokens | {{ recipe.batch_tokens }} |
+| dropout, weight decay | {{ recipe.dropout }}, {{ recipe.weight_decay }} |
+| weights averaged over | about {{ recipe.window }} steps |
+"""
 
 CAUSAL = """\
 ---
@@ -82,28 +80,35 @@ probabilities of all texts add up to 1.
 
 ## Figures
 
-On the {{ "{:,}".format(figures.sentences) }} held-out sentences, text and end: {{ "%.3f" % figures.nats_per_token }}\
- nats a token, the end counted as one,
-**{{ "%.4f" % figures.nats_per_character }} nats a character**, the end counted as none.
+On held-out sentences, text and end:
+
+| | sentences | nats a sentence | nats a token, the end counted as one | nats a character, the end counted as none |
+|---|---|---|---|---|
+| Tatoeba | {{ "{:,}".format(figures.sentences) }} | **{{ "%.2f" % figures.nats_per_sentence }}**\
+ | {{ "%.3f" % figures.nats_per_token }} | {{ "%.4f" % figures.nats_per_character }} |
+| books | {{ "{:,}".format(figures.sentences) }} | {{ "%.2f" % figures.books.nats_per_sentence }}\
+ | {{ "%.3f" % figures.books.nats_per_token }} | {{ "%.4f" % figures.books.nats_per_character }} |
 
 ## Training
 
-It was not trained from nothing. It began with the weights of masked-en, whose layers have the same shape: embeddings,
-attention, feed-forwards and norms (`experiments/training/warm_start.py` says how). Then:
+It began with the weights of the causal-en shipped before, which was smaller, and which had begun with those of
+masked-en: grown so that it computed the same (`experiments/training/grow.py` says how). Of the tokens 8 in 10 are from
+Tatoeba, all of it in every pass, 2 in 10 from books. Then:
 
-{% include "phases" %}
-`learning_curve.jsonl` has the figures along the way, on the first 500 held-out sentences. The command:
+{% include "training" %}
+`learning_curve.jsonl` has the figures along the way, on the first 1,000 held-out rows of each. The command:
 
     mcmc-text train-embedded causal-en --corpus CORPUS --out OUT --seed {{ recipe.seed }} --threads\
- {{ recipe.threads }}
+ {{ recipe.threads }} --steady {{ recipe.steady }}
 
 The tokenizer is that of masked-en.
 
 ## Data, licence, attribution
 
-English sentences from Tatoeba (tatoeba.org), taken from the files at manythings.org/anki, licensed CC BY 2.0 FR. The
-last 10,000 rows were held out, as they were from masked-en. None of the sentences is part of this project; the weights,
-computed from them, are shared under the same licence with this attribution.
+English sentences from Tatoeba (tatoeba.org), taken from the files at manythings.org/anki, licensed CC BY 2.0 FR, and
+from 100 books published by 1930 (Standard Ebooks, CC0; believed to be in the US public domain). The last 10,000 rows of
+each file were held out, and the held-out sentences of Tatoeba from both. None of the sentences is part of this project;
+the weights, computed from them, are shared under the licence of the first, with this attribution.
 
 ## Limits
 
@@ -123,32 +128,39 @@ pipeline_tag: translation
 
 # seq2seq-en
 
-A small seq2seq model that translates French to English, paraphrases English, and mends English that lost its words: T5
-1.1 architecture with tied embeddings, {{ layers }} encoder and {{ config.num_decoder_layers }} decoder layers of width
-{{ width }}, {{ parameters }} parameters, float16 weights. It ships with mcmc-text.
+A small seq2seq model that writes English sentences from a few of their words, fills gaps, translates French and German
+to English, paraphrases English, and mends English that lost its words: T5 1.1 architecture with tied embeddings,
+{{ layers }} encoder and {{ config.num_decoder_layers }} decoder layers of width {{ width }},
+{{ parameters }} parameters, float16 weights. It ships with mcmc-text.
 
 The source's first token says what to do; `config.task_specific_params` has the same table:
 
 | task | prefix | source | target |
 |---|---|---|---|
+| words_to_sentence | `<extra_3>` | words of a sentence, in its order or another | English sentence |
+| infill | `<extra_4>` | English sentence with `<extra_6>` for a span of 0 to 10 tokens | the span |
 | translation_fr_to_en | `<extra_1>` | French sentence | English sentence |
+| translation_de_to_en | `<extra_5>` | German sentence | English sentence |
 | paraphrase | `<extra_0>` | English sentence | another that means the same |
 | denoise | `<extra_2>` | English sentence with words deleted, masked, moved | the sentence |
 
-The encoder reads `prefix text </s>`, as `tokenizer("<extra_1>Bonjour.")` gives it; the decoder starts at `<pad>` and
-writes `text </s>`.
+Of the words of a sentence mostly 1 to 5 are given, rare ones more often, as they are spelled in it, without
+punctuation; three in ten times in another order. The encoder reads `prefix text </s>`, as
+`tokenizer("<extra_1>Bonjour.")` gives it; the decoder starts at `<pad>` and writes `text </s>`.
 
 ## Figures
 
 On held-out pairs; outputs by beam search, 4 beams; BLEU by sacrebleu, one reference.
 
-| task | pairs | nats a target token, end included |
-|---|---|---|
+| task | pairs | nats a target token, end included | nats a target |
+|---|---|---|---|
 {% for task, nats in figures.nats_per_token.items() -%}
-| {{ task }} | {{ "{:,}".format(figures.pairs[task]) }} | {{ "%.3f" % nats }} |
+| {{ task }} | {{ "{:,}".format(figures.pairs[task]) }} | {{ "%.3f" % nats }}\
+ | {{ "%.2f" % figures.nats_per_target[task] }} |
 {% endfor %}
 Translation of {{ figures.translation_fr_to_en.pairs }} French sentences:\
- **BLEU {{ "%.1f" % figures.translation_fr_to_en.bleu }}**.
+ **BLEU {{ "%.1f" % figures.translation_fr_to_en.bleu }}**; of {{ figures.translation_de_to_en.pairs }} German ones:\
+ **BLEU {{ "%.1f" % figures.translation_de_to_en.bleu }}**.
 
 Paraphrases of {{ figures.paraphrase.pairs }} sentences, with iBLEU = 0.9 BLEU against the reference - 0.1 BLEU against
 the source:
@@ -161,23 +173,27 @@ the source:
 {% endfor %}
 ## Training
 
-It began with embeddings and encoder feed-forwards of masked-en (`experiments/training/warm_start.py` says how). Of the
-examples 60 % were translations, 20 % paraphrases, both ways, and 20 % sentences to mend, corrupted anew each time.
-Tokens are those of source and target:
+It began with the weights of the seq2seq-en shipped before, which had three of the tasks, and a layer between its own
+that wrote nothing (`experiments/training/grow.py` says how). Of the examples
+{%- for task, share in shares.items() %}
+{{ "%.0f" % (100 * share) }} % were {{ task }}{{ ";" if loop.last else "," }}{% endfor %}
+noise was drawn anew each time. Tokens are those of source and target:
 
-{% include "phases" %}
-`learning_curve.jsonl` has the figures along the way, on the first 150 held-out pairs of each task. The command:
+{% include "training" %}
+`learning_curve.jsonl` has the figures along the way, on the first {{ quick_check }} held-out pairs of each task. The
+command:
 
     mcmc-text train-embedded seq2seq-en --corpus CORPUS --out OUT --seed {{ recipe.seed }} --threads\
- {{ recipe.threads }}
+ {{ recipe.threads }} --steady {{ recipe.steady }}
 
 The tokenizer has the vocabulary of masked-en; it puts no `<s>` before a text.
 
 ## Data, licence, attribution
 
-English sentences, French-English pairs, and pairs of English sentences that share a translation, from Tatoeba
-(tatoeba.org), taken from the files at manythings.org/anki, licensed CC BY 2.0 FR. None of the sentences is part of this
-project; the weights, computed from them, are shared under the same licence with this attribution.
+English sentences, French-English and German-English pairs, and pairs of English sentences that share a translation,
+from Tatoeba (tatoeba.org), taken from the files at manythings.org/anki, licensed CC BY 2.0 FR; English sentences from
+100 books published by 1930 (Standard Ebooks, CC0; believed to be in the US public domain). None of the sentences is
+part of this project; the weights, computed from them, are shared under the licence of the first, with this attribution.
 
 Held out: the last 10,000 rows of each file, and every pair with a side in the last 10,000 English sentences. The
 translations judged here have a held-out English side and a French side that is in no training pair; the paraphrases are

@@ -14,21 +14,26 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from experiments.training import cards
 from experiments.training.data import (
     MAX_LENGTH,
+    books_split,
     by_length,
     embedded_tokenizer,
     english_split,
     epochs,
     same_length_batches,
+    with_a_share_of,
 )
-from experiments.training.recipe import Phase, Recipe
-from experiments.training.task import Task
-from experiments.training.warm_start import warm_start_causal
+from experiments.training.grow import grow
+from experiments.training.output_tokens import OutputTokens, mean_nats
+from experiments.training.recipe import Recipe
+from experiments.training.tasks.task import Task
 from lm_adapters import load_pretrained
 
 __all__ = ["CausalTask"]
 
+WIDTH, HEADS, FEED_FORWARD, LAYERS = 320, 5, 768, 6
 POSITIONS = 128  # every held-out sentence fits
-QUICK_CHECK = 500  # held-out sentences scored along the way; the card's figures use all of them
+BOOKS = 0.1  # of the sentences from books, in an epoch: 2 tokens in 10
+QUICK_CHECK = 1000  # held-out sentences scored along the way; the card's figures use all of them
 TOKENS_PER_PASS = 4096  # when scoring held-out sentences
 
 
@@ -36,61 +41,75 @@ class CausalTask(Task):
     """A Llama that writes English sentences from left to right."""
 
     name, kind, card = "causal-en", "causal", cards.CAUSAL
+    dropped = ("embed_tokens", "o_proj", "down_proj")
     embedding_rate = 4.0
-    recipe = Recipe(
-        phases=(
-            Phase(steps=800, rate=1.5e-3, final_rate=1.5e-3, batch_tokens=2048),
-            Phase(steps=1400, rate=1.5e-3, final_rate=0.0, batch_tokens=3072),
-        ),
-        warmup=100,
-        evaluate_every=200,
-    )
+    recipe = Recipe(rate=1.5e-3, steady=6_000, decay=1_000, batch_tokens=6144, dropout=0.05)
 
     def __init__(self, corpus: Path, tokenizer: PreTrainedTokenizerFast) -> None:
         self.tokenizer = tokenizer
-        training, self.held_out = english_split(corpus)
-        self.groups = by_length(tokenizer, training, MAX_LENGTH)
-        self.epoch_tokens = sum(rows.numel() for rows in self.groups.values())
+        sentences, self.held_out = english_split(corpus)
+        books, self.held_out_books = books_split(corpus)
+        self.sentences, self.books = (by_length(tokenizer, rows, MAX_LENGTH) for rows in (sentences, books))
+        self.output = OutputTokens((*self.sentences.values(), *self.books.values()), len(tokenizer))
+        self.epoch_tokens = sum(rows.numel() for rows in self._epoch(torch.Generator()).values())
 
     @staticmethod
     def make_tokenizer(corpus: Path) -> PreTrainedTokenizerFast:
         return embedded_tokenizer()
 
     def build(self) -> LlamaForCausalLM:
-        """The masked model's shape, started from its weights."""
-        masked, _ = load_pretrained("masked", "masked-en")
-        shape = masked.config
+        """Computes what the embedded model does, in a shape that may be larger, its layers spread evenly."""
+        small, _ = load_pretrained("causal", "causal-en")
         config = LlamaConfig(
-            vocab_size=shape.vocab_size,
-            hidden_size=shape.hidden_size,
-            intermediate_size=shape.intermediate_size,
-            num_hidden_layers=shape.num_hidden_layers,
-            num_attention_heads=shape.num_attention_heads,
-            hidden_act=shape.hidden_activation,
-            rope_parameters=shape.rope_parameters["full_attention"],
-            rms_norm_eps=shape.norm_eps,
+            vocab_size=len(self.tokenizer),
+            hidden_size=WIDTH,
+            intermediate_size=FEED_FORWARD,
+            num_hidden_layers=LAYERS,
+            num_attention_heads=HEADS,
+            hidden_act=small.config.hidden_act,
+            rope_parameters=small.config.rope_parameters,
+            rms_norm_eps=small.config.rms_norm_eps,
             max_position_embeddings=POSITIONS,
             tie_word_embeddings=True,
             pad_token_id=self.tokenizer.pad_token_id,
             bos_token_id=self.tokenizer.bos_token_id,
             eos_token_id=self.tokenizer.eos_token_id,
+            attn_implementation="eager",  # sentences are short: the other kernels are slower
         )
         model = LlamaForCausalLM(config)
-        warm_start_causal(model, masked)
+        grow(model, small, writes=("o_proj", "down_proj"))
         return model
 
     def batches(self, tokens: int, seed: int, first_step: int) -> Iterator[tuple[int, Tensor]]:
-        return epochs(partial(same_length_batches, self.groups, tokens), seed, first_step)
+        return epochs(partial(self._cut, tokens), seed, first_step)
 
-    def loss(self, model: LlamaForCausalLM, batch: Tensor, phase: Phase, rng: torch.Generator) -> Tensor:
-        """Mean ``-log p`` (nats) of text and end in ``int64 [rows, length]``, each row ``<s> text </s>``."""
-        return _nats(model, batch).mean()
+    def inputs(self, batch: Tensor, rng: torch.Generator) -> dict[str, Tensor]:
+        """Of ``int64 [rows, length]``, each row ``<s> text </s>``."""
+        return {"read": batch[:, :-1], **self.output.draw(batch[:, 1:].flatten(), rng)}
+
+    def loss(self, model: LlamaForCausalLM, inputs: dict[str, Tensor]) -> Tensor:
+        """Mean ``-log p`` (nats) of text and end."""
+        states = model.model(input_ids=inputs["read"], use_cache=False).last_hidden_state
+        return mean_nats(states.flatten(0, 1), model.lm_head.weight, inputs)
 
     def quick_figures(self, model: LlamaForCausalLM) -> dict[str, Any]:
-        return self._log_likelihood(model, self.held_out[:QUICK_CHECK])
+        return {
+            **self._log_likelihood(model, self.held_out[:QUICK_CHECK]),
+            "books": self._log_likelihood(model, self.held_out_books[:QUICK_CHECK]),
+        }
 
     def figures(self, model: LlamaForCausalLM) -> dict[str, Any]:
-        return {"sentences": len(self.held_out), **self._log_likelihood(model, self.held_out)}
+        return {
+            "sentences": len(self.held_out),
+            **self._log_likelihood(model, self.held_out),
+            "books": self._log_likelihood(model, self.held_out_books),
+        }
+
+    def _epoch(self, rng: torch.Generator) -> dict[int, Tensor]:
+        return with_a_share_of(self.sentences, self.books, BOOKS, rng)
+
+    def _cut(self, tokens: int, rng: torch.Generator) -> list[Tensor]:
+        return same_length_batches(self._epoch(rng), tokens, rng)
 
     @torch.no_grad()
     def _log_likelihood(self, model: LlamaForCausalLM, texts: list[str]) -> dict[str, float]:
@@ -99,7 +118,11 @@ class CausalTask(Task):
             for part in rows.split(max(1, TOKENS_PER_PASS // rows.shape[1])):
                 nats += _nats(model, part).double().sum().item()
                 tokens += part[:, 1:].numel()
-        return {"nats_per_token": nats / tokens, "nats_per_character": nats / sum(map(len, texts))}
+        return {
+            "nats_per_sentence": nats / len(texts),
+            "nats_per_token": nats / tokens,
+            "nats_per_character": nats / sum(map(len, texts)),
+        }
 
 
 def _nats(model: LlamaForCausalLM, rows: Tensor) -> Tensor:

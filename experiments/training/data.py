@@ -1,7 +1,7 @@
 """Corpus files, held-out rule, shared tokenizer and batches for the embedded models.
 
-The corpus folder holds gzip files named ``tatoeba.*``. The last ``HELD_OUT`` rows of each are never trained on,
-and an English sentence held out in ``tatoeba.eng.txt.gz`` is dropped from every training set.
+The corpus folder holds gzip files of rows: ``tatoeba.*`` and ``books.*``. The last ``HELD_OUT`` rows of each are never
+trained on, and an English sentence held out in ``tatoeba.eng.txt.gz`` is dropped from every training set.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from lm_adapters.pretrained import embedded_path
@@ -24,10 +23,8 @@ Batch = TypeVar("Batch")
 Pair = tuple[str, str]  # source, target
 
 HELD_OUT = 10_000
-VOCABULARY = 8_192
 MAX_LENGTH = 64  # tokens of a training row, special tokens included; under 0.1 % of the corpus is longer
-PAD, BOS, EOS, UNK, MASK = "<pad>", "<s>", "</s>", "<unk>", "<mask>"
-SPARES = [f"<extra_{i}>" for i in range(27)]  # task prefixes and span sentinels of models that share the vocabulary
+EOS = "</s>"
 
 
 def read_rows(corpus: Path, name: str) -> list[str]:
@@ -48,17 +45,22 @@ def english_split(corpus: Path) -> tuple[list[str], list[str]]:
     return [row for row in rows[:-HELD_OUT] if row not in hidden], held_out
 
 
-def french_training_rows(corpus: Path) -> list[str]:
-    return [french for _, french in _pairs(corpus, "tatoeba.eng-fra.tsv.gz")[:-HELD_OUT]]
+def books_split(corpus: Path) -> tuple[list[str], list[str]]:
+    """Training and held-out sentences from books."""
+    hidden = set(english_split(corpus)[1])
+    rows = read_rows(corpus, "books.eng.txt.gz")
+    held_out = rows[-HELD_OUT:]
+    hidden.update(held_out)
+    return [row for row in rows[:-HELD_OUT] if row not in hidden], held_out
 
 
-def translation_split(corpus: Path) -> tuple[list[Pair], list[Pair]]:
-    """French-English pairs to train on, and those whose English is a held-out sentence.
+def translation_split(corpus: Path, language: str = "fra") -> tuple[list[Pair], list[Pair]]:
+    """Pairs, ``fra`` or ``deu`` to English, to train on, and those whose English is a held-out sentence.
 
     The file is sorted by length, so its last rows, never trained on either, would be no fair test: all of them long.
     """
     hidden = set(english_split(corpus)[1])
-    rows = [(french, english) for english, french in _pairs(corpus, "tatoeba.eng-fra.tsv.gz")]
+    rows = [(foreign, english) for english, foreign in _pairs(corpus, f"tatoeba.eng-{language}.tsv.gz")]
     training = [pair for pair in rows[:-HELD_OUT] if pair[1] not in hidden]
     return training, _unseen([pair for pair in rows if pair[1] in hidden], training)
 
@@ -87,46 +89,8 @@ def _unseen(held_out: list[Pair], training: list[Pair]) -> list[Pair]:
     return kept
 
 
-def train_tokenizer(corpus: Path) -> PreTrainedTokenizerFast:
-    """Cased byte-level BPE on English and French training rows.
-
-    A space is prepended to every text and taken off again when decoding, so a word has one spelling in tokens wherever
-    it stands: inserting before the first word does not respell it.
-    """
-    tokenizer = Tokenizer(models.BPE(unk_token=None))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
-    specials = [PAD, BOS, EOS, UNK, MASK, *SPARES]
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=specials,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    english, _ = english_split(corpus)
-    tokenizer.train_from_iterator(english + french_training_rows(corpus), trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{BOS} $A {EOS}",
-        pair=f"{BOS} $A {EOS} $B {EOS}",
-        special_tokens=[(BOS, specials.index(BOS)), (EOS, specials.index(EOS))],
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token=PAD,
-        bos_token=BOS,
-        eos_token=EOS,
-        cls_token=BOS,
-        sep_token=EOS,
-        unk_token=UNK,
-        mask_token=MASK,
-        additional_special_tokens=SPARES,
-        clean_up_tokenization_spaces=False,
-        model_max_length=128,
-    )
-
-
 def embedded_tokenizer() -> PreTrainedTokenizerFast:
-    """That of the embedded masked model, for models whose tokens are to be its tokens."""
+    """That of the embedded masked model: all of them share its tokens."""
     return PreTrainedTokenizerFast.from_pretrained(embedded_path("masked-en"))
 
 
@@ -137,6 +101,18 @@ def by_length(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], limit: i
         if len(ids) <= limit:
             groups.setdefault(len(ids), []).append(ids)
     return {length: torch.tensor(rows) for length, rows in sorted(groups.items())}
+
+
+def with_a_share_of(
+    groups: dict[int, torch.Tensor], others: dict[int, torch.Tensor], share: float, rng: torch.Generator
+) -> dict[int, torch.Tensor]:
+    """All rows of ``groups`` and a ``share`` of the ``others``, drawn anew, by length as in ``by_length``."""
+    joined = dict(groups)
+    for length, rows in others.items():
+        drawn = rows[torch.randperm(len(rows), generator=rng)[: round(share * len(rows))]]
+        if len(drawn):
+            joined[length] = torch.cat([groups[length], drawn]) if length in groups else drawn
+    return dict(sorted(joined.items()))
 
 
 def same_length_batches(groups: dict[int, torch.Tensor], tokens: int, rng: torch.Generator) -> list[torch.Tensor]:

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
+from copy import deepcopy
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from experiments.training.recipe import Phase, Recipe
-from experiments.training.task import Task
-from samplers import InvalidInput
+from experiments.training.average import move_average
+from experiments.training.checkpoint import Run, append_to_curve
+from experiments.training.dropout import drop_channels
+from experiments.training.optimizer import Optimizers
+from experiments.training.recipe import Recipe
+from experiments.training.tasks.task import Task
 
 __all__ = ["train"]
+
+SAVE_EVERY = 300  # seconds, and whenever held-out rows are looked at
 
 
 def train(
     task_class: type[Task], recipe: Recipe, corpus: Path, out: Path, *, progress: bool = True
 ) -> tuple[Task, PreTrainedModel]:
-    """Train a model into ``out`` and return it with its task.
+    """Train a model into ``out`` and return its averaged weights, with its task.
+
+    ``out/checkpoint.pt`` is where the run goes on, ``out/steady.pt`` the state before the rate began to fall: copied
+    over ``checkpoint.pt``, it lets a run that has ended be made longer.
 
     Raises ``InvalidInput`` if ``out`` holds the checkpoint of another model.
     """
@@ -34,88 +41,52 @@ def train(
     if not (out / "tokenizer.json").exists():
         task_class.make_tokenizer(corpus).save_pretrained(out)
     task = task_class(corpus, PreTrainedTokenizerFast.from_pretrained(out))
+    run = _begin(task, recipe)
+    if (out / "checkpoint.pt").exists():
+        run.load(out / "checkpoint.pt")
+    drop_channels(run.model, task.dropped, recipe.dropout)
+    _run_steps(run, task, recipe, out, progress)
+    return task, run.average
+
+
+def _begin(task: Task, recipe: Recipe) -> Run:
     model = task.build().train()
-    optimizer = _optimizer(model, task)
-    done, seconds = _resume(out / "checkpoint.pt", task.name, model, optimizer)
-    began = time.monotonic()
-    bar = tqdm(total=recipe.steps, initial=done, disable=not progress, unit="step")
-    for step, phase, rate, batch in _schedule(task, recipe, done):
-        loss = task.loss(model, batch, phase, torch.Generator().manual_seed(recipe.seed * 1_000_003 + step))
-        _update(model, optimizer, loss, rate)
-        bar.set_postfix_str(f"loss {loss.item():.2f}", refresh=False)
+    optimizers = Optimizers(
+        model, recipe.weight_decay, embedding_rate=task.embedding_rate, relative=task.relative_rates
+    )
+    return Run(task.name, model, deepcopy(model).eval().requires_grad_(False), optimizers)
+
+
+def _run_steps(run: Run, task: Task, recipe: Recipe, out: Path, progress: bool) -> None:
+    loss_of = torch.compile(task.loss, dynamic=True) if recipe.compiled else task.loss
+    batches = task.batches(recipe.batch_tokens, recipe.seed, run.step)
+    losses: list[float] = []
+    before, saved_at = run.seconds - time.process_time(), time.monotonic()
+    bar = tqdm(total=recipe.steps, initial=run.step, disable=not progress, unit="step", mininterval=10)
+    for step, batch in islice(batches, max(0, recipe.steps - run.step)):
+        if step == recipe.steady:
+            run.save(out / "steady.pt")
+        losses.append(_update(run, task, recipe, loss_of, batch))
+        run.step, run.seconds = step + 1, before + time.process_time()
+        bar.set_postfix_str(f"loss {losses[-1]:.2f}", refresh=False)
         bar.update()
-        if (step + 1) % recipe.evaluate_every == 0 or step + 1 == recipe.steps:
-            elapsed = seconds + time.monotonic() - began
-            _append(out / "learning_curve.jsonl", step + 1, task.quick_figures(model), elapsed)
-            model.train().requires_grad_(True)
-            _save(out / "checkpoint.pt", task.name, model, optimizer, step + 1, elapsed)
+        evaluated = run.step % recipe.evaluate_every == 0 or run.step == recipe.steps
+        if evaluated:
+            facts = {"step": run.step, "training": sum(losses) / len(losses), **task.quick_figures(run.average)}
+            append_to_curve(out / "learning_curve.jsonl", {**facts, "seconds": round(run.seconds)})
+            losses.clear()
+        if evaluated or time.monotonic() - saved_at > SAVE_EVERY:
+            run.save(out / "checkpoint.pt")
+            saved_at = time.monotonic()
     bar.close()
-    return task, model
 
 
-def _schedule(task: Task, recipe: Recipe, done: int) -> Iterator[tuple[int, Phase, float, Any]]:
-    """``(step, phase, rate, batch)`` of the steps not yet done; each phase shuffles for itself."""
-    begin = 0
-    for index, phase in enumerate(recipe.phases):
-        first = min(max(0, done - begin), phase.steps)
-        batches = task.batches(phase.batch_tokens, recipe.seed + index, first)
-        for step, batch in islice(batches, phase.steps - first):
-            rate = phase.rate_at(step) * min(1.0, (begin + step + 1) / recipe.warmup)
-            yield begin + step, phase, rate, batch
-        begin += phase.steps
-
-
-def _optimizer(model: PreTrainedModel, task: Task) -> torch.optim.AdamW:
-    """Groups by weight decay and by ``multiple``, their rate beside the recipe's (``None``: the weight's size)."""
-    if task.relative_rates:
-        groups = [{"params": [w], "weight_decay": 0.0, "multiple": None} for w in model.parameters()]
-        return torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
-    apart = [] if task.embedding_rate == 1.0 else [model.get_input_embeddings().weight]
-    weights = [w for w in model.parameters() if not any(w is other for other in apart)]
-    groups = [
-        {"params": [w for w in weights if w.dim() >= 2], "weight_decay": 0.05, "multiple": 1.0},
-        {"params": [w for w in weights if w.dim() < 2], "weight_decay": 0.0, "multiple": 1.0},
-        {"params": apart, "weight_decay": 0.05 / task.embedding_rate, "multiple": task.embedding_rate},
-    ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], betas=(0.9, 0.98), fused=True)
-
-
-def _update(model: torch.nn.Module, optimizer: torch.optim.Optimizer, loss: torch.Tensor, rate: float) -> None:
-    for group in optimizer.param_groups:
-        multiple = group["multiple"]
-        group["lr"] = rate * (_size(group["params"][0]) if multiple is None else multiple)
-    optimizer.zero_grad()
+def _update(run: Run, task: Task, recipe: Recipe, loss_of: Callable[..., Tensor], batch: Tensor) -> float:
+    """One step; returns its loss. Its noise depends on seed and step alone."""
+    rng = torch.manual_seed(recipe.seed * 1_000_003 + run.step)  # torch's own generator: dropout draws from it too
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = loss_of(run.model, task.inputs(batch, rng))
     loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
-
-
-def _size(weight: torch.Tensor) -> float:
-    """Root mean square; what starts at zero has to be able to leave it."""
-    return max(1e-3, weight.detach().square().mean().sqrt().item())
-
-
-def _resume(path: Path, name: str, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
-    if not path.exists():
-        return 0, 0.0
-    saved = torch.load(path, weights_only=True)  # tensors, numbers and names only: no code is run
-    # The first checkpoints had no name: there was one model.
-    if (other := saved.get("name", "masked-en")) != name:
-        raise InvalidInput(f"{path} is a checkpoint of {other}, not of {name}; give another --out")
-    model.load_state_dict(saved["model"])
-    optimizer.load_state_dict(saved["optimizer"])
-    return saved["step"], saved["seconds"]
-
-
-def _save(
-    path: Path, name: str, model: torch.nn.Module, optimizer: torch.optim.Optimizer, step: int, seconds: float
-) -> None:
-    partial = path.with_suffix(".part")
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "seconds": seconds}
-    torch.save({**state, "name": name}, partial)
-    os.replace(partial, path)
-
-
-def _append(path: Path, step: int, figures: dict[str, Any], seconds: float) -> None:
-    with path.open("a") as curve:
-        curve.write(json.dumps({"step": step, **figures, "seconds": round(seconds)}) + "\n")
+    run.optimizers.step(recipe.rate_at(run.step))
+    move_average(run.average, run.model, recipe.window_at(run.step))
+    return loss.item()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -13,73 +13,68 @@ from torch import Tensor
 from transformers import ModernBertConfig, ModernBertForMaskedLM, PreTrainedTokenizerFast
 
 from experiments.training import cards
-from experiments.training.data import MAX_LENGTH, by_length, english_split, epochs, same_length_batches, train_tokenizer
-from experiments.training.recipe import Phase, Recipe
-from experiments.training.task import Task
-from lm_adapters import MaskedEnergy, MaskedLM
+from experiments.training.data import (
+    MAX_LENGTH,
+    by_length,
+    embedded_tokenizer,
+    english_split,
+    epochs,
+    same_length_batches,
+)
+from experiments.training.grow import grow
+from experiments.training.output_tokens import OutputTokens, mean_nats
+from experiments.training.recipe import Recipe
+from experiments.training.tasks.task import Task
+from lm_adapters import MaskedEnergy, MaskedLM, load_pretrained
 
-__all__ = ["MaskedPhase", "MaskedTask", "draw_mask"]
+__all__ = ["MaskedTask", "draw_mask"]
 
 QUICK_CHECK = 500  # held-out sentences scored along the way; the card's figures use all of them
-
-
-@dataclass(frozen=True)
-class MaskedPhase(Phase):
-    """A share ``0.1 + 0.9 u^mask_power`` of each sentence is masked: a higher power masks less."""
-
-    mask_power: int
+LAYERS = 6
+MASK_POWER = 5  # a share ``0.1 + 0.9 u^MASK_POWER`` of each sentence is masked
 
 
 class MaskedTask(Task):
     """A ModernBERT that fills masks in English sentences."""
 
     name, kind, card = "masked-en", "masked", cards.MASKED
-    recipe = Recipe(
-        phases=(
-            MaskedPhase(steps=2000, rate=2.08e-3, final_rate=1.56e-3, batch_tokens=2048, mask_power=2),
-            MaskedPhase(steps=4400, rate=1.5e-3, final_rate=0.0, batch_tokens=3072, mask_power=5),
-            MaskedPhase(steps=9200, rate=1.5e-3, final_rate=0.35e-3, batch_tokens=3072, mask_power=5),
-            MaskedPhase(steps=1000, rate=0.35e-3, final_rate=0.0, batch_tokens=3072, mask_power=5),
-        )
-    )
+    facts = MappingProxyType({"mask_power": MASK_POWER})
+    dropped = ("embeddings", "Wo")
+    recipe = Recipe(rate=1.5e-3, steady=6_000, decay=1_000, batch_tokens=6144, dropout=0.05)
 
     def __init__(self, corpus: Path, tokenizer: PreTrainedTokenizerFast) -> None:
         self.tokenizer = tokenizer
         training, self.held_out = english_split(corpus)
         self.groups = by_length(tokenizer, training, MAX_LENGTH)
+        self.output = OutputTokens(self.groups.values(), len(tokenizer))
         self.epoch_tokens = sum(rows.numel() for rows in self.groups.values())
 
     @staticmethod
     def make_tokenizer(corpus: Path) -> PreTrainedTokenizerFast:
-        return train_tokenizer(corpus)
+        return embedded_tokenizer()
 
     def build(self) -> ModernBertForMaskedLM:
-        """Small, pre-norm, rotary positions, gated feed-forward, full attention in every layer."""
-        config = ModernBertConfig(
-            vocab_size=len(self.tokenizer),
-            hidden_size=256,
-            num_hidden_layers=4,
-            num_attention_heads=4,
-            intermediate_size=640,
-            global_attn_every_n_layers=1,
-            max_position_embeddings=128,
-            pad_token_id=self.tokenizer.pad_token_id,
-            bos_token_id=self.tokenizer.bos_token_id,
-            eos_token_id=self.tokenizer.eos_token_id,
-            cls_token_id=self.tokenizer.cls_token_id,
-            sep_token_id=self.tokenizer.sep_token_id,
-        )
-        return ModernBertForMaskedLM(config)
+        """Computes what the embedded model does, in a shape that may be deeper."""
+        small, _ = load_pretrained("masked", "masked-en")
+        changed = {"num_hidden_layers": LAYERS, "layer_types": ["full_attention"] * LAYERS, "dtype": "float32"}
+        config = ModernBertConfig(**{**small.config.to_dict(), **changed}, attn_implementation="eager")
+        model = ModernBertForMaskedLM(config)
+        grow(model, small, writes=("Wo",))
+        return model
 
     def batches(self, tokens: int, seed: int, first_step: int) -> Iterator[tuple[int, Tensor]]:
         return epochs(partial(same_length_batches, self.groups, tokens), seed, first_step)
 
-    def loss(self, model: ModernBertForMaskedLM, batch: Tensor, phase: MaskedPhase, rng: torch.Generator) -> Tensor:
-        """Mean ``-log p`` (nats) of hidden tokens of ``int64 [rows, length]``; the head runs on them only."""
-        mask = draw_mask(batch, phase.mask_power, rng)
-        masked = batch.masked_fill(mask, self.tokenizer.mask_token_id)
-        hidden = model.model(input_ids=masked).last_hidden_state[mask]
-        return torch.nn.functional.cross_entropy(model.decoder(model.head(hidden)), batch[mask])
+    def inputs(self, batch: Tensor, rng: torch.Generator) -> dict[str, Tensor]:
+        """Of ``int64 [rows, length]``; ``where`` are the hidden tokens in all of them together."""
+        mask = draw_mask(batch, MASK_POWER, rng)
+        read = batch.masked_fill(mask, self.tokenizer.mask_token_id)
+        return {"read": read, "where": mask.flatten().nonzero()[:, 0], **self.output.draw(batch[mask], rng)}
+
+    def loss(self, model: ModernBertForMaskedLM, inputs: dict[str, Tensor]) -> Tensor:
+        """Mean ``-log p`` (nats) of hidden tokens; the head runs on them only."""
+        states = model.model(input_ids=inputs["read"]).last_hidden_state.flatten(0, 1)
+        return mean_nats(model.head(states[inputs["where"]]), model.decoder.weight, inputs, model.decoder.bias)
 
     def quick_figures(self, model: ModernBertForMaskedLM) -> dict[str, Any]:
         return self._pseudo_log_likelihood(model, self.held_out[:QUICK_CHECK])

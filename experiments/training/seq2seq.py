@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -16,51 +18,81 @@ from experiments.training import bleu, cards
 from experiments.training.data import (
     EOS,
     MAX_LENGTH,
+    Pair,
+    books_split,
     embedded_tokenizer,
     english_split,
     epochs,
     paraphrase_split,
     translation_split,
 )
-from experiments.training.mixture import Framed, Mixture
-from experiments.training.recipe import Phase, Recipe
-from experiments.training.task import Task
-from experiments.training.warm_start import warm_start_seq2seq
+from experiments.training.grow import grow
+from experiments.training.output_tokens import OutputTokens, mean_nats
+from experiments.training.recipe import Recipe
+from experiments.training.tasks.mixture import Framed, Mixture, Noise, Pool
+from experiments.training.tasks.noise import LONGEST_SPAN, MOST_WORDS, WordTable, corrupt, cut_span, keep_words
+from experiments.training.tasks.task import Task
 from lm_adapters import load_pretrained
 
-__all__ = ["PREFIXES", "SHARES", "Seq2SeqTask"]
+__all__ = ["PREFIXES", "SENTINEL", "SHARES", "Seq2SeqTask"]
 
-TRANSLATION, PARAPHRASE, DENOISE = "translation_fr_to_en", "paraphrase", "denoise"
-PREFIXES = {PARAPHRASE: "<extra_0>", TRANSLATION: "<extra_1>", DENOISE: "<extra_2>"}  # the source's first token
-SHARES = {TRANSLATION: 0.6, PARAPHRASE: 0.2, DENOISE: 0.2}  # of the examples of an epoch
-QUICK_CHECK = 150  # held-out pairs of each task scored along the way
+WORDS, INFILL, FRENCH, GERMAN, PARAPHRASE, DENOISE = (
+    "words_to_sentence",
+    "infill",
+    "translation_fr_to_en",
+    "translation_de_to_en",
+    "paraphrase",
+    "denoise",
+)
+# The source's first token. The order of the table above is that of importance, the numbers that of history.
+PREFIXES = {
+    PARAPHRASE: "<extra_0>",
+    FRENCH: "<extra_1>",
+    DENOISE: "<extra_2>",
+    WORDS: "<extra_3>",
+    INFILL: "<extra_4>",
+    GERMAN: "<extra_5>",
+}
+SENTINEL = "<extra_6>"  # where the span was, in the source of ``infill``
+SHARES = {
+    WORDS: 0.4,
+    INFILL: 0.15,
+    FRENCH: 0.15,
+    GERMAN: 0.1,
+    PARAPHRASE: 0.12,
+    DENOISE: 0.08,
+}  # of an epoch's examples
+BOOKS = 0.25  # of the sentences from books are there to be remade from their words, and to be filled in
+LAYERS, DECODER_LAYERS = 4, 4
+QUICK_CHECK = 200  # held-out pairs of each task scored along the way
 CHECK = 1000  # and for the card
 ROWS = 50  # pairs of a pass
 GENERATED = 500  # held-out pairs whose source is translated, or paraphrased, for the card
-KNOWN = 20  # occurrences in English, which make the masked model's vector of a token worth having
 
 
 class Seq2SeqTask(Task):
-    """A T5 that translates French to English, paraphrases English, and mends broken English."""
+    """A T5 that writes sentences from words, fills gaps, translates, paraphrases and mends."""
 
     name, kind, card = "seq2seq-en", "seq2seq", cards.SEQ2SEQ
+    dropped = ("embed_tokens", "o", "wo")
+    facts = MappingProxyType({"shares": SHARES, "quick_check": QUICK_CHECK})
     relative_rates = True
-    recipe = Recipe(
-        phases=(
-            Phase(steps=1600, rate=1.5e-2, final_rate=1.5e-2, batch_tokens=2048),
-            Phase(steps=2200, rate=1.5e-2, final_rate=0.0, batch_tokens=3072),
-        ),
-        warmup=100,
-        evaluate_every=200,
-    )
+    recipe = Recipe(rate=1.5e-2, steady=6_000, decay=1_000, batch_tokens=6144)
 
     def __init__(self, corpus: Path, tokenizer: PreTrainedTokenizerFast) -> None:
         self.tokenizer = tokenizer
         english, held_out = english_split(corpus)
-        translations, self.translations = translation_split(corpus)
+        books, _ = books_split(corpus)
+        french, self.french = translation_split(corpus, "fra")
+        german, self.german = translation_split(corpus, "deu")
         paraphrases, self.paraphrases = paraphrase_split(corpus)
-        self.mixture = self._mixture(translations, [*paraphrases, *(pair[::-1] for pair in paraphrases)], english)
-        self.held_out = self._mixture(self.translations[:CHECK], self.paraphrases[:CHECK], held_out[:CHECK])
+        both_ways = [*paraphrases, *(pair[::-1] for pair in paraphrases)]
+        self.words = WordTable.of(tokenizer, self._occurrences(english))
+        more = [*english, *books[: int(BOOKS * len(books))]]
+        self.mixture = self._mixture(more, english, french, german, both_ways)
+        held = (self.french[:CHECK], self.german[:CHECK], self.paraphrases[:CHECK])
+        self.held_out = self._mixture(held_out[:CHECK], held_out[:CHECK], *held)
+        self.output = OutputTokens([self.mixture.targets], len(tokenizer))
         epoch = self.mixture.epoch(SHARES, torch.Generator().manual_seed(0))
         self.epoch_tokens = int(self.mixture.tokens(epoch).sum())
 
@@ -74,71 +106,108 @@ class Seq2SeqTask(Task):
         return tokenizer
 
     def build(self) -> T5ForConditionalGeneration:
-        """T5 1.1: norm before each layer, relative positions, gated feed-forward. Few rows come twice: no dropout."""
-        config = T5Config(
-            vocab_size=len(self.tokenizer),
-            d_model=256,
-            d_kv=64,
-            d_ff=640,
-            num_layers=4,
-            num_decoder_layers=3,
-            num_heads=4,
-            feed_forward_proj="gated-gelu",
-            dropout_rate=0.0,
-            pad_token_id=self.tokenizer.pad_token_id,
-            bos_token_id=self.tokenizer.bos_token_id,
-            eos_token_id=self.tokenizer.eos_token_id,
-            decoder_start_token_id=self.tokenizer.pad_token_id,
-            task_specific_params={task: {"prefix": prefix} for task, prefix in PREFIXES.items()},
-        )
-        model = T5ForConditionalGeneration(config)
-        masked, _ = load_pretrained("masked", "masked-en")
-        known = self.mixture.occurrences(DENOISE, config.vocab_size) >= KNOWN
-        warm_start_seq2seq(model, masked, known)
+        """Computes what the embedded model does, in a shape that may be deeper: T5 1.1, with tied embeddings."""
+        small, _ = load_pretrained("seq2seq", "seq2seq-en")
+        tasks = {task: {"prefix": prefix} for task, prefix in PREFIXES.items()}
+        tasks[INFILL]["sentinel"] = SENTINEL
+        changed = {"num_layers": LAYERS, "num_decoder_layers": DECODER_LAYERS, "task_specific_params": tasks}
+        model = T5ForConditionalGeneration(T5Config(**{**small.config.to_dict(), **changed, "dtype": "float32"}))
+        grow(model, small, writes=("o", "wo"))
         return model
 
     def batches(self, tokens: int, seed: int, first_step: int) -> Iterator[tuple[int, Tensor]]:
         return epochs(partial(self.mixture.cut, SHARES, tokens), seed, first_step)
 
-    def loss(self, model: T5ForConditionalGeneration, batch: Tensor, phase: Phase, rng: torch.Generator) -> Tensor:
-        """Mean ``-log p`` (nats) of target tokens and ends; ``batch`` are numbers of examples."""
-        return _mean_nats(model, self.mixture.framed(batch, rng))
-
-    def quick_figures(self, model: T5ForConditionalGeneration) -> dict[str, Any]:
-        return {"nats_per_token": self._nats_per_token(model, QUICK_CHECK)}
-
-    def figures(self, model: T5ForConditionalGeneration) -> dict[str, Any]:
-        translate = partial(bleu.generate, model, self.tokenizer, prefix=PREFIXES[TRANSLATION])
-        paraphrase = partial(bleu.generate, model, self.tokenizer, prefix=PREFIXES[PARAPHRASE])
+    def inputs(self, batch: Tensor, rng: torch.Generator) -> dict[str, Tensor]:
+        """Of the numbers of examples; ``where`` are the target tokens and ends in all rows together."""
+        rows = self.mixture.framed(batch, rng)
+        real = rows.target != rows.pad_id
+        started = torch.nn.functional.pad(rows.target[:, :-1], (1, 0), value=rows.pad_id)
         return {
-            "pairs": {task: len(rows) for task, rows in self.held_out.rows.items()},
-            "nats_per_token": self._nats_per_token(model, CHECK),
-            TRANSLATION: bleu.translation_figures(translate, self.translations[:GENERATED]),
-            PARAPHRASE: bleu.paraphrase_figures(paraphrase, self.paraphrases[:GENERATED]),
+            "source": rows.source,
+            "attention_mask": rows.attention_mask,
+            "read": started,
+            "where": real.flatten().nonzero()[:, 0],
+            **self.output.draw(rows.target[real], rng),
         }
 
-    def _mixture(self, translations: list, paraphrases: list, english: list[str]) -> Mixture:
-        denoise = [(sentence, sentence) for sentence in english]
-        pairs = {TRANSLATION: translations, PARAPHRASE: paraphrases, DENOISE: denoise}
-        return Mixture(pairs, PREFIXES, self.tokenizer, noisy=DENOISE, limit=MAX_LENGTH)
+    def loss(self, model: T5ForConditionalGeneration, inputs: dict[str, Tensor]) -> Tensor:
+        """Mean ``-log p`` (nats) of target tokens and ends."""
+        seen = model.encoder(input_ids=inputs["source"], attention_mask=inputs["attention_mask"]).last_hidden_state
+        states = model.decoder(
+            input_ids=inputs["read"],
+            encoder_hidden_states=seen,
+            encoder_attention_mask=inputs["attention_mask"],
+            use_cache=False,
+        ).last_hidden_state
+        states = states.flatten(0, 1)[inputs["where"]] * model.model_dim**-0.5
+        return mean_nats(states, model.lm_head.weight, inputs)
+
+    def quick_figures(self, model: T5ForConditionalGeneration) -> dict[str, Any]:
+        return self._nats(model, QUICK_CHECK)
+
+    def figures(self, model: T5ForConditionalGeneration) -> dict[str, Any]:
+        write = {task: partial(bleu.generate, model, self.tokenizer, prefix=PREFIXES[task]) for task in PREFIXES}
+        return {
+            "pairs": {task: len(rows) for task, rows in self.held_out.rows.items()},
+            **self._nats(model, CHECK),
+            FRENCH: bleu.translation_figures(write[FRENCH], self.french[:GENERATED]),
+            GERMAN: bleu.translation_figures(write[GERMAN], self.german[:GENERATED]),
+            PARAPHRASE: bleu.paraphrase_figures(write[PARAPHRASE], self.paraphrases[:GENERATED]),
+        }
+
+    def _mixture(
+        self, sentences: list[str], mended: list[str], french: list[Pair], german: list[Pair], paraphrases: list[Pair]
+    ) -> Mixture:
+        pools = {
+            WORDS: Pool(PREFIXES[WORDS], sentences, self._noise(WORDS)),
+            INFILL: Pool(PREFIXES[INFILL], sentences, self._noise(INFILL)),
+            FRENCH: Pool(PREFIXES[FRENCH], french),
+            GERMAN: Pool(PREFIXES[GERMAN], german),
+            PARAPHRASE: Pool(PREFIXES[PARAPHRASE], paraphrases),
+            DENOISE: Pool(PREFIXES[DENOISE], mended, self._noise(DENOISE)),
+        }
+        return Mixture(pools, self.tokenizer, MAX_LENGTH)
+
+    def _noise(self, task: str) -> Noise:
+        pad, mask = self.tokenizer.pad_token_id, self.tokenizer.mask_token_id
+        sentinel = self.tokenizer.convert_tokens_to_ids(SENTINEL)
+        return {
+            WORDS: Noise(
+                make=lambda rows, rng: (keep_words(rows, pad, self.words, rng), rows),
+                sizes=lambda lengths: (lengths.clamp_max(MOST_WORDS), lengths),
+            ),
+            INFILL: Noise(
+                make=lambda rows, rng: cut_span(rows, pad, sentinel, rng),
+                sizes=lambda lengths: (lengths, lengths.clamp_max(LONGEST_SPAN // 2)),
+            ),
+            DENOISE: Noise(
+                make=lambda rows, rng: (corrupt(rows, pad, mask, rng), rows),
+                sizes=lambda lengths: (lengths, lengths),
+            ),
+        }[task]
+
+    def _occurrences(self, texts: list[str]) -> Tensor:
+        """``int64 [vocabulary]``: how often each token stands in the texts."""
+        ids = chain(*self.tokenizer(texts, add_special_tokens=False)["input_ids"])
+        return torch.bincount(torch.tensor([*ids]), minlength=len(self.tokenizer))
 
     @torch.no_grad()
-    def _nats_per_token(self, model: T5ForConditionalGeneration, count: int) -> dict[str, float]:
+    def _nats(self, model: T5ForConditionalGeneration, count: int) -> dict[str, dict[str, float]]:
         """Of target tokens and ends, in the first ``count`` held-out pairs of each task; always the same noise."""
-        means = {}
+        per_token, per_target = {}, {}
         for task, index in self.held_out.rows.items():
             rng = torch.Generator().manual_seed(0)
             scored = [_scored(model, self.held_out.framed(part, rng)) for part in index[:count].split(ROWS)]
-            means[task] = sum(nats for nats, _ in scored) / sum(tokens for _, tokens in scored)
-        return means
+            nats = sum(nats for nats, _ in scored)
+            per_token[task] = nats / sum(tokens for _, tokens in scored)
+            per_target[task] = nats / len(index[:count])
+        return {"nats_per_token": per_token, "nats_per_target": per_target}
 
 
 def _scored(model: T5ForConditionalGeneration, rows: Framed) -> tuple[float, int]:
     """Nats and number of target tokens."""
     tokens = int((rows.labels >= 0).sum())
-    return tokens * _mean_nats(model, rows).item(), tokens
-
-
-def _mean_nats(model: T5ForConditionalGeneration, rows: Framed) -> Tensor:
     labels = {"labels": rows.labels, "use_cache": False}
-    return model(input_ids=rows.source, attention_mask=rows.attention_mask, **labels).loss
+    nats = model(input_ids=rows.source, attention_mask=rows.attention_mask, **labels).loss.item()
+    return tokens * nats, tokens

@@ -1,0 +1,1 @@
+"""What each embedded model learns from: its shape, its examples, its figures."""
