@@ -10,7 +10,7 @@ from experiments.cli import main
 
 class CommandLine(SphinxDirective):
     def run(self) -> list[nodes.Node]:
-        parent = click.Context(main, info_name="mcmc-text")
+        parent = click.Context(main, info_name="mcmc-text", **main.context_settings)
         return [self.section(None, parent)] + [
             self.section(name, click.Context(main.get_command(parent, name), parent=parent, info_name=name))
             for name in main.list_commands(parent)

@@ -11,7 +11,6 @@ release = version = installed("mcmc-text")
 html_title = f"mcmc-text {release}"
 html_theme = "furo"
 html_copy_source = False
-exclude_patterns = ["README.md"]
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "command_line"]
 myst_enable_extensions = ["colon_fence"]

@@ -139,7 +139,7 @@ def _expected(before: Line, size: Size) -> float:
 )
 @click.option("--curve", type=click.Choice(tuple(CURVES)), help="How time and memory grow with this alone.")
 @click.option(
-    "--repeats", type=click.IntRange(1, 10**4), help=f"Rounds, of which medians are told.  [default: {REPEATS}]"
+    "--repeats", type=click.IntRange(1, 10**4), help=f"Rounds, of which medians are shown.  [default: {REPEATS}]"
 )
 @click.option("--ess", "ess_steps", type=click.IntRange(8, MOST_STEPS), is_flag=False, flag_value=ESS_STEPS,
               default=None,
@@ -183,8 +183,8 @@ def _show(found: Iterator[Line | LeftOut], varied: str, machine: dict[str, Any])
     for line in lines:
         click.echo(COSTS.row(line, varied))
     click.echo("\n" + LEGEND + "\n")
-    for told in growth(lines, varied):
-        click.echo(growth_in_words(told))
+    for fitted in growth(lines, varied):
+        click.echo(growth_in_words(fitted))
     for line in missing:
         click.echo(str(line))
 
@@ -210,8 +210,8 @@ def _show_json(found: Iterator[Line | LeftOut], varied: str, machine: dict[str, 
         else:
             lines.append(line)
             click.echo(json_line(as_json(line)))
-    for told in growth(lines, varied):
-        click.echo(json_line({"growth": told}))
+    for fitted in growth(lines, varied):
+        click.echo(json_line({"growth": fitted}))
 
 
 def _on(machine: dict[str, Any]) -> str:

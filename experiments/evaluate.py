@@ -157,11 +157,11 @@ def _models() -> tuple[MaskedLM, CausalLM]:
     return MaskedLM.from_pretrained("masked-en"), CausalLM.from_pretrained("causal-en")
 
 
-def _sentences(corpus: Path, count: int, rng: random.Random, *, least: int) -> list[str]:
-    """As many as there are of ``lower_bound`` to 14 words."""
+def _sentences(corpus: Path, count: int, rng: random.Random, *, fewest: int) -> list[str]:
+    """At most ``count`` held-out sentences of ``fewest`` to 14 words."""
     from experiments.training.data import english_split
 
-    rows = [row for row in english_split(corpus)[1] if least <= len(row.split()) <= 14]
+    rows = [row for row in english_split(corpus)[1] if fewest <= len(row.split()) <= 14]
     return rng.sample(rows, min(count, len(rows)))
 
 
@@ -183,7 +183,7 @@ def _keyword_sets(corpus: Path, count: int, seed: int) -> list[tuple[list[str], 
     """Two to four words of a held-out sentence, in their order, and the sentence."""
     rng = random.Random(seed)
     found: list[tuple[list[str], str]] = []
-    for sentence in _sentences(corpus, 10 * count, rng, least=5):
+    for sentence in _sentences(corpus, 10 * count, rng, fewest=5):
         words = _words(sentence)
         if len(words) >= 2 and len(found) < count:
             at = sorted(rng.sample(range(len(words)), min(len(words), rng.randint(2, 4))))
@@ -193,7 +193,7 @@ def _keyword_sets(corpus: Path, count: int, seed: int) -> list[tuple[list[str], 
 
 def _templates(corpus: Path, lm: MaskedLM, count: int, rng: random.Random) -> Iterator[tuple[str, str]]:
     """Sentences, and the same with two words, each one token, put behind masks."""
-    for sentence in _sentences(corpus, 2 * count, rng, least=6):
+    for sentence in _sentences(corpus, 2 * count, rng, fewest=6):
         words = sentence.split(" ")
         single = [i for i, word in enumerate(words) if word.isalpha() and len(lm.space.encode([word])[0]) == 1]
         if len(single) >= 2 and count > 0:

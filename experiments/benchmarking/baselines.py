@@ -120,9 +120,9 @@ def suffixes(scorer: CausalLM, text: Text, lengths: tuple[int, int], seed: int =
             if token == scorer.eos_id:
                 break
             new = [*new, token]
-        told = [*text, scorer.eos_id][: lengths[1]]
+        tokens = [*text, scorer.eos_id][: lengths[1]]
         laws = _next_laws(scorer, text, lengths[0])
-        log_old = sum(float(laws[i, token].log()) for i, token in enumerate(told) if i >= cut)
+        log_old = sum(float(laws[i, token].log()) for i, token in enumerate(tokens) if i >= cut)
         new_energy = nll(scorer, new)
         log_ratio = energy - new_energy + log_old - log_new + math.log((len(text) + 1) / (len(new) + 1))
         if _accept(log_ratio, rolls):
@@ -177,14 +177,14 @@ def pseudo_nll(lm: MaskedLM, text: Text) -> float:
 def nll(lm: CausalLM, text: Text) -> float:
     """``-log p(text, end)`` in nats."""
     law = lm.model(input_ids=_row(lm, [lm.start_id, *text])).logits.log_softmax(dim=-1)[0]
-    return _told(law, [*text, lm.eos_id])
+    return _nll(law, [*text, lm.eos_id])
 
 
 def translation_nll(lm: Seq2SeqLM, source: Text, text: Text) -> float:
     """``-log p(text, end | source)`` in nats; ``source`` as the encoder reads it."""
     decoder = _row(lm, [*lm.context, *text])
     law = lm.model(input_ids=_row(lm, source), decoder_input_ids=decoder).logits.log_softmax(dim=-1)[0]
-    return _told(law[len(lm.context) - 1 :], [*text, lm.eos_id])
+    return _nll(law[len(lm.context) - 1 :], [*text, lm.eos_id])
 
 
 def _masked_logits(lm: MaskedLM, text: Text, site: int) -> Tensor:
@@ -207,7 +207,7 @@ def _likeliest(lm: CausalLM, before: Text, k: int, current: int | None) -> Text:
     return listed if current is None else [current, *[token for token in listed if token != current][: k - 1]]
 
 
-def _told(law: Tensor, targets: Text) -> float:
+def _nll(law: Tensor, targets: Text) -> float:
     return -float(law[torch.arange(len(targets)), torch.tensor(targets)].double().sum())
 
 

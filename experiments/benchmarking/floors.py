@@ -97,8 +97,8 @@ def rescored_candidates(reader: BareReader, move: Move) -> Iterator[Stage]:
 def drawn_tokens(reader: BareReader, move: Move) -> Iterator[Stage]:
     """What stands before each cut; then token by token, as each waits for the one before, to the last of each new text.
 
-    Each pass tells the law of the next token, so drawing, density and energy need no pass besides. Neither does the
-    density of the old text: that was told when it was drawn.
+    Each pass gives the law of the next token, so drawing, density and energy need no other pass. Neither does the
+    density of the old text, which was stored when it was drawn.
     """
     new, cut = move.answer.x, move.cut
     assert cut is not None, "the proposal cuts texts"

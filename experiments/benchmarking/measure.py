@@ -43,9 +43,9 @@ class Round:
 class Line:
     """Times are medians over rounds, costs means: of a step of all chains, by hand of one.
 
-    ``ratio`` is the floor's time by the step's: 1 is a sampler that costs nothing besides what it needs. ``in_models``
+    ``ratio`` is the floor's time by the step's: 1 is a sampler that costs no more than it needs. ``in_models``
     is the share of a step in which its models are at work: what lacks to 1 is overhead, what it has beyond ``ratio``
-    are passes that could be spared or cut better.
+    are passes that could be avoided or cut better.
     """
 
     workload: str
@@ -70,7 +70,7 @@ class Line:
 
     @property
     def floor_per_second(self) -> float:
-        return self.size.chains / self.floor if self.floor else math.inf  # nothing that a model had to tell
+        return self.size.chains / self.floor if self.floor else math.inf  # no model was needed
 
     @property
     def speed_up(self) -> float:

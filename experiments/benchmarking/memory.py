@@ -17,7 +17,7 @@ RESET_PEAK = "5"  # what the kernel calls the peak resident set
 def peak_memory(run: Callable[[], object], device: torch.device) -> int | None:
     """Bytes of the device, or resident bytes of this process, at the worst moment of ``run``, models included.
 
-    ``None`` where the system does not tell (anything but Linux).
+    ``None`` where the system does not measure it (anything but Linux).
     """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

@@ -1,4 +1,4 @@
-"""Rows that a step needs read, as stages of bare passes: with masks, whole, or going on behind a prefix."""
+"""Rows that a step needs read, as stages of bare passes: with masks, whole, or continuing after a prefix."""
 
 from __future__ import annotations
 

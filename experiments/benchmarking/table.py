@@ -28,7 +28,7 @@ w(hole rows) or s(uffixes of kept texts). MB: peak, models included. Medians, ti
 class Table:
     """Columns of a ``Line``: ``cells(line)`` fills those that are ``named`` (name, format), after what the line is of.
 
-    ``varied`` is what tells the lines of a workload apart: ``chains``, ``length``, ``k`` or ``vocabulary``.
+    ``varied`` is what differs between the lines of a workload: ``chains``, ``length``, ``k`` or ``vocabulary``.
     """
 
     def __init__(self, named: Sequence[tuple[str, str]], cells: Callable[[Line], Cells]) -> None:
@@ -103,23 +103,23 @@ def growth(lines: Iterable[Line], varied: str) -> Iterator[dict[str, Any]]:
         if len(set(values)) < 3:
             continue
         power = statistics.linear_regression([math.log(v) for v in values], [math.log(line.step) for line in found])
-        told = {"workload": workload, "models": models, "varied": varied, "exponent": power.slope}
+        fitted = {"workload": workload, "models": models, "varied": varied, "exponent": power.slope}
         if all(line.peak is not None for line in found):
             memory = statistics.linear_regression(values, [line.peak for line in found if line.peak is not None])
-            told |= {"bytes": memory.slope, "bytes_at_none": memory.intercept}
-        yield told
+            fitted |= {"bytes": memory.slope, "bytes_at_none": memory.intercept}
+        yield fitted
 
 
-def growth_in_words(told: Mapping[str, Any]) -> str:
-    varied = told["varied"]
-    words = f"{told['workload']}, {told['models']}: time of a step like {varied}^{told['exponent']:.2f}"
-    if "bytes" in told:
-        words += f", memory {told['bytes_at_none'] / 2**20:,.0f} MB and {told['bytes'] / 2**10:,.1f} KB for each"
+def growth_in_words(fitted: Mapping[str, Any]) -> str:
+    varied = fitted["varied"]
+    words = f"{fitted['workload']}, {fitted['models']}: time of a step like {varied}^{fitted['exponent']:.2f}"
+    if "bytes" in fitted:
+        words += f", memory {fitted['bytes_at_none'] / 2**20:,.0f} MB and {fitted['bytes'] / 2**10:,.1f} KB for each"
     return words
 
 
 def machine(device: str) -> dict[str, Any]:
-    """What the figures depend on besides the code."""
+    """What the figures depend on apart from the code."""
     import torch
 
     cuda = torch.cuda.get_device_name(device) if device.startswith("cuda") else None

@@ -27,7 +27,7 @@ ROUNDS = 3
 
 class Clock(Protocol):
     def mark(self) -> Any:
-        """A point in time, in the order of what the device was told to do."""
+        """A point in time, in the order of the device's own work."""
 
     def seconds(self, spans: Iterable[Span]) -> float:
         """What lies inside all spans; waits until they are over."""

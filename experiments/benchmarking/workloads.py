@@ -59,7 +59,7 @@ class Task:
     ``floor(move)`` has, for a move that a step proposed, the stages of bare passes that the mathematics needs, in
     order. ``by_hand`` takes a step of the loop people write at every ``next``. ``proposer`` is the masked model whose
     rows the floor has to know; ``models`` are all whose passes count. Where the kernel has no energy of its own,
-    ``watched`` is the one whose ESS is told.
+    ``watched`` is the one whose ESS is reported.
     """
 
     kernel: Kernel

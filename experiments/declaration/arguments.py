@@ -31,7 +31,7 @@ REQUIRED = inspect.Parameter.empty
 
 @dataclass(frozen=True)
 class Option:
-    """What is known of an argument besides its name, type and default.
+    """What is known of an argument apart from its name, type and default.
 
     On the command line
         ``names`` of the option, by default ``--name`` (``"--on/--off"`` for a switch); ``metavar`` stands for the

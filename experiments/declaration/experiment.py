@@ -212,8 +212,8 @@ class Experiment:
         except Exception as error:
             if self.is_ours or "out of memory" in str(error):
                 raise
-            told = own_line(error, self.function.__code__.co_filename)
-            raise McmcTextError(f"experiment {self.name!r} raised {told}") from error
+            where = own_line(error, self.function.__code__.co_filename)
+            raise McmcTextError(f"experiment {self.name!r} raised {where}") from error
         (self.show or show)(result, as_json=as_json, quiet=quiet)
 
     @property
@@ -223,8 +223,8 @@ class Experiment:
     def documentation(self) -> str:
         """The function's docstring, and a line for each argument."""
         lines = [f"    ``{each.name}``: {each.option.help}" for each in self.arguments if each.option]
-        told = inspect.cleandoc(self.function.__doc__ or "")
-        return "\n".join([told, "", "Arguments", *lines, "    ``progress``: Show a bar on stderr."])
+        text = inspect.cleandoc(self.function.__doc__ or "")
+        return "\n".join([text, "", "Arguments", *lines, "    ``progress``: Show a bar on stderr."])
 
 
 def _recorded(each: Argument, value: Any) -> Any:

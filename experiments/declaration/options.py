@@ -36,7 +36,7 @@ LENGTH = _Length()
 def click_parameter(argument: Argument, **changes: Any) -> click.Parameter:
     """The argument on the command line: by place if it is positional, else an option.
 
-    ``changes`` to what click is told of it. Raises ``TypeError`` for a type that a command line cannot give.
+    ``changes`` to the arguments that click gets. Raises ``TypeError`` for a type that a command line cannot give.
     """
     if not argument.positional:
         names, how = _declaration(argument)

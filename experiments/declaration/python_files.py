@@ -35,9 +35,9 @@ def load_file(path: Path, named_by: str) -> ModuleType:
 
 def own_line(error: Exception, path: str | Path) -> str:
     """``KeyError: 'x' [my.py:3: y = z['x']]``: the error and the deepest line of the file on the way to it."""
-    told = f"{type(error).__name__}: {error}"
+    message = f"{type(error).__name__}: {error}"
     if isinstance(error, SyntaxError):
-        return told  # which names file and line
+        return message  # which names file and line
     whole = Path(path).resolve()
     frames = [each for each in traceback.extract_tb(error.__traceback__) if Path(each.filename).resolve() == whole]
-    return f"{told} [{path}:{frames[-1].lineno}: {frames[-1].line}]" if frames else told
+    return f"{message} [{path}:{frames[-1].lineno}: {frames[-1].line}]" if frames else message

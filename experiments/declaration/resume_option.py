@@ -19,7 +19,7 @@ ABOUT_THE_RUN = ("experiment", "energy_sha256")  # in ``config.json`` beside the
 def resume_option(arguments: Iterable[Argument]) -> click.Option:
     """Makes the arguments of the folder's run the defaults of the command.
 
-    What is given besides is used instead, and is then compared with the folder as ever. Raises ``click.BadParameter``
+    An argument that is given is used instead, and is then compared with the folder. Raises ``click.BadParameter``
     for a folder that holds no run of this command, or values that the command line would not take.
     """
     known = {each.name: each for each in arguments if each.recorded}
@@ -43,7 +43,9 @@ def folder_option(ctx: click.Context, param: click.Parameter, value: str | None)
     """The folder of the run: the one to resume, the one given, or a new one."""
     resumed = (ctx.default_map or {}).get("out")
     if resumed is not None and value != resumed:
-        raise click.BadParameter(f"{value!r} is given besides --resume {resumed!r}; give one of the two", ctx, param)
+        raise click.BadParameter(
+            f"{value!r} is given together with --resume {resumed!r}; give one of the two", ctx, param
+        )
     return value or f"runs/{ctx.command.name}-{datetime.now():%Y%m%d-%H%M%S}"
 
 

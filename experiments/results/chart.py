@@ -28,13 +28,13 @@ BOX = Box(width=640, height=240, left=52, below=24, above=8)
 
 
 class Chart(NamedTuple):
-    """``paths`` as SVG draws them, one a chain; ``levels`` are heights with their nats; ``told`` is the caption."""
+    """``paths`` as SVG draws them, one a chain; ``levels`` are heights with their nats; ``caption`` is below."""
 
     paths: list[str]
     levels: list[tuple[float, str]]
     first: str
     last: str
-    told: str
+    caption: str
 
 
 def chart(steps: Sequence[int], energy: Tensor) -> Chart | None:
@@ -56,7 +56,7 @@ def chart(steps: Sequence[int], energy: Tensor) -> Chart | None:
 
     paths = [" ".join(_strokes(columns, row, height)) for row in rows]
     levels = [(height(value), f"{value:,.4g}") for value in (high, (low + high) / 2, low)]
-    return Chart(paths, levels, f"{steps[0]:,}", f"{steps[-1]:,}", _told(len(energy), every))
+    return Chart(paths, levels, f"{steps[0]:,}", f"{steps[-1]:,}", _caption(len(energy), every))
 
 
 def _strokes(columns: Sequence[float], row: Sequence[float], height: Callable[[float], float]) -> Iterator[str]:
@@ -67,6 +67,6 @@ def _strokes(columns: Sequence[float], row: Sequence[float], height: Callable[[f
         drawing = math.isfinite(value)
 
 
-def _told(chains: int, every: int) -> str:
+def _caption(chains: int, every: int) -> str:
     which = f", {CHAINS} of the {chains:,} chains" if chains > CHAINS else ""
     return f"Energy in nats by step{which}{f', one kept draw in {every:,}' if every > 1 else ''}."

@@ -65,7 +65,7 @@ p.small { color: var(--faint); font-size: .875rem; margin: .25rem 0 }
 {%- endif %}
 {%- if chart %}
 <h2>Energy</h2>
-<svg viewBox="0 0 {{ box.width }} {{ box.height }}" role="img" aria-label="{{ chart.told }}">
+<svg viewBox="0 0 {{ box.width }} {{ box.height }}" role="img" aria-label="{{ chart.caption }}">
 {%- for y, label in chart.levels %}
 <line x1="{{ box.left }}" x2="{{ box.width }}" y1="{{ y }}" y2="{{ y }}"/>
 <text x="{{ box.left - 6 }}" y="{{ y + 4 }}" text-anchor="end">{{ label }}</text>
@@ -76,7 +76,7 @@ p.small { color: var(--faint); font-size: .875rem; margin: .25rem 0 }
 <path d="{{ path }}" stroke="hsl({{ (360 * loop.index0 / chart.paths | length) | round | int }} 65% 50%)"/>
 {%- endfor %}
 </svg>
-<p class="small">{{ chart.told }}</p>
+<p class="small">{{ chart.caption }}</p>
 {%- endif %}
 {%- for title, rows in tables %}
 <h2>{{ title }}</h2>

@@ -205,7 +205,7 @@ def _remove(path: Path) -> None:
 
 
 def environment() -> dict[str, Any]:
-    """What the draws depend on besides the configuration."""
+    """What the draws depend on apart from the configuration."""
     import torch
 
     return {

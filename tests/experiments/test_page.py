@@ -167,7 +167,7 @@ def test_lines_are_thinned_and_fill_the_box():
     assert points[-1] == (BOX.width, BOX.above)
     assert (drawn.first, drawn.last) == ("100", "5,098")
     assert [label for _, label in drawn.levels][-1] == "-3"
-    assert drawn.told == "Energy in nats by step, 20 of the 70 chains, one kept draw in 17."
+    assert drawn.caption == "Energy in nats by step, 20 of the 70 chains, one kept draw in 17."
 
 
 def test_the_line_is_the_energy():
@@ -179,7 +179,7 @@ def test_the_line_is_the_energy():
         (BOX.left + across / 4, BOX.above),
         (BOX.width, BOX.above + down / 2),
     ]
-    assert drawn.told == "Energy in nats by step."
+    assert drawn.caption == "Energy in nats by step."
 
 
 def test_infinities_are_gaps():

@@ -181,3 +181,20 @@ def test_a_stopped_comparison_goes_on_as_a_whole(mcmc_text, stop_after):
     done = mcmc_text("compare", "--resume", "all", "--json")
     assert done.exit_code == 0, done.stderr
     assert len(done.stdout.splitlines()) == 6
+
+
+def test_a_run_of_an_earlier_version_resumes_and_has_the_name_of_today(mcmc_text, tmp_path):
+    """``warmup`` was called ``burn_in``; its option still is, too."""
+    old = ["--burn-in" if word == "--warmup" else word for word in TINY]
+    assert mcmc_text("gibbs", *old, "--out", "run").exit_code == 0
+    path = tmp_path / "run/config.json"
+    assert json.loads(path.read_text())["warmup"] == 1
+    for line in (("--resume", "run", "--steps", 8), (*old[:2], "--steps", 8, *old[4:], "--out", "run")):
+        path.write_text(path.read_text().replace('"warmup"', '"burn_in"'))
+        done = mcmc_text("gibbs", *line)
+        assert done.exit_code == 0, done.output
+        assert "burn_in" not in path.read_text()
+    path.write_text(path.read_text().replace('"warmup": 1', '"burn_in": 2'))
+    changed = mcmc_text("gibbs", *old, "--steps", 8, "--out", "run")
+    assert "--warmup was 2 and is now 1" in changed.stderr
+    assert "--warmup, --burn-in INTEGER" in mcmc_text("gibbs", "--help").stdout
