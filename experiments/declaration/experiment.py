@@ -15,7 +15,7 @@ import click
 
 from experiments.declaration.arguments import Argument, read_arguments
 from experiments.declaration.options import click_parameter, output_options
-from experiments.declaration.python_files import own_line
+from experiments.declaration.python_files import USER_FILE, own_line
 from experiments.declaration.resume_option import folder_option, resume_option
 from experiments.declaration.wording import argument
 from experiments.results.protocol import Run
@@ -110,7 +110,7 @@ class Experiment:
     def location(self) -> str | None:
         """Where another process finds it: ``module:function``, or its file; ``None`` for one that has neither."""
         module = sys.modules.get(self.function.__module__)
-        if module is not None and module.__spec__ is not None and not module.__name__.startswith("file_"):
+        if module is not None and module.__spec__ is not None and module.__name__ != USER_FILE:
             return f"{module.__spec__.name}:{self.function.__qualname__}"
         path = Path(self.function.__code__.co_filename)
         return str(path.resolve()) if path.is_file() else None

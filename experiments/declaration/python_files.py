@@ -8,7 +8,9 @@ import traceback
 from pathlib import Path
 from types import ModuleType
 
-__all__ = ["load_file", "own_line"]
+__all__ = ["USER_FILE", "load_file", "own_line"]
+
+USER_FILE = "user_file"  # the module of every such file, so that a run knows its functions wherever the file lies
 
 
 def load_file(path: Path, named_by: str) -> ModuleType:
@@ -21,7 +23,7 @@ def load_file(path: Path, named_by: str) -> ModuleType:
         path.read_bytes()
     except OSError as error:
         raise InvalidInput(f"{named_by}: {str(path)!r} cannot be read ({error.strerror})") from error
-    spec = importlib.util.spec_from_file_location(f"file_{path.stem}", path)
+    spec = importlib.util.spec_from_file_location(USER_FILE, path)
     assert spec is not None, "a path that ends in .py has a loader"
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
