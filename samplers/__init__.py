@@ -1,4 +1,23 @@
-"""Samplers of ``exp(-energy)`` for any tensor state, batched over chains. See README.md for the table of guarantees."""
+"""Samplers of ``exp(-energy)`` for any tensor state, batched over chains.
+
+Draw
+    ``sample`` (Markov chains), ``rejection_sample``, ``importance_sample``; ``anneal`` searches for the lowest energy;
+    ``iterate`` is the bare loop of a kernel.
+Kernels
+    ``MetropolisHastings``, ``Gibbs``, ``ShortlistGibbs``, ``PseudoGibbs`` (no known target); ``Mixture``, ``Cycle`` and
+    ``Tempered`` are made of other kernels.
+Energies
+    any function ``x [chains, ...] -> [chains]`` in nats; ``named``, ``Constraint``, ``EnergyTerm`` and ``WeightedSum``
+    name and add them; ``evaluate`` scores states and checks the answer.
+Results
+    ``Trace``, ``RejectionSample``, ``ImportanceSample``, ``Annealed``; ``diagnose`` for convergence.
+Runs in a folder
+    ``run_dir=...`` or ``RunStore``; ``Configurable.config`` is what a resumed run is compared by.
+To implement
+    the protocols ``Energy``, ``Proposal``, ``Kernel`` and ``Distribution``; ``samplers.testing`` checks them.
+Errors
+    every error raised on purpose is a ``McmcTextError``; see ``help(samplers.errors)``.
+"""
 
 from samplers.annealing import Annealed, anneal
 from samplers.config import Configurable

@@ -1,4 +1,4 @@
-"""Whose code a module holds: a library's, which its version identifies, or the user's own, which only its text does."""
+"""Whether a module is a library's, identified by a version, or the user's own, identified by its code alone."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Library(NamedTuple):
 def library_of(module: str | None) -> Library | None:
     """The library that a module belongs to, ``None`` for the user's own code.
 
-    Own code is what no distribution has installed: scripts, notebooks, files loaded from a path, and projects that are
-    installed to be edited, whose version says nothing of their text.
+    The user's own code is what no distribution has installed: scripts, notebooks, files loaded from a path, and
+    editable installations, whose version does not change with their code.
     """
     if module is None:
         return Library("python")
@@ -45,11 +45,11 @@ def library_of(module: str | None) -> Library | None:
         if path.is_relative_to(root) and not {"site-packages", "dist-packages"} & set(path.relative_to(root).parts):
             return Library("python")
     place = path.parents[path.name.startswith("__init__.")]
-    if not any(place.glob("*.dist-info")):  # nothing is installed there, which is quicker seen than who installed what
+    if not any(place.glob("*.dist-info")):  # nothing is installed in that folder
         return None
     for name in _distributions(top):
         found = distribution(name)
-        # Only what is installed has a record; it is edited elsewhere than where it is recorded.
+        # A checkout has no record; an editable installation lies elsewhere than its record.
         if found.read_text("RECORD") is not None and path.is_relative_to(Path(str(found.locate_file(""))).resolve()):
             return Library(name, found.version)
     return None
@@ -108,7 +108,7 @@ def _source(module: str) -> Path | None:
 
 
 def _location(top: str) -> Path | None:
-    """Where a top-level module or package lies."""
+    """The file of a top-level module, or the folder of a package without one."""
     module = sys.modules.get(top)
     if module is None:
         try:
@@ -132,7 +132,7 @@ def _our_packages() -> frozenset[str]:
 
 
 def _distributions(top: str) -> list[str]:
-    """Names of the distributions that a top-level module may come from: most often its own name."""
+    """Names of the distributions that a top-level module may come from; most have the name of their module."""
     try:
         distribution(top)
     except (PackageNotFoundError, ValueError):

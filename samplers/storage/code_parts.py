@@ -1,4 +1,4 @@
-"""What a function or a class of the user's own is made of: its code, and the values that the code uses."""
+"""The parts of a user's function or class that decide what it computes: its code, and the values that this uses."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ __all__ = ["FunctionParts", "class_members", "function_parts"]
 
 
 class FunctionParts(NamedTuple):
-    """``code`` is a digest of all but the constants; ``constants`` are plain JSON; the rest are the values themselves.
+    """``code`` is a digest of everything but the constants, which are plain JSON; the rest are the values that it uses.
 
-    ``modules`` are the names of those that are imported inside the function.
+    ``modules`` are the names of modules that are imported inside the function.
     """
 
     code: str
@@ -32,7 +32,7 @@ class FunctionParts(NamedTuple):
 
 
 def function_parts(function: FunctionType) -> FunctionParts:
-    """Equal for two definitions that compute the same from the same values, whatever their file, lines and comments."""
+    """The parts of a function; file, line numbers, comments and docstring are none of them."""
     code = function.__code__
     positional = code.co_varnames[: code.co_argcount]
     given = function.__defaults__ or ()
@@ -55,7 +55,7 @@ def function_parts(function: FunctionType) -> FunctionParts:
 
 
 def class_members(kind: type) -> dict[str, Any]:
-    """Functions and constants of a class body by name, but what Python adds of itself and ``transient`` names."""
+    """Functions and constants of a class body by name, without what Python adds and without ``transient`` names."""
     left_out = transient_names(kind) | {"transient", "_abc_impl"}
     members: dict[str, Any] = {}
     for name, value in sorted(vars(kind).items()):
@@ -75,7 +75,7 @@ def class_members(kind: type) -> dict[str, Any]:
 
 
 def _plain_code(code: CodeType) -> list[Any]:
-    """All that the function computes by, but its constants."""
+    """Bytecode, names and signature."""
     return [
         code.co_code.hex(),
         [code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars],

@@ -1,4 +1,4 @@
-"""Descriptions of objects as plain JSON: two kernels that are described alike make the same draws."""
+"""Descriptions of objects as plain JSON, equal for two objects only if they make the same draws."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ from samplers.storage.tensor_file import digest
 
 __all__ = ["describe", "describe_all"]
 
-MOST = 64  # entries of a container that are written out; of a longer one a digest is
-LONGEST = 1000  # characters of a text, likewise
-LARGEST = 2**16  # characters of the description of an object, likewise
+# What is larger is replaced by a digest.
+MOST = 64  # entries of a container
+LONGEST = 1000  # characters of a text
+LARGEST = 2**16  # characters of the description of an object
 DEEPEST = 50  # objects inside objects
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 SCALARS = (bool, int, float, str)
@@ -39,13 +40,14 @@ REMEDY = "a method config() that returns what its draws depend on"
 
 
 def describe(thing: Any, name: str = "it") -> Any:
-    """Plain JSON that is equal for two things only if the draws that they make are.
+    """A description of ``thing`` as plain JSON, equal for two things only if they make the same draws.
 
-    Objects by class and ``config()``, nested; tensors, arrays, long texts and containers by digest; the code of
-    libraries by name, the user's own by its digest, constants and the values that it uses. Equal in all processes.
+    Objects by class and ``config()``, nested; tensors, arrays, long texts and containers by digest; functions and
+    classes of libraries by name, the user's own by a digest of their code, its constants and the values that it uses.
+    The same in every process.
 
-    Raises ``InvalidInput`` for what cannot be described (an open file, a lock, a generator); the message says where in
-    ``name`` it is.
+    Raises ``InvalidInput`` for what cannot be described (an open file, a lock, a generator); the message names it as a
+    part of ``name``.
     """
     return _Describer().whole(thing, name)
 
@@ -69,7 +71,7 @@ class _Describer:
     def __init__(self) -> None:
         self.libraries: dict[str, str] = {}
         self._above: list[int] = []
-        self._known: dict[int, tuple[Any, Any]] = {}  # with the thing itself, or its id could be given anew
+        self._known: dict[int, tuple[Any, Any]] = {}  # the thing is held so that its id is not reused
         self._lenient = False
 
     def whole(self, thing: Any, name: str) -> Any:
@@ -156,7 +158,8 @@ class _Describer:
         own = library_of(kind.__module__) is None
         for name, value in held.items():
             with self._owned(own, f"{where} (a {kind.__qualname__})", "its attribute", str(name), kind):
-                facts[str(name)] = self._describe(value, f"{where}.{name}")
+                key = str(name) if name != "class" else "config.class"
+                facts[key] = self._describe(value, f"{where}.{key}")
         return facts
 
     def _container(self, thing: Any, where: str) -> Any:

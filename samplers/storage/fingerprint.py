@@ -17,10 +17,10 @@ OBJECTS = ("kernel", "energy", "proposal")  # described otherwise in format 1, w
 
 
 def pin_fingerprint(store: RunStore, facts: Mapping[str, Any]) -> None:
-    """Store the description of ``facts``, or compare it with the stored one, which stays as it is.
+    """Store a description of ``facts``, or compare it with the stored one, which is never rewritten.
 
-    Raises ``InvalidInput`` for what cannot be described, and for the first fact that differs. Of a run of format 1
-    objects cannot be compared, which is a warning.
+    Raises ``InvalidInput`` for what cannot be described, and for the first fact that differs. In a run of format 1
+    kernel, energy and proposal cannot be compared; a warning says so.
     """
     described = {"format": FORMAT, **describe_all(facts)}
     if not exists(store.path / FINGERPRINT):

@@ -147,7 +147,7 @@ class Holder:
 
 class Says(Holder):
     def config(self):
-        return {"what": 1}
+        return {"what": 1, "class": 2}
 
 
 class ClosesOver:
@@ -180,7 +180,8 @@ def test_what_cannot_say_what_it_is_is_refused_in_one_line_with_the_remedy(kind)
         describe(thing, "energy")
     with pytest.raises(InvalidInput, match=rf"the function 'ClosesOver.*what it calls 'thing' is a {kind}; put it"):
         describe(ClosesOver(thing), "energy")
-    assert describe(Says(thing))["what"] == 1
+    said = describe(Says(thing))
+    assert (said["what"], said["config.class"], said["class"]["name"][-4:]) == (1, 2, "Says")
 
 
 def held_by_kernel(proposal):
