@@ -28,7 +28,7 @@ def generate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, texts: 
         # Padded here: the tokenizer would remember having padded, and be saved so.
         ids = pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=tokenizer.pad_token_id)
         real = (ids != tokenizer.pad_token_id).long()
-        out = model.generate(
+        out = model.generate(  # type: ignore[operator]  # PreTrainedModel alone does not declare it
             input_ids=ids, attention_mask=real, num_beams=BEAMS, do_sample=False, max_new_tokens=MAX_LENGTH
         )
         written += tokenizer.batch_decode(out, skip_special_tokens=True)

@@ -91,7 +91,8 @@ def _unseen(held_out: list[Pair], training: list[Pair]) -> list[Pair]:
 
 def embedded_tokenizer() -> PreTrainedTokenizerFast:
     """That of the embedded masked model: all of them share its tokens."""
-    return PreTrainedTokenizerFast.from_pretrained(embedded_path("masked-en"))
+    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(str(embedded_path("masked-en")))
+    return tokenizer
 
 
 def by_length(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], limit: int) -> dict[int, torch.Tensor]:

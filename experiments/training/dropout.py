@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +17,7 @@ def drop_channels(model: nn.Module, names: tuple[str, ...], rate: float) -> None
     outputs are ``[texts, positions, channels]``; nothing is dropped in evaluation mode.
     """
 
-    def hook(module: nn.Module, _: tuple, output: Tensor) -> Tensor:
+    def hook(module: nn.Module, _: Any, output: Tensor) -> Tensor:
         if not module.training:
             return output
         kept = torch.rand(output.shape[0], 1, output.shape[2], dtype=torch.float32) >= rate

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+from typing import cast
 
 import torch
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 __all__ = ["grow"]
@@ -25,14 +27,15 @@ def grow(model: PreTrainedModel, small: PreTrainedModel, writes: tuple[str, ...]
     the norms give back. Heads must have the same size in both; a T5, whose output depends on its width otherwise too,
     must have the same width.
     """
-    ours, theirs = dict(model.named_parameters()), dict(small.named_parameters())
+    ours: dict[str, Tensor] = dict(model.named_parameters())
+    theirs: dict[str, Tensor] = dict(small.named_parameters())
     shrink = math.sqrt(small.config.hidden_size / model.config.hidden_size)
-    model.get_input_embeddings().weight.zero_()
+    nn.init.zeros_(cast(nn.Embedding, model.get_input_embeddings()).weight)
     for name, weight in ours.items():
         if name.split(".")[-2] in writes:
             weight.zero_()
     for name, weight in theirs.items():
-        new = ours[_place(name, theirs.keys(), ours.keys())]
+        new = ours[_place(name, set(theirs), set(ours))]
         if weight.dim() == 1:
             new.fill_(shrink * weight.mean().item())
             weight = shrink * weight
@@ -49,4 +52,5 @@ def _place(name: str, theirs: set[str], ours: set[str]) -> str:
 
 
 def _layers(stack: str, names: set[str]) -> int:
-    return len({LAYER.fullmatch(name)[2] for name in names if name.startswith(stack)})
+    found = (LAYER.fullmatch(name) for name in names if name.startswith(stack))
+    return len({layer[2] for layer in found if layer})

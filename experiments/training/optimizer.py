@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
+from transformers import PreTrainedModel
 
 __all__ = ["Optimizers"]
 
@@ -19,8 +20,8 @@ class Optimizers:
     that rate. With ``relative`` every weight has the rate times its own root mean square (``Task`` says why).
     """
 
-    def __init__(self, model: nn.Module, weight_decay: float, *, embedding_rate: float, relative: bool) -> None:
-        words = model.get_input_embeddings().weight
+    def __init__(self, model: PreTrainedModel, weight_decay: float, *, embedding_rate: float, relative: bool) -> None:
+        words = cast(nn.Embedding, model.get_input_embeddings()).weight
         matrices = {id(part.weight) for part in model.modules() if isinstance(part, nn.Linear)} - {id(words)}
         muon: list[dict[str, Any]] = []
         adam: list[dict[str, Any]] = []

@@ -57,7 +57,7 @@ class MaskedTask(Task):
         """Computes what the embedded model does, in a shape that may be deeper."""
         small, _ = load_pretrained("masked", "masked-en")
         changed = {"num_hidden_layers": LAYERS, "layer_types": ["full_attention"] * LAYERS, "dtype": "float32"}
-        config = ModernBertConfig(**{**small.config.to_dict(), **changed}, attn_implementation="eager")
+        config = ModernBertConfig(**{**small.config.to_dict(), **changed, "attn_implementation": "eager"})
         model = ModernBertForMaskedLM(config)
         grow(model, small, writes=("Wo",))
         return model

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -73,7 +74,7 @@ class Mixture:
             if len(targets) == begin:
                 raise InvalidInput(f"the corpus has no example of {task}; it needs more rows than are held out")
             self.rows[task] = torch.arange(begin, len(targets))
-            prefixes += [tokenizer.convert_tokens_to_ids(pool.prefix)] * (len(targets) - begin)
+            prefixes += [cast(int, tokenizer.convert_tokens_to_ids(pool.prefix))] * (len(targets) - begin)
             numbers += [number] * (len(targets) - begin)
         self._source, self._target = _padded(sources, self.pad_id), _padded(targets, self.pad_id)
         self._prefix, self._number = torch.tensor(prefixes), torch.tensor(numbers)
@@ -145,8 +146,9 @@ class Mixture:
 def _encoded(tokenizer: PreTrainedTokenizerFast, pool: Pool) -> list[tuple[list[int], list[int]]]:
     """Sources and targets; the source of a sentence is left to the noise."""
     if pool.noise is not None:
-        return [([], target) for target in _ids(tokenizer, pool.examples)]
-    return list(zip(*(_ids(tokenizer, side) for side in zip(*pool.examples, strict=True)), strict=True))
+        return [([], target) for target in _ids(tokenizer, cast(Sequence[str], pool.examples))]
+    sources, targets = zip(*cast(Sequence[Pair], pool.examples), strict=True)
+    return list(zip(_ids(tokenizer, sources), _ids(tokenizer, targets), strict=True))
 
 
 def _ids(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[list[int]]:

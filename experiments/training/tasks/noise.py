@@ -33,7 +33,7 @@ class WordTable:
     @staticmethod
     def of(tokenizer: PreTrainedTokenizerFast, count: Tensor) -> WordTable:
         special = set(tokenizer.all_special_tokens)
-        tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+        tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
         inner = [token not in special and any(c.isalnum() for c in token.removeprefix(SPACE)) for token in tokens]
         spaced = torch.tensor([token.startswith(SPACE) for token in tokens])
         return WordTable(spaced & torch.tensor(inner), ~spaced & torch.tensor(inner), count.clamp_min(1))

@@ -1,4 +1,4 @@
-"""The embedded seq2seq model: its shape, the three tasks it learns, its figures."""
+"""The embedded seq2seq model: its shape, the tasks it learns, its figures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from tokenizers.processors import TemplateProcessing
@@ -171,7 +171,7 @@ class Seq2SeqTask(Task):
 
     def _noise(self, task: str) -> Noise:
         pad, mask = self.tokenizer.pad_token_id, self.tokenizer.mask_token_id
-        sentinel = self.tokenizer.convert_tokens_to_ids(SENTINEL)
+        sentinel = cast(int, self.tokenizer.convert_tokens_to_ids(SENTINEL))
         return {
             WORDS: Noise(
                 make=lambda rows, rng: (keep_words(rows, pad, self.words, rng), rows),
