@@ -147,7 +147,8 @@ def _encoded(tokenizer: PreTrainedTokenizerFast, pool: Pool) -> list[tuple[list[
     """Sources and targets; the source of a sentence is left to the noise."""
     if pool.noise is not None:
         return [([], target) for target in _ids(tokenizer, cast(Sequence[str], pool.examples))]
-    sources, targets = zip(*cast(Sequence[Pair], pool.examples), strict=True)
+    pairs = cast(Sequence[Pair], pool.examples)
+    sources, targets = ([pair[side] for pair in pairs] for side in (0, 1))
     return list(zip(_ids(tokenizer, sources), _ids(tokenizer, targets), strict=True))
 
 
