@@ -44,8 +44,7 @@ from samplers.kernels.shortlist_gibbs import ShortlistGibbs
 from samplers.kernels.tempering import Tempered, swap_report
 from samplers.randomness import generator
 from samplers.rejection import RejectionSample, rejection_sample
-from samplers.run.iterate import iterate
-from samplers.run.sample import sample
+from samplers.run.chains import iterate, sample
 from samplers.run.trace import Diagnostics, MoveCount, Trace, diagnose
 from samplers.schedules import constant, geometric, linear, logarithmic
 from samplers.storage.run_store import RunStore

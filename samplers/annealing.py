@@ -13,9 +13,9 @@ from torch import Tensor
 from samplers.energy.nan_policy import NaNPolicy
 from samplers.energy.terms import term_names
 from samplers.errors import InvalidInput
+from samplers.run.arguments import check_arguments, open_store
+from samplers.run.chains import ShardedRun
 from samplers.run.observers import Observer, ObserverGuard
-from samplers.run.sample import check_arguments, open_store
-from samplers.run.sharded_run import ShardedRun
 from samplers.schedules import Schedule
 from samplers.storage.run_store import RunStore
 from samplers.storage.tensor_file import digest

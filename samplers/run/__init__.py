@@ -1,6 +1,6 @@
 """Running a kernel: shards of chains, kept draws, diagnostics, signals, observers."""
 
-from samplers.run.iterate import start_chains
+from samplers.run.chains import start_chains
 from samplers.run.progress import progress_bar
 from samplers.run.signals import stop_signals
 

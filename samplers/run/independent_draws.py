@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from samplers.errors import Interrupted, InvalidInput, StoreError
-from samplers.run.sample import open_store
+from samplers.run.arguments import open_store
 from samplers.run.signals import Stop, stop_signals
 from samplers.storage.fingerprint import pin_fingerprint
 from samplers.storage.run_store import RunStore, ShardStore

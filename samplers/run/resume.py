@@ -14,13 +14,12 @@ from samplers.energy.evaluation import evaluate
 from samplers.energy.nan_policy import NaNCount
 from samplers.energy.terms import Flat, WeightedSum, named, term_names
 from samplers.errors import McmcTextError, StoreError
-from samplers.run.iterate import start_chains
 from samplers.storage.run_store import PUT_BACK, ShardStore
 from samplers.storage.state_dict import unpack
 from samplers.storage.tensor_file import Record
-from samplers.types import ChainState, Energy, Kernel, StepInfo
+from samplers.types import ChainState, Energy, StepInfo
 
-__all__ = ["NAN", "Collector", "first_step_checked", "resume_shard"]
+__all__ = ["NAN", "Collector", "first_step_checked", "resume_shard", "zero_energy"]
 
 NAN = "nan"  # name of the NaN counts in a commit, beside the collector's memory
 TOLERANCE = 1e-4  # relative, and in nats: how far energies of equal texts differ between passes of other shapes
@@ -46,9 +45,8 @@ class Collector(Protocol):
 
 
 def resume_shard(
-    kernel: Kernel,
     energy: Energy,
-    start: Tensor,
+    template: ChainState,
     committed: Record,
     files: ShardStore,
     collector: Collector,
@@ -59,10 +57,10 @@ def resume_shard(
 ) -> ChainState:
     """The committed state; collector, count and generator are restored too. Raises ``StoreError`` for damaged files.
 
-    Unless the run has ``finished``, all rows are read, so that damage is reported before the first step, and a warning
-    says where the energy of the committed states has changed.
+    ``template`` is a state of the same kernel, whose names, types and shapes the committed one must have. Unless the run
+    has ``finished``, all rows are read, so that damage is reported before the first step, and a warning says where the
+    energy of the committed states has changed.
     """
-    template = start_chains(kernel, _zero_energy(len(term_names(energy))), start)
     collector.record_start(template)
     memory = {**collector.memory(), NAN: torch.zeros(2, dtype=torch.int64)}
     state, memory = unpack(committed, files.record_path, template, memory, rng)
@@ -90,9 +88,9 @@ def first_step_checked(steps: Steps, path: Path) -> Steps:
     yield from steps
 
 
-def _zero_energy(terms: int) -> Energy:
-    """A number of terms, all 0: shows what a kernel keeps in its state without calling a model."""
-    return WeightedSum([(1.0, named(str(term), Flat())) for term in range(terms)])
+def zero_energy(energy: Energy) -> Energy:
+    """As many terms as ``energy`` has, all 0: shows what a kernel keeps in its state without calling a model."""
+    return WeightedSum([(1.0, named(str(term), Flat())) for term in range(len(term_names(energy)))])
 
 
 def _warn_if_changed(energy: Energy, state: ChainState) -> None:

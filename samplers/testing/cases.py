@@ -14,7 +14,7 @@ from samplers.kernels.gibbs import Gibbs, PseudoGibbs
 from samplers.kernels.metropolis import MetropolisHastings
 from samplers.kernels.shortlist_gibbs import ShortlistGibbs
 from samplers.kernels.tempering import Tempered
-from samplers.run.sample import sample
+from samplers.run.chains import sample
 from samplers.run.trace import Trace
 from samplers.testing import mutants
 from samplers.testing.chains import transition_matrix

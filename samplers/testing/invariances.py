@@ -10,7 +10,7 @@ from torch import Tensor
 from samplers.kernels.compose import Cycle
 from samplers.kernels.tempering import Tempered
 from samplers.randomness import generator
-from samplers.run.iterate import iterate
+from samplers.run.chains import iterate
 from samplers.run.trace import Trace
 from samplers.testing.cases import Case
 from samplers.testing.gates import T_GATE

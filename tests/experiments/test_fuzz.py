@@ -16,9 +16,6 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from experiments.training.tasks.causal import CausalTask
-from experiments.training.tasks.masked import MaskedTask
-from experiments.training.tasks.seq2seq import Seq2SeqTask
 from hypothesis import HealthCheck, given, settings
 from transformers import RobertaConfig, RobertaForMaskedLM
 
@@ -27,6 +24,9 @@ from experiments.benchmarking import measure, models
 from experiments.cli import main
 from experiments.setup.settings import Settings
 from experiments.training import data
+from experiments.training.tasks.causal import CausalTask
+from experiments.training.tasks.masked import MaskedTask
+from experiments.training.tasks.seq2seq import Seq2SeqTask
 from lm_adapters import CausalLM, MaskedLM, Seq2SeqLM, pretrained
 from samplers import McmcTextError
 from tests.experiments.fuzzing import COMMANDS, MODULES, RUNS, SMALL, cases, usual

@@ -9,12 +9,12 @@ from itertools import islice
 
 import pytest
 import torch
-from experiments.training.tasks.masked import draw_mask
-from experiments.training.tasks.seq2seq import PREFIXES
 from transformers import PreTrainedTokenizerFast
 
 from experiments.training import data, loop
 from experiments.training.card import export
+from experiments.training.tasks.masked import draw_mask
+from experiments.training.tasks.seq2seq import PREFIXES
 from lm_adapters import MaskedEnergy, MaskedLM, load_pretrained
 from samplers import InvalidInput
 from tests.experiments.tiny_corpus import HELD_OUT, RECIPES, TASKS, interrupted, shrink, write_corpus

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from experiments.training.tasks.seq2seq import PREFIXES, SENTINEL, SHARES, Seq2SeqTask
 
 from experiments.training import bleu, data
 from experiments.training.tasks.mixture import Mixture, Pool
+from experiments.training.tasks.seq2seq import PREFIXES, SENTINEL, SHARES, Seq2SeqTask
 from samplers import InvalidInput
 from tests.experiments.tiny_corpus import HELD_OUT, shrink, write_corpus
 

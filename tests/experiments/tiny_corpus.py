@@ -7,12 +7,12 @@ import random
 from pathlib import Path
 
 import pytest
-from experiments.training.tasks.causal import CausalTask
-from experiments.training.tasks.masked import MaskedTask
-from experiments.training.tasks.seq2seq import Seq2SeqTask
 
 from experiments.training import data, loop
 from experiments.training.recipe import Recipe
+from experiments.training.tasks.causal import CausalTask
+from experiments.training.tasks.masked import MaskedTask
+from experiments.training.tasks.seq2seq import Seq2SeqTask
 
 HELD_OUT = 20
 TASKS = {"masked-en": MaskedTask, "causal-en": CausalTask, "seq2seq-en": Seq2SeqTask}

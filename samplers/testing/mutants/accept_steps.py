@@ -11,7 +11,7 @@ from torch import Tensor
 from samplers.energy.evaluation import evaluate
 from samplers.kernels.metropolis import MetropolisHastings, log_acceptance, start, step_info
 from samplers.randomness import log_uniform
-from samplers.run.sample import sample
+from samplers.run.chains import sample
 from samplers.run.trace import Trace
 from samplers.types import ChainState, Energy, Kernel, Proposal, Proposed, StepInfo, select
 

@@ -1,9 +1,11 @@
-"""The loop that ``sample`` and ``anneal`` share: chains in shards, each with its own generator and its own files."""
+"""Running chains: ``sample``, the loop over shards that it shares with ``anneal``, and a kernel's steps one by one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -11,20 +13,80 @@ from torch import Tensor
 
 from samplers.energy.evaluation import rejecting_nan
 from samplers.energy.nan_policy import NaNCount, NaNPolicy
-from samplers.errors import Interrupted, InvalidInput
+from samplers.energy.row_numbers import row_numbers
+from samplers.energy.terms import term_names
+from samplers.errors import EnergyError, Interrupted, InvalidInput
 from samplers.randomness import generator
-from samplers.run.iterate import iterate, start_chains
-from samplers.run.observers import ObserverGuard
+from samplers.run.arguments import check_arguments, open_store
+from samplers.run.observers import Observer, ObserverGuard
 from samplers.run.progress import progress_bar
-from samplers.run.resume import NAN, Collector, first_step_checked, resume_shard
+from samplers.run.resume import NAN, Collector, first_step_checked, resume_shard, zero_energy
 from samplers.run.signals import Stop, stop_signals
 from samplers.run.start_check import check_none_forbidden
+from samplers.run.trace import Trace, TraceBuilder
 from samplers.storage.fingerprint import pin_fingerprint
 from samplers.storage.run_store import RunStore, ShardStore
 from samplers.storage.state_dict import pack
-from samplers.types import ChainState, Energy, Kernel
+from samplers.types import ChainState, Energy, Kernel, StepInfo
 
-__all__ = ["FinishedShard", "ShardedRun"]
+__all__ = ["FinishedShard", "ShardedRun", "iterate", "sample", "start_chains"]
+
+
+def sample(
+    kernel: Kernel,
+    energy: Energy,
+    x0: Tensor,
+    *,
+    steps: int,
+    warmup: int = 0,
+    thin: int = 1,
+    seed: int = 0,
+    shard_size: int = 256,
+    run_dir: str | Path | RunStore | None = None,
+    shards: Sequence[int] | None = None,
+    nan: NaNPolicy = "raise",
+    observers: Sequence[Observer] = (),
+    progress: bool = True,
+) -> Trace:
+    """Draw from ``exp(-energy)`` with ``kernel``, one chain for each row of ``x0``.
+
+    Main arguments
+        ``x0 [chains, ...]`` start states; ``steps`` in all, of which the first ``warmup`` are not kept; of the rest
+        every ``thin``-th is. Rejected steps repeat the state and are kept like any other.
+    Other arguments
+        ``shard_size``: rows of ``x0`` that are run as one batch. Shard ``k`` has a generator of its own, seeded from
+        ``(seed, k)``, so other shard sizes give other draws. ``shards`` names those to run here; they can be computed
+        anywhere and in any order. ``run_dir``: a folder to which draws are written as they come; the same call resumes
+        a run that stopped, and with more ``steps`` extends it. ``nan="reject"`` rejects a proposal whose energy is NaN,
+        counts it and raises above 1 %; not for kernels without an accept step, such as ``PseudoGibbs``. ``observers``
+        are called after every step and cannot break a run. ``progress`` shows a bar on stderr if that is a terminal.
+    Returns
+        ``Trace`` with ``(steps - warmup) // thin`` draws a chain.
+    Raises
+        ``InvalidInput`` before the first step, also where ``run_dir`` holds another run, or something cannot be
+        described for it (see ``Configurable``); ``EnergyError`` and ``ProposalError`` in a step; ``StoreError`` for
+        files that cannot be written or are damaged; with ``run_dir`` ``Interrupted`` after SIGINT or SIGTERM, when the
+        step is finished and committed.
+    """
+    check_arguments(x0, steps=steps, warmup=warmup, thin=thin, shard_size=shard_size)
+    names = term_names(energy)
+    run = ShardedRun(
+        kernel=kernel,
+        energy=energy,
+        x0=x0,
+        steps=steps,
+        seed=seed,
+        shard_size=shard_size,
+        make_collector=lambda start: TraceBuilder(kernel.move_names, start, terms=len(names), warmup=warmup, thin=thin),
+        observe=ObserverGuard(observers),
+        facts={"warmup": warmup, "thin": thin},
+        nan=nan,
+        kept_from=warmup + thin - 1,
+    )
+    with open_store(run_dir) as store:
+        finished = run.run(store, shards, progress=progress)
+    traces = [shard.collector.finish(names, shard.state, shard.rows, shard.nan) for shard in finished]
+    return Trace.join(traces, seed=seed, observer_failures=run.observe.failures)
 
 
 class FinishedShard(NamedTuple):
@@ -157,8 +219,51 @@ class ShardedRun:
             raise InvalidInput(
                 f"steps is {self.steps}, but {files.done} are done in {str(files.path)!r}; give at least that many"
             )
+        template = start_chains(self.kernel, zero_energy(self.energy), start)
         finished = files.done == self.steps
-        state = resume_shard(
-            self.kernel, self.energy, start, committed, files, collector, nan_count, rng, finished=finished
-        )
+        state = resume_shard(self.energy, template, committed, files, collector, nan_count, rng, finished=finished)
         return files.done, state
+
+
+def start_chains(kernel: Kernel, energy: Energy, x0: Tensor, *, first_row: int = 0) -> ChainState:
+    """The kernel's state before the first step.
+
+    ``first_row`` is the number that errors give to the first chain. Raises ``EnergyError`` with ``step`` -1.
+    """
+    with torch.inference_mode(), _errors_located(-1, first_row):
+        return kernel.init(x0, energy)
+
+
+def iterate(
+    kernel: Kernel,
+    energy: Energy,
+    start: Tensor | ChainState,
+    *,
+    steps: int,
+    rng: torch.Generator,
+    beta: float | Callable[[int], float] = 1.0,
+    first: int = 0,
+    first_row: int = 0,
+) -> Iterator[tuple[int, ChainState, StepInfo]]:
+    """Yield ``(step, state, info)`` for ``step`` in ``first..steps-1``.
+
+    ``start`` is ``[chains, ...]`` states or a ``ChainState``; ``beta`` is a number or a function of the step;
+    ``first_row`` is the number that errors give to the first chain.
+    Raises ``EnergyError`` with its ``step`` filled in.
+    """
+    state = start if isinstance(start, ChainState) else start_chains(kernel, energy, start, first_row=first_row)
+    for step in range(first, steps):
+        with torch.inference_mode(), _errors_located(step, first_row):
+            state, info = kernel.step(state, energy, rng, beta=beta(step) if callable(beta) else beta)
+        yield step, state, info
+
+
+@contextmanager
+def _errors_located(step: int, first_row: int) -> Iterator[None]:
+    """Give an ``EnergyError`` its step, and its rows the numbers of the chains."""
+    with row_numbers(lambda row: row + first_row):
+        try:
+            yield
+        except EnergyError as error:
+            error.step = step
+            raise

@@ -1,0 +1,46 @@
+"""The arguments that ``sample`` and ``anneal`` share: what cannot be run is refused, a folder is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from numbers import Integral
+from pathlib import Path
+
+from torch import Tensor
+
+from samplers.errors import InvalidInput
+from samplers.run.trace import versions
+from samplers.storage.run_store import RunStore
+
+__all__ = ["check_arguments", "open_store"]
+
+
+def check_arguments(x0: Tensor, *, steps: int, warmup: int = 0, thin: int = 1, shard_size: int) -> None:
+    """Raise ``InvalidInput`` unless there is a chain with a state, and at least one draw of it would be kept."""
+    if not isinstance(x0, Tensor):
+        raise InvalidInput(f"x0 is {type(x0).__name__}; give a tensor whose first dimension is the chain")
+    if x0.dim() == 0 or x0.numel() == 0:
+        raise InvalidInput(f"x0 has shape {list(x0.shape)}; its first dimension is the chain, and none may be 0")
+    for name, value in (("steps", steps), ("thin", thin), ("shard_size", shard_size), ("warmup", warmup)):
+        if not isinstance(value, Integral):
+            raise InvalidInput(f"{name} is {value!r}; give a whole number")
+        if value < 1 and name != "warmup":
+            raise InvalidInput(f"{name} is {value}; give at least 1")
+    if warmup < 0:
+        raise InvalidInput(f"warmup is {warmup}; give 0 or more")
+    if warmup >= steps:
+        raise InvalidInput(f"warmup is {warmup} of {steps} steps; leave at least one step to keep")
+    if thin > steps - warmup:
+        raise InvalidInput(f"thin is {thin}, but only {steps - warmup} steps follow the warmup; nothing would be kept")
+
+
+@contextmanager
+def open_store(run_dir: str | Path | RunStore | None) -> Iterator[RunStore | None]:
+    """The store of a folder, locked inside the block; a store that is given is used as it is."""
+    if run_dir is None or isinstance(run_dir, RunStore):
+        yield run_dir
+        return
+    with RunStore(run_dir) as store:
+        store.pin("env.json", {"versions": versions()})
+        yield store
