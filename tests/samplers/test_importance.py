@@ -103,6 +103,14 @@ def test_same_seed_same_draws():
     assert torch.equal(first, importance_sample(energy, Categorical(SKEWED), num_samples=50).x)
 
 
+def test_batches_are_of_4096_draws():
+    """Of what a seed means: another size gives other draws."""
+    plain = importance_sample(energy, Categorical(SKEWED), num_samples=5000).x
+    sizes = (4096, 4097)
+    same = [importance_sample(energy, Categorical(SKEWED), num_samples=5000, batch_size=n).x for n in sizes]
+    assert [torch.equal(plain, x) for x in same] == [True, False]
+
+
 def test_one_draw_in_a_batch_of_one():
     result = importance_sample(energy, Categorical(torch.tensor([0.0, 1.0])), num_samples=1, batch_size=1)
     assert result.x.tolist() == [1]

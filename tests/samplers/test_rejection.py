@@ -63,6 +63,11 @@ def test_same_seed_same_draws():
     assert not torch.equal(draw(50).x, draw(50, seed=1).x)
 
 
+def test_batches_are_of_4096_trials():
+    """Of what a seed means: another size gives other draws."""
+    assert [torch.equal(draw(5000).x, draw(5000, batch_size=n).x) for n in (4096, 4097)] == [True, False]
+
+
 def test_one_trial_can_be_enough():
     certain = Categorical(torch.tensor([0.0, 1.0], dtype=torch.float64))
     log_bound = float(-energy(torch.tensor(1)))
