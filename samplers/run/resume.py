@@ -57,9 +57,9 @@ def resume_shard(
 ) -> ChainState:
     """The committed state; collector, count and generator are restored too. Raises ``StoreError`` for damaged files.
 
-    ``template`` is a state of the same kernel, whose names, types and shapes the committed one must have. Unless the run
-    run has ``finished``, all rows are read, so that damage is reported before the first step, and a warning says where the
-    energy of the committed states has changed.
+    ``template`` is a state of the same kernel, whose names, types and shapes the committed one must have. Unless the
+    run has ``finished``, all rows are read, so that damage is reported before the first step, and a warning says where
+    the energy of the committed states has changed.
     """
     collector.record_start(template)
     memory = {**collector.memory(), NAN: torch.zeros(2, dtype=torch.int64)}
