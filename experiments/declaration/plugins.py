@@ -52,9 +52,7 @@ def find_plugin(group: Group, name: str) -> EntryPoint | None:
         from samplers import InvalidInput
 
         raise InvalidInput(f"{name!r} is registered twice, by {' and '.join(packages)}; uninstall one of them")
-    warnings.warn(
-        f"the package {', '.join(packages)} registers {name!r}, which is there already and is used", stacklevel=2
-    )
+    warnings.warn(f"the package {', '.join(packages)} registers {name!r}, too; that of {OURS} is used", stacklevel=2)
     return ours[0]
 
 

@@ -212,7 +212,7 @@ def test_a_name_that_is_registered_twice_is_one_line(mcmc_text, package):
     listed = mcmc_text("models")
     assert listed.exit_code == 0
     assert "masked-en" in listed.stdout
-    assert "warning: the package 'first' registers 'models', which is there already" in listed.stderr
+    assert "warning: the package 'first' registers 'models', too; that of mcmc-text is used" in listed.stderr
     assert mcmc_text("--help").exit_code == 0
 
 
