@@ -160,6 +160,7 @@ def _type_and_option(name: str, annotation: Any, space: Mapping[str, Any]) -> tu
         raise TypeError(f"argument {name!r} has no type; write one, such as {name}: str")
     if isinstance(annotation, str):
         try:
+            # The text stands in the source of the function, whose module has run: nothing read from a file gets here.
             annotation = eval(annotation, dict(space), _OnlyForTypeCheckers(space))
         except Exception as error:
             raise TypeError(f"the type of argument {name!r} cannot be read ({error})") from error
