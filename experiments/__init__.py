@@ -10,12 +10,12 @@ import os
 os.environ.setdefault("MKL_CBWR", "AVX2,STRICT")
 
 from experiments.declaration.arguments import Option
-from experiments.declaration.experiment import experiment
+from experiments.entry.experiment import experiment
+from experiments.entry.saved_run import SavedRun, load_run
 from experiments.results.draws_run import DrawsRun
 from experiments.results.protocol import Run
 from experiments.results.search_run import SearchRun
 from experiments.results.text_run import TextRun
-from experiments.runs.saved_run import SavedRun, load_run
 from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel, shortlist_kernel
 from experiments.setup.methods import (

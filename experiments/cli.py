@@ -13,9 +13,9 @@ from typing import Any
 
 import click
 
-from experiments.declaration.find import plugin_command
 from experiments.declaration.plugins import OURS, find_plugin, packages_with, plugin_names
 from experiments.declaration.wording import in_options
+from experiments.entry.find import plugin_command
 from experiments.results.safe_text import visible
 
 __all__ = ["main"]

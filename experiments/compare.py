@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import click
 
 from experiments.declaration.arguments import Option
-from experiments.declaration.experiment import experiment
+from experiments.entry.experiment import experiment
 from experiments.keywords import SAMPLERS, keywords
 from experiments.results.figures import number
 from experiments.results.safe_text import json_line

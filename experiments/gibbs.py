@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from experiments.declaration.arguments import Option
-from experiments.declaration.experiment import experiment
 from experiments.declaration.wording import argument, named_arguments
+from experiments.entry.experiment import experiment
 from experiments.setup.job import Job
 from experiments.setup.methods import sample_chains
 from experiments.setup.problem import Problem, in_words

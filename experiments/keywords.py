@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from experiments.declaration.arguments import Option
-from experiments.declaration.experiment import experiment
 from experiments.declaration.wording import argument
+from experiments.entry.experiment import experiment
 from experiments.setup.common_options import SCORER, SHORTLIST
 from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel, shortlist_kernel

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from experiments.declaration.arguments import Option
-from experiments.declaration.experiment import experiment
+from experiments.entry.experiment import experiment
 from experiments.setup.common_options import ANNEAL_OR_SAMPLE, ENCODER, SCORER, SIMILARITY
 from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from experiments.declaration.find import experiment_in_file
 from experiments.declaration.wording import WORDS
+from experiments.entry.find import experiment_in_file
 
 __all__ = ["command"]
 

@@ -1,1 +1,1 @@
-"""How an experiment is declared: its arguments, its command, and where experiments of others are found."""
+"""What an experiment declares: arguments, the options made of them, and what packages and files bring along."""

@@ -1,1 +1,1 @@
-"""The folder of an experiment's run, resuming it, and the processes that share it."""
+"""The folder of an experiment's run, whether it may be resumed, and the processes that share it."""

@@ -100,7 +100,7 @@ def _started(
             stderr = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace"))
             process = subprocess.Popen(
                 # It imports from where this process does, and not from the folder where it is started.
-                [sys.executable, "-P", "-m", "experiments.runs.worker"],
+                [sys.executable, "-P", "-m", "experiments.entry.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,

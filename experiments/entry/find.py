@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
-from experiments.declaration.experiment import Experiment, experiment_of
 from experiments.declaration.plugins import load_plugin, package_of
 from experiments.declaration.python_files import load_file
+from experiments.entry.experiment import Experiment, experiment_of
 
 __all__ = ["experiment_in_file", "find_experiment", "plugin_command"]
 

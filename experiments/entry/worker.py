@@ -1,4 +1,4 @@
-"""``python -m experiments.runs.worker``: one of the processes of ``--workers``; see ``workers.py``.
+"""``python -m experiments.entry.worker``: one of the processes of ``--workers``; see ``runs/workers.py``.
 
 A line of JSON on stdin says what to do; lines of JSON on stdout report steps done, and an error that fits on one line.
 At the end of stdin the parent is gone, and the worker ends as if it were killed.
@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from experiments.declaration.find import find_experiment
+from experiments.entry.find import find_experiment
 from experiments.setup.job import Share
 
 __all__ = ["main"]
