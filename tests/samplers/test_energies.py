@@ -242,3 +242,11 @@ def test_terms_are_recorded_by_sample():
     assert trace.term_names == ("first", "second")
     assert trace.terms.tolist() == [[[x - t, 2 * (10 * x - t)] for t in (1, 2)] for x in (1, 2, 3)]
     assert torch.equal(trace.energy, trace.terms.sum(dim=2))
+
+
+def test_what_a_counter_and_a_sum_say_of_themselves():
+    cheap, model = named("cheap", lambda x: x[:, 0]), Flat()
+    model.expensive = True
+    assert not CallCounter(lambda x: x[:, 0]).is_constraint
+    assert (cheap + model).expensive
+    assert not (cheap + named("other", lambda x: x[:, 0])).expensive

@@ -137,3 +137,10 @@ def test_bad_input(bad, message):
 def test_nan_energies_are_errors():
     with pytest.raises(EnergyError, match="is NaN"):
         importance_sample(lambda x: torch.full((len(x),), math.nan), Categorical(SKEWED), num_samples=5)
+
+
+@pytest.mark.parametrize(("draws", "fitted"), [(24, False), (25, True)])
+def test_a_tail_is_fitted_from_25_weights_on(draws, fitted):
+    q = torch.distributions.Independent(torch.distributions.Normal(torch.zeros(1), 1.0), 1)
+    result = importance_sample(lambda x: 0.3 * x[:, 0] ** 2, q, num_samples=draws, seed=1)
+    assert math.isnan(result.pareto_k) != fitted
