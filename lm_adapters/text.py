@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["TextSpace"]
 
-UNUSED = re.compile(r"\[unused\d+\]|<unused_?\d+>|<extra_?(id_)?\d+>|madeupword\d+")
+# A name in angle brackets, or one that says itself that it is unused, perhaps behind a mark for the start of a word
+# (the sentinels of mT5: ▁<extra_id_5>). The bytes that pieces such as <0x0A> name are told apart by what they decode to.
+RESERVED = re.compile(r"[▁Ġ ]*(<[^<>\s]*\w[^<>\s]*>(NOTUSED)?|\[[A-Za-z_]*(unused|UNUSED)[A-Za-z_]*\d*\]|madeupword\d+)")
 SURROGATES = re.compile("[\ud800-\udfff]")
 REPLACEMENT = "\ufffd"  # decoded from a byte that is only part of a character
 
@@ -116,7 +118,8 @@ class TextSpace:
         for index, (name, text) in enumerate(
             zip(names, tokenizer.batch_decode([[i] for i in range(known)]), strict=True)
         ):
-            allowed[index] = bool(text.strip()) and REPLACEMENT not in text and not UNUSED.fullmatch(name)
+            reserved = RESERVED.fullmatch(name) and RESERVED.fullmatch(text)
+            allowed[index] = bool(text.strip()) and REPLACEMENT not in text and not reserved
         special = [i for i in {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder} if i < self.vocabulary]
         allowed[special] = False
         return allowed
