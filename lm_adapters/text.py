@@ -27,6 +27,7 @@ __all__ = ["TextSpace"]
 RESERVED = re.compile(r"[▁Ġ ]*(<[^<>\s]*\w[^<>\s]*>(NOTUSED)?|\[[A-Za-z_]*(unused|UNUSED)[A-Za-z_]*\d*\]|madeupword\d+)")
 SURROGATES = re.compile("[\ud800-\udfff]")
 REPLACEMENT = "\ufffd"  # decoded from a byte that is only part of a character
+SHOWN = 100  # characters of a text that messages quote
 
 
 class TextSpace:
@@ -66,19 +67,20 @@ class TextSpace:
         if not texts:
             raise InvalidInput("there is no text to encode; give at least one")
         if broken := [text for text in texts if SURROGATES.search(text)]:
-            raise InvalidInput(f"the text {broken[0]!r} holds half a character (a lone surrogate); remove it")
-        rows = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+            raise InvalidInput(f"the text {quoted(broken[0])} holds half a character (a lone surrogate); remove it")
+        rows = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
         width = width or max(map(len, rows))
+        unknown, specials = self.tokenizer.unk_token_id, set(self.tokenizer.all_special_ids)
         for text, ids in zip(texts, rows, strict=True):
             if not text.strip() or not ids:
-                raise InvalidInput(f"the text {text!r} has no tokens; give at least one word")
+                raise InvalidInput(f"the text {quoted(text)} has no tokens; give at least one word")
             if len(ids) > width:
-                raise InvalidInput(f"the text {text!r} has {len(ids)} tokens, the limit is {width}; shorten it")
-            if self.tokenizer.unk_token_id in ids or max(ids) >= self.vocabulary:
-                raise InvalidInput(f"the tokenizer cannot represent a part of {text!r}; use other characters")
-            if special := set(ids).intersection(self.tokenizer.all_special_ids):
+                raise InvalidInput(f"the text {quoted(text)} has {len(ids)} tokens, the limit is {width}; shorten it")
+            if unknown in ids or max(ids) >= self.vocabulary:
+                raise InvalidInput(f"the tokenizer cannot represent a part of {quoted(text)}; use other characters")
+            if special := specials.intersection(ids):
                 name = self.tokenizer.convert_ids_to_tokens(min(special))
-                raise InvalidInput(f"the text {text!r} holds the special token {name!r}; take it out")
+                raise InvalidInput(f"the text {quoted(text)} holds the special token {name!r}; take it out")
         return torch.tensor([ids + [self.pad_id] * (width - len(ids)) for ids in rows])
 
     def decode(self, x: Tensor) -> list[str]:
@@ -154,6 +156,11 @@ class TextSpace:
             if error.x is not None and not error.texts:
                 error.texts = self.decode(error.x)
             raise
+
+
+def quoted(text: str) -> str:
+    """A text as messages show it: in quotes, and cut where it is long."""
+    return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}...")
 
 
 def _special_tokens_around(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
