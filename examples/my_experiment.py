@@ -35,7 +35,7 @@ def ending(
     energy = MaskedEnergy(lm, "pll") + strength * TextEnergy(wrong_ending, lm.space.decode, "ending")
     energy = job.with_custom(energy, lm.space)  # --energy and --forbid
     chains = job.settings.chains
-    rng = generator(job.settings.seed, shard=chains, device=lm.device)  # beyond the shards of the run
+    rng = generator(job.settings.seed, device=lm.device, stream="starts")
     x0 = fill_masks(lm, lm.space.masks([8] * chains, width=12).to(lm.device), rng)
     problem = Problem(lm.space, energy, x0, {"model": lm})  # the law in words is read from the energy
     return sample_chains(problem, edit_kernel(lm, max_length=12), job)  # or search_best, draw_by_importance, ...

@@ -105,8 +105,7 @@ def start_states(
     check_length(length, lm)
     low, high = length
     spread = low + torch.arange(settings.chains) % (high - low + 1)
-    # Beyond the shards of the run itself, which take theirs from 0 on.
-    rng = generator(settings.seed, shard=settings.chains, device=lm.device)
+    rng = generator(settings.seed, device=lm.device, stream="starts")
     with torch.inference_mode():
         masks, given = lm.space.masks(spread).to(lm.device), job.forbidden(lm.space)
         return fill_masks(lm, masks, rng, truncation=truncation, constraints=given)

@@ -68,8 +68,7 @@ def _starts(lm: MaskedLM, lock: Template, job: Job) -> Tensor:
     from samplers import generator
 
     chains = job.settings.chains
-    # Beyond the shards of the run itself, which take theirs from 0 on.
-    rng = generator(job.settings.seed, shard=chains, device=lm.device)
+    rng = generator(job.settings.seed, device=lm.device, stream="starts")
     counts = [
         [int(torch.randint(fewest, most + 1, (), generator=rng, device=lm.device)) for fewest, most in lock.slots]
         for _ in range(chains)

@@ -89,8 +89,7 @@ def _starts(fill: KeywordFill, energy: Energy, job: Job, tries: int) -> Tensor:
     from samplers.randomness import categorical
 
     chains = job.settings.chains
-    # Beyond the shards of the run itself, which take theirs from 0 on.
-    rng = generator(job.settings.seed, shard=chains, device=fill.model.device)
+    rng = generator(job.settings.seed, device=fill.model.device, stream="starts")
     with torch.inference_mode(), fill.model.space.texts_in_errors():
         x = fill.draw(chains * tries, rng)
         log_weight = -evaluate(energy, x, nan=job.settings.nan).energy - fill.log_prob(x)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from samplers.errors import InvalidInput
-from samplers.randomness import categorical, generator
+from samplers.randomness import generator, repeated
 from samplers.rejection import draw_scored
 from samplers.run.independent_draws import kept_draws
 from samplers.storage.run_store import RunStore
@@ -44,8 +44,10 @@ class ImportanceSample:
 
     def resample(self, count: int, *, seed: int = 0) -> Tensor:
         """``count`` states drawn by weight with replacement: approximate draws of the target, which may repeat."""
-        rows = categorical(self.log_weights.expand(count, -1), generator(seed, device=self.log_weights.device))
-        return self.x[rows]
+        if count < 0:
+            raise InvalidInput(f"count is {count}; give 0 or more")
+        rng = generator(seed, device=self.log_weights.device, stream="resample")
+        return self.x[repeated(self.log_weights, count, rng)]
 
 
 def importance_sample(
@@ -74,7 +76,7 @@ def importance_sample(
     """
     if num_samples < 1 or batch_size < 1:
         raise InvalidInput(f"num_samples={num_samples}, batch_size={batch_size}: give at least 1 of each")
-    rng = generator(seed)
+    rng = generator(seed, stream="importance")
     facts = {
         "sampler": "importance",
         "energy": energy,

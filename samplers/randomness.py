@@ -23,28 +23,52 @@ __all__ = [
     "log_share",
     "log_uniform",
     "nth_site",
+    "repeated",
     "scoped_global_seed",
 ]
 
 BLOCK = 128  # values whose sum is searched before the values themselves
+COUNTERS, WORDS = 3, 624  # of 8 bytes each, in the state of torch's CPU generator: counters, then the words
 CACHED = 64  # rows over a vocabulary that fit the cache of a processor
 
 
-def generator(seed: int, shard: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
-    """The generator of shard ``shard`` of a run, seeded from ``(seed, shard)``."""
-    if not isinstance(seed, Integral) or seed < 0:
-        raise InvalidInput(f"seed is {seed!r}; give a whole number, 0 or more")
-    word = np.random.SeedSequence(int(seed), spawn_key=(shard,)).generate_state(1, np.uint64)[0]
-    return torch.Generator(device).manual_seed(int(word) >> 1)
+def generator(
+    seed: int, shard: int = 0, device: torch.device | str = "cpu", *, stream: str = "chains"
+) -> torch.Generator:
+    """A generator for one use of a seed: every ``(seed, shard, stream)`` has an independent stream of its own.
+
+    ``seed``, a whole number from 0 on, and ``shard`` may be of any size. ``stream`` names the use: ``sample`` and
+    ``anneal`` draw from ``"chains"``; the other functions that take a seed each have a stream of their own.
+
+    On the CPU all 624 words of the Mersenne Twister are filled by numpy's ``SeedSequence``, as numpy does; torch's own
+    ``manual_seed`` reads 32 bits of a seed there. Elsewhere the generator is Philox, whose key has 64 bits.
+    """
+    for name, number in (("seed", seed), ("shard", shard)):
+        if not isinstance(number, Integral) or number < 0:
+            raise InvalidInput(f"{name} is {number!r}; give a whole number, 0 or more")
+    use = int.from_bytes(stream.encode(), "little")
+    sequence = np.random.SeedSequence(int(seed), spawn_key=(int(shard), use))
+    rng = torch.Generator(device)
+    if rng.device.type != "cpu":
+        return rng.manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
+    return _fill(rng, torch.from_numpy(np.random.MT19937(sequence).state["state"]["key"].astype(np.int64)))
+
+
+def _fill(rng: torch.Generator, words: Tensor) -> torch.Generator:
+    """Start a CPU generator from ``words int64 [624]``, each of 32 bits."""
+    rng.manual_seed(int(words[1]))  # also sets the counters, and forgets a normal number that was kept
+    state = rng.get_state()
+    state.view(torch.int64)[COUNTERS : COUNTERS + WORDS] = words
+    return rng.set_state(state)
 
 
 def log_uniform(count: int, rng: torch.Generator) -> Tensor:
-    """``float64 [count]`` of ``log u``, ``u`` uniform on (0, 1].
+    """``float64 [count]`` of ``log u``, ``u`` uniform on (0, 1] in steps of 2**-53.
 
-    Drawn as minus a standard exponential, so it is never ``-inf``: a float32 ``rand`` returns exact zeros, and no
-    acceptance probability below 6e-8 is right.
+    Never ``-inf``: a float32 ``rand`` returns exact zeros, and no acceptance probability below 6e-8 is right. Not made
+    by ``exponential_``, which in some builds of torch has a generator of 31 bits.
     """
-    return -torch.empty(count, dtype=torch.float64, device=rng.device).exponential_(generator=rng)
+    return torch.log1p(-torch.rand(count, dtype=torch.float64, device=rng.device, generator=rng))
 
 
 class Weights:
@@ -125,6 +149,13 @@ def categorical(log_weights: Tensor, rng: torch.Generator) -> Tensor:
     return Weights(log_weights.softmax(dim=1)).draw(rng)
 
 
+def repeated(log_weights: Tensor, count: int, rng: torch.Generator) -> Tensor:
+    """``int64 [count]``, all drawn from one distribution of ``[values]`` log-weights, as in ``categorical``."""
+    cumulative = log_weights.double().softmax(dim=0).cumsum(dim=0).unsqueeze(0)
+    u = torch.rand(1, count, dtype=torch.float64, device=rng.device, generator=rng)
+    return _first_beyond(cumulative, u * cumulative[:, -1:]).squeeze(0)
+
+
 def log_share(log_weights: Tensor, values: Tensor) -> Tensor:
     """``float64 [rows, n]``: log-probabilities of ``values int64 [rows, n]`` in ``categorical(log_weights, rng)``."""
     parts = zip(cached_parts(log_weights), cached_parts(values), strict=True)
@@ -154,10 +185,10 @@ def scoped_global_seed(rng: torch.Generator) -> Iterator[None]:
 
     For code that reads it, such as ``torch.distributions``.
     """
-    seed = int(torch.randint(2**62, (), generator=rng, device=rng.device))
+    words = torch.randint(2**32, (WORDS,), generator=rng, device=rng.device).cpu()
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices=devices):
-        torch.default_generator.manual_seed(seed)
+        _fill(torch.default_generator, words)
         if devices:
-            torch.cuda.manual_seed_all(seed)
+            torch.cuda.manual_seed_all(int(words[0]) << 32 | int(words[1]))
         yield

@@ -76,7 +76,7 @@ def rejection_sample(
         )
     if not math.isfinite(log_bound):
         raise InvalidInput(f"log_bound is {log_bound}; give a finite number of nats")
-    rng = generator(seed)
+    rng = generator(seed, stream="rejection")
     facts = {
         "sampler": "rejection",
         "energy": energy,

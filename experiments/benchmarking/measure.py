@@ -118,7 +118,7 @@ class _Bench:
     def __init__(self, task: Task, clock: Clock) -> None:
         self.task, self.clock = task, clock
         self.splits = Splits(clock, task.x0.device)
-        self.rng = generator(0, shard=1, device=task.x0.device)
+        self.rng = generator(0, device=task.x0.device)
         self.state: ChainState = start_chains(task.kernel, task.energy, task.x0)
         self.restart()
 

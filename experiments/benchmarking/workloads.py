@@ -115,7 +115,7 @@ def keywords(models: Models, size: Size) -> Task:
     lock = Keywords(lm.space, WORDS)
     fill = KeywordFill(lm, lock, min_length=lengths[0], max_length=lengths[1])
     energy = lock + SequenceEnergy(scorer.condition_on())
-    x0 = _starts(size, partial(fill.draw, rng=generator(0, device=lm.device)))
+    x0 = _starts(size, partial(fill.draw, rng=generator(0, device=lm.device, stream="starts")))
 
     def floor(move: Move) -> Iterator[Stage]:
         scored = floors.rescored_texts(models.bare_causal, move, floors.undecided(energy, move))
@@ -160,7 +160,7 @@ def suffix(models: Models, size: Size) -> Task:
     """Texts redrawn from a random place on by a causal model. Floor: what is before it, then a pass a token drawn."""
     scorer = models.causal
     proposal = SuffixProposal(scorer.condition_on(), min_length=SHORTEST, max_length=size.length)
-    rng, lengths = generator(0, device=scorer.device), (SHORTEST, size.length)
+    rng, lengths = generator(0, device=scorer.device, stream="starts"), (SHORTEST, size.length)
 
     def draw(count: int) -> Tensor:
         empty = torch.full((count, size.length), scorer.space.pad_id, device=scorer.device)
@@ -211,7 +211,7 @@ WORKLOADS: Mapping[str, Callable[[Models, Size], Task]] = {
 
 def _filled(lm: MaskedLM, size: Size, length: int, truncation: Truncation | None = None) -> Tensor:
     """Texts of ``length`` tokens, written by the model from left to right, so that a step meets what is usual."""
-    rng = generator(0, device=lm.device)
+    rng = generator(0, device=lm.device, stream="starts")
 
     def draw(count: int) -> Tensor:
         masks = lm.space.masks([length] * count, size.length).to(lm.device)

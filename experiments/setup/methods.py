@@ -127,8 +127,7 @@ def draw_by_importance(problem: Problem, proposal: Distribution, job: Job) -> Dr
         job,
         Work(1, count, "texts"),
     )
-    # Another seed than that of the draws, or both would read one stream.
-    x = result.resample(settings.chains, seed=settings.seed + 1)
+    x = result.resample(settings.chains, seed=settings.seed)
     return _with_terms(problem, result, x, job, spent)
 
 

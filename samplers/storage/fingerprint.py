@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,14 +12,12 @@ from samplers.storage.run_store import FINGERPRINT, RunStore
 __all__ = ["pin_fingerprint"]
 
 FORMAT = 2
-OBJECTS = ("kernel", "energy", "proposal")  # described otherwise in format 1, which has no field "format"
 
 
 def pin_fingerprint(store: RunStore, facts: Mapping[str, Any]) -> None:
     """Store a description of ``facts``, or compare it with the stored one, which is never rewritten.
 
-    Raises ``InvalidInput`` for what cannot be described, and for the first fact that differs. In a run of format 1
-    kernel, energy and proposal cannot be compared; a warning says so.
+    Raises ``InvalidInput`` for what cannot be described, and for the first fact that differs.
     """
     described = {"format": FORMAT, **describe_all(facts)}
     if not exists(store.path / FINGERPRINT):
@@ -30,13 +27,6 @@ def pin_fingerprint(store: RunStore, facts: Mapping[str, Any]) -> None:
     left_out = {"libraries"} if store.allow_version_change else set()
     if store.allow_version_change and _python(stored) != _python(described):
         stored, described = _without_code(stored), _without_code(described)
-    if "format" not in stored:
-        left_out |= {"format", "libraries", *OBJECTS}
-        compared = " and ".join(name for name in OBJECTS if name in described)
-        warnings.warn(
-            f"{str(store.path)!r} holds a run of an older format: its {compared} cannot be compared with those given",
-            stacklevel=2,
-        )
     store.compare(FINGERPRINT, *({n: f for n, f in part.items() if n not in left_out} for part in (stored, described)))
 
 

@@ -50,9 +50,10 @@ LARGEST_TOTAL = 2.0**63
 PUT_BACK = "restore it from a copy, or start again in another folder"
 LOCK, OWNER, EVENTS, SHARDS = "lock", "owner.json", "events.jsonl", "shards"
 FINGERPRINT = "fingerprint.json"
-MARK, FORMAT = "mcmc-text.json", {"format": "mcmc-text run", "version": 1}
-# Runs that were begun before there was a mark have one of these files, with these fields.
+MARK, FORMAT = "mcmc-text.json", {"format": "mcmc-text run", "version": 2}
+# Runs of version 0.1.0, which wrote no mark, have one of these files, with these fields.
 UNMARKED = {"config.json": {"experiment", "energy_sha256"}, FINGERPRINT: {"energy", "seed"}, "env.json": {"versions"}}
+OTHER_DRAWS = "in which a seed means other draws; resume it with that version, or choose another folder"
 LONGEST_NAME = 255  # of a host
 
 
@@ -195,13 +196,20 @@ class RunStore:
     def _check_ours(self) -> None:
         """Raise ``InvalidInput`` or ``StoreError`` for a folder that holds anything but a run. Changes nothing."""
         if exists(self.path / MARK):
-            if self.read(MARK) != FORMAT:
+            mark = self.read(MARK)
+            if mark.keys() != FORMAT.keys() or mark["format"] != FORMAT["format"]:
                 raise StoreError(damaged(self.path / MARK))
+            if mark["version"] != FORMAT["version"]:
+                raise InvalidInput(f"{str(self.path)!r} holds a run of another version of this program, {OTHER_DRAWS}")
             return
         names = {path.name for path in self.path.iterdir() if not is_partial(path)}
         killed_before_the_mark = names == {LOCK} and (self.path / LOCK).stat().st_size == 0
         unmarked = any(self._has_fields(name, fields) for name, fields in UNMARKED.items())
-        if names and not killed_before_the_mark and not unmarked:
+        if unmarked:
+            raise InvalidInput(
+                f"{str(self.path)!r} holds a run without {MARK}, as version 0.1.0 left them, {OTHER_DRAWS}"
+            )
+        if names and not killed_before_the_mark:
             raise InvalidInput(f"{str(self.path)!r} holds files that are not of a run; choose another folder")
 
     def _has_fields(self, name: str, fields: set[str]) -> bool:

@@ -29,7 +29,7 @@ def check_contract(case: Case, seed: int = 0, draws: int = DRAWS) -> list[Result
 
     ``StepInfo`` is true, the energy is not asked for more than ``cost`` says, and no global random state is used.
     """
-    rng, energy = generator(seed, 3), CallCounter(case.target.energy)
+    rng, energy = generator(seed, stream="contract"), CallCounter(case.target.energy)
     state = case.kernel.init(case.target.sample(CHAINS, rng), energy)
     broken = [f"init: {problem}" for problem in _state_problems(case, state, energy)]
     most_calls, most_rows, remark = _cost_limit(case.kernel, state.x)

@@ -54,7 +54,7 @@ def check_invariances(case: Case, seed: int = 0, draws: int = DRAWS) -> list[Res
     At ``beta = inf`` the energy never rises; a proposal that is the target is always accepted.
     """
     grid = case.target.on_grid()
-    x0 = grid.sample(CHAINS, generator(seed, 4))
+    x0 = grid.sample(CHAINS, generator(seed, stream="starts"))
     plain = _run(case, case.kernel, grid, x0, seed)
     shifted = _run(case, case.kernel, grid.shifted(CONSTANT), x0, seed)
     one_rung = _run(case, Tempered(case.kernel, [1.0]), grid, x0, seed)
@@ -86,7 +86,7 @@ def _never_rises(case: Case, x0: Tensor, seed: int) -> bool:
     if 0.0 in ladder(case.kernel):
         return True
     last = case.target.energy(x0)
-    run = iterate(case.kernel, case.target.energy, x0, steps=STEPS, rng=generator(seed, 5), beta=math.inf)
+    run = iterate(case.kernel, case.target.energy, x0, steps=STEPS, rng=generator(seed), beta=math.inf)
     for _, state, _ in run:
         if bool((state.energy > last).any()):
             return False

@@ -97,7 +97,8 @@ def check_proposals(case: Case, seed: int = 0, draws: int = DRAWS) -> list[Resul
     """T1: of every proposal that the case's kernel is made with."""
     results: list[Result] = []
     for proposal in proposals_of(case.kernel):
-        results += proposal_results(proposal, case.target.states, generator(seed, 2), name=case.name, draws=draws)
+        rng = generator(seed, stream="proposal")
+        results += proposal_results(proposal, case.target.states, rng, name=case.name, draws=draws)
     if not results:
         raise Skipped(f"{type(case.kernel).__name__} keeps no proposal in an attribute 'proposal'")
     return results

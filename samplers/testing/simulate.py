@@ -32,7 +32,7 @@ class ExactRun(NamedTuple):
 @cache
 def exact_run(case: Case, draws: int, seed: int, beta: float = 1.0) -> ExactRun:
     """``draws`` chains from the exact joint law at ``beta``, through the public driver in one shard."""
-    rng, law = generator(seed, 1), joint_law(case.kernel, case.target, beta)
+    rng, law = generator(seed, stream="starts"), joint_law(case.kernel, case.target, beta)
     points = torch.multinomial(law, draws, replacement=True, generator=rng)
     after_one, after_all = (_run_from(case, points, steps, beta, seed).draws[:, -1] for steps in (1, STEPS))
     start = points // (len(law) // len(case.target))

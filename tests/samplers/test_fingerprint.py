@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -152,41 +151,16 @@ def old_run(tmp_path):
     return shutil.copytree(OLD, tmp_path / "old")
 
 
-def old_call(**changes):
-    """The call that began ``OLD``, with the code of eb572bd and 3 steps."""
-    call = {"kernel": KERNELS["mixture"](), "energy": tilt, "x0": starts(4), "steps": 9, "seed": 5, "shard_size": 3}
-    call |= {"warmup": 1, "thin": 2, "progress": False} | changes
-    return sample(call.pop("kernel"), call.pop("energy"), call.pop("x0"), **call)
-
-
-def test_a_run_of_the_older_format_resumes_to_the_same_bytes(old_run):
-    stored = (old_run / "fingerprint.json").read_bytes()
-    assert b'"format"' not in stored
-    assert not (old_run / "mcmc-text.json").exists()
-    one_line = r"^'.*old' holds a run of an older format: its kernel and energy cannot be compared with those given$"
-    with RunStore(old_run, allow_version_change=True) as store, pytest.warns(UserWarning, match=one_line):
-        resumed = old_call(run_dir=store)
-    assert signature(resumed) == signature(old_call())
-    assert (old_run / "fingerprint.json").read_bytes() == stored
-
-
 @pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"seed": 6}, "seed was 5 and is now 6"),
-        ({"x0": starts(4).flip(0)}, "start was"),
-        ({"x0": starts(5)}, "chains was 4 and is now 5"),
-        ({"shard_size": 4}, "shard_size was 3 and is now 4"),
-        ({"warmup": 2}, "warmup was 1 and is now 2"),
-        ({"thin": 1}, "thin was 2 and is now 1"),
-        ({"nan": "reject"}, 'nan was "raise" and is now "reject"'),
-        ({"steps": 2, "thin": 1, "warmup": 1}, "thin was"),
-    ],
+    ("mark", "version"), [(None, "without mcmc-text.json, as version 0.1.0 left them"), (1, "of another version of .*")]
 )
-def test_of_a_run_of_the_older_format_the_rest_is_compared(old_run, change, message):
-    with (
-        RunStore(old_run) as store,
-        pytest.warns(UserWarning, match="older format"),
-        pytest.raises(InvalidInput, match=re.escape(message)),
-    ):
-        old_call(run_dir=store, **change)
+def test_a_run_of_an_older_version_is_refused_and_left_as_it_is(old_run, mark, version):
+    """Its states come from the generators of that version, and those of shards not begun would not."""
+    if mark:
+        (old_run / "mcmc-text.json").write_text(json.dumps({"format": "mcmc-text run", "version": mark}))
+    before = {path: path.read_bytes() for path in old_run.rglob("*") if path.is_file()}
+    one_line = f"^'.*old' holds a run {version}, in which a seed means other draws; resume it with that version, .*$"
+    call = {"steps": 9, "warmup": 1, "thin": 2, "seed": 5, "shard_size": 3, "run_dir": old_run, "progress": False}
+    with pytest.raises(InvalidInput, match=one_line):
+        sample(KERNELS["mixture"](), tilt, starts(4), **call)
+    assert {path: path.read_bytes() for path in old_run.rglob("*") if path.is_file()} == before

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.distributions import Categorical, Normal
 
-from samplers import EnergyError, InvalidInput, importance_sample
+from samplers import EnergyError, InvalidInput, generator, importance_sample
+from samplers.randomness import repeated
 from tests.samplers.laws import ALPHA, GATE, worst_p_value
 
 LAW = torch.tensor([0.05, 0.15, 0.0, 0.2, 0.6], dtype=torch.float64)
@@ -72,6 +73,19 @@ def test_resampled_states_follow_the_weights():
     assert worst_p_value(result.resample(20_000), [1 / 6, 2 / 6, 3 / 6, 0.0]) > ALPHA
     assert torch.equal(result.resample(20), result.resample(20))
     assert not torch.equal(result.resample(20), result.resample(20, seed=1))
+
+
+def test_resampling_has_a_stream_of_its_own():
+    """One seed for both calls, the default, must not choose states by the numbers that drew them."""
+    result = by_hand([1.0] * 1000)
+    of_its_own, of_the_draws = (generator(0, stream=stream) for stream in ("resample", "importance"))
+    assert torch.equal(result.resample(50), result.x[repeated(result.log_weights, 50, of_its_own)])
+    assert not torch.equal(result.resample(50), result.x[repeated(result.log_weights, 50, of_the_draws)])
+
+
+def test_a_negative_number_of_states_is_refused():
+    with pytest.raises(InvalidInput, match="count is -1"):
+        by_hand([1.0]).resample(-1)
 
 
 def normal_energy(scale):

@@ -3,6 +3,7 @@
 import math
 from contextlib import suppress
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,6 +16,7 @@ from samplers.randomness import (
     log_share,
     log_uniform,
     nth_site,
+    repeated,
     scoped_global_seed,
 )
 from tests.samplers.laws import ALPHA, worst_p_value
@@ -26,16 +28,44 @@ def state(rng):
     return bytes(rng.get_state().tolist())
 
 
-def test_generators_are_functions_of_seed_and_shard_and_all_differ():
-    pairs = [(seed, shard) for seed in (0, 1, 2, 3, 7, 2**32, 5 + 7 * 2**32, 5, 2**64 + 1) for shard in (0, 1, 2, 7)]
-    states = {state(generator(*pair)) for pair in pairs}
-    assert len(states) == len(pairs)
-    assert state(generator(3, 2)) == state(generator(3, 2))
+def test_a_generator_is_a_function_of_seed_shard_and_stream_and_all_differ():
+    seeds = (0, 1, 2, 3, 7, 2**32, 5 + 7 * 2**32, 5, 2**64 + 1, 10**400)
+    uses = [(seed, shard, stream) for seed in seeds for shard in (0, 1, 2, 7) for stream in ("chains", "starts", "s")]
+    states = {state(generator(seed, shard, stream=stream)) for seed, shard, stream in uses}
+    assert len(states) == len(uses)
+    assert state(generator(3, 2, stream="s")) == state(generator(3, 2, stream="s"))
 
 
-def test_a_negative_seed_is_refused():
-    with pytest.raises(InvalidInput, match="seed is -1"):
-        generator(-1)
+@pytest.mark.parametrize("seeds", [(12379, 19544), (0, 2**32), (1, 1 + 2**64)])
+def test_more_than_32_bits_of_a_seed_reach_the_draws(seeds):
+    """The first pair was one stream when torch's own seeding, which reads 32 bits, made the generator."""
+    draws = [torch.rand(4, dtype=torch.float64, generator=generator(seed)) for seed in seeds]
+    assert not bool((draws[0] == draws[1]).any())
+
+
+def test_a_generator_draws_what_numpy_draws_from_the_same_seed_sequence():
+    key = (3, int.from_bytes(b"starts", "little"))
+    ours = torch.randint(2**32, (2000,), generator=generator(11, 3, stream="starts"))  # each takes two words
+    numpys = np.random.MT19937(np.random.SeedSequence(11, spawn_key=key)).random_raw(4001)  # the first: no word of ours
+    assert ours.tolist() == numpys[2::2].tolist()
+
+
+def test_a_generator_holds_no_normal_number_of_another():
+    with scoped_global_seed(generator(4)):
+        first = torch.randn(1)
+    with torch.random.fork_rng(devices=()):
+        torch.randn(1)  # two are made, and one is kept for the next call
+        with scoped_global_seed(generator(4)):
+            assert torch.equal(torch.randn(1), first)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [((-1,), "seed is -1"), ((0.5,), "seed is 0.5"), ((None,), "seed is None"), ((0, -1), "shard is -1")],
+)
+def test_what_is_no_whole_number_is_refused(arguments, message):
+    with pytest.raises(InvalidInput, match=message):
+        generator(*arguments)
 
 
 def test_log_uniform_is_the_log_of_a_uniform_and_always_finite():
@@ -53,6 +83,16 @@ def test_categorical_follows_its_weights_and_never_draws_the_impossible():
     draws = categorical(log_weight.expand(20_000, -1), generator(1))
     assert worst_p_value(draws, law) > ALPHA
     assert worst_p_value(draws, [0.0, 0.15, 0.0, 0.55, 0.3, 0.0]) < ALPHA
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_repeated_follows_its_weights_and_never_draws_the_impossible(dtype):
+    law = [0.0, 0.1, 0.0, 0.6, 0.3, 0.0]
+    log_weights = torch.tensor(law, dtype=dtype).log() + 700
+    draws = repeated(log_weights, 20_000, generator(1))
+    assert worst_p_value(draws, law) > ALPHA
+    assert worst_p_value(draws, [0.0, 0.15, 0.0, 0.55, 0.3, 0.0]) < ALPHA
+    assert repeated(log_weights, 0, generator(1)).shape == (0,)
 
 
 def test_categorical_rows_are_drawn_apart():
@@ -120,6 +160,15 @@ def test_a_scoped_seed_is_undone_after_an_error():
         torch.rand(3)
         raise RuntimeError
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_scoped_seed_has_more_than_32_bits():
+    """Two batches of independent draws, of a million, are not one: torch's own seeding has 2**32 streams."""
+    with scoped_global_seed(generator(4)):
+        words = torch.get_rng_state().view(torch.int64)[3:627]
+        assert len(words.unique()) > 600
+        torch.manual_seed(int(words[0]))
+        assert not torch.equal(torch.get_rng_state().view(torch.int64)[3:627], words)
 
 
 def test_a_scoped_seed_moves_its_generator_on():

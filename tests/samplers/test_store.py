@@ -294,12 +294,6 @@ def test_a_folder_of_the_user_is_refused_and_stays_as_it_is(files, tmp_path):
     assert snapshot(tmp_path) == before
 
 
-def test_a_run_of_before_the_mark_goes_on_and_is_marked(begun, whole):
-    (begun / "mcmc-text.json").unlink()
-    assert signature(run(begun)) == whole
-    assert (begun / "mcmc-text.json").exists()
-
-
 def test_workers_may_write_the_same_facts_at_once(tmp_path):
     """Of two that write a file at the same time neither sees or breaks what the other has half written."""
     with RunStore(tmp_path) as store:
