@@ -24,6 +24,7 @@ from samplers.config import Configurable
 from samplers.energy.evaluation import evaluate, evaluate_candidates
 from samplers.energy.nan_policy import NaNPolicy
 from samplers.energy.terms import CallCounter, Constraint, EnergyTerm, Flat, WeightedSum, named, term_names
+from samplers.energy.watched import Watched
 from samplers.errors import (
     BoundViolated,
     EnergyError,
@@ -89,6 +90,7 @@ __all__ = [
     "TooManyNaN",
     "Trace",
     "TrialsExhausted",
+    "Watched",
     "WeightedSum",
     "__version__",
     "anneal",

@@ -52,8 +52,8 @@ class EnergyError(McmcTextError):
 
     ``term`` is the name of the term at fault, ``rows`` are the chains (before a run: rows of the batch scored), and
     ``x`` their states. ``nan``: those rows are NaN, and nothing else is wrong. ``where`` is ``file:line: source`` of
-    the user's own function, ``step`` the step (-1: the start), ``texts`` the decoded states, and ``saved`` the name of
-    a file that holds them; each is empty where it is not known.
+    the user's own function, ``remedy`` what helps, ``step`` the step (-1: the start), ``texts`` the decoded states, and
+    ``saved`` the name of a file that holds them; each is empty where it is not known.
     """
 
     def __init__(
@@ -65,10 +65,11 @@ class EnergyError(McmcTextError):
         x: Tensor | None = None,
         nan: bool = False,
         where: str | None = None,
+        remedy: str = "",
     ) -> None:
         super().__init__(problem)
         self.problem, self.term, self.rows, self.x = problem, term, list(rows), x
-        self.nan, self.where = nan, where
+        self.nan, self.where, self.remedy = nan, where, remedy
         self.step: int | None = None
         self.texts: list[str] = []
         self.saved: str | None = None
@@ -78,8 +79,9 @@ class EnergyError(McmcTextError):
         step = "" if self.step is None else " at the start" if self.step < 0 else f" at step {self.step}"
         texts = f": {_some([repr(text) for text in self.texts])}" if self.texts else ""
         where = f" [{self.where}]" if self.where else ""
+        remedy = f"; {self.remedy}" if self.remedy else ""
         saved = f"; the texts are in {self.saved!r}" if self.saved else ""
-        return f"energy {self.term!r} {self.problem}{step}{rows}{texts}{where}{saved}"
+        return f"energy {self.term!r} {self.problem}{step}{rows}{texts}{where}{remedy}{saved}"
 
 
 class TooManyNaN(McmcTextError):

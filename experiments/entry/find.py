@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -27,15 +26,12 @@ def find_experiment(location: str) -> Experiment:
 
 
 def experiment_in_file(path: str) -> Experiment:
-    """The one that the file declares. Runs its code; its folder is looked through for what it imports.
+    """The one that the file declares. Runs its code.
 
     Raises ``InvalidInput`` for a file that cannot be run, or that declares none or several.
     """
     from samplers import InvalidInput
 
-    folder = str(Path(path).resolve().parent)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
     module = load_file(Path(path), "FILE")
     declared = [experiment_of(each) for each in vars(module).values()]
     own = {each.name: each for each in declared if each and each.function.__module__ == module.__name__}

@@ -1,4 +1,4 @@
-"""The user's own energies as terms of the target: functions, ``FILE.py:NAME[=WEIGHT]``, names of plug-ins."""
+"""The user's own energies as terms of the target: functions, ``FILE.py:NAME[=WEIGHT]``, ``MODULE:NAME``, plug-ins."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import re
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from experiments.declaration.plugins import find_plugin, load_plugin
-from experiments.declaration.python_files import load_file
+from experiments.declaration.python_files import load_file, load_module
 from experiments.declaration.wording import argument
 
 if TYPE_CHECKING:
@@ -25,7 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CustomEnergy", "load_custom_energies"]
 
-SPEC = re.compile(r"((?P<file>.+\.py):)?(?P<name>[^\W\d][\w-]*)(=(?P<weight>.*))?")
+MODULE = r"(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*)"
+SPEC = re.compile(rf"(((?P<file>.+\.py)|{MODULE}):)?(?P<name>[^\W\d][\w-]*)(=(?P<weight>.*))?")
+USAGE = "an energy gets a list of texts and returns one number for each"
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,14 @@ class CustomEnergy:
     is_function: bool = False
 
     def term(self, space: TextSpace) -> WeightedSum:
-        """As a term over states: of texts, unless its argument is annotated as a tensor or it is an ``EnergyTerm``."""
-        return self.weight * self._unweighted(space)
+        """As a term over states, which is ``Watched``.
+
+        It gets texts, unless its argument is annotated as a tensor or it is an ``EnergyTerm``.
+        """
+        from samplers import Watched, WeightedSum
+
+        plain = self.weight * self._unweighted(space)
+        return WeightedSum([(weight, Watched(part)) for weight, part in plain.parts])
 
     def _unweighted(self, space: TextSpace) -> EnergyTerm:
         from lm_adapters import TextEnergy
@@ -62,7 +72,8 @@ def load_custom_energies(given: Sequence[GivenEnergy]) -> list[CustomEnergy]:
     """Read the files named; runs their code. Raises ``InvalidInput`` with what is wrong and where."""
     from samplers import InvalidInput
 
-    found = [_energy(each) for each in given]
+    modules: dict[str, ModuleType] = {}
+    found = [_energy(each, modules) for each in given]
     names = [energy.name for energy in found]
     for name in names:
         if names.count(name) > 1:
@@ -70,43 +81,75 @@ def load_custom_energies(given: Sequence[GivenEnergy]) -> list[CustomEnergy]:
     return found
 
 
-def _energy(given: GivenEnergy) -> CustomEnergy:
+def _energy(given: GivenEnergy, modules: dict[str, ModuleType]) -> CustomEnergy:
+    """``modules``: the files and modules read so far, so that none is run twice."""
     from samplers import InvalidInput
 
     if isinstance(given, CustomEnergy):
         return given
     if isinstance(given, tuple) and len(given) == 2 and not isinstance(given[1], str):
-        energy = _energy(given[0])
+        energy = _energy(given[0], modules)
         return replace(energy, weight=_weight(given[1], energy.name), spec=f"{energy.spec}={given[1]:g}")
     if isinstance(given, str):
-        return _load(given)
-    name = getattr(given, "name", None) or getattr(given, "__name__", type(given).__name__)
+        return _load(given, modules)
     if not callable(given):
         raise InvalidInput(f"{argument('energies')} has {given!r}; give functions of a list of texts, or FILE.py:NAME")
+    name = getattr(given, "name", None) or _name_of(given)
+    _check_call(given, f"{argument('energies')} has {name!r}, which")
     if not str(name).isidentifier() and not hasattr(given, "name"):
         raise InvalidInput(f"{argument('energies')} has a function without a name; write it with def")
     return CustomEnergy(str(name), str(name), 1.0, given, is_function=True)
 
 
-def _load(spec: str) -> CustomEnergy:
+def _load(spec: str, modules: dict[str, ModuleType]) -> CustomEnergy:
     from samplers import InvalidInput
 
     what = f"{argument('energies')} {spec!r}"
     match = SPEC.fullmatch(spec)
-    plugin = find_plugin("energies", match["name"]) if match and not match["file"] else None
-    if not match or not (match["file"] or plugin):
-        raise InvalidInput(f"{what} cannot be read; write FILE.py:NAME or FILE.py:NAME=WEIGHT")
+    from_code = match and (match["file"] or match["module"])
+    plugin = find_plugin("energies", match["name"]) if match and not from_code else None
+    if not match or not (from_code or plugin):
+        raise InvalidInput(f"{what} cannot be read; write FILE.py:NAME, MODULE:NAME or FILE.py:NAME=WEIGHT")
     name, weight = match["name"], _weight(match["weight"] if match["weight"] is not None else 1.0, what)
     if plugin:
         function = load_plugin(plugin)
         if not callable(function):
             raise InvalidInput(f"{what}: {plugin.value!r} of the package is no function")
-        return CustomEnergy(spec, name, weight, function, _source_digest(function))
-    path = Path(match["file"])
-    function = getattr(load_file(path, what), name, None)
-    if not callable(function):
-        raise InvalidInput(f"{what}: {str(path)!r} defines no function {name!r}")
-    return CustomEnergy(spec, name, weight, function, hashlib.sha256(path.read_bytes()).hexdigest())
+        digest = _source_digest(function)
+    else:
+        place = str(from_code)
+        if place not in modules:
+            modules[place] = load_file(Path(place), what) if match["file"] else load_module(place, what)
+        function = getattr(modules[place], name, None)
+        if not callable(function):
+            raise InvalidInput(f"{what}: {place!r} defines no function {name!r}")
+        file = modules[place].__file__
+        digest = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else None
+    _check_call(function, f"{what}: {name!r}")
+    return CustomEnergy(spec, name, weight, function, digest)
+
+
+def _check_call(function: Any, what: str) -> None:
+    """Raise ``InvalidInput``, after ``what``, for what cannot be called with a list of texts."""
+    from samplers import InvalidInput
+
+    if isinstance(function, type):
+        raise InvalidInput(f"{what} is a class; give an instance of it, as in wish = {function.__name__}(...)")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # not written in Python
+        return
+    try:
+        signature.bind([])
+    except TypeError as error:
+        given = "the others need defaults or functools.partial" if signature.parameters else "it takes none"
+        raise InvalidInput(f"{what} cannot be called with one argument ({error}); {USAGE}; {given}") from error
+
+
+def _name_of(function: Any) -> str:
+    while isinstance(function, partial) and not hasattr(function, "__name__"):
+        function = function.func
+    return str(getattr(function, "__name__", type(function).__name__))
 
 
 def _weight(given: Any, what: str) -> float:
@@ -131,10 +174,21 @@ def _source_digest(function: Any) -> str | None:
 
 
 def _takes_tensor(function: Callable[[Any], Any]) -> bool:
+    """Whether its first argument is annotated as a tensor. One that cannot be understood is no annotation."""
     from torch import Tensor
 
     try:
-        hints = typing.get_type_hints(function if hasattr(function, "__code__") else type(function).__call__)
-    except (NameError, TypeError):
+        first = next(iter(inspect.signature(function).parameters.values()))
+    except (StopIteration, TypeError, ValueError):
         return False
-    return next((kind is Tensor for name, kind in hints.items() if name != "return"), False)
+    if not isinstance(first.annotation, str):
+        return first.annotation is Tensor
+    while isinstance(function, partial):
+        function = function.func
+    written = SimpleNamespace(__annotations__={"x": first.annotation})
+    call = inspect.unwrap(function) if hasattr(function, "__globals__") else type(function).__call__
+    names = getattr(call, "__globals__", {})
+    try:
+        return typing.get_type_hints(written, globalns=names)["x"] is Tensor
+    except Exception:  # it is evaluated, and so may raise anything
+        return first.annotation in ("Tensor", "torch.Tensor")  # imported for type checkers only

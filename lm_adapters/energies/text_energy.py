@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
-from numbers import Real
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lm_adapters.energies.numbers import NotNumbers, numbers
 from lm_adapters.forward.oom import split_on_oom
 from samplers import EnergyError, EnergyTerm
 
 __all__ = ["TextEnergy"]
+
+USAGE = "an energy gets a list of texts and returns one number for each"
 
 
 class TextEnergy(EnergyTerm):
@@ -21,11 +25,15 @@ class TextEnergy(EnergyTerm):
     Lower is likelier, ``inf`` forbids. ``decode`` turns states into texts: pass ``space.decode``. ``name`` is by
     default that of the function.
 
+    Whatever it writes into the list is its own affair: each call gets a new one. The first time there is a warning.
+
     Raises ``EnergyError`` for something that is not a number, and for the wrong number of values; ``evaluate``, and so
     every sampler, also where it raises, returns NaN or ``-inf``, with the text at fault and the line of the function.
     Where it runs out of memory it is called again with half of the texts; raises ``OutOfMemory`` where a single text is
     too much.
     """
+
+    transient = ("_has_written",)
 
     def __init__(
         self,
@@ -35,6 +43,7 @@ class TextEnergy(EnergyTerm):
     ) -> None:
         self.function, self.decode = function, decode
         self.name = str(name or getattr(function, "__name__", type(function).__name__))
+        self._has_written = False
 
     @property
     def code(self) -> Callable[..., Any]:
@@ -48,33 +57,33 @@ class TextEnergy(EnergyTerm):
         total = torch.empty(len(x), dtype=torch.float64)
 
         def run(rows: Tensor) -> list[float]:
-            returned = self.function([texts[row] for row in rows.tolist()])
             try:
-                return _numbers(returned, len(rows))
-            except _NotNumbers as error:
+                return numbers(self._called([texts[row] for row in rows.tolist()]), len(rows))
+            except NotNumbers as error:
                 at = [] if error.row is None else [int(rows[error.row])]
-                raise EnergyError(str(error), term=self.name, rows=at, x=x[at or rows.to(x.device)]) from None
+                raise EnergyError(
+                    str(error), term=self.name, rows=at, x=x[at or rows.to(x.device)], remedy=USAGE
+                ) from None
 
         for rows, values in split_on_oom(torch.arange(len(x)), run, scorer=self):
             total[rows] = torch.tensor(values, dtype=torch.float64)
         return total.to(x.device)
 
-
-class _NotNumbers(Exception):
-    def __init__(self, problem: str, row: int | None = None) -> None:
-        super().__init__(problem)
-        self.row = row
-
-
-def _numbers(returned: Any, count: int) -> list[float]:
-    """A list of ``count`` numbers. Raises ``_NotNumbers`` for anything else."""
-    if hasattr(returned, "tolist"):  # arrays and tensors, zero-dimensional ones included
-        returned = returned.tolist()
-    if isinstance(returned, str) or not hasattr(returned, "__len__"):
-        raise _NotNumbers(f"returned {type(returned).__name__}, not a list of numbers")
-    if len(returned) != count:
-        raise _NotNumbers(f"returned {len(returned)} values for {count} texts")
-    for row, value in enumerate(returned):
-        if not isinstance(value, Real):
-            raise _NotNumbers(f"returned {value!r} ({type(value).__name__}), not a number of nats", row)
-    return [float(value) for value in returned]
+    def _called(self, texts: list[str]) -> Any:
+        """What the function returns for the texts."""
+        given = list(texts)
+        try:
+            returned = self.function(given)
+        except (AttributeError, TypeError) as error:
+            if "list" in str(error) or "argument" in str(error):
+                error.add_note(USAGE)
+            raise
+        if not self._has_written and list(map(id, given)) != list(map(id, texts)):
+            self._has_written = True
+            with suppress(Warning):  # where warnings are errors, this one must not end a run
+                warnings.warn(
+                    f"energy {self.name!r} writes into the list of texts that it gets; nobody else sees that, but it "
+                    "must not depend on what it wrote",
+                    stacklevel=2,
+                )
+        return returned

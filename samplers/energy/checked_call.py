@@ -11,10 +11,11 @@ from torch import Tensor
 
 from samplers.energy.row_numbers import row_numbers
 from samplers.energy.source_location import defined_at, raised_at
+from samplers.energy.term_cost import measured
 from samplers.errors import EnergyError, McmcTextError
 from samplers.types import Term
 
-__all__ = ["checked_values"]
+__all__ = ["checked_values", "raw_values", "unusable"]
 
 
 def checked_values(
@@ -38,9 +39,9 @@ def checked_values(
     Raises ``EnergyError`` if the term raises (with the first state at which it raises alone, if there is one), if it
     does not return a tensor of one number a row on the device of ``x``, and for NaN and ``-inf``.
     """
-    with row_numbers(rows):
+    with row_numbers(rows), measured(term.name, len(x)):
         if count_nan is None:
-            values = _weighted(term, x, hint, weight, call)
+            values = raw_values(term, x, hint, weight, call)
         else:
             values = _weighted_or_nan(term, x, hint, weight, call)
             count_nan(values.isnan())
@@ -51,8 +52,10 @@ def checked_values(
         return values
 
 
-def _weighted(term: Term, x: Tensor, hint: Any, weight: float, call: Callable[[], Tensor] | None) -> Tensor:
-    """NaN and ``-inf`` included."""
+def raw_values(
+    term: Term, x: Tensor, hint: Any = None, weight: float = 1.0, call: Callable[[], Tensor] | None = None
+) -> Tensor:
+    """``checked_values`` with NaN and ``-inf`` as they are."""
     try:
         values = term.values(x.clone(), hint) if call is None else call()
     except EnergyError as error:
@@ -62,10 +65,10 @@ def _weighted(term: Term, x: Tensor, hint: Any, weight: float, call: Callable[[]
         raise
     except Exception as error:
         _raise_for_first(term, x, hint, error)
-    if problem := _unusable(values, x):
-        unusable = EnergyError(problem, term=term.name, x=x, where=defined_at(term.code))
-        _complete(unusable, term)
-        raise unusable
+    if problem := unusable(values, x):
+        wrong = EnergyError(problem, term=term.name, x=x, where=defined_at(term.code))
+        _complete(wrong, term)
+        raise wrong
     values = values.detach().to(torch.float64)
     return values if weight == 1 else torch.where((values == math.inf) & (weight == 0), values, weight * values)
 
@@ -77,7 +80,7 @@ def _weighted_or_nan(term: Term, x: Tensor, hint: Any, weight: float, call: Call
     while len(rest):
         try:
             with row_numbers(rest):
-                values[rest] = _weighted(term, x[rest], None if hint is None else hint[rest], weight, call)
+                values[rest] = raw_values(term, x[rest], None if hint is None else hint[rest], weight, call)
             break
         except EnergyError as error:
             if not (error.nan and error.rows):
@@ -95,12 +98,14 @@ def _no_number(term: Term, x: Tensor, values: Tensor, rows: Tensor, weight: floa
     return error
 
 
-def _unusable(values: Any, x: Tensor) -> str | None:
+def unusable(values: Any, x: Tensor) -> str | None:
     """What keeps ``values`` from being one number for each row of ``x``."""
     if not isinstance(values, Tensor):
         return f"returned {type(values).__name__}, not a tensor of shape [{len(x)}]"
     if values.shape != (len(x),):
         return f"returned shape {list(values.shape)} for {len(x)} states, not [{len(x)}]"
+    if values.is_complex():
+        return f"returned {values.dtype}, not real numbers"
     if values.device != x.device:
         return f"returned a tensor on {values.device} for states on {x.device}; compute it there"
     return None
@@ -113,11 +118,14 @@ def _raise_for_first(term: Term, x: Tensor, hint: Any, error: Exception) -> NoRe
         one = torch.tensor([row], device=x.device)
         try:
             term.values(x[one], None if hint is None else hint[one])
+        except McmcTextError:
+            continue
         except Exception as single:
             error, rows, x = single, [row], x[one]
             break
     problem, where = f"raised {type(error).__name__}: {error}", raised_at(error, term.code)
-    found = EnergyError(problem, term=term.name, rows=rows, x=x, where=where)
+    remedy = "; ".join(getattr(error, "__notes__", ()))
+    found = EnergyError(problem, term=term.name, rows=rows, x=x, where=where, remedy=remedy)
     _complete(found, term)
     raise found from error
 

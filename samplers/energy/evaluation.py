@@ -13,7 +13,7 @@ from torch import Tensor
 from samplers.energy.candidates import rectangles, replaced
 from samplers.energy.checked_call import checked_values
 from samplers.energy.nan_policy import NaNCount, NaNPolicy
-from samplers.energy.terms import EnergyTerm, Evaluation, WeightedSum, in_order, parts_of
+from samplers.energy.terms import Evaluation, WeightedSum, in_order, parts_of
 from samplers.types import Energy
 
 __all__ = ["evaluate", "evaluate_candidates", "rejecting_nan"]
@@ -61,8 +61,7 @@ def evaluate_candidates(
     terms = torch.full((values.numel(), len(total.parts)), math.inf, dtype=torch.float64, device=x.device)
     wanted = torch.ones_like(values, dtype=torch.bool) if possible is None else possible
     for column, weight, part in in_order(total.parts):
-        shares = type(part).candidate_values is not EnergyTerm.candidate_values
-        for numbers, real in rectangles(wanted, by_chain=shares, max_rows=max_rows):
+        for numbers, real in rectangles(wanted, by_chain=part.shares_candidates, max_rows=max_rows):
             chains = numbers // values.shape[1]
             some, at, candidates = x[chains[:, 0]], site[chains[:, 0]], values.flatten()[numbers]
             counter = total.nan_counter(column)
@@ -78,7 +77,8 @@ def evaluate_candidates(
             )
             terms[numbers[real], column] = found.reshape(numbers.shape)[real]
         wanted = wanted & (terms[:, column] != math.inf).reshape(values.shape)
-    return Evaluation(terms.sum(dim=1).reshape(values.shape), terms.reshape(*values.shape, -1))
+    energies = total.total(terms, x, candidates=values.shape[1])
+    return Evaluation(energies.reshape(values.shape), terms.reshape(*values.shape, -1))
 
 
 def rejecting_nan(energy: Energy, count: NaNCount) -> Energy:

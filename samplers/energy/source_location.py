@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import linecache
 import traceback
 from collections.abc import Callable
@@ -13,12 +14,16 @@ __all__ = ["defined_at", "raised_at"]
 
 
 def raised_at(error: BaseException, function: Callable[..., Any]) -> str | None:
-    """``file:line: source`` of the deepest call before ``error``, in the file of ``function`` if there is one."""
-    frames = traceback.extract_tb(error.__traceback__)
+    """``file:line: source`` of the deepest call before ``error`` in the file of ``function``.
+
+    Where ``function`` itself could not be called, its first line; ``None`` if it is not written in Python.
+    """
     code = _code(function)
-    own = [frame for frame in frames if code is not None and frame.filename == code.co_filename]
-    frame = next(reversed(own or frames), None)
-    return None if frame is None else f"{frame.filename}:{frame.lineno}: {frame.line}"
+    if code is None:
+        return None
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename == code.co_filename]
+    return f"{own[-1].filename}:{own[-1].lineno}: {own[-1].line}" if own else defined_at(function)
 
 
 def defined_at(function: Callable[..., Any]) -> str | None:
@@ -31,6 +36,7 @@ def defined_at(function: Callable[..., Any]) -> str | None:
 
 
 def _code(function: Callable[..., Any]) -> CodeType | None:
-    while isinstance(function, partial):
-        function = function.func
+    """Of what the user wrote: the function inside of partials and decorators."""
+    while isinstance(function, partial) or hasattr(function, "__wrapped__"):
+        function = function.func if isinstance(function, partial) else inspect.unwrap(function)
     return getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)

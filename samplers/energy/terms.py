@@ -18,7 +18,7 @@ from torch import Tensor
 from samplers.config import Configurable
 from samplers.energy.candidates import replaced
 from samplers.energy.checked_call import checked_values
-from samplers.errors import InvalidInput
+from samplers.errors import EnergyError, InvalidInput
 from samplers.types import Energy
 
 __all__ = [
@@ -59,6 +59,11 @@ class EnergyTerm(Configurable, ABC):
 
     @abstractmethod
     def values(self, x: Tensor, hint: Any = None) -> Tensor: ...
+
+    @property
+    def shares_candidates(self) -> bool:
+        """Whether candidates of one chain are scored together, by a ``candidate_values`` of its own."""
+        return type(self).candidate_values is not EnergyTerm.candidate_values
 
     def texts(self, x: Tensor) -> list[str]:
         """The states as error messages show them: one text a row, or nothing where the term cannot decode them."""
@@ -215,7 +220,19 @@ class WeightedSum(EnergyTerm):
             if limit is not None and rest:
                 known = terms[:, [done for done, _, _ in order[: place + 1]]].sum(dim=1)
                 possible &= known + sum(lower_bound_of(w, later) for _, w, later in rest) <= limit
-        return Evaluation(terms.sum(dim=1), terms)
+        return Evaluation(self.total(terms, x, rows), terms)
+
+    def total(self, terms: Tensor, x: Tensor, rows: Tensor | None = None, *, candidates: int = 1) -> Tensor:
+        """Sums of ``terms [states * candidates, terms]``. Raises ``EnergyError`` where one overflows to ``-inf``.
+
+        ``x [states, ...]``; ``rows [states]`` are the numbers that errors give to them.
+        """
+        total = terms.sum(dim=1)
+        low = (total.isnan() | (total == -math.inf)).nonzero().squeeze(1) // candidates
+        if len(low):
+            at = low if rows is None else rows[low]
+            raise EnergyError("is below what a number can hold", term=self.name, rows=at.tolist(), x=x[low])
+        return total
 
     def nan_counter(self, column: int) -> Callable[..., None] | None:
         """Called with the NaN of the term in that column; ``None``: NaN is an error."""

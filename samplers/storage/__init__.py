@@ -1,6 +1,7 @@
 """The folder of a run: atomic files, checked tensor files, commits, and the fingerprint of a run."""
 
 from samplers.storage.atomic_files import append_line, exists, write_atomically, write_parts
+from samplers.storage.code_origin import library_of
 from samplers.storage.description import describe
 from samplers.storage.run_store import Meter, RunStore
 from samplers.storage.tensor_file import digest
@@ -12,6 +13,7 @@ __all__ = [
     "describe",
     "digest",
     "exists",
+    "library_of",
     "write_atomically",
     "write_parts",
 ]

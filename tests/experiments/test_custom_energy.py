@@ -64,7 +64,7 @@ def test_infinity_forbids(embedded, write):
         ("return [float('nan')] * len(texts)", "is NaN"),
         ("return [float('-inf')] * len(texts)", "is -inf"),
         ("return [0.0]", "returned 1 values for 4 texts"),
-        ("return None", "returned NoneType"),
+        ("return None", "returned None, not a list"),
         ("return ['low' for text in texts]", "returned 'low'"),
         ("return 'abc'", "returned str"),
     ],

@@ -3,8 +3,9 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Callable
+from decimal import Decimal
 from fractions import Fraction
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 
@@ -74,8 +75,23 @@ def test_one_number_a_text():
         [True, 2.5, math.inf],
         torch.tensor([1, 2.5, math.inf]),
         torch.tensor([1, 2.5, math.inf], requires_grad=True),
+        [torch.tensor(1), torch.tensor(2.5, requires_grad=True), np.array(math.inf)],
+        [np.bool_(True), Decimal("2.5"), Decimal("Infinity")],
+        {"a": 1, "b": 2.5, "c": math.inf}.values(),
     ],
-    ids=["list", "tuple", "array", "numpy floats", "other reals", "bool", "tensor", "tensor with grad"],
+    ids=[
+        "list",
+        "tuple",
+        "array",
+        "numpy floats",
+        "other reals",
+        "bool",
+        "tensor",
+        "tensor with grad",
+        "scalars of tensors",
+        "decimals",
+        "view",
+    ],
 )
 def test_accepted_answers(values: object):
     energy = evaluate(TextEnergy(lambda texts: values, SPACE.decode), X).energy
@@ -86,7 +102,7 @@ def test_accepted_answers(values: object):
 @pytest.mark.parametrize(
     ("values", "problem"),
     [
-        (None, "returned NoneType, not a list of numbers"),
+        (None, "returned None, not a list of numbers"),
         ("abc", "returned str, not a list of numbers"),
         (1.0, "returned float, not a list of numbers"),
         (np.array(1.0), "not a list of numbers"),
@@ -96,7 +112,16 @@ def test_accepted_answers(values: object):
         (["1", "2", "3"], r"returned '1' \(str\), not a number of nats"),
         ([1.0, None, 2.0], r"returned None \(NoneType\), not a number of nats"),
         ([[1.0], [2.0], [3.0]], r"returned \[1.0\] \(list\), not a number of nats"),
-        (torch.ones(3, 1), r"returned \[1.0\] \(list\), not a number of nats"),
+        (
+            torch.ones(3, 1),
+            r"returned shape \[3, 1\] for 3 texts, not \[3\].*; an energy gets a list of texts and returns",
+        ),
+        ([np.ones(1)] * 3, r"returned array\(\[1.\]\) \(ndarray\), not a number of nats"),
+        ({"red": 1.0, "green blue": 2.0, "blue": 3.0}, "returned dict, not a list of numbers"),
+        ({1.0, 2.0, 3.0}, "returned set, not a list of numbers"),
+        (b"abc", "returned bytes, not a list of numbers"),
+        ((value for value in [1.0, 2.0, 3.0]), "returned generator, not a list of numbers"),
+        ([10**400, 1, 1], "returned int too large for a float"),
         ([1j, 1.0, 1.0], "not a number of nats"),
         ([1.0, math.nan, 1.0], "is NaN"),
         ([1.0, -math.inf, 1.0], "is -inf, so its law cannot be normalised"),
@@ -186,7 +211,39 @@ def test_the_function_cannot_change_what_it_is_given():
         texts.clear()
         return values
 
-    assert TextEnergy(greedy, SPACE.decode)(X).tolist() == [3.0, 10.0, 4.0]
+    energy = TextEnergy(greedy, SPACE.decode)
+    with pytest.warns(UserWarning, match="energy 'greedy' writes into the list of texts that it gets"):
+        assert energy(X).tolist() == [3.0, 10.0, 4.0]
+    assert energy(X).tolist() == [3.0, 10.0, 4.0]  # said once
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda text: [len(text.split())],
+        lambda text: [float(text)],
+        lambda text: [{"red": 1.0}[text]],
+        lambda texts, target: [1.0],
+        lambda: [1.0],
+        lambda text: len(text),
+    ],
+)
+def test_a_function_of_something_else_is_said_what_it_gets(function: Callable):
+    assert "; an energy gets a list of texts and returns one number for each" in str(failure(function))
+
+
+@pytest.mark.parametrize("function", [lambda texts: [1 / 0], lambda texts: [None + 1 for text in texts]])
+def test_other_errors_do_without(function: Callable):
+    assert "an energy gets" not in str(failure(function))
+
+
+def test_the_line_of_a_function_that_cannot_be_called_is_its_own():
+    def two(texts: list[str], target: str) -> list[float]:
+        raise NotImplementedError
+
+    line = two.__code__.co_firstlineno
+    assert f"[{__file__}:{line}: def two(texts: list[str], target: str) -> list[float]:]" in str(failure(two))
+    assert failure(cache(two)).where.startswith(f"{__file__}:{line}: def two(")
 
 
 def green_is_nan(texts: list[str]) -> list[float]:
