@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set, Sized
+from collections.abc import Collection, Mapping, Set
 from typing import Any
 
 __all__ = ["NotNumbers", "numbers"]
@@ -26,12 +26,12 @@ def numbers(returned: Any, count: int) -> list[float]:
         raise NotNumbers(f"returned shape {list(shape)} for {count} texts, not [{count}]")
     if hasattr(returned, "tolist"):  # arrays and tensors, zero-dimensional ones included
         returned = returned.tolist()
-    if isinstance(returned, str | bytes | Mapping | Set) or not isinstance(returned, Sized):
+    if isinstance(returned, str | bytes | Mapping | Set) or not isinstance(returned, Collection):
         what = "None" if returned is None else type(returned).__name__
         raise NotNumbers(f"returned {what}, not a list of numbers")
     if len(returned) != count:
         raise NotNumbers(f"returned {len(returned)} values for {count} texts")
-    return [_number(value, row) for row, value in enumerate(returned)]  # type: ignore[arg-type]
+    return [_number(value, row) for row, value in enumerate(returned)]
 
 
 def _number(value: Any, row: int) -> float:
