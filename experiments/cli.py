@@ -9,13 +9,15 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from contextlib import suppress
+from typing import Any, NoReturn
 
 import click
 
 from experiments.declaration.plugins import OURS, find_plugin, packages_with, plugin_names
 from experiments.declaration.wording import in_options
 from experiments.entry.find import plugin_command
+from experiments.entry.streams import CLOSED_PIPE, drop_unwritten, is_closed_pipe, prepare_streams, refusal
 from experiments.results.safe_text import visible
 
 __all__ = ["main"]
@@ -58,20 +60,28 @@ def _command(name: str) -> click.Command:
 def run_command(run: Any, *args: Any, **kwargs: Any) -> None:
     """Run a click command; one line for every end but a good one.
 
-    The exit code is 2 for bad input, 1 for a run that failed, 130 on Ctrl-C, 143 on SIGTERM.
+    The exit code is 2 for bad input, 1 for a run that failed, 130 on Ctrl-C, 143 on SIGTERM, 129 where the terminal
+    went away, and 141, without a word, where nobody reads the output any more (``| head``).
     """
+    prepare_streams()
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
-        _run(run, args, kwargs)
+        try:
+            _run(run, args, kwargs)
+        finally:
+            drop_unwritten()
 
 
 def _run(run: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
     try:
         _check_arguments(args[0] if args else kwargs.get("args"))
         code = run(*args, **{**kwargs, "standalone_mode": False})
+        sys.stdout.flush()
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except SystemExit as stop:
+        if is_closed_pipe(stop):  # click ends the program
+            sys.exit(CLOSED_PIPE)
         _fail(f"the code of an energy or a model ended the program (SystemExit: {stop}); take that out", 1)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
@@ -82,11 +92,15 @@ def _run(run: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
     except (click.Abort, KeyboardInterrupt):
         _fail("stopped", 130)
     except Exception as error:
+        if is_closed_pipe(error):
+            sys.exit(CLOSED_PIPE)
+        if problem := refusal(error):
+            _fail(problem, 1)
         code = _exit_code(error)
         if code is None:
             raise
         if code > 128:
-            click.echo("\n".join(map(visible, str(error).splitlines())), err=True)
+            _say("\n".join(map(visible, str(error).splitlines())))
             sys.exit(code)
         _fail(_in_one_line(error), code)
     sys.exit(code)
@@ -98,11 +112,12 @@ def _check_arguments(given: Sequence[str] | None) -> None:
         try:
             argument.encode()
         except UnicodeEncodeError as error:
-            raise click.UsageError(f"{argument!r} is no text: it holds bytes that are no UTF-8") from error
+            problem = "it holds bytes that are no UTF-8, or LANG is of another encoding"
+            raise click.UsageError(f"{argument!r} is no text: {problem}") from error
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    click.echo(f"warning: {visible(' '.join(str(message).split()))}", err=True)
+    _say(f"warning: {visible(' '.join(str(message).split()))}")
 
 
 def _exit_code(error: Exception) -> int | None:
@@ -125,9 +140,15 @@ def _in_one_line(error: Exception) -> str:
     return f"memory does not suffice ({problem}); take fewer chains, shorter texts, --dtype bfloat16 or smaller models"
 
 
-def _fail(message: str, code: int) -> None:
-    click.echo(f"error: {visible(' '.join(message.split()))}", err=True)
+def _fail(message: str, code: int) -> NoReturn:
+    _say(f"error: {visible(' '.join(message.split()))}")
     sys.exit(code)
+
+
+def _say(message: str) -> None:
+    """On stderr, if there is still somebody to read it."""
+    with suppress(OSError):
+        click.echo(message, err=True)
 
 
 @click.group(cls=Experiments, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

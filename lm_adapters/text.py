@@ -24,7 +24,9 @@ __all__ = ["TextSpace"]
 
 # A name in angle brackets, or one that says itself that it is unused, perhaps behind a mark for the start of a word
 # (the sentinels of mT5: ▁<extra_id_5>). The bytes that pieces such as <0x0A> name are told apart by what they decode to.
-RESERVED = re.compile(r"[▁Ġ ]*(<[^<>\s]*\w[^<>\s]*>(NOTUSED)?|\[[A-Za-z_]*(unused|UNUSED)[A-Za-z_]*\d*\]|madeupword\d+)")
+RESERVED = re.compile(
+    r"[▁Ġ ]*(<[^<>\s]*\w[^<>\s]*>(NOTUSED)?|\[[A-Za-z_]*(unused|UNUSED)[A-Za-z_]*\d*\]|madeupword\d+)"
+)
 SURROGATES = re.compile("[\ud800-\udfff]")
 REPLACEMENT = "\ufffd"  # decoded from a byte that is only part of a character
 SHOWN = 100  # characters of a text that messages quote

@@ -32,7 +32,7 @@ from samplers.testing import CASES, Case
 RECORD = Path(__file__).with_name("golden.json")
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy")
 
-SHORT = "--steps 40 --warmup 10 --chains 6"
+SHORT = "--steps 40 --warmup 10 --thin 4 --chains 6"
 SEARCH = "--steps 40 --chains 4"
 HOME, SHUT = '"I would like to go home now."', '"Il a oublié de fermer la porte hier soir." --must-contain shut'
 BLANKS = '"The [MASK] sat on the [MASK:1-3]."'

@@ -20,8 +20,9 @@ from experiments.declaration.resume_option import folder_option, resume_option
 from experiments.declaration.wording import argument
 from experiments.results.protocol import Run
 from experiments.results.terminal import show
+from experiments.runs.resume_checks import recorded_number
 from experiments.setup.job import Share, open_job
-from experiments.setup.settings import SHARED, WITHOUT_CHAINS, Settings
+from experiments.setup.settings import SHARED, USUAL, WITHOUT_CHAINS, Settings, follow_steps
 
 __all__ = ["Experiment", "experiment", "experiment_of"]
 
@@ -44,11 +45,12 @@ def experiment(
         such as ``sample_chains`` gives, and says so in its signature. The first paragraph of its docstring is the
         help. What is decorated is called without ``job``, and with every argument of ``Settings``.
     Arguments
-        ``defaults`` of ``Settings`` that differ here. ``sampler``: what solves it, where the function has no argument
-        of that name; ``anneal``, ``rejection`` and ``importance`` know no warm-up, and cannot be extended.
-        ``extensible=False``: nor can this. ``check(settings, **own)`` raises ``InvalidInput`` for arguments that
-        cannot be, before a folder is made or a model loaded. ``show(result, as_json=, quiet=)`` prints a result that
-        is no ``Run``, of which no files are written.
+        ``defaults`` of ``Settings`` that differ here; ``warmup`` and ``thin`` are those of the default ``steps``.
+        ``sampler``: what solves it, where the function has no argument of that name; ``anneal``, ``rejection`` and
+        ``importance`` know no warm-up, and cannot be extended. ``extensible=False``: nor can this.
+        ``check(settings, **own)`` raises ``InvalidInput`` for arguments that cannot be, before a folder is made or a
+        model loaded. ``show(result, as_json=, quiet=)`` prints a result that is no ``Run``, of which no files are
+        written.
     Raises
         ``TypeError`` for a function that cannot be one.
     """
@@ -98,9 +100,21 @@ class Experiment:
             raise TypeError(f"experiment {self.name!r} sets {min(unknown)!r}, which no experiment has")
         for each in own:
             click_parameter(each)
-        shared = [replace(each, default=self.defaults.get(name, each.default)) for name, each in SHARED.items()]
+        shared = [self._shared(each) for each in SHARED.values()]
         object.__setattr__(self, "own", own)
         object.__setattr__(self, "arguments", [*own, *(replace(each, positional=False) for each in shared)])
+
+    @property
+    def usual(self) -> dict[str, int]:
+        """Steps, warm-up and thinning where none are given."""
+        return {name: self.defaults.get(name, number) for name, number in USUAL.items()}
+
+    def _shared(self, each: Argument) -> Argument:
+        """An argument of ``Settings`` with the default that it has here, in words where that follows from the steps."""
+        if each.default is None and each.name in USUAL and each.option:
+            note = f"[default: {self.usual[each.name]}; of fewer than {self.usual['steps']} steps the same share]"
+            return replace(each, option=replace(each.option, help=f"{each.option.help}  {note}"))
+        return replace(each, default=self.defaults.get(each.name, each.default))
 
     @property
     def name(self) -> str:
@@ -125,6 +139,11 @@ class Experiment:
 
     def _run(self, given: dict[str, Any], share: Share | None) -> Any:
         shared = {name: given.pop(name) for name in SHARED}
+        for name in ("warmup", "thin"):
+            if shared[name] is None:
+                shared[name] = recorded_number(shared["out"], name, self.arguments)
+        if isinstance(shared["steps"], int):
+            shared |= follow_steps(shared["steps"], shared["warmup"], shared["thin"], self.usual)
         settings = Settings(**shared)
         for each in self.own:
             each.check(given[each.name])

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-
 import click
 
 from experiments.declaration.wording import argument
+from experiments.results.columns import cut, fold, terminal_width
 from experiments.results.protocol import Run
 from experiments.results.safe_text import json_line, visible
 
-__all__ = ["print_run", "show"]
+__all__ = ["print_run", "printable", "show"]
 
 
 def show(run: Run, *, as_json: bool, quiet: bool) -> None:
@@ -23,16 +22,17 @@ def show(run: Run, *, as_json: bool, quiet: bool) -> None:
 
 
 def print_run(run: Run) -> None:
-    """The texts, the facts and where the files are, no wider than the terminal."""
-    width = max(60, min(shutil.get_terminal_size((100, 24)).columns, 120))
+    """The texts, the facts and where the files are: no wider than the terminal, and whole where there is none."""
+    width = terminal_width()
     summary = run.summary()
     counted, shown = run.heading()
     click.echo(f"{counted:>5}  {'nats':>7}  {shown}")
     for index, energy, text in run.shown():
-        click.echo(f"{index:>5}  {energy:>7.2f}  {_cut(text, width - 16)}")
+        click.echo(f"{index:>5}  {energy:>7.2f}  {cut(printable(text), width and width - 16)}")
     click.echo()
     for label, value in run.facts(summary):
-        click.echo(f"  {visible(label):<22} {_folded(value, width - 25)}")
+        first, *more = fold(printable(value), width and width - 25)
+        click.echo(("\n" + " " * 25).join([f"  {visible(label):<22} {first}", *more]))
     if run.config["trust_remote_code"]:
         click.echo(f"  {'code':<22} what the models bring along was run ({argument('trust_remote_code')})")
     if run.config["out"]:
@@ -44,13 +44,6 @@ def print_run(run: Run) -> None:
         click.echo(run.spent.news)
 
 
-def _cut(text: str, width: int) -> str:
-    text = visible(" ".join(text.split()))
-    return text if len(text) <= width else text[: width - 1] + "…"
-
-
-def _folded(text: str, width: int) -> str:
-    """At word borders, later lines under the first."""
-    import textwrap
-
-    return ("\n" + " " * 25).join(textwrap.wrap(visible(" ".join(text.split())), width, break_on_hyphens=False) or [""])
+def printable(text: str) -> str:
+    """On one line, with nothing in it that acts on a terminal."""
+    return visible(" ".join(text.split()))

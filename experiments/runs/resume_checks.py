@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import warnings
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.declaration.arguments import Argument
@@ -14,7 +15,15 @@ from experiments.declaration.wording import argument, command_words
 if TYPE_CHECKING:
     from samplers import RunStore
 
-__all__ = ["check_config", "check_experiment", "check_models", "check_named", "check_versions", "how_to_resume"]
+__all__ = [
+    "check_config",
+    "check_experiment",
+    "check_models",
+    "check_named",
+    "check_versions",
+    "how_to_resume",
+    "recorded_number",
+]
 
 PARTS = {"sha256": "digest of weights", "vocabulary": "digest of tokens"}  # of a model's identity, in words
 
@@ -33,6 +42,19 @@ def how_to_resume(
             again += [word for one in value for word in (option, one)] if each.is_many else [option] if value else []
     again += [argument("allow_version_change")] if allow_version_change else []
     return f"resume with: {shlex.join([*command, '--resume', path, *again])}"
+
+
+def recorded_number(out: Any, name: str, arguments: Iterable[Argument]) -> int | None:
+    """The whole number that a run with draws in the folder ``out`` has recorded; ``None`` where there is none."""
+    from samplers import McmcTextError, RunStore
+
+    try:
+        if not out or not Path(out, "shards").is_dir():
+            return None
+        value = current_names(RunStore(out).read("config.json"), arguments).get(name)
+    except (OSError, TypeError, ValueError, McmcTextError):  # which is reported when the folder is used
+        return None
+    return value if type(value) is int and value >= 0 else None
 
 
 def check_experiment(store: RunStore, config: Mapping[str, Any]) -> None:

@@ -40,14 +40,15 @@ def sample_chains(
     from samplers import sample
 
     settings = job.settings
+    warmup, thin = settings.warmup_and_thin
     trace, spent = _do_with_folder(
         lambda **where: sample(
             kernel,
             problem.energy,
             problem.x0,
             steps=settings.steps,
-            warmup=settings.warmup,
-            thin=settings.thin,
+            warmup=warmup,
+            thin=thin,
             **_shared_arguments(job),
             **where,
         ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from experiments.setup.custom_energy import GivenEnergy
     from lm_adapters import MaskedLM
 
-__all__ = ["SHARED", "WITHOUT_CHAINS", "Settings"]
+__all__ = ["SHARED", "USUAL", "WITHOUT_CHAINS", "Settings", "follow_steps"]
 
+USUAL = {"steps": 300, "warmup": 100, "thin": 4}  # and what follows from fewer steps, see ``follow_steps``
 WITHOUT_CHAINS = ("anneal", "rejection", "importance")  # samplers without warm-up and thinning, and not extensible
 
 
@@ -26,16 +27,17 @@ class Settings:
     """What every experiment can be given; every text experiment passes it on to the samplers.
 
     ``model`` is the masked language model that proposes: a name, a folder, or a loaded ``MaskedLM``. ``steps`` counts
-    all steps, of which ``warmup`` are not kept; of the rest every ``thin``-th is. ``seed`` decides the draws, together
-    with ``shard_size``: so many chains share a generator. ``out`` is the folder for the run's files, ``None`` for
-    none. ``progress`` shows a bar on stderr, or is called with every number of steps done.
+    all steps, of which ``warmup`` are not kept; of the rest every ``thin``-th is; ``None``: as ``follow_steps`` says.
+    ``seed`` decides the draws, together with ``shard_size``: so many chains share a generator. ``out`` is the folder
+    for the run's files, ``None`` for none. ``progress`` shows a bar on stderr, or is called with every number of steps
+    done.
     """
 
     model: Annotated[str | MaskedLM, Option("Embedded model, folder, or hub name.")] = "masked-en"
     chains: Annotated[int, Option("Chains run together.", minimum=1, maximum=10**6)] = 10
-    steps: Annotated[int, Option("Steps in all.", minimum=1, maximum=10**7, on_resume="larger")] = 300
-    warmup: Annotated[int, Option("Steps not kept.", minimum=0, formerly="burn_in")] = 100
-    thin: Annotated[int, Option("Keep every n-th step.", minimum=1)] = 4
+    steps: Annotated[int, Option("Steps in all.", minimum=1, maximum=10**7, on_resume="larger")] = USUAL["steps"]
+    warmup: Annotated[int | None, Option("Steps not kept.", minimum=0, formerly="burn_in")] = None
+    thin: Annotated[int | None, Option("Keep every n-th step.", minimum=1)] = None
     seed: Annotated[int, Option("Decides the draws.", minimum=0)] = 0
     nan: Annotated[
         Literal["raise", "reject"],
@@ -88,7 +90,16 @@ class Settings:
         if any(not word.strip() for word in self.forbid):
             raise InvalidInput(f"{argument('forbid')} is empty; give a word")
         check_device(self.device)
+        for name, value in follow_steps(self.steps, self.warmup, self.thin, USUAL).items():
+            object.__setattr__(self, name, value)
         object.__setattr__(self, "energies", tuple(load_custom_energies(self.energies)))
+
+    @property
+    def warmup_and_thin(self) -> tuple[int, int]:
+        """Those given, or those that follow from ``steps``."""
+        assert self.warmup is not None, "they are set at the start"
+        assert self.thin is not None
+        return self.warmup, self.thin
 
     @property
     def custom_energies(self) -> list[CustomEnergy]:
@@ -109,18 +120,28 @@ class Settings:
             raise InvalidInput(f"{argument('workers')} needs a folder to work in; give {argument('out')}")
         if sampler in WITHOUT_CHAINS:
             return
-        kept = self.steps - self.warmup
+        warmup, thin = self.warmup_and_thin
+        kept = self.steps - warmup
         if kept < 1:
             raise InvalidInput(
-                f"{argument('warmup')} is {self.warmup} of {self.steps} steps and leaves none to keep; lower it or "
+                f"{argument('warmup')} is {warmup} of {self.steps} steps and leaves none to keep; lower it or "
                 f"raise {argument('steps')}"
             )
-        if self.thin > kept:
-            raise InvalidInput(f"{argument('thin')} is {self.thin}, but only {kept} steps follow the warm-up; lower it")
+        if thin > kept:
+            raise InvalidInput(f"{argument('thin')} is {thin}, but only {kept} steps follow the warm-up; lower it")
 
     def as_arguments(self) -> dict[str, Any]:
         """To give another experiment the same."""
         return {name: getattr(self, name) for name in SHARED}
+
+
+def follow_steps(steps: int, warmup: int | None, thin: int | None, usual: Mapping[str, int]) -> dict[str, int]:
+    """Warm-up and thinning where they are not given: the ``usual`` ones, and for fewer steps the same share of them."""
+    if warmup is None:
+        warmup = min(usual["warmup"], usual["warmup"] * steps // usual["steps"])
+    if thin is None:
+        thin = max(1, min(usual["thin"], usual["thin"] * steps // usual["steps"], steps - warmup))
+    return {"warmup": warmup, "thin": thin}
 
 
 SHARED: dict[str, Argument] = {each.name: replace(each, positional=False) for each in read_arguments(Settings)}

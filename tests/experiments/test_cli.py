@@ -130,7 +130,7 @@ def test_quiet_prints_nothing(mcmc_text):
 
 
 def test_table_fits_the_terminal_and_ends_with_an_honest_line(mcmc_text, monkeypatch, tmp_path):
-    monkeypatch.setenv("COLUMNS", "70")
+    monkeypatch.setattr("experiments.results.terminal.terminal_width", lambda: 70)
     result = mcmc_text("gibbs", "--chains", 3, "--steps", 12, "--warmup", 2, "--thin", 2, "--out", "run")
     assert result.exit_code == 0, result.stderr
     lines = result.stdout.splitlines()

@@ -19,6 +19,7 @@ from experiments.keywords import SAMPLERS, keywords
 from experiments.paraphrase import paraphrase
 from experiments.results.terminal import print_run
 from experiments.score import read_texts
+from experiments.setup.settings import Settings
 from experiments.summarize import summarize
 from experiments.translate import translate
 from samplers import EnergyError, Flat, Interrupted, InvalidInput, McmcTextError, RunStore, StoreError, sample
@@ -409,3 +410,32 @@ def test_a_folder_of_the_users_keeps_every_file_also_when_the_run_fails(tmp_path
         result = CliRunner().invoke(main, ["gibbs", "--model", model, "--steps", "2", "--out", str(tmp_path)])
         assert result.exit_code == 2
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {".movie.mkv.part": b"half a film"}
+
+
+@pytest.mark.parametrize(("given", "warmup", "thin"), [
+    ({"steps": 20}, 6, 1), ({"steps": 150}, 50, 2), ({"steps": 300}, 100, 4), ({"steps": 3000}, 100, 4),
+    ({"steps": 1}, 0, 1), ({"steps": 20, "warmup": 0}, 0, 1), ({"steps": 300, "warmup": 298}, 298, 2),
+    ({"steps": 300, "warmup": 0}, 0, 4), ({"steps": 20, "thin": 3}, 6, 3),
+])  # fmt: skip
+def test_warmup_and_thinning_follow_the_steps_where_they_are_not_given(given, warmup, thin):
+    assert Settings(**given).warmup_and_thin == (warmup, thin)
+
+
+def test_they_are_recorded_and_stay_when_a_run_grows(lm, tmp_path):
+    quick = {"model": lm, "chains": 2, "length": (2, 3)}
+    short = gibbs(**quick, steps=9, out=str(tmp_path / "run"))
+    assert (short.config["warmup"], short.config["thin"]) == (3, 1)
+    grown = gibbs(**quick, steps=30, out=str(tmp_path / "run"))
+    assert (grown.config["warmup"], grown.config["thin"]) == (3, 1)
+    gibbs(**quick, steps=30, warmup=3, thin=1, out=str(tmp_path / "whole"))
+    assert samples(tmp_path / "run") == samples(tmp_path / "whole")
+    config = tmp_path / "run" / "config.json"
+    config.write_text(config.read_text().replace('"warmup": 3', '"warmup": "x"'))
+    with pytest.raises(InvalidInput, match="warmup was 'x' and is now 10"):
+        gibbs(**quick, steps=30, out=str(tmp_path / "run"))
+
+
+def test_each_experiment_has_its_own_share(lm, causal):
+    run = keywords(["sea"], model=lm, scorer=causal, length=(2, 4), chains=2, steps=8)
+    assert (run.config["warmup"], run.config["thin"]) == (4, 1)
+    assert "[default: 400; of fewer than 800 steps the same share]" in " ".join(keywords.__doc__.split())

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.cli import run_command
+from experiments.results.columns import columns, cut, fold
 from experiments.results.safe_text import json_line, json_text, visible
-from experiments.results.terminal import _cut, _folded
+from experiments.results.terminal import printable
 from samplers import InvalidInput, RunStore
 
 HOSTILE = [
@@ -86,10 +87,11 @@ def test_a_run_folder_takes_any_text(text: str, tmp_path: Path):
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_printed_texts_do_not_act(text: str):
-    for shown in (_cut(text, 200), _folded(text, 200)):
-        assert visible(shown) == shown
-        assert not {"\x1b", "\x9b", "\u202e"} & set(shown)
-    assert len(_cut(text * 50, 40)) == 40
+    for width in (None, 200):
+        for shown in (cut(printable(text), width), *fold(printable(text), width)):
+            assert visible(shown) == shown
+            assert not {"\x1b", "\x9b", "\u202e"} & set(shown)
+    assert 39 <= columns(cut(printable(text) * 50, 40)) <= 40
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -140,7 +140,14 @@ def test_a_tokenizer_without_mask():
 def test_reserved_names_are_not_proposable_even_as_plain_words():
     """As in BERT's own vocabulary, where they are no special tokens."""
     reserved = ["[unused7]", "<unused_3>", "<unused12>", "<extra_id_5>", "<extra_2>", "madeupword0001"]
-    reserved += ["▁<extra_id_5>", "Ġ<|reserved_special_token_9|>", "<s>NOTUSED", "<SPECIAL_12>", "[UNUSED_3]", "<special0>"]
+    reserved += [
+        "▁<extra_id_5>",
+        "Ġ<|reserved_special_token_9|>",
+        "<s>NOTUSED",
+        "<SPECIAL_12>",
+        "[UNUSED_3]",
+        "<special0>",
+    ]
     tokenizer = word_level(["red", *reserved, "unused", "<->", "<3", "[red]"])
     names = tokenizer.convert_ids_to_tokens(TextSpace(tokenizer).proposable.nonzero().squeeze(1).tolist())
     assert names == ["red", "unused", "<->", "<3", "[red]"]

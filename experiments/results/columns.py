@@ -1,0 +1,65 @@
+"""Text measured as a terminal shows it: in columns, of which a Chinese character or an emoji takes two."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import unicodedata
+
+__all__ = ["columns", "cut", "fold", "terminal_width"]
+
+NARROWEST = 40  # columns; in a narrower terminal lines wrap
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal that stdout is; ``None`` for a pipe or a file, which have no width."""
+    if not sys.stdout.isatty():
+        return None
+    return max(NARROWEST, shutil.get_terminal_size((100, 24)).columns)
+
+
+def columns(text: str) -> int:
+    """How many columns a line takes."""
+    return sum(map(_width, text))
+
+
+def cut(text: str, width: int | None) -> str:
+    """At most ``width`` columns of a line, with an ellipsis where something is missing; all of it for ``None``."""
+    if width is None or columns(text) <= width:
+        return text
+    return _start(text, width - 1) + "…"
+
+
+def fold(text: str, width: int | None) -> list[str]:
+    """Lines of at most ``width`` columns, broken between words where that is possible; one line for ``None``."""
+    if width is None:
+        return [text]
+    lines = [""]
+    for word in text.split(" "):
+        joined = f"{lines[-1]} {word}" if lines[-1] else word
+        if columns(joined) <= width:
+            lines[-1] = joined
+            continue
+        rest = word
+        lines += [""] if lines[-1] else []
+        while columns(rest) > width:
+            start = _start(rest, width)
+            lines[-1:] = [start, ""]
+            rest = rest[len(start) :]
+        lines[-1] = rest
+    return lines
+
+
+def _start(text: str, width: int) -> str:
+    taken = 0
+    for index, character in enumerate(text):
+        taken += _width(character)
+        if taken > width:
+            return text[:index]
+    return text
+
+
+def _width(character: str) -> int:
+    if unicodedata.combining(character) or unicodedata.category(character) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
