@@ -25,9 +25,10 @@ __all__ = ["ImportanceSample", "importance_sample"]
 class ImportanceSample:
     """Weighted draws: ``x [n, ...]``, ``energy float64 [n]``, ``log_weights float64 [n]``, normalised, in nats.
 
-    ``log_z`` estimates the log of ``integral exp(-energy)``; ``ess`` is Kish's effective sample size ``1 / sum w^2``;
-    ``pareto_k`` is the shape of the tail of the weights: above 0.7 the estimates are unreliable (Vehtari et al. 2024,
-    JMLR 25), NaN if it cannot be fitted.
+    ``exp(log_z)`` is an unbiased estimate of ``integral exp(-energy)``, and ``log_z_mcse`` its relative standard error,
+    which is that of ``log_z`` in nats where it is small; NaN for a single draw. ``ess`` is Kish's effective sample size
+    ``1 / sum w^2``; ``pareto_k`` is the shape of the tail of the weights: above 0.7 the estimates are unreliable
+    (Vehtari et al. 2024, JMLR 25), NaN if it cannot be fitted.
     """
 
     x: Tensor
@@ -36,6 +37,11 @@ class ImportanceSample:
     log_z: float
     ess: float
     pareto_k: float
+
+    @property
+    def log_z_mcse(self) -> float:
+        count = len(self.log_weights)
+        return math.sqrt(max(0.0, count / self.ess - 1) / (count - 1)) if count > 1 else math.nan
 
     def expectation(self, statistic: Callable[[Tensor], Tensor]) -> Tensor:
         """``sum_i w_i f(x_i)`` for ``statistic(x) -> [n, ...]``."""

@@ -25,7 +25,12 @@ ROUNDING = 1e-9  # nats by which rounding may exceed a bound that is attained ex
 class RejectionSample:
     """Independent draws ``x [n, ...]`` of ``exp(-energy)``, their ``energy float64 [n]``, and the number of trials.
 
-    ``log_z = log_bound + log(acceptance)`` estimates the log of ``integral exp(-energy)``.
+    ``exp(log_z)`` is an unbiased estimate of ``Z = integral exp(-energy)``; its log is not one of ``log Z``. As trials
+    end with the last of ``n`` draws, it is ``exp(log_bound) (n - 1) / (trials - 1)`` (Haldane 1945, Biometrika 33), and
+    with ``acceptance``, ``n / trials``, it would be too high. For a result that is not ``complete``, because the trials
+    ran out first, it is ``exp(log_bound) n / trials`` (Girshick, Mosteller & Savage 1946, Ann. Math. Stat. 17).
+    ``log_z_mcse`` is the relative standard error of ``exp(log_z)``, that of ``log_z`` in nats where it is small.
+    A complete result of one draw has neither (NaN), one of two draws may have no error.
     """
 
     x: Tensor
@@ -33,14 +38,29 @@ class RejectionSample:
     trials: int
     accepted: int
     log_bound: float
+    complete: bool = True
 
     @property
     def acceptance(self) -> float:
+        """Share of the trials that were accepted."""
         return self.accepted / self.trials
 
     @property
     def log_z(self) -> float:
-        return self.log_bound + math.log(self.acceptance) if self.accepted else -math.inf
+        share = self._probability
+        return self.log_bound + math.log(share) if share else -math.inf
+
+    @property
+    def log_z_mcse(self) -> float:
+        share, freedom = self._probability, self.trials - (2 if self.complete else 1)
+        return math.sqrt((1 - share) / (share * freedom)) if share and freedom > 0 else math.nan
+
+    @property
+    def _probability(self) -> float:
+        """Unbiased estimate of the probability that a trial is accepted."""
+        if not self.complete:
+            return self.accepted / self.trials
+        return (self.accepted - 1) / (self.trials - 1) if self.accepted > 1 else math.nan
 
 
 def rejection_sample(
@@ -100,7 +120,7 @@ def rejection_sample(
                 size = int(keep[-1]) + 1
             kept.add(size, {"x": x[keep], "energy": value[keep]})
     trials, accepted, rows = kept.done, kept.count, kept.rows
-    result = RejectionSample(rows["x"], rows["energy"], trials, accepted, log_bound)
+    result = RejectionSample(rows["x"], rows["energy"], trials, accepted, log_bound, accepted == num_samples)
     if accepted < num_samples:
         raise TrialsExhausted(
             f"{trials} trials gave {accepted} of {num_samples} draws (acceptance {result.acceptance:.2g}); raise "

@@ -40,6 +40,9 @@ def test_weights_ess_and_log_z_by_hand():
     assert result.log_weights.exp().tolist() == pytest.approx([1 / 6, 2 / 6, 3 / 6, 0])
     assert result.ess == pytest.approx(36 / 14)
     assert result.log_z == pytest.approx(math.log(6 / 4))
+    weights = torch.tensor([1.0, 2.0, 3.0, 0.0])
+    assert result.log_z_mcse == pytest.approx(float(weights.std() / weights.mean()) / 2)
+    assert math.isnan(by_hand([1.0]).log_z_mcse)
     assert result.expectation(lambda x: x) == pytest.approx((2 + 2 * 3) / 6)
     assert result.expectation(lambda x: torch.stack([x, x == 1], dim=1)).tolist() == pytest.approx([8 / 6, 2 / 6])
     assert math.isnan(result.pareto_k)
@@ -48,6 +51,7 @@ def test_weights_ess_and_log_z_by_hand():
 def test_equal_weights_are_a_plain_sample():
     result = by_hand([0.5] * 100)
     assert result.ess == pytest.approx(100)
+    assert result.log_z_mcse == pytest.approx(0, abs=1e-8)
     assert math.isnan(result.pareto_k)
 
 

@@ -44,7 +44,8 @@ def test_log_z_and_acceptance(log_bound):
     assert result.accepted == 20_000
     assert result.acceptance == result.accepted / result.trials
     assert abs(result.acceptance - truth) < GATE * math.sqrt(truth * (1 - truth) / result.trials)
-    assert result.log_z == pytest.approx(log_bound + math.log(result.acceptance), abs=1e-12)
+    assert result.log_z == pytest.approx(log_bound + math.log(19_999 / (result.trials - 1)), abs=1e-12)
+    assert result.log_z_mcse == pytest.approx(math.sqrt((1 - truth) / 20_000), rel=0.05)
     assert torch.equal(result.energy, energy(result.x))
 
 
@@ -73,7 +74,36 @@ def test_one_trial_can_be_enough():
     log_bound = float(-energy(torch.tensor(1)))
     options = {"log_bound": log_bound, "num_samples": 1, "max_trials": 1, "batch_size": 1}
     result = rejection_sample(energy, certain, **options)
-    assert (result.x.tolist(), result.trials, result.log_z) == ([1], 1, log_bound)
+    assert (result.x.tolist(), result.trials) == ([1], 1)
+
+
+def estimate(seed, **options):
+    """``exp(log_z)`` of a complete result or of one whose trials ran out, and its standard error."""
+    try:
+        result = draw(seed=seed, batch_size=32, **options)
+    except TrialsExhausted as exhausted:
+        result = exhausted.result
+    return math.exp(result.log_z), math.exp(result.log_z) * result.log_z_mcse, result.acceptance
+
+
+@pytest.mark.parametrize("options", [{"count": 2}, {"count": 5}, {"count": 3, "max_trials": 8}], ids=str)
+def test_the_estimate_of_z_is_unbiased_however_the_trials_end(options):
+    found = torch.tensor([estimate(seed, log_bound=BOUND + 0.5, **options) for seed in range(1000)])
+    truth, error = math.exp(LOG_Z), float(found[:, 0].std()) / math.sqrt(len(found))
+    assert abs(float(found[:, 0].mean()) - truth) < 5 * error
+    shares = math.exp(BOUND + 0.5) * found[:, 2]  # what was taken for the estimate: draws by trials
+    assert abs(float(shares.mean()) - truth) > 5 * error
+
+
+def test_the_standard_error_is_the_spread_of_the_estimates():
+    found = torch.tensor([estimate(seed, count=40, log_bound=BOUND + 0.5) for seed in range(600)])
+    assert float(found[:, 1].pow(2).mean().sqrt()) == pytest.approx(float(found[:, 0].std()), rel=0.1)
+
+
+def test_one_draw_says_nothing_of_z():
+    result = draw(1)
+    assert math.isnan(result.log_z)
+    assert math.isnan(result.log_z_mcse)
 
 
 def test_a_violated_bound_raises_with_the_worst_point_and_its_excess():
@@ -104,7 +134,8 @@ def test_too_few_trials_give_what_there_is():
     with pytest.raises(TrialsExhausted, match=r"40 trials gave \d+ of 1000 draws") as caught:
         draw(1000, max_trials=40, batch_size=16)
     result = caught.value.result
-    assert result.trials == 40
+    assert (result.trials, result.complete) == (40, False)
+    assert result.log_z == pytest.approx(BOUND + math.log(result.accepted / 40))
     assert 0 < result.accepted == len(result.x) == len(result.energy) < 40
     assert torch.equal(result.x, draw(result.accepted, batch_size=16).x)
 
