@@ -58,12 +58,13 @@ class Mutant:
     rejected_by: tuple[str, ...]
 
 
-MAIN = random_target(4, 3, seed=208)  # smallest probability 5e-4
-BITS = random_target(2, 4, seed=184)
-CUBE = random_target(3, 3, seed=59)
-HOLES = random_target(3, 3, seed=203, forbidden=5)
-PAIR = random_target(2, 2, seed=264)
-TRIPLE = random_target(2, 3, seed=94)
+# The targets of version 0.1.0; the seeds are those of torch's own generator.
+MAIN = random_target(4, 3, seed=1953210663)  # smallest probability 5e-4
+BITS = random_target(2, 4, seed=2529995275)
+CUBE = random_target(3, 3, seed=2588105456)
+HOLES = random_target(3, 3, seed=2004911389, forbidden=5)
+PAIR = random_target(2, 2, seed=4060205735)
+TRIPLE = random_target(2, 3, seed=1134066760)
 MODES = two_mode_target(4, depth=1.2)
 
 
@@ -108,7 +109,7 @@ _free_ends = torch.tensor([True, False, True]).expand_as
 _subset = _restricted(MAIN, lambda x: (x[:, 1] == 3) & ((x[:, [0, 2]] == 0) | (x[:, [0, 2]] == 2)).all(dim=1))
 _perfect = TabularProposal(BITS, BITS.probabilities().expand(len(BITS), -1))
 _conditionals = TabularProposal(CUBE, transition_matrix(Gibbs(3), CUBE))
-_shortlist = TabularShortlist(4, 3, 3, seed=36)
+_shortlist = TabularShortlist(4, 3, 3, seed=3195440608)
 _mixture = Mixture([(_mh(_site(MAIN, 13)), 0.7), (_mh(_jump(MAIN, 2)), 0.3)])
 _hot = Tempered(_mh(_site(TRIPLE, 29)), [1.0, 0.4])
 _tempered_mixture = Tempered(Mixture([(Gibbs(2), 0.5), (_mh(_jump(PAIR, 3)), 0.5)]), [1.0, 0.5])
@@ -132,11 +133,14 @@ CASES: tuple[Case, ...] = (
     Case("Gibbs frozen, 2 values", Gibbs(torch.tensor([2, 0]), free=_free_ends), _subset),
     Case("Gibbs frozen, in turn", Gibbs(torch.tensor([2, 0]), scan="systematic", free=_free_ends), _subset),
     Case("Gibbs max_rows 3^3", Gibbs(3, max_rows=10_007), CUBE),
-    Case("Shortlist whole 4^3", ShortlistGibbs(TabularShortlist(4, 3, 4, seed=1)), MAIN),
+    Case("Shortlist whole 4^3", ShortlistGibbs(TabularShortlist(4, 3, 4, seed=820705584)), MAIN),
     Case("Shortlist 3 of 4^3", ShortlistGibbs(_shortlist), MAIN),
     Case("Shortlist free 4^3", ShortlistGibbs(_shortlist, free=_free_by_value), MAIN, ergodic=False),
     Case(
-        "Shortlist holes 3^3", ShortlistGibbs(TabularShortlist(3, 3, 2, seed=4), max_rows=10_007), HOLES, ergodic=False
+        "Shortlist holes 3^3",
+        ShortlistGibbs(TabularShortlist(3, 3, 2, seed=2331372128), max_rows=10_007),
+        HOLES,
+        ergodic=False,
     ),
     Case("PseudoGibbs, true laws", PseudoGibbs(_conditionals), CUBE, betas=(1.0,)),
     Case("Mixture 4^3", _mixture, MAIN),
@@ -153,7 +157,7 @@ CASES: tuple[Case, ...] = (
 )
 
 _local = dirichlet_table(27, 27, seed=41) * torch.exp(0.5 * torch.arange(27).remainder(7)).unsqueeze(1)
-_incompatible = TabularProposal(CUBE, transition_matrix(Gibbs(3), random_target(3, 3, seed=60)))
+_incompatible = TabularProposal(CUBE, transition_matrix(Gibbs(3), random_target(3, 3, seed=1042573110)))
 
 
 def _broken(name: str, kernel: Kernel, target: Enumerated, *rejected_by: str, **options: Any) -> Mutant:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from samplers.randomness import categorical, generator
+from samplers.randomness import categorical
 from samplers.testing.targets import Enumerated
 from samplers.types import Proposal, Proposed
 
@@ -110,7 +110,8 @@ class TabularShortlist:
     """For each site and each content of the others, ``size`` of ``values`` values drawn at random, in random order."""
 
     def __init__(self, values: int, sites: int, size: int, *, seed: int) -> None:
-        keys = torch.rand(sites, values**sites, values, dtype=torch.float64, generator=generator(seed))
+        rng = torch.Generator().manual_seed(seed)
+        keys = torch.rand(sites, values**sites, values, dtype=torch.float64, generator=rng)
         self.lists, self.size = keys.argsort(dim=2)[..., :size], size
         self.places = values ** torch.arange(sites)
 

@@ -25,7 +25,7 @@ from samplers.testing import (
 )
 
 STATES = enumerate_states(4, 3)
-CUBE = random_target(3, 3, seed=59)
+CUBE = random_target(3, 3, seed=2588105456)
 
 
 def failures(caught: pytest.ExceptionInfo[BatteryFailed]) -> set[str]:

@@ -9,12 +9,12 @@ from torch import Tensor
 from samplers import Gibbs, Kernel, MetropolisHastings, PseudoGibbs, ShortlistGibbs, generator, sample
 from samplers.testing import Enumerated, Relabelled, SiteProposal, TabularShortlist, dirichlet_table, random_target
 
-TARGET = random_target(3, 3, seed=59)
+TARGET = random_target(3, 3, seed=2588105456)
 NAMES = torch.tensor([2, 0, 1])
 BACK = NAMES.argsort()  # value v of the target is called BACK[v]
 RENAMED = Enumerated(BACK[TARGET.states], lambda x: TARGET.energy(NAMES[x]))
 PROPOSAL = SiteProposal(dirichlet_table(3, 3, 3, seed=5))
-SHORTLIST = TabularShortlist(3, 3, 2, seed=4)
+SHORTLIST = TabularShortlist(3, 3, 2, seed=2331372128)
 
 
 def ends(x: Tensor) -> Tensor:
