@@ -46,7 +46,8 @@ from samplers.kernels.tempering import Tempered, swap_report
 from samplers.randomness import generator
 from samplers.rejection import RejectionSample, rejection_sample
 from samplers.run.chains import iterate, sample
-from samplers.run.trace import Diagnostics, MoveCount, Trace, diagnose
+from samplers.run.diagnostics import Diagnostics, diagnose
+from samplers.run.trace import MoveCount, Trace
 from samplers.schedules import constant, geometric, linear, logarithmic
 from samplers.storage.run_store import RunStore
 from samplers.types import ChainState, Distribution, Energy, Kernel, Proposal, Proposed, StepInfo

@@ -45,6 +45,7 @@ TESTS: dict[str, list[list[str]]] = {
         [BATTERY, "-k", "(MH and (table or holes) or Mixture and memory) and (T0 or T2 or T3 or T11)"],
     ],
     "samplers/rejection.py": [["test_rejection.py"], ["test_errors.py", "test_bad_input.py"]],
+    "samplers/run/diagnostics.py": [["test_diagnostics.py"]],
     "samplers/run/trace.py": [["test_trace.py"], ["test_driver.py"]],
 }
 """For each file the arguments of its runs of pytest, the quickest first."""

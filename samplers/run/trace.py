@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,12 +13,13 @@ from torch import Tensor
 
 from samplers.energy.evaluation import evaluate
 from samplers.energy.terms import term_names
+from samplers.run.diagnostics import Diagnostics, diagnose
 from samplers.types import ChainState, Energy, StepInfo
 
 if TYPE_CHECKING:
     from xarray import DataTree
 
-__all__ = ["Diagnostics", "MoveCount", "Trace", "TraceBuilder", "diagnose", "versions"]
+__all__ = ["MoveCount", "Trace", "TraceBuilder", "versions"]
 
 
 @dataclass(frozen=True)
@@ -29,21 +29,6 @@ class MoveCount:
     tried: int
     accepted: int
     changed: int
-
-
-@dataclass(frozen=True)
-class Diagnostics:
-    """Convergence diagnostics of a scalar: its mean, the Monte Carlo standard error of that, ESS, R-hat.
-
-    ``ess_bulk`` and ``ess_tail`` are effective sample sizes, ``r_hat`` is rank-normalised split R-hat (Vehtari et al.
-    2021, Bayesian Anal. 16). NaN where a figure does not exist: fewer than four draws, or a constant.
-    """
-
-    mean: float
-    mcse: float
-    ess_bulk: float
-    ess_tail: float
-    r_hat: float
 
 
 @dataclass(frozen=True)
@@ -175,27 +160,6 @@ class TraceBuilder:
             moves={name: MoveCount(*count) for name, count in zip(self.move_names, counts, strict=True)},
             final=(state,),
             nan_rejected=nan,
-        )
-
-
-def diagnose(values: Tensor) -> Diagnostics:
-    """Convergence diagnostics of a scalar ``[chains, kept]``."""
-    array = values.detach().double().cpu().numpy()
-    if array.shape[1] < 4 or not np.isfinite(array).all() or np.ptp(array) == 0:
-        mean = float(array.mean()) if array.size else math.nan
-        return Diagnostics(mean, math.nan, math.nan, math.nan, math.nan)
-    from arviz_stats.base import array_stats  # type: ignore[attr-defined]
-
-    axes = {"chain_axis": 0, "draw_axis": 1}
-    # arviz-stats needs two chains for R-hat: a single one is cut into halves, which is what split R-hat compares.
-    halves = array[:, : array.shape[1] // 2 * 2].reshape(2, -1) if len(array) == 1 else array
-    with np.errstate(divide="ignore", invalid="ignore"):  # chains that never move have no within-chain variance
-        return Diagnostics(
-            mean=float(array.mean()),
-            mcse=float(array_stats.mcse(array, method="mean", **axes)),
-            ess_bulk=float(array_stats.ess(array, method="bulk", **axes)),
-            ess_tail=float(array_stats.ess(array, method="tail", prob=(0.05, 0.95), **axes)),
-            r_hat=float(array_stats.rhat(halves, method="rank", **axes)),
         )
 
 
