@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from lm_adapters.fingerprint import vocabulary_digest
+from lm_adapters.plain_tokens import plain_tokens, special_ids
+from lm_adapters.unusable_text import place, quoted, what_is_wrong
 from samplers import EnergyError, InvalidInput
 
 if TYPE_CHECKING:
@@ -22,14 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TextSpace"]
 
-# A name in angle brackets, or one that says itself that it is unused, perhaps behind a mark for the start of a word
-# (the sentinels of mT5: ▁<extra_id_5>). The bytes that pieces such as <0x0A> name are told apart by what they decode to.
-RESERVED = re.compile(
-    r"[▁Ġ ]*(<[^<>\s]*\w[^<>\s]*>(NOTUSED)?|\[[A-Za-z_]*(unused|UNUSED)[A-Za-z_]*\d*\]|madeupword\d+)"
-)
 SURROGATES = re.compile("[\ud800-\udfff]")
-REPLACEMENT = "\ufffd"  # decoded from a byte that is only part of a character
-SHOWN = 100  # characters of a text that messages quote
 
 
 class TextSpace:
@@ -68,21 +63,19 @@ class TextSpace:
         """
         if not texts:
             raise InvalidInput("there is no text to encode; give at least one")
-        if broken := [text for text in texts if SURROGATES.search(text)]:
-            raise InvalidInput(f"the text {quoted(broken[0])} holds half a character (a lone surrogate); remove it")
+        for text in texts:
+            if half := SURROGATES.search(text):
+                where = place(text, half.start())
+                raise InvalidInput(f"half a character (a lone surrogate) stands {where}; remove it")
         rows = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
         width = width or max(map(len, rows))
-        unknown, specials = self.tokenizer.unk_token_id, set(self.tokenizer.all_special_ids)
         for text, ids in zip(texts, rows, strict=True):
             if not text.strip() or not ids:
                 raise InvalidInput(f"the text {quoted(text)} has no tokens; give at least one word")
             if len(ids) > width:
                 raise InvalidInput(f"the text {quoted(text)} has {len(ids)} tokens, the limit is {width}; shorten it")
-            if unknown in ids or max(ids) >= self.vocabulary:
-                raise InvalidInput(f"the tokenizer cannot represent a part of {quoted(text)}; use other characters")
-            if special := specials.intersection(ids):
-                name = self.tokenizer.convert_ids_to_tokens(min(special))
-                raise InvalidInput(f"the text {quoted(text)} holds the special token {name!r}; take it out")
+            if self._cannot_be_text(ids):
+                raise InvalidInput(what_is_wrong(text, ids, self.tokenizer, self._cannot_be_text))
         return torch.tensor([ids + [self.pad_id] * (width - len(ids)) for ids in rows])
 
     def decode(self, x: Tensor) -> list[str]:
@@ -113,20 +106,26 @@ class TextSpace:
     def proposable(self) -> Tensor:
         """``bool [vocabulary]``: tokens that a move may propose, because they are text by themselves.
 
-        Not among them: special, unknown, unused and reserved tokens, ids beyond the tokenizer, pieces of a character.
+        Not among them: special, unknown, unused and reserved tokens, ids beyond the tokenizer, pieces of a character,
+        line ends, tabs and runs of spaces.
         """
-        tokenizer = self.tokenizer
-        allowed = torch.zeros(self.vocabulary, dtype=torch.bool)
-        known = min(len(tokenizer), self.vocabulary)
-        names = tokenizer.convert_ids_to_tokens(list(range(known)))
-        for index, (name, text) in enumerate(
-            zip(names, tokenizer.batch_decode([[i] for i in range(known)]), strict=True)
-        ):
-            reserved = RESERVED.fullmatch(name) and RESERVED.fullmatch(text)
-            allowed[index] = bool(text.strip()) and REPLACEMENT not in text and not reserved
-        special = [i for i in {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder} if i < self.vocabulary]
-        allowed[special] = False
-        return allowed
+        return plain_tokens(self.tokenizer, self.vocabulary)
+
+    def fixed(self, x: Tensor) -> Tensor:
+        """``bool [chains, width]``: tokens of the text that are never proposed, so that no move can change them.
+
+        A text may hold them (the bytes of an emoji, a tab); they stay where they are. Masks are not among them.
+        """
+        if self._fixed.device != x.device:
+            self._fixed = self._fixed.to(x.device)
+        return self._fixed[x] & self.is_token(x)
+
+    @cached_property
+    def _fixed(self) -> Tensor:
+        fixed = ~self.proposable
+        if self.mask_id is not None and self.mask_id < self.vocabulary:
+            fixed[self.mask_id] = False
+        return fixed
 
     @cached_property
     def continues_word(self) -> Tensor:
@@ -159,10 +158,13 @@ class TextSpace:
                 error.texts = self.decode(error.x)
             raise
 
+    @cached_property
+    def _special(self) -> frozenset[int]:
+        return special_ids(self.tokenizer)
 
-def quoted(text: str) -> str:
-    """A text as messages show it: in quotes, and cut where it is long."""
-    return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}...")
+    def _cannot_be_text(self, ids: Sequence[int]) -> bool:
+        unknown = self.tokenizer.unk_token_id in ids or max(ids, default=0) >= self.vocabulary
+        return unknown or not self._special.isdisjoint(ids)
 
 
 def _special_tokens_around(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:

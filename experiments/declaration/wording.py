@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
 
-__all__ = ["argument", "command_words", "in_options", "named_arguments"]
+__all__ = ["Remark", "argument", "command_words", "in_options", "named_arguments", "remark"]
 
 WORDS = "mcmc_text.command_words"  # in the context of a command that is called by more than its name
+
+
+class Remark(UserWarning):
+    """What a user should know of a run as it begins; worker processes leave it to the one that started them."""
+
+
+def remark(text: str) -> None:
+    """Show one line about the run that begins: a warning, which is ``warning: ...`` on stderr of a shell."""
+    warnings.warn(text, Remark, stacklevel=3)
 
 
 def argument(name: str) -> str:

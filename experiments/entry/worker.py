@@ -11,12 +11,14 @@ import os
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
 import click
 
+from experiments.declaration.wording import Remark
 from experiments.entry.find import find_experiment
 from experiments.setup.job import Share
 
@@ -30,6 +32,7 @@ def main() -> int:
     report = _channel()
     task = json.loads(_first_line())
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    warnings.simplefilter("ignore", Remark)
     try:
         return _run(task, report)
     except KeyboardInterrupt:

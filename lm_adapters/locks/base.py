@@ -72,12 +72,13 @@ class Editable(NamedTuple):
     """What the edits of a state may touch.
 
     free
-        ``bool [chains, width]``: text tokens that no piece holds.
+        ``bool [chains, width]``: text tokens that no piece holds and that may be proposed.
     slots
         ``bool [chains, width + 1]``: where a token may be inserted. Slot ``j`` is before token ``j``; the last slot is
-        after the last token. None strictly inside a piece.
+        after the last token. None strictly inside a piece, and none between two tokens that are never proposed
+        (``TextSpace.fixed``: the bytes of an emoji).
     found
-        ``bool [chains]``: whether every piece is found. Where not, all tokens are free.
+        ``bool [chains]``: whether every piece is found. Where not, no piece holds anything.
     """
 
     free: Tensor
@@ -86,14 +87,15 @@ class Editable(NamedTuple):
 
 
 def editable(space: TextSpace, lock: Lock | None, x: Tensor) -> Editable:
-    """What may be edited in states ``x int64 [chains, width]``; without a lock, everything."""
-    text = space.is_token(x)
+    """What may be edited in states ``x int64 [chains, width]``; without a lock, all tokens that may be proposed."""
+    text, fixed = space.is_token(x), space.fixed(x)
     slots = pad(text, (1, 0), value=True)
+    slots[:, 1:-1] &= ~(fixed[:, 1:] & fixed[:, :-1])
     if lock is None:
-        return Editable(text, slots, torch.ones_like(text[:, 0]))
+        return Editable(text & ~fixed, slots, torch.ones_like(text[:, 0]))
     held, found = lock.search(x)
     slots[:, 1:-1] &= (held[:, 1:] == 0) | (held[:, 1:] != held[:, :-1])
-    return Editable(text & (held == 0), slots, found)
+    return Editable(text & (held == 0) & ~fixed, slots, found)
 
 
 def free_sites(space: TextSpace, lock: Lock | None, x: Tensor) -> Tensor:

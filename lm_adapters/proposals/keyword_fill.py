@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from lm_adapters.locks.base import free_sites
 from lm_adapters.locks.keywords import Keywords
 from lm_adapters.locks.span_matching import tokens_after
 from lm_adapters.models.masked_lm import MaskedLM
@@ -76,7 +75,7 @@ class KeywordFill:
 
     def log_prob(self, value: Tensor) -> Tensor:
         """``float64 [n]`` in nats, up to a constant, for ``value int64 [n, width]``; ``-inf`` if it is never drawn."""
-        free = free_sites(self.model.space, self.lock, value)
+        free = self.model.space.is_token(value) & (self.lock.pieces(value) == 0)
         count = free.sum(dim=1)
         possible = self.lock.found(value) & (count >= self._min_free) & (count <= self._max_free)
         total = torch.full((len(value),), -math.inf, dtype=torch.float64, device=value.device)

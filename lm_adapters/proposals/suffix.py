@@ -28,7 +28,8 @@ class SuffixProposal:
     With ``lock`` the cut is after its last piece, at one of ``l + 1 - e`` places where that piece ends at ``e``; this
     number replaces ``l + 1`` above. A new text in which the last piece ends after the cut, or a piece is missing, has
     no reverse move (``-inf``). A text that lacks a piece is kept, which counts as rejected. Add ``lock`` to the target
-    too. A text longer than ``max_length`` is kept as well.
+    too. A text longer than ``max_length`` is kept as well. Likewise the cut is after the last token that is never
+    proposed (``TextSpace.fixed``).
 
     Cost: one pass over what is before the cuts, then for each further token a pass of one token over the unfinished
     texts. The old texts' density is kept as the proposal's ``memory``; texts that another kernel has changed cost one
@@ -107,8 +108,8 @@ class SuffixProposal:
         """``bool [chains, width + 1]``: where a text may be cut; nowhere if it must be kept."""
         column, lengths = torch.arange(x.shape[1] + 1, device=x.device), self.model.space.lengths(x).unsqueeze(1)
         cuts = (column <= lengths) & (lengths <= self.distribution.max_length)
-        if self.lock is None:
-            return cuts
-        held, found = self.lock.search(x)
-        last = ((held > 0) * column[1:]).amax(dim=1, keepdim=True)
-        return cuts & (column >= last) & found.unsqueeze(1)
+        stays = self.model.space.fixed(x)
+        if self.lock is not None:
+            held, found = self.lock.search(x)
+            stays, cuts = stays | (held > 0), cuts & found.unsqueeze(1)
+        return cuts & (column >= (stays * column[1:]).amax(dim=1, keepdim=True))

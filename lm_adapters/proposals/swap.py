@@ -8,6 +8,7 @@ from itertools import product
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from lm_adapters.text import TextSpace
 from samplers import InvalidInput, Proposed
@@ -25,7 +26,9 @@ class SwapProposal:
     keeps: forward and reverse density are equal, one over that number, also where several pairs give the same text.
 
     Locked pieces need no special treatment: a pair does not depend on what the text holds, and a text in which a piece
-    is split has infinite energy. A text of one token is kept, which counts as rejected.
+    is split has infinite energy. A text of one token is kept, which counts as rejected; so is one that the pair cuts
+    between two tokens that are never proposed (``TextSpace.fixed``: the bytes of an emoji), before or after the swap.
+    That condition is the same for a pair and its reverse.
 
     Raises ``InvalidInput`` for ``max_span`` below 1.
     """
@@ -42,10 +45,12 @@ class SwapProposal:
         count = fitting[self.space.lengths(x)]
         u = torch.rand(len(x), dtype=torch.float64, device=x.device, generator=rng)
         pick = torch.minimum((u * count).long(), count - 1).clamp(min=0)
-        possible = (count > 0).unsqueeze(1)
-        new = torch.where(possible, x.gather(1, _sources(pairs[pick], x.shape[1])), x)
+        swapped = x.gather(1, _sources(pairs[pick], x.shape[1]))
+        possible = (count > 0) & self._keeps_characters(x, swapped, pairs[pick])
         log_q = -count.clamp(min=1).double().log()
-        return Proposed(new, log_q, log_q.masked_fill(count == 0, -math.inf))
+        return Proposed(
+            swapped.where(possible.unsqueeze(1), x), log_q.where(possible, 0.0), log_q.where(possible, -math.inf)
+        )
 
     def log_prob(self, x_to: Tensor, x_from: Tensor) -> Tensor:
         """``float64 [chains]``: the log-density of the move, summed over all pairs that can make it.
@@ -56,9 +61,23 @@ class SwapProposal:
         count = fitting[self.space.lengths(x_from)]
         swapped = x_from[:, _sources(pairs, x_from.shape[1])]
         fits = torch.arange(len(pairs), device=x_from.device) < count.unsqueeze(1)
-        ways = ((swapped == x_to.unsqueeze(1)).all(dim=2) & fits).sum(dim=1)
-        kept = (x_to == x_from).all(dim=1)
-        return torch.where(count > 0, ways.double() / count.clamp(min=1), kept.double()).log()
+        rows = x_from.repeat_interleave(len(pairs), dim=0), swapped.flatten(0, 1), pairs.repeat(len(x_from), 1)
+        possible = fits & self._keeps_characters(*rows).reshape(fits.shape)
+        ways = ((swapped == x_to.unsqueeze(1)).all(dim=2) & possible).sum(dim=1)
+        drawn = count.clamp(min=1)
+        kept = (x_to == x_from).all(dim=1) * (drawn - possible.sum(dim=1))
+        return ((ways + kept).double() / drawn).log()
+
+    def _keeps_characters(self, x: Tensor, swapped: Tensor, pairs: Tensor) -> Tensor:
+        """``bool [rows]``: no cut of ``pairs [rows, 4]``, nor of their reverse, is between two fixed tokens."""
+        i, a, j, b = pairs.unbind(dim=1)
+        cuts = torch.stack([i, i + a, j, j + b], dim=1), torch.stack([i, i + b, j + b - a, j + b], dim=1)
+        kept = torch.ones_like(i, dtype=torch.bool)
+        for text, at in zip((x, swapped), cuts, strict=True):
+            fixed = self.space.fixed(text)
+            within = pad(fixed[:, 1:] & fixed[:, :-1], (1, 1))
+            kept &= ~within.gather(1, at.clamp(max=x.shape[1])).any(dim=1)
+        return kept
 
 
 @lru_cache(maxsize=64)

@@ -54,8 +54,20 @@ def test_init_starts_every_chain_from_the_text(embedded):
 
 
 def test_a_start_that_could_never_change_is_refused(embedded):
-    with pytest.raises(InvalidInput, match="which no step could ever change"):
-        gibbs(model=embedded, init="I am here \U0001f600.", **QUICK)
+    with pytest.raises(InvalidInput, match="no step could change anything in init"):
+        gibbs(model=embedded, init="\U0001f600", **QUICK)
+
+
+@pytest.mark.filterwarnings("ignore:no step changes")
+@pytest.mark.parametrize(
+    "init", ["I like it. ", "She - he", "R & B", "So (", "\u201cHi\u201d", "2 + 2 = 4", "@me #fun", "a\tb"]
+)
+def test_any_ordinary_line_is_a_start(embedded, init):
+    run = gibbs(model=embedded, init=init, **QUICK)
+    tokens = run.trace.draws.flatten(0, 1)
+    start = embedded.space.encode([init.strip()])
+    assert bool((tokens == start).where(embedded.space.fixed(start), True).all())
+    assert bool((tokens != start).any())
 
 
 @pytest.mark.parametrize("cut", [{"top_k": 5}, {"top_p": 0.9}])

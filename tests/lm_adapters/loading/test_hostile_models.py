@@ -225,12 +225,12 @@ def test_an_added_token_without_an_embedding_is_told_where_a_text_has_it(folder:
     more.save_pretrained(folder)
     space = MaskedLM.from_pretrained(str(folder)).space
     assert space.encode(["a <image-0>"]).shape == (1, 2)
-    with pytest.raises(InvalidInput, match="cannot represent a part of"):
+    with pytest.raises(InvalidInput, match="cannot represent"):
         space.encode([f"a <image-{tiny.SPARE}>"])
 
 
 def test_half_a_character_is_no_text(folder: Path):
-    with pytest.raises(InvalidInput, match=r"'a \\ud800' holds half a character"):
+    with pytest.raises(InvalidInput, match=r"half a character .* at character 3 of 'a \\ud800'"):
         MaskedLM.from_pretrained(str(folder)).space.encode(["a b", "a \ud800"])
 
 
