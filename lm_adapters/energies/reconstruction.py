@@ -63,21 +63,10 @@ class Reconstruction(EnergyTerm):
         def run(rows: Tensor) -> Tensor:
             return self._terms(x[rows])
 
-        for rows, part in run_passes(widths, self.lm.tokens_per_pass, run, scorer=self.lm):
+        for rows, part in run_passes(widths, self.lm.tokens_per_pass, run, scorer=self.lm, together=self.lm.route.rows):
             terms[rows] = part
         return terms
 
     def _terms(self, x: Tensor) -> Tensor:
-        ids, attention = self.lm.encoder_input(x, self._prefix)
-        encoded = self.lm.model.get_encoder()(input_ids=ids, attention_mask=attention)
-        wanted = torch.zeros(len(x), len(self._decoder_input), dtype=torch.bool, device=x.device)
-        wanted[:, -len(self._targets) :] = True
-        rows, columns = wanted.nonzero(as_tuple=True)
-        logits = self.lm.head.read(
-            (rows, columns),
-            encoder_outputs=encoded,
-            attention_mask=attention,
-            decoder_input_ids=self._decoder_input.expand(len(x), -1),
-            use_cache=False,
-        )
+        logits = self.lm.target_logits(x, self._prefix, self._decoder_input, len(self._targets))
         return token_nlls(logits, self._targets.repeat(len(x)).unsqueeze(1)).view(len(x), -1)

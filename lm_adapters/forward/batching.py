@@ -5,14 +5,16 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from samplers import InvalidInput
 
-__all__ = ["check_tokens_per_pass", "passes"]
+__all__ = ["Together", "check_tokens_per_pass", "passes"]
 
+Together = Literal["any", "equal", "one"]
 CPU_TOKENS, GPU_TOKENS = 1024, 65536  # close to the fastest size of a pass
 
 
@@ -25,12 +27,20 @@ def check_tokens_per_pass(tokens_per_pass: int | None, device: torch.device) -> 
     return tokens_per_pass
 
 
-def passes(widths: Tensor, tokens_per_pass: int) -> Iterator[Tensor]:
+def passes(widths: Tensor, tokens_per_pass: int, together: Together = "any") -> Iterator[Tensor]:
     """For each pass, row numbers ``int64 [rows of the pass]``; ``widths [rows]`` are the tokens that each row needs.
 
     A pass holds at most ``tokens_per_pass`` tokens, padding included, but at least one row. Every row is in exactly one
-    pass; if one pass holds them all, they keep their order.
+    pass; if one pass holds them all, they keep their order. ``together``: which rows may share a pass, ``any``, those
+    of ``equal`` width, or only ``one``.
     """
+    if together == "one":
+        yield from torch.arange(len(widths), device=widths.device).split(1)
+        return
+    if together == "equal":
+        for width in widths.unique().tolist():
+            yield from (widths == width).nonzero().squeeze(1).split(max(1, tokens_per_pass // width))
+        return
     if len(widths) and len(widths) * int(widths.max()) <= tokens_per_pass:
         yield torch.arange(len(widths), device=widths.device)
         return

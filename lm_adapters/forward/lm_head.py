@@ -22,12 +22,13 @@ ELSEWHERE = 8192  # on other devices: with 50,000 tokens 1.6 GB
 class HeadOnRows:
     """A hook after ``body`` (by default the model without its head) that passes only some positions to the head.
 
-    Inside ``rows`` and ``read`` the head receives ``[1, wanted, hidden]``, for any class of model; elsewhere the model
-    is unchanged.
+    Inside ``rows`` and ``read`` the head receives ``[1, wanted, hidden]``; elsewhere the model is unchanged. While
+    ``full`` is set ``read`` runs the model without the hook, the head at all positions: for classes whose head does not
+    read the output of ``body``.
     """
 
     def __init__(self, model: PreTrainedModel, body: torch.nn.Module | None = None) -> None:
-        self._model, self._body = model, body or model.base_model
+        self._model, self._body, self.full = model, body or model.base_model, False
         self._wanted: tuple[Tensor, Tensor] | None = None
         self._part: int | None = None  # positions of one call of the head; ``None``: all
         self._output: Any = None
@@ -52,6 +53,8 @@ class HeadOnRows:
         The body runs now, the head on each part when the iterator reaches it: the logits of a whole pass would take
         more memory than everything else. For a model with an encoder, ``inputs`` must hold ``encoder_outputs``.
         """
+        if self.full:
+            return iter([self._model(**inputs).logits[index]])
         self._part = POSITIONS_A_CALL.get(index[0].device.type, ELSEWHERE)
         try:
             with self.rows(index):
@@ -60,6 +63,13 @@ class HeadOnRows:
         finally:
             self._part, self._output, self._later = None, None, ()
         return chain([first], (self._head(output, part, inputs) for part in later))
+
+    def logits(self, index: tuple[Tensor, Tensor], **inputs: Any) -> Tensor:
+        """One pass over ``inputs``: logits ``[wanted, vocabulary]`` at ``index``, from one call of the head."""
+        if self.full:
+            return cast(Tensor, self._model(**inputs).logits[index])
+        with self.rows(index):
+            return cast(Tensor, self._model(**inputs).logits.squeeze(0))
 
     def remove(self) -> None:
         """Take the hook off the model."""

@@ -11,7 +11,7 @@ from weakref import WeakSet
 import torch
 from torch import Tensor
 
-from lm_adapters.forward.batching import passes
+from lm_adapters.forward.batching import Together, passes
 from samplers import OutOfMemory
 
 __all__ = ["is_out_of_memory", "run_one_row", "run_passes", "split_on_oom"]
@@ -24,13 +24,13 @@ _warned: WeakSet[object] = WeakSet()  # scorers about which a warning was given
 
 
 def run_passes(
-    widths: Tensor, tokens_per_pass: int, run: Callable[[Tensor], T], *, scorer: object
+    widths: Tensor, tokens_per_pass: int, run: Callable[[Tensor], T], *, scorer: object, together: Together = "any"
 ) -> Iterator[tuple[Tensor, T]]:
     """``(rows, run(rows))`` for each of the ``passes``; a pass that does not fit in memory comes in several parts.
 
     Arguments as for ``passes`` and ``split_on_oom``. Raises ``OutOfMemory`` where a single row does not fit.
     """
-    for rows in passes(widths, tokens_per_pass):
+    for rows in passes(widths, tokens_per_pass, together):
         yield from split_on_oom(rows, run, scorer=scorer, tokens=widths[rows[-1]])
 
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property, partial
-from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from lm_adapters.forward.kv_cache import Layers, Prefixes, as_cache, cache_layers, expand_layers
 from lm_adapters.forward.oom import run_one_row
+from lm_adapters.forward.route import by_length, read_tokens, with_read_tokens
 from lm_adapters.models.language_model import LanguageModel
+from lm_adapters.models.probe import Reading, chosen_route, left_to_right, probe_texts
 from samplers import InvalidInput
 
 if TYPE_CHECKING:
@@ -47,12 +47,14 @@ class CausalLM(LanguageModel):
         self.eos_id: int = tokenizer.eos_token_id
         self.start_id: int = self.eos_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
         self._last: PromptedLM | None = None
+        self.route = chosen_route(self, self._readings())
 
     @property
     def max_length(self) -> int:
         """The most tokens of text after the start token: the model's positions, or else its tokenizer's limit."""
-        positions = getattr(self.model.config, "max_position_embeddings", None)
-        return (positions or self.space.tokenizer.model_max_length) - 1
+        positions: int = getattr(self.model.config, "max_position_embeddings", None) or 0
+        # XLNet says -1: there is no end.
+        return (positions if positions > 0 else self.space.tokenizer.model_max_length) - 1
 
     def condition_on(self, prompt: str = "") -> PromptedLM:
         """``p(text | prompt)`` as an ``Autoregressive``; raises as ``PromptedLM`` does.
@@ -62,6 +64,21 @@ class CausalLM(LanguageModel):
         if self._last is None or self._last.prompt != prompt:
             self._last = PromptedLM(self, prompt)
         return self._last
+
+    def _readings(self) -> list[Reading]:
+        """Without a prompt, and with one."""
+        bare, prompted = PromptedLM(self), PromptedLM(self)
+        prompted.context = [self.start_id, *probe_texts(self)[0][:2]]
+        return [self._reading(model) for model in (bare, prompted) if model.max_length > 0]
+
+    def _reading(self, model: PromptedLM) -> Reading:
+        def plain(text: list[int]) -> Tensor:
+            ids = torch.tensor([[*model.context, *text]], device=self.device)
+            logits: Tensor = self.model(input_ids=ids).logits[0, len(model.context) - 1 :]
+            return logits
+
+        # Models without position_ids count positions from the length of the cache.
+        return left_to_right(lambda: model, plain, ragged=self.takes("position_ids"))
 
 
 class PromptedLM:
@@ -98,17 +115,22 @@ class PromptedLM:
         """The most tokens of text that the model takes after the start token and the prompt."""
         return self.lm.max_length + 1 - len(self.context)
 
-    @cached_property
+    @property
     def ragged(self) -> bool:
-        """Where the model accepts ``position_ids``; others count positions from the length of the cache."""
-        return "position_ids" in signature(self.lm.model.forward).parameters
+        """Whether ``extend`` takes prefixes of different lengths in one pass."""
+        return self.lm.route.cache != "equal"
 
     def logits(self, x: Tensor, wanted: Tensor) -> Iterator[Tensor]:
         """Logits ``[wanted positions, vocabulary]``; see ``Autoregressive``."""
+        route = self.lm.route
+        if route.cache == "none":
+            return by_length(route, wanted, lambda rows: self._read(x[rows], wanted[rows], None))
         return self._read(x, wanted, self._past(len(x)) if self._context_layers else None)
 
     def read(self, x: Tensor, wanted: Tensor) -> tuple[Iterator[Tensor], Prefixes]:
         """``logits``, and keys and values of what the model has read; see ``Autoregressive``."""
+        if self.lm.route.cache == "none":
+            return self.logits(x, wanted), read_tokens(x, int(wanted.nonzero()[:, 1].max()))
         past = self._past(len(x))
         logits = self._read(x, wanted, past)
         layers = cache_layers(past)
@@ -117,9 +139,12 @@ class PromptedLM:
 
     def extend(self, before: Prefixes, tokens: Tensor, wanted: Tensor) -> tuple[Iterator[Tensor], Prefixes]:
         """Logits ``[wanted positions, vocabulary]`` of what follows ``tokens``; see ``Autoregressive``."""
+        if self.lm.route.cache == "none":
+            x, marked, after = with_read_tokens(before, tokens, wanted)
+            return self.logits(x, marked), after
         past, count = as_cache(before.layers), tokens.shape[1]
         positions = {}
-        if self.ragged:
+        if self.lm.takes("position_ids"):
             places = len(self.context) + before.counts.unsqueeze(1) + torch.arange(count, device=tokens.device)
             # Tokens right of all that is wanted may be beyond the last position.
             positions["position_ids"] = places.clamp(max=len(self.context) + self.max_length - 1)
@@ -139,8 +164,19 @@ class PromptedLM:
         # Nothing right of what is wanted is read, and padding left of it comes after a text's end: no mask is needed.
         text = x[:, : int(columns.max())]
         # The output at the context's last token is the distribution of the first token of text.
-        ids = pad(text.where(self.space.is_token(text), self.eos_id), (1, 0), value=self.context[-1])
-        return self.lm.head.read((rows, columns), input_ids=ids, past_key_values=past, use_cache=past is not None)
+        before = self.context if past is None else self.context[-1:]
+        ids = torch.cat(
+            [
+                torch.tensor(before, device=x.device).expand(len(x), -1),
+                text.where(self.space.is_token(text), self.eos_id),
+            ],
+            dim=1,
+        )
+        if past is not None:
+            cache: dict[str, Any] = {"past_key_values": past, "use_cache": True}
+        else:
+            cache = {"use_cache": False} if self.lm.takes("use_cache") else {}
+        return self.lm.head.read((rows, columns + len(before) - 1), input_ids=ids, **cache)
 
     def _past(self, rows: int) -> DynamicCache:
         """The context without its last token, as a cache for ``rows`` texts."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from lm_adapters.forward.kv_cache import Layers, Prefixes, as_cache, cache_layers, expand_layers
-from lm_adapters.forward.model_inputs import max_positions
 from lm_adapters.forward.oom import run_one_row
+from lm_adapters.forward.route import by_length, read_tokens, with_read_tokens
 
 if TYPE_CHECKING:
     from lm_adapters.models.seq2seq_parts import Seq2SeqParts
@@ -32,17 +31,22 @@ class ConditionedDecoder:
     encoder takes.
     """
 
-    def __init__(self, lm: Seq2SeqParts, source: str, prefix: str = "") -> None:
+    def __init__(self, lm: Seq2SeqParts, source: str, prefix: str = "", *, x: Tensor | None = None) -> None:
         self.lm, self.source, self.prefix = lm, source, prefix
-        x = lm.source_space.encode([source]).to(lm.device)
-        ids, _ = lm.encoder_input(x, lm.prefix_ids(prefix))
+        if x is None:
+            x = lm.source_space.encode([source]).to(lm.device)
+        self.source_ids, _ = lm.encoder_input(x, lm.prefix_ids(prefix))
         self.context = torch.tensor([lm.context], device=lm.device)
-        read = partial(lm.model, input_ids=ids, decoder_input_ids=self.context, use_cache=True)
-        output = run_one_row(read, scorer=lm, tokens=ids.shape[1])
-        past = output.past_key_values
+        self._context_layers: Layers = []
+        self._cross_layers: Layers = []
+        cached = lm.route.cache != "none"
+        read = partial(lm.model, input_ids=self.source_ids, decoder_input_ids=self.context, use_cache=cached)
+        output = run_one_row(read, scorer=lm, tokens=self.source_ids.shape[1])
         self.states: Tensor = output.encoder_last_hidden_state
-        self._context_layers = [(keys[:, :, :-1], values[:, :, :-1]) for keys, values, _ in past.self_attention_cache]
-        self._cross_layers = [(keys, values) for keys, values, _ in past.cross_attention_cache]
+        if cached:
+            own, cross = output.past_key_values.self_attention_cache, output.past_key_values.cross_attention_cache
+            self._context_layers = [(keys[:, :, :-1], values[:, :, :-1]) for keys, values, _ in own]
+            self._cross_layers = [(keys, values) for keys, values, _ in cross]
 
     def config(self) -> dict[str, Any]:
         """What draws depend on: the model, the source, and what is before source and text."""
@@ -68,23 +72,31 @@ class ConditionedDecoder:
     def tokens_per_pass(self) -> int:
         return self.lm.tokens_per_pass
 
-    @cached_property
+    @property
     def ragged(self) -> bool:
-        """Where positions are relative; absolute ones (Marian, BART) are counted from the length of the cache."""
-        return max_positions(self.lm.body) == sys.maxsize
+        """Whether ``extend`` takes prefixes of different lengths in one pass."""
+        return self.lm.route.cache != "equal"
 
     def logits(self, x: Tensor, wanted: Tensor) -> Iterator[Tensor]:
         """Logits ``[wanted positions, vocabulary]``; see ``Autoregressive``."""
+        route = self.lm.route
+        if route.cache == "none":
+            return by_length(route, wanted, lambda rows: self._read_anew(x[rows], wanted[rows]))
         return self._read(x, wanted)[0]
 
     def read(self, x: Tensor, wanted: Tensor) -> tuple[Iterator[Tensor], Prefixes]:
         """``logits``, and keys and values of what the decoder has read; see ``Autoregressive``."""
+        if self.lm.route.cache == "none":
+            return self.logits(x, wanted), read_tokens(x, int(wanted.nonzero()[:, 1].max()))
         logits, layers = self._read(x, wanted)
         context = self.context.shape[1]
         return logits, Prefixes(layers, torch.full_like(x[:, 0], layers[0][0].shape[2] - context), context)
 
     def extend(self, before: Prefixes, tokens: Tensor, wanted: Tensor) -> tuple[Iterator[Tensor], Prefixes]:
         """Logits ``[wanted positions, vocabulary]`` of what follows ``tokens``; see ``Autoregressive``."""
+        if self.lm.route.cache == "none":
+            x, marked, after = with_read_tokens(before, tokens, wanted)
+            return self.logits(x, marked), after
         count = tokens.shape[1]
         rows, columns = wanted.nonzero(as_tuple=True)
         logits, layers = self._decode(tokens, before.layers, (rows, columns), before.attention(count))
@@ -95,6 +107,18 @@ class ConditionedDecoder:
         # Tokens right of the last wanted position have no influence.
         ids = torch.cat([self.context[:, -1:].expand(len(x), 1), x[:, : int(columns.max())]], dim=1)
         return self._decode(ids, expand_layers(self._context_layers, len(x)), (rows, columns))
+
+    def _read_anew(self, x: Tensor, wanted: Tensor) -> Iterator[Tensor]:
+        """``logits`` by a pass without any cache."""
+        from transformers.modeling_outputs import BaseModelOutput
+
+        rows, columns = wanted.nonzero(as_tuple=True)
+        return self.lm.head.read(
+            (rows, columns + self.context.shape[1] - 1),
+            encoder_outputs=BaseModelOutput(last_hidden_state=self.states.expand(len(x), -1, -1)),
+            decoder_input_ids=torch.cat([self.context.expand(len(x), -1), x[:, : int(columns.max())]], dim=1),
+            use_cache=False,
+        )
 
     def _decode(
         self, tokens: Tensor, before: Layers, wanted: tuple[Tensor, Tensor], attention: Tensor | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import torch
@@ -10,6 +11,7 @@ import torch
 from lm_adapters.fingerprint import Fingerprinted
 from lm_adapters.forward.batching import check_tokens_per_pass
 from lm_adapters.forward.lm_head import HeadOnRows
+from lm_adapters.forward.route import Route
 from lm_adapters.loading.pretrained import Task, load_pretrained
 from lm_adapters.text import TextSpace
 from samplers import InvalidInput
@@ -44,6 +46,8 @@ class LanguageModel(Fingerprinted, ABC):
         if not bool(self.allowed.any()):
             raise InvalidInput("the tokenizer has no token that may be proposed; is its vocabulary missing?")
         self.head = HeadOnRows(model, self.body)
+        self._arguments = frozenset(signature(model.forward).parameters)
+        self.route = Route()
 
     @classmethod
     def from_pretrained(
@@ -67,6 +71,19 @@ class LanguageModel(Fingerprinted, ABC):
     def close(self) -> None:
         """Remove the hook from the model, which is then as transformers loaded it."""
         self.head.remove()
+
+    @property
+    def route(self) -> Route:
+        """How the model is run, as a probe at construction has found it."""
+        return self._route
+
+    @route.setter
+    def route(self, route: Route) -> None:
+        self._route, self.head.full = route, route.full_head
+
+    def takes(self, argument: str) -> bool:
+        """Whether the model's ``forward`` has an argument of that name."""
+        return argument in self._arguments
 
     @property
     def device(self) -> torch.device:

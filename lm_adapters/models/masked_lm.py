@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+import torch
 from torch import Tensor
 
 from lm_adapters.forward.model_inputs import max_positions, with_special_tokens
 from lm_adapters.forward.oom import run_passes
 from lm_adapters.models.language_model import LanguageModel
+from lm_adapters.models.probe import Reading, chosen_route, padded
 from samplers import InvalidInput
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ class MaskedLM(LanguageModel):
             raise InvalidInput("the tokenizer has no mask token; a masked language model is needed here")
         super().__init__(model, tokenizer, tokens_per_pass=tokens_per_pass)
         self.mask_id: int = tokenizer.mask_token_id
+        self.route = chosen_route(self, self._readings())
 
     @property
     def max_length(self) -> int:
@@ -48,6 +51,9 @@ class MaskedLM(LanguageModel):
         together. Runs as many forward passes as ``tokens_per_pass`` requires. Raises ``OutOfMemory`` where a single row
         does not fit in memory.
         """
+        return self._logits(x, hidden)
+
+    def _logits(self, x: Tensor, hidden: Tensor) -> Tensor:
         masked = x.masked_fill(hidden, self.mask_id)
         special = len(self.space.prefix) + len(self.space.suffix)
 
@@ -55,7 +61,7 @@ class MaskedLM(LanguageModel):
             return self._read(masked[rows], hidden[rows])
 
         widths = self.space.lengths(x) + special
-        parts = list(run_passes(widths, self.tokens_per_pass, run, scorer=self))
+        parts = list(run_passes(widths, self.tokens_per_pass, run, scorer=self, together=self.route.rows))
         if len(parts) == 1:
             return parts[0][1]
         numbers = hidden.flatten().cumsum(dim=0).reshape(hidden.shape) - 1
@@ -67,5 +73,27 @@ class MaskedLM(LanguageModel):
     def _read(self, masked: Tensor, hidden: Tensor) -> Tensor:
         ids, attention = with_special_tokens(self.space, masked)
         rows, columns = hidden.nonzero(as_tuple=True)
-        with self.head.rows((rows, columns + len(self.space.prefix))):
-            return cast(Tensor, self.model(input_ids=ids, attention_mask=attention).logits.squeeze(0))
+        mask = {} if attention is None else {"attention_mask": attention}
+        return self.head.logits((rows, columns + len(self.space.prefix)), input_ids=ids, **mask)
+
+    def _readings(self) -> list[Reading]:
+        def plain(text: list[int]) -> Tensor:
+            ids = [*self.space.prefix, *text, *self.space.suffix]
+            for site in _probed(text):
+                ids[len(self.space.prefix) + site] = self.mask_id
+            logits = self.model(input_ids=torch.tensor([ids], device=self.device)).logits[0]
+            return cast(Tensor, logits[[len(self.space.prefix) + site for site in _probed(text)]])
+
+        def adapted(texts: list[list[int]]) -> Tensor:
+            x = padded(texts, self.space.pad_id, self.device)
+            hidden = torch.zeros_like(x, dtype=torch.bool)
+            for row, text in enumerate(texts):
+                hidden[row, _probed(text)] = True
+            return self._logits(x, hidden)
+
+        return [Reading(plain, adapted)]
+
+
+def _probed(text: list[int]) -> list[int]:
+    """The sites of a text that a probe masks: the first, one in the middle and the last."""
+    return sorted({0, len(text) // 2, len(text) - 1})

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import Tensor
+
+from lm_adapters.forward.batching import passes
+from lm_adapters.forward.model_inputs import max_positions
+from lm_adapters.forward.route import Route
 from lm_adapters.models.beam_search import beam_search
 from lm_adapters.models.conditioned_decoder import ConditionedDecoder
+from lm_adapters.models.probe import Reading, chosen_route, left_to_right, padded, probe_texts
 from lm_adapters.models.seq2seq_parts import Seq2SeqParts
 from samplers import InvalidInput
 
@@ -35,6 +44,7 @@ class Seq2SeqLM(Seq2SeqParts):
     ) -> None:
         super().__init__(model, tokenizer, tokens_per_pass=tokens_per_pass)
         self._last: tuple[tuple[Any, ...], ConditionedDecoder] | None = None
+        self.route = chosen_route(self, self._readings())
 
     def task_prefix(self, task: str) -> str:
         """The prefix that the model's configuration puts before a source for ``task``; empty if it names no tasks.
@@ -65,3 +75,36 @@ class Seq2SeqLM(Seq2SeqParts):
         decoder = self.condition_on(source, prefix)
         limit = max_length or 2 * decoder.states.shape[1] + EXTRA_TOKENS
         return beam_search(decoder, min(limit, self.max_length), beams)
+
+    def _readings(self) -> list[Reading]:
+        """Targets given a source, and a target given sources."""
+        first, _ = probe_texts(self)
+        context, given = self.context, torch.tensor([first], device=self.device)
+        # Decoders are made anew for each route: what they keep depends on it.
+        decoders: dict[Route, ConditionedDecoder] = {}
+
+        def decoder() -> ConditionedDecoder:
+            if self.route not in decoders:
+                decoders[self.route] = ConditionedDecoder(self, "", x=given)
+            return decoders[self.route]
+
+        def plain(source: list[int], target: list[int]) -> Tensor:
+            ids, _ = self.encoder_input(torch.tensor([source], device=self.device), [])
+            logits: Tensor = self.model(
+                input_ids=ids, decoder_input_ids=torch.tensor([[*context, *target]], device=self.device)
+            ).logits[0, len(context) - 1 :]
+            return logits
+
+        def sources(texts: list[list[int]]) -> Tensor:
+            x = padded(texts, self.source_space.pad_id, self.device)
+            read = torch.tensor([*context, *first], device=self.device)
+            found = [
+                torch.cat(list(self.target_logits(x[rows], [], read, len(first) + 1)))
+                for rows in passes(self.source_space.lengths(x), 10**9, self.route.rows)
+            ]
+            return torch.cat(found)
+
+        return [
+            left_to_right(decoder, partial(plain, first), ragged=max_positions(self.body) == sys.maxsize),
+            Reading(lambda text: plain(text, first), sources),
+        ]

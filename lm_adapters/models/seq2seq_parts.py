@@ -22,9 +22,10 @@ term. Prefix and source are tokenised separately, then joined.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+import torch
 from torch import Tensor
 
 from lm_adapters.forward.model_inputs import max_positions, with_special_tokens
@@ -110,6 +111,24 @@ class Seq2SeqParts(LanguageModel):
         """The most tokens of source that fit the encoder's positions after ``prefix_ids``."""
         special = len(self.source_space.prefix) + len(prefix) + len(self.source_space.suffix)
         return max_positions(self.model.get_encoder()) - special
+
+    def target_logits(self, x: Tensor, prefix: Sequence[int], decoder_input: Tensor, wanted: int) -> Iterator[Tensor]:
+        """Logits at the last ``wanted`` tokens of ``decoder_input int64 [tokens]``, given each source of ``x``.
+
+        One pass over all ``source_space`` states ``x``, after ``prefix``; parts ``[rows * wanted, vocabulary]``.
+        """
+        ids, attention = self.encoder_input(x, prefix)
+        encoded = self.model.get_encoder()(input_ids=ids, attention_mask=attention)
+        marked = torch.zeros(len(x), len(decoder_input), dtype=torch.bool, device=x.device)
+        marked[:, -wanted:] = True
+        rows, columns = marked.nonzero(as_tuple=True)
+        return self.head.read(
+            (rows, columns),
+            encoder_outputs=encoded,
+            attention_mask=attention,
+            decoder_input_ids=decoder_input.expand(len(x), -1),
+            use_cache=False,
+        )
 
     def _text_space(self, tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> TextSpace:
         if hasattr(tokenizer, "spm_target"):
