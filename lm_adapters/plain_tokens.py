@@ -34,7 +34,7 @@ def plain_tokens(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> Tensor:
     names = tokenizer.convert_ids_to_tokens(list(range(known)))
     texts = tokenizer.batch_decode([[i] for i in range(known)])
     for index, (name, text) in enumerate(zip(names, texts, strict=True)):
-        reserved = RESERVED.fullmatch(name) and RESERVED.fullmatch(text)
+        reserved = RESERVED.fullmatch(text) and RESERVED.fullmatch(name or "")  # some ids have no name
         written = text.strip() if name not in BLANKS else name
         plain[index] = bool(written) and REPLACEMENT not in text and not reserved
     added = {i for i, token in tokenizer.added_tokens_decoder.items() if BETWEEN_BRACKETS.fullmatch(token.content)}
