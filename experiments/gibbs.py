@@ -55,8 +55,8 @@ def gibbs(
     correct: Annotated[
         Literal["none", "mh"],
         Option(
-            "mh: Metropolis-Hastings on the energy, exact, and its texts read clearly better. none: always accept; "
-            "length times faster, but no known target."
+            "mh: Metropolis-Hastings on the energy, exact. none: always accept; length times faster, but no known "
+            "target."
         ),
     ] = "mh",
     energy_kind: Annotated[

@@ -1,4 +1,4 @@
-"""Other words for a sentence: fluent, close in meaning, far in wording."""
+"""Other words for a sentence: likely under a language model, with near embeddings, far in wording."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def paraphrase(
     similarity: Annotated[float, SIMILARITY] = 100.0,
     distance: Annotated[float, Option("Weight of -log(1.01 - BLEU to TEXT).")] = 2.0,
 ) -> Run:
-    """Other words for TEXT: fluent, close in meaning, far in wording.
+    """Other words for TEXT: likely under a language model, with near embeddings, far in wording.
 
     Texts are made likely by ``exp(-(fluency + similarity * S + distance * D))``, started from ``text``. ``fluency`` is
     ``-log p`` under the ``scorer``, ``S = -log cos`` of the sentence embeddings, ``D = -log(1.01 - BLEU)`` against

@@ -1,4 +1,4 @@
-"""A short sentence for a long one: fluent, close in meaning, within a number of words."""
+"""A short sentence for a long one: likely under a language model, with near embeddings."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def summarize(
     encoder: Annotated[str | None, ENCODER] = None,
     similarity: Annotated[float, SIMILARITY] = 100.0,
 ) -> Run:
-    """TEXT in at most so many words: fluent and close in meaning.
+    """TEXT in at most so many words: likely under a language model, with near embeddings.
 
     Texts of at most ``max_words`` words, likely by ``exp(-(fluency + similarity * S))``. ``S = -log cos`` of the
     sentence embeddings of the summary and ``text``; both terms are nats of a sentence. Chains start from ``max_words``

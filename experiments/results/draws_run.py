@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.results.cost import Spent
 from experiments.results.export import Exports
 from experiments.results.figures import distinct, number, self_bleu
+from experiments.results.trust import about_rejection, about_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from samplers import ImportanceSample, RejectionSample
 
 __all__ = ["DrawsRun"]
-
-PARETO_K = 0.7  # Vehtari et al. 2024, JMLR 25: above it the estimates cannot be trusted
 
 
 @dataclass(frozen=True)
@@ -109,13 +108,6 @@ class DrawsRun(Exports):
     def _trust(self) -> str:
         from samplers import ImportanceSample
 
-        if not isinstance(self.result, ImportanceSample):
-            if len(self.x) == self.wanted:
-                return "Exact and independent draws."
-            return f"Exact and independent, but only {len(self.x)} of {self.wanted} draws: the trials ran out."
-        k, count = self.result.pareto_k, len(self.result.x)
-        if not k <= PARETO_K:
-            return (
-                f"Not to be trusted: {count:,} weighted draws are worth {self._ess:.1f}; Pareto k {number(k, '.2f')}."
-            )
-        return f"Consistent: {count:,} weighted draws are worth {self._ess:.1f}; Pareto k {k:.2f} (want {PARETO_K})."
+        if isinstance(self.result, ImportanceSample):
+            return about_weights(self.result)
+        return about_rejection(self.result, self.wanted)

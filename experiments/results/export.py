@@ -67,7 +67,7 @@ class Exports(ABC):
         return tree
 
     def _repr_html_(self) -> str:
-        """The texts and whether to trust them, as Jupyter shows them."""
+        """The texts and how far to rely on their averages, as Jupyter shows them."""
         return fragment(self.heading(), self.shown(), self.summary()["trust"])
 
 

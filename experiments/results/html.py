@@ -1,4 +1,4 @@
-"""A run as one page to look at: its texts, its figures and whether to trust them, with nothing to run or to fetch."""
+"""A run as one page to look at: its texts, its figures and how far to rely on them, with nothing to run or to fetch."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ __all__ = ["Run"]
 
 @runtime_checkable
 class Run(Protocol):
-    """The result of an experiment. ``summary()`` has at least ``trust``, one honest line, and ``out`` its folder."""
+    """The result of an experiment. ``summary()`` has at least ``trust``, how far to rely on it; ``out``: its folder."""
 
     @property
     def config(self) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.results.cost import Spent
 from experiments.results.export import Exports, refuse_search
 from experiments.results.figures import distinct, shares
+from experiments.results.trust import SEARCH_LINE
 
 if TYPE_CHECKING:
     from xarray import DataTree
@@ -58,7 +59,7 @@ class SearchRun(Exports):
             "cost": vars(self.spent.cost),
             "seconds": self.spent.seconds,
             "chain_steps_per_second": chains * self.config["steps"] / self.spent.seconds,
-            "trust": "A search, not a sample: the best text of each chain says nothing about how likely others are.",
+            "trust": SEARCH_LINE,
         }
 
     def to_arviz(self) -> DataTree:

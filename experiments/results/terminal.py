@@ -1,4 +1,4 @@
-"""What a run prints: texts, facts, files, and the one line that says whether to trust it."""
+"""What a run prints: texts, facts, files, and the one line that says how far to rely on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run of Markov chains over texts: kept draws, diagnostics, and whether to trust them."""
+"""A run of Markov chains over texts: kept draws, and how far their averages can be relied on."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from experiments.declaration.wording import argument
 from experiments.results.cost import Spent
 from experiments.results.export import Exports
 from experiments.results.figures import distinct, number, self_bleu, shares
+from experiments.results.trust import NO_TARGET_LINE, about_chains
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from samplers import Diagnostics, Trace
 
 __all__ = ["TextRun", "mixing"]
-
-ESS_PER_CHAIN = 100  # Vehtari et al. 2021, section 4: below this neither R-hat nor ESS can be relied on
-R_HAT = 1.01
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,8 @@ class TextRun(Exports):
         chains, kept = self.trace.energy.shape
         texts = self.texts()
         lengths = self.space.lengths(self.trace.draws.flatten(0, 1)).reshape(chains, kept)
-        energy = mixing(self.trace, lengths[:, -1].tolist() if self.fixed_lengths else [0] * chains)
+        groups = lengths[:, -1].tolist() if self.fixed_lengths else [0] * chains
+        energy = mixing(self.trace, groups)
         return {
             "target": self.target,
             "chains": chains,
@@ -79,7 +77,9 @@ class TextRun(Exports):
             "cost": vars(self.spent.cost),
             "seconds": self.spent.seconds,
             "chain_steps_per_second": chains * self.config["steps"] / self.spent.seconds,
-            "trust": trust(self, energy),
+            "trust": about_chains(energy, chains=chains, kept=kept, compared=max(map(groups.count, groups)))
+            if self.known_target
+            else NO_TARGET_LINE,
         }
 
     def heading(self) -> tuple[str, str]:
@@ -136,18 +136,3 @@ def mixing(trace: Trace, groups: list[int]) -> Diagnostics:
         ess_tail=sum(part.ess_tail for part in parts),
         r_hat=math.nan if any(math.isnan(part.r_hat) for part in parts) else max(part.r_hat for part in parts),
     )
-
-
-def trust(run: TextRun, energy: Diagnostics) -> str:
-    """One honest line."""
-    if not run.known_target:
-        return "No known target: the law of these texts depends on the scan and on when you look."
-    chains = run.trace.energy.shape[0]
-    if math.isnan(energy.r_hat):
-        return f"Cannot be judged: too few draws, or an energy that never moved. Raise {argument('steps')}."
-    if energy.r_hat > R_HAT or energy.ess_bulk < ESS_PER_CHAIN * chains:
-        return (
-            f"Not mixed: R-hat {energy.r_hat:.2f} (want {R_HAT}), ESS {energy.ess_bulk:.0f} (want "
-            f"{ESS_PER_CHAIN * chains}). Good to read; for averages raise {argument('steps')}."
-        )
-    return f"Mixed, as far as the energy shows: R-hat {energy.r_hat:.3f}, ESS {energy.ess_bulk:.0f}."

@@ -1,0 +1,80 @@
+"""The last line of a report: how far the numbers can be relied on. Nothing is measured of how the texts read."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from experiments.declaration.wording import argument
+
+if TYPE_CHECKING:
+    from samplers import Diagnostics, ImportanceSample, RejectionSample
+
+__all__ = ["NO_TARGET_LINE", "SEARCH_LINE", "about_chains", "about_rejection", "about_weights"]
+
+R_HAT = 1.01
+ESS_PER_CHAIN = 100  # Vehtari et al. 2021, section 4: below this neither R-hat nor ESS can be relied on
+FEWEST = 4  # draws of a chain, for R-hat
+PARETO_K = 0.7  # Vehtari et al. 2024, JMLR 25: above it averages cannot be relied on
+ESS = 100  # of weighted draws
+NOT_JUDGED = "The texts themselves were not judged."
+
+NO_TARGET_LINE = f"No known target: the law of these texts depends on the scan and on when you look. {NOT_JUDGED}"
+SEARCH_LINE = (
+    "A search, not a sample: the text of the lowest energy that each chain found says nothing about how likely others "
+    f"are. {NOT_JUDGED}"
+)
+
+
+def about_chains(energy: Diagnostics, *, chains: int, kept: int, compared: int) -> str:
+    """``energy`` of ``kept`` draws of each of ``chains``, of which up to ``compared`` have the same target."""
+    more = argument("steps")
+    if kept < FEWEST:
+        return f"Convergence was not measured: it takes {FEWEST} draws a chain, and {kept} were kept; raise {more}."
+    if not math.isfinite(energy.mean):
+        return "Convergence was not measured: there are draws of infinite energy."
+    if math.isnan(energy.r_hat):
+        who = "all chains" if compared == chains else "all chains of one length"
+        return f"Convergence was not measured: the energy of {who} never changed; raise {more}."
+    want, ess = ESS_PER_CHAIN * chains, math.floor(energy.ess_bulk)
+    who = "the chains" if compared > 1 else "the halves of the chain" if chains == 1 else "the halves of each chain"
+    verdict = f"{who} agree on the energy"
+    if energy.r_hat > R_HAT:
+        verdict = f"{who} do not agree yet"
+    elif ess < want:
+        verdict += ", and averages are rough"
+    if energy.r_hat > R_HAT or ess < want:
+        verdict += f"; give about {max(2, math.ceil(want / max(1, ess))):,} times the {more}"
+    elif chains == 1:
+        verdict += f", but one chain does not show what it missed; give more {argument('chains')}"
+    measured = f"R-hat {_r_hat(energy.r_hat)} (want {R_HAT}), {ess:,} effective draws (want {want:,})"
+    return f"{measured}: {verdict}. {NOT_JUDGED}"
+
+
+def about_rejection(result: RejectionSample, wanted: int) -> str:
+    drawn = len(result.x)
+    if drawn == wanted:
+        return f"Independent draws of the target. {NOT_JUDGED}"
+    return (
+        f"Independent draws of the target, but {drawn:,} of {wanted:,}: the trials ran out; raise {argument('steps')}. "
+        f"{NOT_JUDGED}"
+    )
+
+
+def about_weights(result: ImportanceSample) -> str:
+    k = result.pareto_k
+    shape = "Pareto k could not be fitted" if math.isnan(k) else f"Pareto k {k:.2f} (want {PARETO_K})"
+    verdict = "enough for averages"
+    if math.isnan(k):
+        verdict = "how far averages can be relied on is not known"
+    elif k > PARETO_K:
+        verdict = f"averages cannot be relied on; raise {argument('steps')}"
+    elif result.ess < ESS:
+        verdict = f"averages are rough; raise {argument('steps')}"
+    worth = f"{len(result.x):,} weighted draws are worth {result.ess:,.1f} independent ones"
+    return f"{worth}, {shape}: {verdict}. {NOT_JUDGED}"
+
+
+def _r_hat(value: float) -> str:
+    """Never the threshold itself for what is above it."""
+    return f"{math.ceil(1000 * value) / 1000:.3f}" if value < 1.1 else f"{value:.2f}" if value < 100 else "over 100"
