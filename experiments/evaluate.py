@@ -120,8 +120,9 @@ def evaluate_paraphrase(corpus: Path, *, count: int = 100, steps: int = 200, see
 
 def evaluate_translate(corpus: Path, *, count: int = 100, steps: int = 200, seed: int = 0) -> dict[str, Any]:
     """``translate`` of held-out French with one word of the reference required, and the model's own translations."""
+    from experiments.setup.scorers import source_prefix
     from experiments.training.data import translation_split
-    from experiments.translate import TASK, translate
+    from experiments.translate import translate
     from lm_adapters import MaskedLM, Seq2SeqLM
 
     lm, scorer = MaskedLM.from_pretrained("masked-en"), Seq2SeqLM.from_pretrained("seq2seq-en")
@@ -131,7 +132,7 @@ def evaluate_translate(corpus: Path, *, count: int = 100, steps: int = 200, seed
     shared = {"model": lm, "scorer": scorer, "chains": CHAINS, "steps": steps, "seed": seed}
     for french, english in pairs:
         word = rng.choice(_words(english))
-        own.append(scorer.translate(french, prefix=scorer.task_prefix(TASK)))
+        own.append(scorer.translate(french, prefix=source_prefix(scorer)))
         free.append(translate(french, **shared).best())
         bound.append(translate(french, must_contain=[word], **shared).best())
         covered.append(bool(re.search(rf"\b{re.escape(word)}\b", bound[-1])))

@@ -1,149 +1,170 @@
-"""Energies of given texts under one or several models, term by term."""
+"""Energies of given texts under one or several models, term by term, in memory that does not grow with their number."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+import os
+import stat
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
 from experiments.declaration.options import click_option
 from experiments.declaration.wording import argument
 from experiments.results.safe_text import json_line
-from experiments.setup.custom_energy import load_custom_energies
-from experiments.setup.models import named_model
+from experiments.scoring.lines import Format, Line, Origin, read_given, read_lines
+from experiments.scoring.terms import Conditions, load_terms
+from experiments.scoring.windows import OnError, check_lines, score_lines
+from experiments.setup.common_options import PREFIX, SOURCE_LANG, TARGET_LANG
 from experiments.setup.settings import SHARED
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from experiments.setup.custom_energy import GivenEnergy
-    from lm_adapters import TextSpace
-    from samplers import Energy
 
 __all__ = ["command", "score"]
 
-BATCH = 256  # texts scored together; memory is bounded by the models' own passes
+JSON_LINES = (".jsonl", ".ndjson")
 
 
 def score(
-    texts: Sequence[str],
+    texts: Iterable[str | Mapping[str, Any]],
     *,
     models: Sequence[str] = ("masked-en",),
     source: str | None = None,
-    prefix: str = "",
+    prefix: str | None = None,
+    source_lang: str | None = None,
+    target_lang: str | None = None,
     energies: Sequence[GivenEnergy] = (),
+    on_error: OnError = "stop",
     device: str = "cpu",
     dtype: str = "float32",
     trust_remote_code: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """One object a text: ``text``, ``energy`` (the sum, nats) and ``terms`` by name; lower is likelier.
+    """One object a text, in order: ``text``, ``energy`` (the sum, nats) and ``terms`` by name; lower is likelier.
 
     Main arguments
-        ``models``, each a term: a masked model gives minus the pseudo-log-likelihood, a causal one ``-log p(text)``, a
-        seq2seq one ``-log p(text | source)``. ``energies``: your own, as for every experiment.
+        ``texts``: any iterable, of which only a window is held in memory; of strings, or of mappings with a ``text``
+        and, for seq2seq models, perhaps a ``source`` of its own. A blank text has the energy ``None``. ``models``, each
+        a term: a masked model gives minus the pseudo-log-likelihood, a causal one ``-log p(text)``, a seq2seq one
+        ``-log p(text | source)``. ``energies``: your own, as for every experiment.
     Other arguments
-        ``source`` for seq2seq models, with ``prefix`` before it. ``trust_remote_code``: run code that models bring.
+        For seq2seq models: ``source``; ``prefix`` before it, by default that of the model's translation task;
+        ``source_lang`` and ``target_lang``, of models that have several. ``on_error="null"``: a text that cannot be
+        scored has the energy ``None``, and an ``error``. ``trust_remote_code``: run code that models bring.
+    Precision
+        Texts are scored together with others of similar length. In float32 this changes an energy by less than 1e-4.
     Raises
-        ``InvalidInput`` for a text that a model cannot take, before anything is scored; ``EnergyError`` from energies.
+        ``InvalidInput`` for a text that a model cannot take, with its place; for a list before anything is scored.
+        ``EnergyError`` from energies.
     """
-    from lm_adapters import check_device
     from samplers import InvalidInput
 
-    if not texts:
-        raise InvalidInput("there is no text to score; give at least one")
-    custom = load_custom_energies(energies)
-    check_device(device)
-    trusted = {"trust_remote_code": trust_remote_code}
-    terms = [_model_term(name, source, prefix, (device, dtype), trusted) for name in models]
-    terms += [(own.name, own.term(terms[0][2]), terms[0][2]) for own in custom]
-    names = [name for name, _, _ in terms]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise InvalidInput(f"{twice[0]!r} is named twice and would be one term; leave one out, or rename it")
-    states = [space.encode(texts).to(device) for _, _, space in terms]
-    return _scored(texts, terms, states)
-
-
-def _scored(
-    texts: Sequence[str], terms: Sequence[tuple[str, Energy, TextSpace]], states: Sequence[Tensor]
-) -> Iterator[dict[str, Any]]:
-    import torch
-
-    from samplers import evaluate
-
-    for start in range(0, len(texts), BATCH):
-        columns = {}
-        for (name, term, space), x in zip(terms, states, strict=True):
-            with torch.inference_mode(), space.texts_in_errors():
-                columns[name] = evaluate(term, x[start : start + BATCH]).energy.tolist()
-        for row, text in enumerate(texts[start : start + BATCH]):
-            named = {name: values[row] for name, values in columns.items()}
-            yield {"text": text, "energy": sum(named.values()), "terms": named}
-
-
-def _model_term(
-    name: str, source: str | None, prefix: str, where: tuple[str, str], trusted: dict[str, Any]
-) -> tuple[str, Energy, TextSpace]:
-    """The model's name, its energy and the space of its states."""
-    from lm_adapters import CausalLM, MaskedEnergy, MaskedLM, Seq2SeqLM, SequenceEnergy, task_of
-    from samplers import InvalidInput
-
-    model = named_model(name, *where)
-    if isinstance(model, str):
-        kinds = {"seq2seq": Seq2SeqLM, "causal": CausalLM, "masked": MaskedLM}
-        model = kinds[task_of(model, **trusted)].from_pretrained(model, *where, **trusted)
-    if isinstance(model, Seq2SeqLM):
-        if source is None:
-            raise InvalidInput(
-                f"{name!r} is a seq2seq model and scores a text given a source; give {argument('source')}"
-            )
-        return name, SequenceEnergy(model.condition_on(source, prefix=prefix)), model.space
-    if isinstance(model, MaskedLM):
-        return name, MaskedEnergy(model, "pll"), model.space
-    return name, SequenceEnergy(model.condition_on()), model.space
-
-
-def read_texts(path: Path) -> list[str]:
-    """One text a line; a line that is a JSON object (as in ``samples.jsonl``) gives its ``text``."""
-    from samplers import InvalidInput
-
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # and not at U+2028 within a text
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"FILE {str(path)!r} cannot be read as text: {error}") from error
-    texts = [_text_of(line, number, path) for number, line in enumerate(lines, start=1) if line.strip()]
-    if not texts:
-        raise InvalidInput(f"FILE {str(path)!r} has no text; write one a line")
-    return texts
-
-
-def _text_of(line: str, number: int, path: Path) -> str:
-    from samplers import InvalidInput
-
-    if not line.lstrip().startswith("{"):
-        return line
-    try:
-        text = json.loads(line)["text"]
-    except (ValueError, KeyError, RecursionError) as error:
-        raise InvalidInput(f"FILE {str(path)!r}, line {number}: no JSON object with a 'text'") from error
-    if not isinstance(text, str):
-        raise InvalidInput(f"FILE {str(path)!r}, line {number}: 'text' is {text!r}, not a string")
-    return text
+    if isinstance(texts, str | bytes | Mapping):
+        raise InvalidInput(f"texts is one {type(texts).__name__}; give a list of texts")
+    if on_error not in ("stop", "null"):
+        raise InvalidInput(f"on_error is {on_error!r}; choose 'stop' or 'null'")
+    conditions = Conditions(source, prefix, source_lang, target_lang)
+    terms = load_terms(models, energies, conditions, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+    origin = Origin("texts", is_file=False)
+    if on_error == "stop" and isinstance(texts, Sequence):
+        check_lines(read_given(texts), terms, origin)
+    return score_lines(read_given(texts), terms, on_error, origin, device)
 
 
 @click.command("score")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
 @click.option("--model", "models", multiple=True, default=("masked-en",), show_default=True,
               help="Masked, causal or seq2seq model; repeatable, each is a term.")  # fmt: skip
-@click.option("--source", metavar="TEXT", help="What a seq2seq model conditions on.")
-@click.option("--prefix", default="", help="Stands before the source in a seq2seq model's input.")
+@click.option("--source", metavar="TEXT", help='What a seq2seq model conditions on, where a line has no "source".')
+@click.option("--source-lang", metavar=SOURCE_LANG.metavar, help=SOURCE_LANG.help)
+@click.option("--target-lang", metavar=TARGET_LANG.metavar, help=TARGET_LANG.help)
+@click.option("--prefix", help=PREFIX.help)
+@click.option("--format", "form", type=click.Choice(["auto", "text", "jsonl"]), default="auto", show_default=True,
+              help="auto: jsonl if FILE ends in .jsonl or begins with a JSON object, else text.")  # fmt: skip
+@click.option("--on-error", type=click.Choice(["stop", "null"]), default="stop", show_default=True,
+              help='At a line that cannot be scored: stop, or go on with "energy": null.')  # fmt: skip
 @click_option(SHARED["energies"])
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--dtype", default="float32", show_default=True)
 @click_option(SHARED["trust_remote_code"])
-def command(file: Path, **options: Any) -> None:
-    """Energies of the texts in FILE (one a line, or JSON Lines with "text"), in nats, as JSON Lines."""
-    for line in score(read_texts(file), **options):
-        click.echo(json_line(line))
+def command(
+    file: Path | None,
+    models: Sequence[str],
+    source: str | None,
+    source_lang: str | None,
+    target_lang: str | None,
+    prefix: str | None,
+    form: Format,
+    on_error: OnError,
+    energies: Sequence[str],
+    device: str,
+    dtype: str,
+    trust_remote_code: bool,
+) -> None:
+    """Energies of the texts in FILE (one a line, or JSON Lines with "text"), in nats, as JSON Lines.
+
+    Every line has its line in the output, a blank one too. Without FILE, or for -, standard input is read.
+    """
+    with _opened(file) as (stream, origin):
+        terms = load_terms(
+            models,
+            energies,
+            Conditions(source, prefix, source_lang, target_lang),
+            device=device,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+        )
+        if form == "auto" and file is not None and file.suffix in JSON_LINES:
+            form = "jsonl"
+
+        def lines() -> Iterator[Line]:
+            return read_lines(stream, form, origin.name)
+
+        count = None
+        if on_error == "stop" and _is_regular(stream):
+            start = stream.tell()
+            count = check_lines(lines(), terms, origin)
+            stream.seek(start)
+        _print(score_lines(lines(), terms, on_error, origin, device), count)
+
+
+@contextmanager
+def _opened(file: Path | None) -> Iterator[tuple[BinaryIO, Origin]]:
+    from samplers import InvalidInput
+
+    if file is None and sys.stdin.isatty():
+        raise click.UsageError(f"give {argument('file')}, or - for standard input")
+    if file is None or str(file) == "-":
+        yield sys.stdin.buffer, Origin("standard input", is_file=True)
+        return
+    try:
+        stream = file.open("rb")
+    except OSError as error:
+        raise InvalidInput(f"FILE {str(file)!r} cannot be read: {error.strerror}") from error
+    with stream:
+        yield stream, Origin(f"FILE {str(file)!r}", is_file=True)
+
+
+def _is_regular(stream: BinaryIO) -> bool:
+    """Whether it can be read twice; what comes through a pipe cannot."""
+    try:
+        return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    except OSError:
+        return False
+
+
+def _print(scored: Iterator[dict[str, Any]], count: int | None) -> None:
+    """``count`` lines, if it is known how many there are; a bar on stderr, unless both go to the terminal."""
+    from samplers.run import progress_bar
+
+    lines, failed = 0, 0
+    with progress_bar(count, shown=not sys.stdout.isatty(), unit="text") as bar:
+        for each in scored:
+            click.echo(json_line(each))
+            lines, failed = lines + 1, failed + ("error" in each)
+            bar.update()
+    if failed:
+        click.echo(f'{failed:,} of {lines:,} lines could not be scored; their "error" says why', err=True)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from experiments.declaration.arguments import Option
 from experiments.declaration.wording import argument
 from experiments.entry.experiment import experiment
-from experiments.setup.common_options import ANNEAL_OR_SAMPLE
+from experiments.setup.common_options import ANNEAL_OR_SAMPLE, PREFIX, SOURCE_LANG, TARGET_LANG
 from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel
 from experiments.setup.methods import sample_or_search
 from experiments.setup.problem import Problem
-from experiments.setup.scorers import load_seq2seq
+from experiments.setup.scorers import load_seq2seq, source_prefix
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["translate"]
 
-TASK = "translation_fr_to_en"  # in the table of tasks that a model's configuration may have
 LONGER = 6  # tokens that a state may have more than the model's own translation
 
 
@@ -39,9 +38,9 @@ def translate(
     any_order: Annotated[bool, Option("Of several words.", names=["--any-order/--in-order"])] = True,
     sampler: Annotated[Literal["anneal", "mh"], ANNEAL_OR_SAMPLE] = "anneal",
     scorer: Annotated[str | Seq2SeqLM, Option("Seq2seq model.")] = "seq2seq-en",
-    prefix: Annotated[
-        str | None, Option("Stands before TEXT in the model's input.  [default: the model's own]")
-    ] = None,
+    source_lang: Annotated[str | None, SOURCE_LANG] = None,
+    target_lang: Annotated[str | None, TARGET_LANG] = None,
+    prefix: Annotated[str | None, PREFIX] = None,
 ) -> Run:
     """Translate TEXT with words that must come.
 
@@ -49,6 +48,9 @@ def translate(
     phrases of the target language, in any order unless ``any_order=False``. Chains start from the model's own
     translation (beam search), with each missing word put where it costs least. The target side of the ``scorer`` has
     the tokenizer of ``model``.
+
+    ``source_lang`` and ``target_lang`` are codes of the ``scorer``'s tokenizer (mBART, M2M-100, NLLB), or languages of
+    a translation task that its configuration lists.
 
     Raises ``InvalidInput`` for an empty text, words that cannot be spelled, or models that do not fit each other.
     """
@@ -58,8 +60,8 @@ def translate(
     lm = job.masked_lm()
     lock = Keywords(lm.space, must_contain, any_order=any_order) if must_contain else None
     check_compatible(must_contain, lock.min_length if lock else 0, forbidden=job.settings.forbid)
-    seq2seq = load_seq2seq(scorer, job.settings)
-    prefix = seq2seq.task_prefix(TASK) if prefix is None else prefix
+    seq2seq = load_seq2seq(scorer, job.settings, source_lang, target_lang)
+    prefix = source_prefix(seq2seq, prefix)
     scored = SequenceEnergy(seq2seq.condition_on(text, prefix=prefix), name="forward")
     forward = ThroughText.of(scored, lm.space, seq2seq.space, name="translation")
     energy = job.with_custom(forward if lock is None else lock + forward, lm.space)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from experiments.benchmarking.reference_forwards import BareCausal, BareMasked, BareSeq2Seq
+from experiments.setup.scorers import source_prefix
 from lm_adapters import DTYPES, CausalLM, MaskedLM, Seq2SeqLM, check_device, load_pretrained
 from lm_adapters.pretrained import embedded_names, embedded_path
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["ABSENT", "SOURCE", "Absent", "Models", "make_models"]
 
 SOURCE = "je voudrais rentrer à la maison avec mes amis ."  # what the seq2seq models translate
-TASK = "translation_fr_to_en"
 NAMES = {"masked": "masked-en", "causal": "causal-en", "seq2seq": "seq2seq-en"}
 CLASSES: dict[str, Any] = {"masked": MaskedLM, "causal": CausalLM, "seq2seq": Seq2SeqLM}
 ABSENT = "{name} is not among the embedded models"
@@ -67,7 +67,7 @@ class Models:
     @cached_property
     def prefix(self) -> str:
         """What stands before the source."""
-        return self.seq2seq.task_prefix(TASK)
+        return source_prefix(self.seq2seq)
 
 
 def make_models(

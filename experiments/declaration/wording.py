@@ -38,6 +38,7 @@ def argument(name: str) -> str:
 def in_options(message: str) -> str:
     """A message of the libraries for a shell: ``dtype=bfloat16`` is ``--dtype bfloat16`` there."""
     message = message.replace("trust_remote_code=True", "--trust-remote-code")
+    message = re.sub(r"\b(source|target)_lang\b", r"--\1-lang", message)
     return re.sub(r"\bdtype=(\w+)", r"--dtype \1", message)
 
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from experiments.declaration.arguments import Option
 
-__all__ = ["ANNEAL_OR_SAMPLE", "ENCODER", "SCORER", "SHORTLIST", "SIMILARITY"]
+__all__ = ["ANNEAL_OR_SAMPLE", "ENCODER", "PREFIX", "SCORER", "SHORTLIST", "SIMILARITY", "SOURCE_LANG", "TARGET_LANG"]
 
 SCORER = Option("Language model whose -log p is the fluency.")
 SHORTLIST = Option("Candidates that --sampler gibbs scores at a site.", minimum=1)
 ANNEAL_OR_SAMPLE = Option("anneal: search for the best. mh: draw from the law.")
 ENCODER = Option("Model whose sentence embeddings are compared.  [default: --model]")
 SIMILARITY = Option("Weight of -log cos, nats a sentence.")
+PREFIX = Option("Stands before the source in the model's input.  [default: that of the model's translation task]")
+SOURCE_LANG = Option(
+    "Language of the source, where the model has several: fr, fr_XX, fra_Latn, as it calls them.", metavar="CODE"
+)
+TARGET_LANG = Option("Language of the target, likewise.", metavar="CODE")

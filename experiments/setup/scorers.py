@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from lm_adapters import CausalLM, MaskedLM, SentenceEncoder, Seq2SeqLM
     from samplers import EnergyTerm
 
-__all__ = ["Scorer", "load_meaning", "load_scorer", "load_seq2seq"]
+__all__ = ["Scorer", "load_meaning", "load_scorer", "load_seq2seq", "source_prefix", "translation_pair"]
+
+DEFAULT_PAIR = ("fr", "en")  # of a model that translates several, where no languages are given
 
 
 @dataclass(frozen=True)
@@ -57,19 +59,58 @@ def load_scorer(scorer: str | MaskedLM | CausalLM, lm: MaskedLM, settings: Setti
     return Scorer(ThroughText.of(energy, lm.space, scorer.space, name="fluency"), scorer)
 
 
-def load_seq2seq(scorer: str | Seq2SeqLM, settings: Settings) -> Seq2SeqLM:
-    """A name, a folder or a loaded model. Raises ``InvalidInput`` for a model of another kind."""
+def load_seq2seq(
+    scorer: str | Seq2SeqLM, settings: Settings, source_lang: str | None = None, target_lang: str | None = None
+) -> Seq2SeqLM:
+    """A name, a folder or a loaded model.
+
+    Raises ``InvalidInput`` for a model of another kind, and for languages that it has not, or that it lacks.
+    """
     from lm_adapters import Seq2SeqLM
     from samplers import InvalidInput
 
     model = named_model(scorer, settings.device, settings.dtype) if isinstance(scorer, str) else scorer
     if isinstance(model, str):
         return Seq2SeqLM.from_pretrained(
-            model, settings.device, settings.dtype, trust_remote_code=settings.trust_remote_code
+            model,
+            settings.device,
+            settings.dtype,
+            trust_remote_code=settings.trust_remote_code,
+            source_lang=source_lang,
+            target_lang=target_lang,
         )
     if not isinstance(model, Seq2SeqLM):
         raise InvalidInput(f"{argument('scorer')} {scorer!r} is a {type(model).__name__}; give a seq2seq model")
+    if source_lang or target_lang:
+        raise InvalidInput(f"{argument('scorer')} is a loaded model; give {argument('source_lang')} when it is made")
     return model
+
+
+def translation_pair(model: Seq2SeqLM) -> tuple[str, str] | None:
+    """The languages that it reads and writes: as chosen, or as its only translation task has them, or French-English.
+
+    ``None`` for a model that says nothing of languages. Raises ``InvalidInput`` for one with several other tasks.
+    """
+    from samplers import InvalidInput
+
+    pairs = list(model.translations)
+    if model.languages or not pairs:
+        return model.languages
+    if len(pairs) > 1 and DEFAULT_PAIR not in pairs:
+        known = ", ".join(f"{source} to {target}" for source, target in pairs)
+        raise InvalidInput(
+            f"the model translates {known}; give {argument('source_lang')} and {argument('target_lang')}, "
+            f"or {argument('prefix')}"
+        )
+    return pairs[0] if len(pairs) == 1 else DEFAULT_PAIR
+
+
+def source_prefix(model: Seq2SeqLM, prefix: str | None = None) -> str:
+    """What stands before a source: ``prefix``, by default that of the model's translation task, if it has such."""
+    if prefix is not None:
+        return prefix
+    pair = translation_pair(model)
+    return model.translations.get(pair, "") if pair else ""
 
 
 def load_meaning(name: str | None, lm: MaskedLM, settings: Settings) -> SentenceEncoder:

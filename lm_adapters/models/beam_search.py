@@ -23,7 +23,7 @@ def beam_search(decoder: ConditionedDecoder, max_length: int, beams: int) -> str
     from transformers.modeling_outputs import BaseModelOutput
 
     lm, space, begun = decoder.lm, decoder.space, decoder.context.shape[1]
-    special = {*space.tokenizer.all_special_ids, *space.tokenizer.added_tokens_decoder} - {decoder.eos_id}
+    special = {*space.tokenizer.all_special_ids, *space.tokenizer.added_tokens_decoder, *lm.codes.values()}
     beyond = range(len(space.tokenizer), space.vocabulary)
     generate = partial(
         cast(Any, lm.model).generate,
@@ -35,7 +35,7 @@ def beam_search(decoder: ConditionedDecoder, max_length: int, beams: int) -> str
         forced_eos_token_id=decoder.eos_id,
         eos_token_id=decoder.eos_id,
         pad_token_id=space.pad_id,
-        suppress_tokens=[*(token for token in special if token < space.vocabulary), *beyond],
+        suppress_tokens=[*(token for token in special - {decoder.eos_id} if token < space.vocabulary), *beyond],
         num_beams=beams,
         do_sample=False,
         min_length=begun + 1,

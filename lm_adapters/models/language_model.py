@@ -58,15 +58,17 @@ class LanguageModel(Fingerprinted, ABC):
         *,
         tokens_per_pass: int | None = None,
         trust_remote_code: bool = False,
+        **own: Any,
     ) -> Self:
         """Load an embedded model, a local folder or a Hugging Face name.
 
-        ``dtype``: ``float32``, ``bfloat16`` or ``float16``. Raises ``InvalidInput`` as ``load_pretrained`` does.
+        ``dtype``: ``float32``, ``bfloat16`` or ``float16``. ``own``: further arguments of the class. Raises
+        ``InvalidInput`` as ``load_pretrained`` does.
         """
         model, tokenizer = load_pretrained(
             cls.task, name_or_path, device=device, dtype=dtype, trust_remote_code=trust_remote_code
         )
-        return cls(model, tokenizer, tokens_per_pass=tokens_per_pass)
+        return cls(model, tokenizer, tokens_per_pass=tokens_per_pass, **own)
 
     def close(self) -> None:
         """Remove the hook from the model, which is then as transformers loaded it."""

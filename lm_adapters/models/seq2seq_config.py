@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from samplers import InvalidInput
@@ -40,12 +40,18 @@ def check_one_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerB
         )
 
 
-def decoder_context(model: PreTrainedModel) -> list[int]:
-    """What the decoder reads before a text; see ``seq2seq_parts``. Raises ``InvalidInput`` where nothing is set."""
+def decoder_context(model: PreTrainedModel, language: int | None = None, languages: Collection[int] = ()) -> list[int]:
+    """What the decoder reads before a text; see ``seq2seq_parts``. Raises ``InvalidInput`` where nothing is set.
+
+    ``language`` is the token of the target language, one of ``languages``: it takes the place of what is forced, or of
+    the start where this is a language itself, or not set (mBART).
+    """
     settings = cast(Any, model.generation_config)
     start: int | None = settings.decoder_start_token_id
     if start is None:
         start = getattr(model.config, "decoder_start_token_id", None)
+    if language is not None:
+        return [language] if start is None or start in languages else [start, language]
     if start is None:
         raise InvalidInput("the model has no decoder start token; set model.generation_config.decoder_start_token_id")
     return [start] if settings.forced_bos_token_id is None else [start, settings.forced_bos_token_id]

@@ -35,14 +35,25 @@ class Seq2SeqLM(Seq2SeqParts):
     one vocabulary: there ``ThroughText`` converts states (the class itself: ``ThroughText.of`` compares only the
     vocabularies).
 
-    Arguments and errors as for ``LanguageModel``. Raises ``InvalidInput`` for a model without encoder, with two
-    vocabularies, or without a start or end token of the decoder as well.
+    ``source_lang`` and ``target_lang`` are needed where the tokenizer has codes of languages (mBART, M2M-100, NLLB),
+    unless it was made with ``src_lang`` and ``tgt_lang``; for a model with translation tasks they choose one of these.
+
+    Other arguments and errors as for ``LanguageModel``. Raises ``InvalidInput`` for a model without encoder, with two
+    vocabularies, or without a start or end token of the decoder, and for languages that are lacking or unknown.
     """
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, tokens_per_pass: int | None = None
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        source_lang: str | None = None,
+        target_lang: str | None = None,
+        tokens_per_pass: int | None = None,
     ) -> None:
-        super().__init__(model, tokenizer, tokens_per_pass=tokens_per_pass)
+        super().__init__(
+            model, tokenizer, source_lang=source_lang, target_lang=target_lang, tokens_per_pass=tokens_per_pass
+        )
         self._last: tuple[tuple[Any, ...], ConditionedDecoder] | None = None
         self.route = chosen_route(self, self._readings())
 

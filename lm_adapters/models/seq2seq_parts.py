@@ -11,9 +11,10 @@ The output at the last token of the context predicts the first token of text, th
 
 The context is what ``generate`` starts from: ``decoder_start_token_id`` (T5 and Marian: the padding token; BART: the
 end token; mBART: the code of the target language), then ``forced_bos_token_id`` where the generation settings have one
-(BART: ``<s>``; mBART-50, M2M-100 and NLLB: the code of the target language). It is given, not text, and has no share in
-``log p``. A model that was trained to write an opening token itself, and whose settings do not force it (BERT2BERT:
-``[CLS]``), needs ``model.generation_config.forced_bos_token_id`` set.
+(BART: ``<s>``; mBART-50, M2M-100 and NLLB: the code of the target language). A target language that is chosen takes the
+place of that code. The context is given, not text, and has no share in ``log p``. A model that was trained to write an
+opening token itself, and whose settings do not force it (BERT2BERT: ``[CLS]``), needs
+``model.generation_config.forced_bos_token_id`` set.
 
 ``model(labels=...)`` shifts ``labels`` by one, after the start token: where nothing is forced, its mean loss on
 ``t_1 .. t_n end`` is ``-log p / (n + 1)``; otherwise its labels begin with the forced token, and its sum has one more
@@ -30,6 +31,7 @@ from torch import Tensor
 
 from lm_adapters.forward.model_inputs import max_positions, with_special_tokens
 from lm_adapters.models.language_model import LanguageModel
+from lm_adapters.models.languages import choose_languages, language_codes, reads_language, translation_tasks
 from lm_adapters.models.seq2seq_config import (
     TargetTokenizer,
     check_in_vocabulary,
@@ -50,23 +52,42 @@ class Seq2SeqParts(LanguageModel):
     """Encoder, decoder, head and special tokens of an encoder-decoder model; ``Seq2SeqLM`` is what users make.
 
     ``space`` is the space of targets, ``source_space`` that of sources; they are the same object except for Marian.
+    ``languages`` are those of source and target, ``None`` where they were neither chosen nor needed; ``translations``
+    has the prefix of each translation task, by its two languages, where the model's configuration lists tasks, and
+    ``codes`` the token of each language, where the tokenizer has such.
     """
 
     task = "seq2seq"
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, tokens_per_pass: int | None = None
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        source_lang: str | None = None,
+        target_lang: str | None = None,
+        tokens_per_pass: int | None = None,
     ) -> None:
         if not model.config.is_encoder_decoder:
             raise InvalidInput(f"the model is a {model.config.model_type}; a seq2seq model is needed here")
         check_one_vocabulary(model, tokenizer)
-        super().__init__(model, tokenizer, tokens_per_pass=tokens_per_pass)
-        self.tokenizer = tokenizer
-        self.source_space = self.space
-        if self.space.tokenizer is not tokenizer:
-            self.source_space = TextSpace(tokenizer, self.space.vocabulary)
+        self.languages = choose_languages(model, tokenizer, source_lang, target_lang)
+        self.translations = translation_tasks(model)
+        self.codes = language_codes(tokenizer)
+        with reads_language(tokenizer, self.languages and self.languages[0]):
+            super().__init__(model, tokenizer, tokens_per_pass=tokens_per_pass)
+            self.tokenizer = tokenizer
+            self.source_space = self.space
+            if self.space.tokenizer is not tokenizer:
+                self.source_space = TextSpace(tokenizer, self.space.vocabulary)
+        self.allowed[[token for token in self.codes.values() if token < self.space.vocabulary]] = False
         self.eos_id = end_token(model, tokenizer)
         check_in_vocabulary([*self.context, self.eos_id], self.space.vocabulary)
+
+    def config(self) -> dict[str, Any]:
+        """What draws depend on: as for every model, and the languages, where they were chosen."""
+        chosen = {} if self.languages is None else {"languages": self.languages}
+        return {**super().config(), **chosen}
 
     @property
     def body(self) -> PreTrainedModel:
@@ -76,7 +97,8 @@ class Seq2SeqParts(LanguageModel):
     @property
     def context(self) -> list[int]:
         """What the decoder reads before the first token of text; see the top of this module."""
-        return decoder_context(self.model)
+        language = self.codes[self.languages[1]] if self.languages and self.codes else None
+        return decoder_context(self.model, language, self.codes.values())
 
     @property
     def max_length(self) -> int:

@@ -13,8 +13,11 @@ __all__ = ["progress_bar"]
 
 
 @contextmanager
-def progress_bar(total: int, *, shown: bool, unit: str = "step") -> Iterator[tqdm]:
-    """A bar that counts to ``total``. Silent unless ``shown``, and where stderr is no terminal or ``CI`` is set."""
+def progress_bar(total: int | None, *, shown: bool, unit: str = "step") -> Iterator[tqdm]:
+    """A bar that counts, to ``total`` if that is known.
+
+    Silent unless ``shown``, and where stderr is no terminal or ``CI`` is set.
+    """
     quiet = not shown or bool(os.environ.get("CI")) or not sys.stderr.isatty()
     with tqdm(total=total, unit=unit, disable=quiet, file=sys.stderr, leave=False, mininterval=0.5) as bar:
         yield bar

@@ -24,7 +24,7 @@ def embedded() -> MaskedLM:
 def mcmc_text(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Result]:
     """Run a command line in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    return lambda *arguments: CliRunner().invoke(main, [str(argument) for argument in arguments])
+    return lambda *arguments, **how: CliRunner().invoke(main, [str(argument) for argument in arguments], **how)
 
 
 @pytest.fixture

@@ -1,0 +1,163 @@
+"""Models and the user's own energies as terms that score batches of lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from experiments.declaration.wording import argument
+from experiments.scoring.lines import Line
+from experiments.setup.custom_energy import load_custom_energies
+from experiments.setup.models import named_model
+from experiments.setup.scorers import source_prefix
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from experiments.setup.custom_energy import GivenEnergy
+    from lm_adapters import Seq2SeqLM, TextSpace
+    from samplers import Energy
+
+__all__ = ["Conditions", "Term", "load_terms"]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What only seq2seq models take; arguments as in ``score``."""
+
+    source: str | None = None
+    prefix: str | None = None
+    source_lang: str | None = None
+    target_lang: str | None = None
+
+
+@dataclass(frozen=True)
+class Term:
+    """An energy by its name, of texts that the model ``reader`` reads in ``space``, up to ``max_length`` tokens.
+
+    ``given(source)`` is the energy, and ``check_source`` raises ``InvalidInput`` for a source that the model cannot
+    take; it is ``None`` where there is none to give.
+    """
+
+    name: str
+    reader: str
+    space: TextSpace
+    max_length: int
+    given: Callable[[str | None], Energy]
+    source: str | None = None
+    check_source: Callable[[str | None], None] | None = None
+
+    def source_of(self, line: Line) -> str | None:
+        """What a line is scored given: its own source, or that of all. Lines of one source are scored together."""
+        if self.check_source is None:
+            return None
+        return self.source if line.source is None else line.source
+
+    def encode(self, lines: Sequence[Line]) -> Tensor:
+        """``int64 [lines, width]``. Raises ``InvalidInput`` for a text that cannot be scored, or a source."""
+        from samplers import InvalidInput
+
+        x = self.space.encode([line.text for line in lines])
+        longest = int(self.space.lengths(x).max())
+        if longest > self.max_length:
+            raise InvalidInput(f"the text has {longest} tokens, {self.reader} takes {self.max_length}; shorten it")
+        if self.check_source is not None:
+            for source in {self.source_of(line) for line in lines}:
+                self.check_source(source)
+        return x
+
+    def values(self, lines: Sequence[Line], device: str) -> list[float]:
+        """Nats of lines of one source. Raises as ``encode`` and ``evaluate`` do."""
+        import torch
+
+        from samplers import evaluate
+
+        x = self.encode(lines).to(device)
+        with torch.inference_mode(), self.space.texts_in_errors():
+            energies: list[float] = evaluate(self.given(self.source_of(lines[0])), x).energy.tolist()
+        return energies
+
+
+def load_terms(
+    models: Sequence[str],
+    energies: Sequence[GivenEnergy],
+    conditions: Conditions,
+    *,
+    device: str,
+    dtype: str,
+    trust_remote_code: bool,
+) -> list[Term]:
+    """A term for each model, then for each energy, which gets texts as the first model's tokenizer writes them.
+
+    Raises ``InvalidInput`` for what cannot be loaded, names that are not distinct, a source that a model cannot take,
+    and conditions that no model takes.
+    """
+    from lm_adapters import check_device
+    from samplers import InvalidInput
+
+    if not models:
+        raise InvalidInput(f"{argument('models')} is empty; give at least one")
+    custom = load_custom_energies(energies)
+    check_device(device)
+    names = [*models, *(own.name for own in custom)]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InvalidInput(f"{twice[0]!r} is named twice and would be one term; leave one out, or rename it")
+    terms = [_model_term(name, conditions, device, dtype, {"trust_remote_code": trust_remote_code}) for name in models]
+    unused = [name for name, value in vars(conditions).items() if value is not None]
+    if unused and all(term.check_source is None for term in terms):
+        raise InvalidInput(f"{argument(unused[0])} is for seq2seq models, and none is given; leave it out")
+    for own in custom:
+        given = _always(own.term(terms[0].space))
+        terms.append(replace(terms[0], name=own.name, given=given, check_source=None))
+    return terms
+
+
+def _model_term(name: str, conditions: Conditions, device: str, dtype: str, trusted: dict[str, Any]) -> Term:
+    from lm_adapters import CausalLM, MaskedEnergy, MaskedLM, Seq2SeqLM, SequenceEnergy, task_of
+
+    model: Any = named_model(name, device, dtype)
+    if isinstance(model, str):
+        task = task_of(model, **trusted)
+        kinds: dict[str, Any] = {"seq2seq": Seq2SeqLM, "causal": CausalLM, "masked": MaskedLM}
+        languages = {"source_lang": conditions.source_lang, "target_lang": conditions.target_lang}
+        chosen = languages if task == "seq2seq" else {}
+        model = kinds[task].from_pretrained(model, device, dtype, **trusted, **chosen)
+    if isinstance(model, Seq2SeqLM):
+        return _conditional_term(name, model, conditions)
+    energy = MaskedEnergy(model, "pll") if isinstance(model, MaskedLM) else SequenceEnergy(model.condition_on())
+    return Term(name, name, model.space, model.max_length, _always(energy))
+
+
+def _always(energy: Energy) -> Callable[[str | None], Energy]:
+    return lambda _: energy
+
+
+def _conditional_term(name: str, model: Seq2SeqLM, conditions: Conditions) -> Term:
+    from lm_adapters import SequenceEnergy
+    from samplers import InvalidInput
+
+    prefix = source_prefix(model, conditions.prefix)
+    before = model.prefix_ids(prefix)
+
+    def check(source: str | None) -> None:
+        if source is None:
+            raise InvalidInput(
+                f"{name!r} is a seq2seq model and scores a text given a source; give {argument('source')}"
+            )
+        try:
+            model.encoder_input(model.source_space.encode([source]), before)
+        except InvalidInput as error:
+            raise InvalidInput(f"{argument('source')}: {error}") from error
+
+    if conditions.source is not None:
+        check(conditions.source)
+    return Term(
+        name,
+        name,
+        model.space,
+        model.max_length,
+        lambda source: SequenceEnergy(model.condition_on(source or "", prefix=prefix)),
+        conditions.source,
+        check,
+    )
