@@ -32,7 +32,7 @@ class MaskedEnergy(EnergyTerm):
         only. After a proposal of the same model that redrew one site, ``length - 1`` rows: a ``SiteHint`` has the
         logits of that site.
 
-    Raises ``InvalidInput`` for another ``kind``.
+    Raises ``InvalidInput`` for another ``kind``, and for a text longer than the model takes.
     """
 
     expensive = True
@@ -77,7 +77,12 @@ class MaskedEnergy(EnergyTerm):
     def _passes(self, x: Tensor, todo: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Rows, sites and their terms, ``[rows of the pass]`` each."""
         rows, sites = todo.nonzero(as_tuple=True)
-        widths = self.model.space.lengths(x)[rows] + len(self.model.space.prefix) + len(self.model.space.suffix)
+        lengths = self.model.space.lengths(x)
+        if int(lengths.max()) > self.model.max_length:
+            raise InvalidInput(
+                f"a text has {int(lengths.max())} tokens, the model takes {self.model.max_length}; bound the length"
+            )
+        widths = lengths[rows] + len(self.model.space.prefix) + len(self.model.space.suffix)
 
         def run(part: Tensor) -> Tensor:
             return self._site_terms(x[rows[part]], sites[part])
