@@ -11,7 +11,7 @@ import pytest
 import samplers
 from experiments.cli import main
 from tests.golden import machine, recorded
-from tests.pages import PAGES, ROOT, Block, blocks, printed, shows
+from tests.pages import PAGES, ROOT, Block, blocks, nearly_shows, printed, shows, shows_the_like
 
 SECONDS = ("models", "score")  # commands that take no longer
 README = (ROOT / "README.md").read_text()
@@ -28,11 +28,12 @@ CONSOLE = [pytest.param(b, marks=[] if is_fast(b) else pytest.mark.slow, id=str(
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("block", CONSOLE)
 def test_output_is_what_is_printed(block, tmp_path, monkeypatch):
-    if recorded()["machine"] != machine():
-        pytest.skip(f"the output is that of {recorded()['machine']}")
+    """To the letter where the page was recorded. Elsewhere sums round otherwise, after which chains part."""
     monkeypatch.chdir(tmp_path)
+    here = recorded()["machine"] == machine()
     for command, shown, output in printed(block):
-        assert shows(shown, output), f"{command}\n{output}"
+        assert nearly_shows(shown, output) if is_fast(block) else shows_the_like(shown, output), f"{command}\n{output}"
+        assert shows(shown, output) or not here, f"{command}\n{output}"
 
 
 @pytest.mark.parametrize("block", [b for b in blocks("python") if not b.file], ids=str)
@@ -85,3 +86,61 @@ def test_shown_output_may_leave_out_lines_and_nothing_else():
     assert not shows("a\nb\n", output)
     assert shows("x  seconds\nmh    1.3\n", "x  seconds\nmh    2.4\n")
     assert not shows("x  seconds\nmh 1  1.3\n", "x  seconds\nmh 2  2.4\n")
+
+
+SCORED = '{"text": "I have 2 dogs.", "energy": 30.724626}\n'
+
+
+@pytest.mark.parametrize(
+    ("printed", "same"),
+    [
+        (SCORED, True),
+        (SCORED.replace("626", "630"), True),
+        (SCORED.replace("30.7", "30.8"), False),
+        (SCORED.replace("2 dogs", "3 dogs"), False),
+        (SCORED.replace("dogs", "cats"), False),
+        (SCORED * 2, False),
+    ],
+)
+def test_elsewhere_scores_agree_but_for_their_last_figures(printed, same):
+    assert nearly_shows(SCORED, printed) is same
+
+
+REPORT = """chain     nats  text (the last draw of each chain)
+    0     6.93  It worked all the time.
+    1    -9.87  It now belongs to 3 of those books.
+
+  target                 exp(-(pll + 2 mine)) at each length
+  ESS, R-hat of it       64 of 500 draws, 1.86
+  accepted by move       replace 57%, insert 7%
+  speed                  3 chain-steps/s
+
+R-hat 1.86 (want 1.01), 64 effective draws (want 1,000): the chains do not agree yet; give about 16 times the --steps.
+"""
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "alike"),
+    [
+        ("It worked all the time.", "I have 2 dogs.", True),
+        ("64 of 500 draws, 1.86", "- of 500 draws, -", True),
+        ("insert 7%", "insert 12%,\n                         delete 3%", True),
+        ("the chains do not agree yet; give about 16 times the --steps.", "the chains agree on the energy.", True),
+        ("R-hat 1.86 (", "Good to read: R-hat 1.86 (", False),
+        ("2 mine", "mine", False),
+        ("exp(-(pll", "exp(-(fluency", False),
+        ("  ESS, R-hat of it       64 of 500 draws, 1.86\n", "", False),
+        ("    1    -9.87  It now belongs to 3 of those books.\n", "", False),
+        ("the last draw", "the best", False),
+    ],
+)
+def test_elsewhere_a_report_has_the_same_lines_and_laws(was, now, alike):
+    assert was in REPORT
+    assert shows_the_like(REPORT, REPORT.replace(was, now)) is alike
+    assert shows_the_like("chain     nats  text (the last draw of each chain)\n...\n", REPORT)
+
+
+def test_elsewhere_a_table_has_the_same_rows():
+    table = "sampler  ESS  seconds\nmh  29.2  17.3\nanneal  -  11.5\n"
+    assert shows_the_like(table, table.replace("29.2", "1,031.4").replace("-", "3"))
+    assert not shows_the_like(table, table.replace("anneal", "gibbs"))
