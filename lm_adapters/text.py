@@ -17,6 +17,7 @@ from torch import Tensor
 from lm_adapters.fingerprint import vocabulary_digest
 from lm_adapters.plain_tokens import plain_tokens, special_ids
 from lm_adapters.unusable_text import place, quoted, what_is_wrong
+from lm_adapters.word_edges import ENDS, edge_after_word, is_letter, may_join
 from samplers import EnergyError, InvalidInput
 
 if TYPE_CHECKING:
@@ -74,8 +75,8 @@ class TextSpace:
                 raise InvalidInput(f"the text {quoted(text)} has no tokens; give at least one word")
             if len(ids) > width:
                 raise InvalidInput(f"the text {quoted(text)} has {len(ids)} tokens, the limit is {width}; shorten it")
-            if self._cannot_be_text(ids):
-                raise InvalidInput(what_is_wrong(text, ids, self.tokenizer, self._cannot_be_text))
+            if self.cannot_be_text(ids):
+                raise InvalidInput(what_is_wrong(text, ids, self.tokenizer, self.cannot_be_text))
         return torch.tensor([ids + [self.pad_id] * (width - len(ids)) for ids in rows])
 
     def decode(self, x: Tensor) -> list[str]:
@@ -127,19 +128,39 @@ class TextSpace:
             fixed[self.mask_id] = False
         return fixed
 
+    def word_edges(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What each token does to the words beside it, from what it writes after a word.
+
+        ``uint8 [chains, width]``, one of ``ENDS`` to ``UNSURE`` of ``lm_adapters.word_edges``, for a word before it; and
+        ``bool [chains, width]``, whether it may join what follows to that word. Padding ends a word.
+        """
+        if self._edges[0].device != x.device:
+            self._edges = self._edges[0].to(x.device), self._edges[1].to(x.device)
+        text = self.is_token(x)
+        return self._edges[0][x].where(text, ENDS), self._edges[1][x] & text
+
     @cached_property
-    def continues_word(self) -> Tensor:
-        """``bool [vocabulary]``: proposable tokens that, placed after a word, continue that word."""
-        candidates = self.proposable.nonzero().squeeze(1).tolist()
-        texts = self.tokenizer.batch_decode([[i] for i in candidates])
-        # Any token of letters serves as the word; without one there are no words to continue.
-        word = next((i for i, text in zip(candidates, texts, strict=True) if text.strip().isalpha()), None)
-        found = torch.zeros(self.vocabulary, dtype=torch.bool)
-        if word is not None:
-            start = len(self.tokenizer.decode([word]))
-            pairs = self.tokenizer.batch_decode([[word, i] for i in candidates])
-            found[candidates] = torch.tensor([text[start : start + 1].isalnum() for text in pairs])
-        return found
+    def _edges(self) -> tuple[Tensor, Tensor]:
+        texts = self.after_word([[token] for token in range(min(len(self.tokenizer), self.vocabulary))])
+        after = torch.full((self.vocabulary,), ENDS, dtype=torch.uint8)
+        after[: len(texts)] = torch.tensor([edge_after_word(text) for text in texts], dtype=torch.uint8)
+        joins = torch.zeros(self.vocabulary, dtype=torch.bool)
+        joins[: len(texts)] = torch.tensor([may_join(text) for text in texts])
+        return after, joins
+
+    def after_word(self, rows: Sequence[Sequence[int]]) -> list[str]:
+        """What the tokens of each row write after a word of letters, the space before it included."""
+        start = len(self.tokenizer.decode(self._word))
+        return [text[start:] for text in self.tokenizer.batch_decode([[*self._word, *row] for row in rows])]
+
+    @cached_property
+    def _word(self) -> list[int]:
+        """A token of letters; none where the tokenizer has none that could be part of a longer word."""
+        tokens = [[i] for i in self.proposable.nonzero().squeeze(1).tolist()]
+        texts = [text.strip() for text in self.tokenizer.batch_decode(tokens)]
+        words = [token for token, text in zip(tokens, texts, strict=True) if text.isascii() and text.isalpha()]
+        parts = (token for token, text in zip(tokens, texts, strict=True) if is_letter(text[-1:] or " "))
+        return words[0] if words else next(parts, [])
 
     def is_canonical(self, x: Tensor) -> Tensor:
         """``bool [chains]``: whether ``encode(decode(x)) == x``, as the constraint ``Canonical`` requires."""
@@ -162,7 +183,8 @@ class TextSpace:
     def _special(self) -> frozenset[int]:
         return special_ids(self.tokenizer)
 
-    def _cannot_be_text(self, ids: Sequence[int]) -> bool:
+    def cannot_be_text(self, ids: Sequence[int]) -> bool:
+        """Whether a special or unknown token, or one beyond the vocabulary, is among ``ids``."""
         unknown = self.tokenizer.unk_token_id in ids or max(ids, default=0) >= self.vocabulary
         return unknown or not self._special.isdisjoint(ids)
 

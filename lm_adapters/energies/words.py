@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from lm_adapters.energies.word_search import WordSearch
 from lm_adapters.text import TextSpace
 from samplers import Constraint, InvalidInput
 
@@ -20,10 +20,10 @@ WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
 class ForbiddenWords(Constraint):
     """0 nats where none of ``words`` occurs in the decoded text, ``+inf`` elsewhere.
 
-    Words match as a whole: "art" does not forbid "party". A word ends where its letters and digits do, so "dog" forbids
-    "dog's" too. A phrase of several words is one item. The decoded text is searched, so tokenisation, spaces around
-    punctuation (a tokenizer may write "don ' t") and Unicode form (NFKC) make no difference; each word is also searched
-    for as the tokenizer writes it (perhaps without accents). Meant for scripts that put spaces between words.
+    Words match as a whole: "dog" forbids "(Dog)", but not "dogs", "dog's" or "dog-like", which are other words; so it
+    is with ``Keywords``. A phrase of several words is one item. The decoded text is searched, so tokenisation, spaces
+    around punctuation and Unicode form (NFKC) make no difference; each word is also searched for as the tokenizer
+    writes it (perhaps without accents).
 
     Raises ``InvalidInput`` for an empty list and for an empty word.
     """
@@ -34,10 +34,10 @@ class ForbiddenWords(Constraint):
         if any(not word.strip() for word in words):
             raise InvalidInput(f"one of the forbidden words {list(words)} is empty; take it out")
         written = space.tokenizer.batch_decode(space.tokenizer(list(words), add_special_tokens=False)["input_ids"])
-        pattern = _any_of([*words, *filter(str.strip, written)], ignore_case)
+        search = WordSearch([*words, *filter(str.strip, written)], ignore_case)
 
         def allowed(x: Tensor) -> Tensor:
-            found = [pattern.search(_plain(text, ignore_case)) is not None for text in space.decode(x)]
+            found = [search.find(text) is not None for text in space.decode(x)]
             return ~torch.tensor(found, dtype=torch.bool, device=x.device)
 
         super().__init__("forbidden words", allowed)
@@ -83,35 +83,11 @@ def check_compatible(
     most that a text may have; the other arguments are those of ``ForbiddenWords`` and ``WordLimit``.
     """
     for keyword in keywords if forbidden else ():
-        if found := _any_of(forbidden, ignore_case).search(_plain(keyword, ignore_case)):
-            raise InvalidInput(f"the keyword {keyword!r} holds the forbidden word {found[0]!r}; drop one of the two")
+        if found := WordSearch(forbidden, ignore_case).find(keyword):
+            raise InvalidInput(f"the keyword {keyword!r} holds the forbidden word {found!r}; drop one of the two")
     listed = ", ".join(map(repr, keywords))
     if max_length is not None and tokens > max_length:
         raise InvalidInput(f"the keywords {listed} take {tokens} tokens, a text has at most {max_length}; allow more")
     words = sum(len(WORD.findall(keyword)) for keyword in keywords)
     if max_words is not None and words > max_words:
         raise InvalidInput(f"the keywords {listed} are {words} words, a text has at most {max_words}; allow more")
-
-
-def _any_of(words: Sequence[str], ignore_case: bool) -> re.Pattern[str]:
-    """A pattern that finds any of ``words`` as a whole in a ``_plain`` text."""
-    patterns = []
-    for word in words:
-        # Letters and digits together, every other character by itself.
-        first, *others = re.findall(r"\w+|[^\w\s]", _plain(word, ignore_case))
-        pattern = (r"(?<!\w)" if _is_word(first) else "") + re.escape(first)
-        before = first
-        for part in others:
-            pattern += (r"\s+" if _is_word(before) and _is_word(part) else r"\s*") + re.escape(part)
-            before = part
-        patterns.append(pattern + (r"(?!\w)" if _is_word(before) else ""))
-    return re.compile("|".join(patterns))
-
-
-def _is_word(part: str) -> bool:
-    return re.match(r"\w", part) is not None
-
-
-def _plain(text: str, ignore_case: bool) -> str:
-    text = unicodedata.normalize("NFKC", text).replace("\u2019", "'")
-    return unicodedata.normalize("NFKC", text.casefold()) if ignore_case else text

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from torch import Tensor
 
 from lm_adapters.locks.base import Lock
 from lm_adapters.locks.span_matching import UNBOUNDED, Piece, first_in_order, longest_first, piece_numbers, tokens_after
 from lm_adapters.text import TextSpace
+from lm_adapters.word_edges import is_letter
 from samplers import InvalidInput
 
 __all__ = ["Keywords"]
@@ -17,16 +19,18 @@ __all__ = ["Keywords"]
 class Keywords(Lock):
     """Whole words or phrases, in the given order or any; a keyword given twice must occur twice.
 
-    A keyword may be tokenised as at the start of a text or as after a space. An occurrence is a whole word: except at
-    the start of the text, no token continues a word at either end of it (``TextSpace.continues_word``); an apostrophe
-    or a hyphen ends a word.
+    An occurrence is a whole word (``lm_adapters.word_edges`` has the rule): neither "ladders" nor "ladder's" nor
+    "ladder-like" holds "ladder". It is tokenised as at the start of a text, where it stands there, or as after a space;
+    a keyword that begins with something else than a letter or digit, or in a script without spaces between words, also
+    as after a letter. Where several of these are possible, each is an occurrence. They may hold tokens that are never
+    proposed (the bytes of an emoji).
 
     Which occurrences are locked depends on the tokens of the state alone, by this rule. In order: each keyword at its
     leftmost place after the one before. In any order: keywords of more tokens first, then as given, each at its
     leftmost place that overlaps none of those before; a text where only another assignment fits counts as lacking one.
 
-    Raises ``InvalidInput`` for no keywords, an empty one, and one with parts that the tokenizer cannot represent or
-    that are never proposed (special tokens, pieces of a character).
+    Raises ``InvalidInput`` for no keywords, an empty one, and one that cannot be tokenised without a special or unknown
+    token.
     """
 
     name = "keywords"
@@ -35,13 +39,13 @@ class Keywords(Lock):
         if not words:
             raise InvalidInput("there are no keywords; give at least one")
         self.space, self.words, self.any_order = space, tuple(words), any_order
-        self._pieces = [_piece(space, word) for word in words]
-        sizes = [max(map(len, piece.spellings)) for piece in self._pieces]
+        self.spelt = [Piece(space, _spellings(space, word)) for word in words]
+        sizes = [max(map(len, piece.spellings)) for piece in self.spelt]
         self._precedence = sorted(range(len(words)), key=lambda index: -sizes[index])
-        self.min_length = sum(min(map(len, piece.spellings)) for piece in self._pieces)
+        self.min_length = sum(min(map(len, piece.spellings)) for piece in self.spelt)
 
     def pieces(self, x: Tensor) -> Tensor:
-        sizes = [piece.sizes(self.space, x) for piece in self._pieces]
+        sizes = [piece.sizes(x) for piece in self.spelt]
         if self.any_order:
             starts, found = longest_first(sizes, self._precedence)
         else:
@@ -63,13 +67,21 @@ class Keywords(Lock):
         return f"the keywords {', '.join(map(repr, self.words))}"
 
 
-def _piece(space: TextSpace, word: str) -> Piece:
+def _spellings(space: TextSpace, word: str) -> list[tuple[int, ...]]:
+    """The tokens of ``word`` at the start of a text, after a space and, for what is no word, after nothing."""
     word = word.strip()
     if not word:
         raise InvalidInput("a keyword is empty; give words")
-    spellings = {tuple(tokens_after(space, word, " "))}
-    spellings.add(tuple(space.tokenizer(word, add_special_tokens=False)["input_ids"]))
-    for spelling in spellings:
-        if not spelling or not bool(space.proposable[list(spelling)].all()):
-            raise InvalidInput(f"the keyword {word!r} has parts that are not plain tokens here; use other words")
-    return Piece(sorted(spellings))
+    found = [space.tokenizer(word, add_special_tokens=False)["input_ids"]]
+    for gap in (" ",) if is_letter(word[0]) else (" ", ""):
+        with suppress(InvalidInput):  # the tokenizer joins it with a word before it
+            found.append(tokens_after(space, word, gap))
+    usable = [spelling for spelling in sorted(set(map(tuple, found))) if spelling and not space.cannot_be_text(spelling)]
+    if not usable:
+        names = [str(space.tokenizer.convert_ids_to_tokens(token)) for token in found[0]]
+        bad = [name for name, token in zip(names, found[0], strict=True) if space.cannot_be_text([token])]
+        spelt = f"is spelt {' '.join(names)} here, and {bad[0]} is no text" if bad else "has no tokens here"
+        raise InvalidInput(f"the keyword {word!r} {spelt}; use other words")
+    # A blank that moves may write need not be held: a text with it has the spelling without it.
+    return [each for each in usable if not (each[1:] in usable and space.proposable[each[0]])]
+

@@ -48,7 +48,7 @@ class Template(Lock):
                 self._gaps[-1] = (self._gaps[-1][0] + fewest, self._gaps[-1][1] + most)
             elif part.strip():
                 spelling = _tokens(space, part, first=index == 0)
-                self._pieces.append(Piece([spelling], glued_left=True, glued_right=not part[-1].isspace()))
+                self._pieces.append(Piece(space, [spelling], glued_left=True, glued_right=not part[-1].isspace()))
                 self._gaps.append((0, 0))
         frozen = sum(len(piece.spellings[0]) for piece in self._pieces)
         self.slots = [gap for gap in self._gaps if gap[1] > 0]
@@ -59,7 +59,7 @@ class Template(Lock):
         return self.search(x)[0]
 
     def _search(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        sizes = [piece.sizes(self.space, x) for piece in self._pieces]
+        sizes = [piece.sizes(x) for piece in self._pieces]
         starts, found = first_in_order(sizes, self._gaps, self.space.is_token(x))
         return piece_numbers(sizes, starts, found, x), found
 
@@ -111,6 +111,6 @@ def _tokens(space: TextSpace, part: str, first: bool) -> list[int]:
         spelling: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     else:
         spelling = tokens_after(space, text, " " if part[0].isspace() else "")
-    if not spelling or {tokenizer.unk_token_id, *tokenizer.all_special_ids}.intersection(spelling):
+    if not spelling or space.cannot_be_text(spelling):
         raise InvalidInput(f"the tokenizer cannot represent a part of {text!r} as plain text; use other characters")
     return spelling

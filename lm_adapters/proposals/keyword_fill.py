@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from lm_adapters.locks.keywords import Keywords
-from lm_adapters.locks.span_matching import tokens_after
 from lm_adapters.models.masked_lm import MaskedLM
 from lm_adapters.proposals.truncation import Truncation
 from samplers import EnergyTerm, InvalidInput
@@ -24,9 +23,10 @@ class KeywordFill:
     """Keywords at random places, the rest filled from left to right by a masked language model.
 
     ``q(x)``, up to a constant, is the product of: the number of free tokens, uniform on what the bounds allow; the
-    places of the keywords among them, uniform (their order too, where it is free); and each free token's conditional
-    given what is already there, the keywords on both sides included. A draw is rejected and repeated if the keywords
-    are found elsewhere than they were placed (the model wrote one of them again, further left), or if one of
+    places of the keywords among them, uniform (their order too, where it is free); the spelling of each keyword,
+    uniform on those that may stand at its place; and each free token's conditional given what is already there, the
+    keywords on both sides included. A draw is rejected and repeated if its length is out of bounds, if the keywords are
+    found elsewhere than they were placed (the model wrote one of them again, further left), or if one of
     ``constraints`` forbids it. The constant is the probability of not being rejected; self-normalised weights, and so
     importance sampling, do not depend on it.
 
@@ -46,12 +46,11 @@ class KeywordFill:
         lock.check_length(max_length)
         self.model, self.lock, self.truncation = model, lock, truncation or Truncation()
         self.min_length, self.max_length, self.constraints = min_length, max_length, constraints
-        space = model.space
-        self._first = [space.tokenizer(word, add_special_tokens=False)["input_ids"] for word in lock.words]
-        self._later = [tokens_after(space, word, " ") for word in lock.words]
-        longest = sum(max(len(first), len(later)) for first, later in zip(self._first, self._later, strict=True))
-        self._max_free = max(0, max_length - longest)
-        self._min_free = min(self._max_free, max(0, min_length - lock.min_length))
+        self._first = [piece.spellings_at(0) for piece in lock.spelt]
+        self._later = [piece.spellings_at(1) for piece in lock.spelt]
+        longest = sum(max(map(len, spellings)) for spellings in self._first)
+        self._max_free = max_length - lock.min_length
+        self._min_free = min(self._max_free, max(0, min_length - longest))
 
     def sample(self, sample_shape: torch.Size) -> Tensor:
         """``int64 [n, max_length]``, drawn by the device's global generator, as in ``torch.distributions``."""
@@ -75,13 +74,23 @@ class KeywordFill:
 
     def log_prob(self, value: Tensor) -> Tensor:
         """``float64 [n]`` in nats, up to a constant, for ``value int64 [n, width]``; ``-inf`` if it is never drawn."""
-        free = self.model.space.is_token(value) & (self.lock.pieces(value) == 0)
-        count = free.sum(dim=1)
-        possible = self.lock.found(value) & (count >= self._min_free) & (count <= self._max_free)
+        held, found = self.lock.search(value)
+        free = self.model.space.is_token(value) & (held == 0)
+        count, length = free.sum(dim=1), self.model.space.lengths(value)
+        possible = found & (length >= self.min_length) & (length <= self.max_length)
         total = torch.full((len(value),), -math.inf, dtype=torch.float64, device=value.device)
         rows = possible.nonzero().squeeze(1)
         if len(rows):
-            total[rows] = self._fill_log_prob(value[rows], free[rows]) - self._log_places(count[rows])
+            ways = self._log_places(count[rows]) + self._log_spellings(held[rows])
+            total[rows] = self._fill_log_prob(value[rows], free[rows]) - ways
+        return total
+
+    def _log_spellings(self, held: Tensor) -> Tensor:
+        """Log of the number of ways to spell the keywords at their places in ``held int64 [rows, width]``."""
+        total = torch.zeros(len(held), dtype=torch.float64, device=held.device)
+        for number, (first, later) in enumerate(zip(self._first, self._later, strict=True), 1):
+            at_start = held[:, 0] == number
+            total += torch.where(at_start, math.log(len(first)), math.log(max(1, len(later))))
         return total
 
     def _log_places(self, free: Tensor) -> Tensor:
@@ -94,22 +103,30 @@ class KeywordFill:
         """Masked states, and the number of the keyword at each column or 0, ``int64 [count, max_length]`` each."""
         x = torch.full((count, self.max_length), self.model.space.pad_id)
         pieces = torch.zeros_like(x)
-        words = len(self.lock.words)
         for row in range(count):
-            free = int(torch.randint(self._min_free, self._max_free + 1, (), generator=rng, device=rng.device))
+            ids, held = self._row(rng)
+            x[row, : len(ids)], pieces[row, : len(ids)] = torch.tensor(ids), torch.tensor(held)
+        return x.to(self.model.device), pieces.to(self.model.device)
+
+    def _row(self, rng: torch.Generator) -> tuple[list[int], list[int]]:
+        """Tokens with masks, and the number of the keyword that each belongs to, or 0."""
+        words = len(self.lock.words)
+        for _ in range(ATTEMPTS):
+            free = _below(self._min_free, self._max_free + 1, rng)
             order = _permutation(words, rng) if self.lock.any_order else list(range(words))
             places = sorted(_permutation(free + words, rng)[:words])
             keyword_at = dict(zip(places, order, strict=True))
             ids: list[int] = []
+            held: list[int] = []
             for item in range(free + words):
+                tokens: Sequence[int] = [self.model.mask_id]
                 if item in keyword_at:
-                    tokens = (self._later if ids else self._first)[keyword_at[item]]
-                    pieces[row, len(ids) : len(ids) + len(tokens)] = keyword_at[item] + 1
-                    ids += tokens
-                else:
-                    ids.append(self.model.mask_id)
-            x[row, : len(ids)] = torch.tensor(ids)
-        return x.to(self.model.device), pieces.to(self.model.device)
+                    tokens = _one_of((self._later if ids else self._first)[keyword_at[item]], rng)
+                ids += tokens
+                held += [keyword_at.get(item, -1) + 1] * len(tokens)
+            if self.min_length <= len(ids) <= self.max_length and set(range(1, words + 1)) <= set(held):
+                return ids, held
+        raise InvalidInput(f"no room for {self.lock} in {self.min_length} to {self.max_length} tokens; allow more")
 
     def _fill_log_prob(self, x: Tensor, free: Tensor) -> Tensor:
         total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
@@ -151,6 +168,15 @@ def fill_masks(
 def _scores(model: MaskedLM, x: Tensor, site: Tensor, truncation: Truncation) -> Tensor:
     """Log-weights ``[sites, vocabulary]`` of the tokens at ``site bool [rows, width]`` given the rest."""
     return truncation.scores(model.logits(x, site), model.allowed)
+
+
+def _below(low: int, high: int, rng: torch.Generator) -> int:
+    return int(torch.randint(low, high, (), generator=rng, device=rng.device))
+
+
+def _one_of(spellings: Sequence[Sequence[int]], rng: torch.Generator) -> Sequence[int]:
+    """None of no spellings."""
+    return spellings[_below(0, len(spellings), rng) if len(spellings) > 1 else 0] if spellings else []
 
 
 def _permutation(count: int, rng: torch.Generator) -> list[int]:

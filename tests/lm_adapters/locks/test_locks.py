@@ -198,18 +198,6 @@ def test_words_of_several_tokens(tokenizer):
     assert house.pieces(space.encode(["house house"]))[0].tolist().count(1) == len(space.encode(["house"])[0])
 
 
-def test_what_goes_on_with_a_word():
-    pieces = TextSpace(wordpiece())
-    names = wordpiece().convert_ids_to_tokens(pieces.continues_word.nonzero().squeeze(1).tolist())
-    assert sorted(names) == sorted(name for name in wordpiece().get_vocab() if name.startswith("##"))
-    space = TextSpace(byte_level(), len(byte_level()) + 5)
-    assert space.continues_word.shape == (len(byte_level()) + 5,)
-    names = set(byte_level().convert_ids_to_tokens(space.continues_word.nonzero().squeeze(1).tolist()))
-    assert {"s", "Z", "7", "ous"} & set(byte_level().get_vocab()) <= names
-    assert not {"\u0120the", "!", "'", "<s>", "<mask>", "\u0120", "\u00c3"} & names
-    assert not words().continues_word.any()
-
-
 def test_energy_and_tokens_alone():
     lock = Keywords(words(), ["a", "b"])
     x = words().encode(["a c b", "b a", "c b", "a b"], 5)
@@ -300,11 +288,6 @@ def test_frozen_text_is_cut_in_its_place():
 def test_unusable_keywords(given: list[str], problem: str):
     with pytest.raises(InvalidInput, match=problem):
         Keywords(TextSpace(wordpiece()), given)
-
-
-def test_pieces_of_a_character_are_no_keyword():
-    with pytest.raises(InvalidInput, match="Caf"):
-        Keywords(TextSpace(byte_level()), ["Caf\u00e9"])
 
 
 @pytest.mark.parametrize(

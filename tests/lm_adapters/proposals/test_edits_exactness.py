@@ -15,6 +15,7 @@ from lm_adapters.locks.base import Lock, editable, free_sites
 from lm_adapters.locks.keywords import Keywords
 from lm_adapters.locks.template import Template
 from lm_adapters.proposals.edits import DELETE, INSERT, REPLACE, EditProposal
+from lm_adapters.word_edges import ENDS, GOES_ON
 from samplers import EnergyTerm, Flat, MetropolisHastings, Proposed, named, sample
 from samplers.kernels.metropolis import log_acceptance
 from samplers.randomness import categorical, draw_site, generator
@@ -84,7 +85,8 @@ def lock_of(name: str) -> Lock | None:
     space = lm().space
     if name == "whole words":  # pink is a piece that goes on with the word before it
         space = TextSpace(space.tokenizer, space.vocabulary)
-        space.continues_word = torch.arange(space.vocabulary) == space.tokenizer.convert_tokens_to_ids("pink")
+        pink = torch.arange(space.vocabulary) == space.tokenizer.convert_tokens_to_ids("pink")
+        space._edges = torch.where(pink, GOES_ON, ENDS).to(torch.uint8), torch.zeros_like(pink)
     return Template(space, given) if isinstance(given, str) else Keywords(space, *given)
 
 
