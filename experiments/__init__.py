@@ -25,9 +25,10 @@ from experiments.setup.methods import (
     sample_or_search,
     search_best,
 )
-from experiments.setup.problem import Problem, in_words
+from experiments.setup.problem import Problem
 from experiments.setup.scorers import load_meaning, load_scorer, load_seq2seq
 from experiments.setup.settings import Settings
+from experiments.setup.target import in_words
 
 __all__ = [
     "DrawsRun",

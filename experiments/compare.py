@@ -45,6 +45,7 @@ def show_table(found: Mapping[str, Mapping[str, Any]], *, as_json: bool, quiet: 
         for sampler, summary in found.items():
             click.echo(row(sampler, summary))
         click.echo("\nanneal searches: its nats are those of the best texts. ESS counts independent draws.")
+        click.echo(f"target: {found['mh']['target']}")
 
 
 @experiment(extensible=False, check=check, show=show_table)

@@ -9,9 +9,10 @@ from experiments.declaration.wording import argument, named_arguments
 from experiments.entry.experiment import experiment
 from experiments.setup.job import Job
 from experiments.setup.methods import sample_chains
-from experiments.setup.problem import Problem, in_words
+from experiments.setup.problem import Problem
 from experiments.setup.settings import Settings
 from experiments.setup.sources import check_length, encode_source
+from experiments.setup.target import in_words
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,9 +86,22 @@ def gibbs(
     if correct == "none":
         problem = Problem(lm.space, Flat(), x0, {"model": lm}, NO_TARGET)
         return sample_chains(problem, kernel, job, fixed_lengths=True, watched=scored)
-    reached = " among the texts that the truncated proposal reaches" if truncation.cuts else ""
-    problem = Problem(lm.space, scored, x0, {"model": lm}, in_words(scored, f" at each length{reached}"))
+    law = in_words(scored, lengths=_lengths(lm, x0), each_length=True, scored_by={energy_kind: job.named("model")})
+    problem = Problem(lm.space, scored, x0, {"model": lm}, law + reached(truncation))
     return sample_chains(problem, kernel, job, fixed_lengths=True)
+
+
+def reached(truncation: Truncation) -> str:
+    """Which texts a truncated proposal confines the law to, in words."""
+    top = [f"top-k {truncation.top_k}"] * (truncation.top_k is not None) + [f"top-p {truncation.top_p:g}"] * (
+        truncation.top_p < 1
+    )
+    return f" that the proposal reaches with {' and '.join(top)}" if top else ""
+
+
+def _lengths(lm: MaskedLM, x: Tensor) -> tuple[int, int]:
+    lengths = lm.space.lengths(x)
+    return int(lengths.min()), int(lengths.max())
 
 
 def start_states(

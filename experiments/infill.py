@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from experiments.declaration.arguments import Option
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from experiments.results.protocol import Run
     from lm_adapters import CausalLM, MaskedLM, Template
+    from samplers import EnergyTerm
 
 __all__ = ["infill"]
 
@@ -51,16 +53,17 @@ def infill(
         raise InvalidInput(
             f"{argument('template')} goes to {lock.max_length} tokens, the model takes {lm.max_length}; shorten it"
         )
-    x0 = _starts(lm, lock, job)
     scored = load_scorer(scorer, lm, job.settings)
-    energy = job.with_custom(lock + scored.energy, lm.space)
-    problem = Problem(lm.space, energy, x0, {"model": lm, "scorer": scored.lm})
-    bounds: dict[str, Any] = {"lock": lock, "min_length": lock.min_length, "max_length": lock.max_length}
+    x0 = _starts(lm, lock, job, scored.constraints)
+    energy = job.with_custom(lock + scored.terms, lm.space)
+    lengths, scored_by = (lock.min_length, lock.max_length), {"fluency": job.named("scorer")}
+    problem = Problem(lm.space, energy, x0, {"model": lm, "scorer": scored.lm}, lengths=lengths, scored_by=scored_by)
+    bounds: dict[str, Any] = {"lock": lock, "min_length": lengths[0], "max_length": lengths[1]}
     kernel = shortlist_kernel(lm, shortlist=shortlist, **bounds) if sampler == "gibbs" else edit_kernel(lm, **bounds)
     return sample_or_search(problem, kernel, sampler, job)
 
 
-def _starts(lm: MaskedLM, lock: Template, job: Job) -> Tensor:
+def _starts(lm: MaskedLM, lock: Template, job: Job, constraints: Sequence[EnergyTerm]) -> Tensor:
     """Slots of lengths drawn uniformly, filled from left to right by the masked model."""
     import torch
 
@@ -75,4 +78,4 @@ def _starts(lm: MaskedLM, lock: Template, job: Job) -> Tensor:
     ]
     masks = lock.masks(counts, width=lock.max_length).to(lm.device)
     with torch.inference_mode():
-        return fill_masks(lm, masks, rng, constraints=[lock, *job.forbidden(lm.space)])
+        return fill_masks(lm, masks, rng, constraints=[lock, *constraints, *job.forbidden(lm.space)])

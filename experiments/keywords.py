@@ -61,11 +61,12 @@ def keywords(
     lock = Keywords(lm.space, words, any_order=any_order)
     check_compatible(words, lock.min_length, forbidden=job.settings.forbid, max_length=length[1])
     bounds: dict[str, Any] = {"min_length": length[0], "max_length": length[1]}
-    fill = KeywordFill(lm, lock, constraints=job.forbidden(lm.space), **bounds)
     scored = load_scorer(scorer, lm, job.settings)
-    energy = job.with_custom(lock + scored.energy, lm.space)
+    fill = KeywordFill(lm, lock, constraints=[*scored.constraints, *job.forbidden(lm.space)], **bounds)
+    energy = job.with_custom(lock + scored.terms, lm.space)
     x0 = _starts(fill, energy, job, tries=1 if sampler in ("rejection", "importance") else TRIES)
-    problem = Problem(lm.space, energy, x0, {"model": lm, "scorer": scored.lm})
+    scored_by = {"fluency": job.named("scorer")}
+    problem = Problem(lm.space, energy, x0, {"model": lm, "scorer": scored.lm}, lengths=length, scored_by=scored_by)
     if sampler == "importance":
         return draw_by_importance(problem, fill, job)
     if sampler == "rejection":

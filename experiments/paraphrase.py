@@ -50,8 +50,10 @@ def paraphrase(
     source, longest = encode_source(lm, text, job.settings.chains, longer=LONGER, name="text")
     scored = load_scorer(scorer, lm, job.settings)
     meaning = load_meaning(encoder, lm, job.settings)
-    terms = scored.energy + similarity * Similarity(lm.space, meaning, text)
+    terms = scored.terms + similarity * Similarity(lm.space, meaning, text)
     terms = terms + distance * SourceBleu(lm.space, text)
     energy = job.with_custom(terms, lm.space)
-    problem = Problem(lm.space, energy, source, {"model": lm, "scorer": scored.lm, "encoder": meaning})
+    models = {"model": lm, "scorer": scored.lm, "encoder": meaning}
+    scored_by = {"fluency": job.named("scorer"), "similarity": job.named("encoder")}
+    problem = Problem(lm.space, energy, source, models, lengths=(1, longest), scored_by=scored_by)
     return sample_or_search(problem, edit_kernel(lm, max_length=longest, swap=True), sampler, job)

@@ -61,10 +61,12 @@ def summarize(
     source, longest = encode_source(lm, text, 1, longer=0, name="text")
     scored = load_scorer(scorer, lm, job.settings)
     meaning = load_meaning(encoder, lm, job.settings)
-    terms = WordLimit(lm.space, max_words) + scored.energy + similarity * Similarity(lm.space, meaning, text)
+    terms = WordLimit(lm.space, max_words) + scored.terms + similarity * Similarity(lm.space, meaning, text)
     energy = job.with_custom(terms, lm.space)
     x0 = _starts(lm, text, max_words, job.settings.chains, source.shape[1])
-    problem = Problem(lm.space, energy, x0, {"model": lm, "scorer": scored.lm, "encoder": meaning})
+    models = {"model": lm, "scorer": scored.lm, "encoder": meaning}
+    scored_by = {"fluency": job.named("scorer"), "similarity": job.named("encoder")}
+    problem = Problem(lm.space, energy, x0, models, lengths=(1, longest), scored_by=scored_by)
     return sample_or_search(problem, edit_kernel(lm, max_length=longest, swap=True), sampler, job)
 
 

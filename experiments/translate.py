@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from experiments.declaration.arguments import Option
@@ -13,7 +15,7 @@ from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel
 from experiments.setup.methods import sample_or_search
 from experiments.setup.problem import Problem
-from experiments.setup.scorers import load_seq2seq, source_prefix
+from experiments.setup.scorers import load_seq2seq, source_prefix, spelling
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,7 +66,8 @@ def translate(
     prefix = source_prefix(seq2seq, prefix)
     scored = SequenceEnergy(seq2seq.condition_on(text, prefix=prefix), name="forward")
     forward = ThroughText.of(scored, lm.space, seq2seq.space, name="translation")
-    energy = job.with_custom(forward if lock is None else lock + forward, lm.space)
+    constraints = ([] if lock is None else [lock]) + spelling(forward, lm.space)
+    energy = job.with_custom(reduce(add, [*constraints, forward]), lm.space)
     own_translation = lm.space.encode([seq2seq.translate(text, prefix=prefix)])[0].to(lm.device)
     start = put_in(must_contain, any_order, own_translation, forward, lm.space)
     if len(start) > lm.max_length:
@@ -75,7 +78,8 @@ def translate(
     longest = min(len(start) + LONGER, lm.max_length)
     x0 = start.new_full((job.settings.chains, longest), lm.space.pad_id)
     x0[:, : len(start)] = start
-    problem = Problem(lm.space, energy, x0, {"model": lm, "scorer": seq2seq})
+    scored_by = {"translation": job.named("scorer")}
+    problem = Problem(lm.space, energy, x0, {"model": lm, "scorer": seq2seq}, lengths=(1, longest), scored_by=scored_by)
     kernel = edit_kernel(lm, lock=lock, max_length=longest, swap=any_order, scorer=forward)
     return sample_or_search(problem, kernel, sampler, job)
 

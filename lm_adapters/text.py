@@ -131,8 +131,8 @@ class TextSpace:
     def word_edges(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """What each token does to the words beside it, from what it writes after a word.
 
-        ``uint8 [chains, width]``, one of ``ENDS`` to ``UNSURE`` of ``lm_adapters.word_edges``, for a word before it; and
-        ``bool [chains, width]``, whether it may join what follows to that word. Padding ends a word.
+        ``uint8 [chains, width]``, for a word before it: one of ``ENDS`` to ``UNSURE`` of ``lm_adapters.word_edges``.
+        ``bool [chains, width]``: whether it may join what follows to that word. Padding ends a word.
         """
         if self._edges[0].device != x.device:
             self._edges = self._edges[0].to(x.device), self._edges[1].to(x.device)

@@ -11,7 +11,17 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["ENDS", "GOES_ON", "MARKED", "UNSURE", "edge_after_word", "is_letter", "may_join", "word_began", "word_goes_on"]
+__all__ = [
+    "ENDS",
+    "GOES_ON",
+    "MARKED",
+    "UNSURE",
+    "edge_after_word",
+    "is_letter",
+    "may_join",
+    "word_began",
+    "word_goes_on",
+]
 
 ENDS, GOES_ON, MARKED, UNSURE = range(4)
 """What a token does to the word before it: it ends there, its letters go on, even its last character goes on, or only

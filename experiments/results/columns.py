@@ -30,8 +30,11 @@ def cut(text: str, width: int | None) -> str:
     return _start(text, width - 1) + "…"
 
 
-def fold(text: str, width: int | None) -> list[str]:
-    """Lines of at most ``width`` columns, broken between words where that is possible; one line for ``None``."""
+def fold(text: str, width: int | None, most: int | None = None) -> list[str]:
+    """Lines of at most ``width`` columns, broken between words where that is possible; one line for ``None``.
+
+    Of more than ``most`` lines only these, with an ellipsis at the end.
+    """
     if width is None:
         return [text]
     lines = [""]
@@ -47,7 +50,9 @@ def fold(text: str, width: int | None) -> list[str]:
             lines[-1:] = [start, ""]
             rest = rest[len(start) :]
         lines[-1] = rest
-    return lines
+    if most is None or len(lines) <= most:
+        return lines
+    return [*lines[: most - 1], _start(lines[most - 1], width - 2) + " …"]
 
 
 def _start(text: str, width: int) -> str:

@@ -11,6 +11,8 @@ from experiments.results.safe_text import json_line, visible
 
 __all__ = ["print_run", "printable", "show"]
 
+LAWS = ("target", "made small")  # cut to two lines: a list of words may be long, and the report has all of it
+
 
 def show(run: Run, *, as_json: bool, quiet: bool) -> None:
     """Print a run as the command line asks for it."""
@@ -31,7 +33,7 @@ def print_run(run: Run) -> None:
         click.echo(f"{index:>5}  {energy:>7.2f}  {cut(printable(text), width and width - 16)}")
     click.echo()
     for label, value in run.facts(summary):
-        first, *more = fold(printable(value), width and width - 25)
+        first, *more = fold(printable(value), width and width - 25, 2 if label in LAWS else None)
         click.echo(("\n" + " " * 25).join([f"  {visible(label):<22} {first}", *more]))
     if run.config["trust_remote_code"]:
         click.echo(f"  {'code':<22} what the models bring along was run ({argument('trust_remote_code')})")

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.declaration.arguments import Argument
@@ -77,6 +78,11 @@ class Job:
                     f"{argument('energies')} names {each.name!r}, which the experiment has already; rename it"
                 )
         return reduce(add, [*(each.term(space) for each in custom), *self.forbidden(space)], energy)
+
+    def named(self, parameter: str) -> str:
+        """The model that was given there, by default the proposing one; of a folder the last part of its path."""
+        given = str(self.config[parameter] or self.config["model"])
+        return Path(given).name if Path(given).is_dir() else given
 
     def finish(self, run: Run) -> None:
         """Write samples, summary and page."""

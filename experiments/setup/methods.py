@@ -58,7 +58,8 @@ def sample_chains(
     )
     if watched is not None and not job.share:
         trace = trace.rescored(watched)
-    return TextRun(job.config, problem.target, problem.space, trace, spent, watched is None, fixed_lengths)
+    target = problem.target + _numbers_only(job)
+    return TextRun(job.config, target, problem.space, trace, spent, watched is None, fixed_lengths)
 
 
 def search_best(problem: Problem, kernel: Kernel, job: Job) -> SearchRun:
@@ -79,7 +80,8 @@ def search_best(problem: Problem, kernel: Kernel, job: Job) -> SearchRun:
         job,
         _steps(problem, job),
     )
-    return SearchRun(job.config, problem.target, problem.space, found, spent)
+    cooled = f"; temperature from {HOT:g} to {COLD:g}"
+    return SearchRun(job.config, problem.objective + _numbers_only(job) + cooled, problem.space, found, spent)
 
 
 def sample_or_search(problem: Problem, kernel: Kernel, sampler: str, job: Job) -> TextRun | SearchRun:
@@ -146,6 +148,10 @@ def _with_terms(
         with torch.inference_mode():
             terms = evaluate(problem.energy, x).terms
     return DrawsRun(job.config, problem.target, problem.space, result, x, terms, names, job.settings.chains, spent)
+
+
+def _numbers_only(job: Job) -> str:
+    return ", where no energy is NaN" if job.settings.nan == "reject" else ""
 
 
 def _shared_arguments(job: Job) -> dict[str, Any]:

@@ -1,11 +1,14 @@
-"""What is sampled: an energy, states to start from, and the law in words."""
+"""What is sampled: an energy, and states to start from."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+from experiments.setup.target import in_words
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
     from lm_adapters import TextSpace
     from samplers import Energy
 
-__all__ = ["Problem", "in_words"]
+__all__ = ["Problem"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,8 @@ class Problem:
     """``energy`` in nats of states ``x0 int64 [chains, width]``, which ``space`` decodes.
 
     ``models`` are those whose passes count as cost and which a resumed run must find unchanged, by the argument that
-    names each: objects with a ``model`` and a ``space``. ``target`` says the law in words.
+    names each: objects with a ``model`` and a ``space``. ``lengths`` are the bounds in tokens that the moves keep to,
+    ``scored_by`` names the model of each term that has one. ``target`` says the law in words, by default ``in_words``.
     """
 
     space: TextSpace
@@ -29,13 +33,16 @@ class Problem:
     x0: Tensor
     models: Mapping[str, Any]
     target: str = ""
+    lengths: tuple[int, int] | None = None
+    scored_by: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raise ``InvalidInput`` for a start that a constraint forbids."""
         from samplers import InvalidInput, WeightedSum
 
         if not self.target:
-            object.__setattr__(self, "target", in_words(self.energy))
+            said = in_words(self.energy, lengths=self.lengths, scored_by=self.scored_by)
+            object.__setattr__(self, "target", said)
         parts = self.energy.parts if isinstance(self.energy, WeightedSum) else []
         for term in (part for _, part in parts if part.is_constraint):
             forbidden = (term(self.x0) == math.inf).nonzero().squeeze(1)
@@ -43,18 +50,7 @@ class Problem:
                 text = self.space.decode(self.x0[forbidden[:1]])[0]
                 raise InvalidInput(f"the start {text!r} breaks the constraint {term.name!r}; change one of the two")
 
-
-def in_words(energy: Energy, suffix: str = "") -> str:
-    """``exp(-(fluency + 2 similarity))``, constraints after "given"."""
-    from samplers import WeightedSum, term_names
-
-    if not isinstance(energy, WeightedSum):
-        return f"exp(-{term_names(energy)[0]}){suffix}"
-    soft = [
-        part.name if weight == 1 else f"{weight:g} {part.name}"
-        for weight, part in energy.parts
-        if not part.is_constraint
-    ]
-    constraints = [part.name for _, part in energy.parts if part.is_constraint]
-    law = f"exp(-({' + '.join(soft)}))" if len(soft) > 1 else f"exp(-{soft[0]})" if soft else "uniform"
-    return law + (f" given {', '.join(constraints)}" if constraints else "") + suffix
+    @cached_property
+    def objective(self) -> str:
+        """What a search makes small."""
+        return in_words(self.energy, lengths=self.lengths, scored_by=self.scored_by, searched=True)

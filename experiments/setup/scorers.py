@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING
 
 from experiments.declaration.wording import argument
@@ -12,20 +15,29 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from experiments.setup.settings import Settings
-    from lm_adapters import CausalLM, MaskedLM, SentenceEncoder, Seq2SeqLM
-    from samplers import EnergyTerm
+    from lm_adapters import CausalLM, MaskedLM, SentenceEncoder, Seq2SeqLM, TextSpace
+    from samplers import Energy, EnergyTerm
 
-__all__ = ["Scorer", "load_meaning", "load_scorer", "load_seq2seq", "source_prefix", "translation_pair"]
+__all__ = ["Scorer", "load_meaning", "load_scorer", "load_seq2seq", "source_prefix", "spelling", "translation_pair"]
 
 DEFAULT_PAIR = ("fr", "en")  # of a model that translates several, where no languages are given
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """``energy`` is the term ``fluency`` over the proposing model's states, ``lm`` the model that gives it."""
+    """``energy`` is the term ``fluency`` over the proposing model's states, ``lm`` the model that gives it.
+
+    ``constraints`` belong to it: see ``spelling``.
+    """
 
     energy: EnergyTerm
     lm: MaskedLM | CausalLM
+    constraints: Sequence[EnergyTerm] = ()
+
+    @property
+    def terms(self) -> Energy:
+        """The energy under its constraints."""
+        return reduce(add, self.constraints, self.energy)
 
     @property
     def model(self) -> PreTrainedModel:
@@ -55,8 +67,16 @@ def load_scorer(scorer: str | MaskedLM | CausalLM, lm: MaskedLM, settings: Setti
         scorer = (CausalLM if task == "causal" else MaskedLM).from_pretrained(
             scorer, settings.device, settings.dtype, trust_remote_code=settings.trust_remote_code
         )
-    energy = MaskedEnergy(scorer, "pll") if isinstance(scorer, MaskedLM) else SequenceEnergy(scorer.condition_on())
-    return Scorer(ThroughText.of(energy, lm.space, scorer.space, name="fluency"), scorer)
+    own = MaskedEnergy(scorer, "pll") if isinstance(scorer, MaskedLM) else SequenceEnergy(scorer.condition_on())
+    energy = ThroughText.of(own, lm.space, scorer.space, name="fluency")
+    return Scorer(energy, scorer, spelling(energy, lm.space))
+
+
+def spelling(energy: EnergyTerm, space: TextSpace) -> list[EnergyTerm]:
+    """The constraint to canonical tokenisations where a scorer reads the text: each text then counts once."""
+    from lm_adapters import Canonical, ThroughText
+
+    return [Canonical(space)] if isinstance(energy, ThroughText) else []
 
 
 def load_seq2seq(

@@ -30,6 +30,7 @@ class LengthRange(Constraint):
             return (lengths >= low) & (lengths <= high)
 
         super().__init__("length", fits)
+        self.clause = f"of {low} to {high} tokens"
 
 
 class LengthPrior(EnergyTerm):

@@ -25,6 +25,7 @@ class Canonical(Constraint):
 
     def __init__(self, space: TextSpace) -> None:
         super().__init__("canonical", space.is_canonical)
+        self.clause = "as their tokenizer writes them"
 
 
 class ThroughText(EnergyTerm):

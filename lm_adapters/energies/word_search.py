@@ -39,7 +39,7 @@ def _whole(pattern: re.Pattern[str], text: str) -> str | None:
     match = pattern.search(text)
     while match and (word_began(text, match.start()) or word_goes_on(text, match.end())):
         match = pattern.search(text, match.start() + 1)
-    return match[0] if match else None
+    return str(match[0]) if match else None
 
 
 def _pattern(word: str) -> str:

@@ -41,6 +41,7 @@ class ForbiddenWords(Constraint):
             return ~torch.tensor(found, dtype=torch.bool, device=x.device)
 
         super().__init__("forbidden words", allowed)
+        self.clause = f"without {', '.join(map(repr, words))}"
 
 
 class WordLimit(Constraint):
@@ -61,6 +62,7 @@ class WordLimit(Constraint):
             return torch.tensor(counts, device=x.device) <= max_words
 
         super().__init__("words", fits)
+        self.clause = f"of at most {max_words} word{'s' * (max_words > 1)}"
 
 
 def word_spans(text: str) -> list[tuple[int, int]]:

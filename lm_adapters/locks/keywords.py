@@ -63,6 +63,11 @@ class Keywords(Lock):
             raise InvalidInput(f"the tokens of {text!r} do not hold every keyword as a whole word; change the keywords")
         return text
 
+    @property
+    def clause(self) -> str:  # type: ignore[override]
+        order = "" if len(self.words) == 1 else " in any order" if self.any_order else " in this order"
+        return f"that hold {', '.join(map(repr, self.words))}{order}"
+
     def __str__(self) -> str:
         return f"the keywords {', '.join(map(repr, self.words))}"
 
@@ -84,4 +89,3 @@ def _spellings(space: TextSpace, word: str) -> list[tuple[int, ...]]:
         raise InvalidInput(f"the keyword {word!r} {spelt}; use other words")
     # A blank that moves may write need not be held: a text with it has the spelling without it.
     return [each for each in usable if not (each[1:] in usable and space.proposable[each[0]])]
-

@@ -57,7 +57,8 @@ class Piece:
                 here[:, 1:] &= not glued
                 unsure |= joins
             if bool((unsure := unsure & here).any()):
-                here[unsure] = self._stand(x, *unsure.nonzero(as_tuple=True), size)
+                rows, starts = unsure.nonzero(as_tuple=True)
+                here[rows, starts] = self._stand(x, rows, starts, size)
             sizes = torch.where(here, size, sizes)
         return sizes
 
@@ -93,7 +94,9 @@ class Piece:
 
 def _place(text: str, count: int) -> int:
     """Where the first ``count`` characters of ``text`` that are no spaces end."""
-    return next((at for at, n in enumerate(accumulate(not char.isspace() for char in text), 1) if n == count), len(text))
+    return next(
+        (at for at, n in enumerate(accumulate(not char.isspace() for char in text), 1) if n == count), len(text)
+    )
 
 
 def first_in_order(

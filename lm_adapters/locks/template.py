@@ -75,6 +75,10 @@ class Template(Lock):
             raise InvalidInput(f"{self} with {max(map(len, rows))} tokens is longer than {width}; give shorter slots")
         return torch.tensor([row + [self.space.pad_id] * (width - len(row)) for row in rows])
 
+    @property
+    def clause(self) -> str:  # type: ignore[override]
+        return f"that fit {self.text!r}"
+
     def __str__(self) -> str:
         return f"the template {self.text!r}"
 

@@ -45,12 +45,14 @@ class EnergyTerm(Configurable, ABC):
     ``is_constraint``: values are 0 or ``+inf`` only. Constraints are evaluated first, and the other terms only on the
     rows that they allow. ``expensive``: the term runs a model; such terms are evaluated last. ``lower_bound``: no value
     is below it, in nats. The higher it is, the sooner the remaining terms of a rejected proposal can be skipped.
+    ``clause`` is what a constraint asks of a state, as it ends "all states ...", such as "that hold 'music'".
     """
 
     name: str = "energy"
     is_constraint: bool = False
     expensive: bool = False
     lower_bound: float = -math.inf
+    clause: str = ""
 
     @property
     def code(self) -> Callable[..., Any]:
