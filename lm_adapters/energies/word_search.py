@@ -44,7 +44,8 @@ def _whole(pattern: re.Pattern[str], text: str) -> str | None:
 
 def _pattern(word: str) -> str:
     first, *others = re.findall(r"\w+|[^\w\s]", word)  # letters and digits together, every other character by itself
-    pattern, before = re.escape(first), first
+    pattern: str = re.escape(first)
+    before = first
     for part in others:
         between_words = re.match(r"\w", before) and re.match(r"\w", part)
         pattern += (r"\s+" if between_words else r"\s*") + re.escape(part)

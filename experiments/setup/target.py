@@ -1,0 +1,54 @@
+"""The law of a run in one sentence: the energy, whose numbers it is made of, and over which texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from samplers import Energy
+
+__all__ = ["in_words"]
+
+
+def in_words(
+    energy: Energy,
+    *,
+    lengths: tuple[int, int] | None = None,
+    each_length: bool = False,
+    scored_by: Mapping[str, str] | None = None,
+    searched: bool = False,
+) -> str:
+    """``exp(-(fluency + 2 letters)), fluency by causal-en, over token sequences of length 3 to 16 that hold 'night'``.
+
+    A search has an objective: the energy itself. ``lengths`` are bounds in tokens; with ``each_length`` every length is
+    a law by itself. ``scored_by`` names the model of a term. A law over token sequences counts each text once for every
+    tokenisation of it; with the constraint ``Canonical`` it is one over texts.
+    """
+    from lm_adapters import Canonical
+    from samplers import EnergyTerm, WeightedSum, named, term_names
+
+    term = energy if isinstance(energy, EnergyTerm) else named(term_names(energy)[0], energy)
+    parts = term.parts if isinstance(term, WeightedSum) else [(1.0, term)]
+    terms = [(weight, part) for weight, part in parts if not part.is_constraint]
+    constraints = [part for _, part in parts if part.is_constraint]
+    total = " + ".join(part.name if weight == 1 else f"{weight:g} {part.name}" for weight, part in terms)
+    law = total if searched else f"exp(-({total}))" if len(terms) > 1 else f"exp(-{total})" if terms else "uniform"
+    models = [(part.name, scored_by[part.name]) for _, part in terms if scored_by and part.name in scored_by]
+    said = law if not models else f"{law}, {' and '.join(f'{name} by {model}' for name, model in models)},"
+    if len(terms) == len(models) == 1:
+        said = f"{law} by {models[0][1]},"
+    canonical = any(isinstance(part, Canonical) for part in constraints)
+    clauses = [part.clause or f"given {part.name}" for part in constraints if not isinstance(part, Canonical)]
+    return f"{said} over {_states(lengths, each_length, canonical)}" + (f" {', '.join(clauses)}" if clauses else "")
+
+
+def _states(lengths: tuple[int, int] | None, each_length: bool, canonical: bool) -> str:
+    states = "texts" if canonical else "token sequences"
+    if lengths is None:
+        return states
+    low, high = lengths
+    span = f"{low}" if low == high else f"{low} to {high}"
+    if each_length and low < high:
+        return f"{states}, at each length from {span} tokens"
+    return f"{states} of {span} tokens" if canonical else f"{states} of length {span}"
