@@ -70,10 +70,13 @@ def test_any_ordinary_line_is_a_start(embedded, init):
     assert bool((tokens != start).any())
 
 
-@pytest.mark.parametrize("cut", [{"top_k": 5}, {"top_p": 0.9}])
+@pytest.mark.parametrize("cut", [{"top_k": 5}, {"top_p": 0.9}, {"top_k": 5, "top_p": 0.9}])
 def test_a_truncated_proposal_limits_what_is_claimed(embedded, cut):
-    assert gibbs(model=embedded, **cut, **QUICK).target.endswith("among the texts that the truncated proposal reaches")
-    assert gibbs(model=embedded, **QUICK).target == "exp(-pll) at each length"
+    reached = " and ".join(f"{name.replace('_', '-')} {value}" for name, value in cut.items())
+    assert gibbs(model=embedded, **cut, **QUICK).target.endswith(f" that the proposal reaches with {reached}")
+    assert gibbs(model=embedded, **QUICK).target == (
+        "exp(-pll) by ModernBertForMaskedLM, over token sequences, at each length from 6 to 9 tokens"
+    )
 
 
 def test_run_directory_holds_config_before_and_samples_after(embedded, tmp_path):

@@ -1,4 +1,4 @@
-"""Two tokenizers over a tiny alphabet: with ``Canonical`` the law of texts is ``exp(-E(text))``, without it it is not."""
+"""Two tokenizers over a tiny alphabet: with ``Canonical``, and not without, the law of texts is ``exp(-E(text))``."""
 
 from __future__ import annotations
 
