@@ -81,7 +81,9 @@ def _spellings(space: TextSpace, word: str) -> list[tuple[int, ...]]:
     for gap in (" ",) if is_letter(word[0]) else (" ", ""):
         with suppress(InvalidInput):  # the tokenizer joins it with a word before it
             found.append(tokens_after(space, word, gap))
-    usable = [spelling for spelling in sorted(set(map(tuple, found))) if spelling and not space.cannot_be_text(spelling)]
+    usable = [
+        spelling for spelling in sorted(set(map(tuple, found))) if spelling and not space.cannot_be_text(spelling)
+    ]
     if not usable:
         names = [str(space.tokenizer.convert_ids_to_tokens(token)) for token in found[0]]
         bad = [name for name, token in zip(names, found[0], strict=True) if space.cannot_be_text([token])]

@@ -129,4 +129,3 @@ def test_without_it_a_text_counts_as_often_as_it_can_be_spelt():
     for text, weight in zip(space.decode(states()), weights.tolist(), strict=True):
         law[text] = law.get(text, 0.0) + weight
     assert follows(texts, law)
-
