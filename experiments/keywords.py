@@ -113,4 +113,9 @@ def _scorer_as_proposal(scored: Scorer, fill: KeywordFill) -> SequenceDistributi
             f"{argument('sampler')} rejection draws from the scorer: give a causal one with the tokenizer of "
             f"{argument('model')}"
         )
+    if (dtype := scored.lm.model.dtype).itemsize < 4:
+        raise InvalidInput(
+            f"the bound of rejection does not hold in {str(dtype).removeprefix('torch.')}: texts are scored with other "
+            f"densities than they were drawn with; give {argument('dtype')} float32"
+        )
     return SequenceDistribution(scored.lm.condition_on(), min_length=fill.min_length, max_length=fill.max_length)

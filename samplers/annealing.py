@@ -65,7 +65,7 @@ def anneal(
     temperatures depend on ``steps``, a run in ``run_dir`` can be resumed and not extended.
     Reference: Kirkpatrick, Gelatt & Vecchi 1983, Science 220.
     """
-    check_arguments(x0, steps=steps, shard_size=shard_size)
+    check_arguments(x0, steps=steps, shard_size=shard_size, seed=seed)
     betas = [_beta(schedule(step, steps), step) for step in range(steps)]
     run = ShardedRun(
         kernel=kernel,

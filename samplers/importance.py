@@ -44,9 +44,10 @@ class ImportanceSample:
         return math.sqrt(max(0.0, count / self.ess - 1) / (count - 1)) if count > 1 else math.nan
 
     def expectation(self, statistic: Callable[[Tensor], Tensor]) -> Tensor:
-        """``sum_i w_i f(x_i)`` for ``statistic(x) -> [n, ...]``."""
-        values = statistic(self.x).to(torch.float64)
-        return torch.einsum("n,n...->...", self.log_weights.exp(), values)
+        """``sum_i w_i f(x_i)`` for ``statistic(x) -> [n, ...]``, over the draws that are not forbidden."""
+        weights = self.log_weights.exp()
+        possible = weights > 0
+        return torch.einsum("n,n...->...", weights[possible], statistic(self.x)[possible].to(torch.float64))
 
     def resample(self, count: int, *, seed: int = 0) -> Tensor:
         """``count`` states drawn by weight with replacement: approximate draws of the target, which may repeat."""

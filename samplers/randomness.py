@@ -18,6 +18,7 @@ __all__ = [
     "Weights",
     "cached_parts",
     "categorical",
+    "check_seed",
     "draw_site",
     "generator",
     "log_share",
@@ -29,6 +30,7 @@ __all__ = [
 
 BLOCK = 128  # values whose sum is searched before the values themselves
 COUNTERS, WORDS = 3, 624  # of 8 bytes each, in the state of torch's CPU generator: counters, then the words
+SEED_BITS = 4096
 CACHED = 64  # rows over a vocabulary that fit the cache of a processor
 
 
@@ -37,21 +39,28 @@ def generator(
 ) -> torch.Generator:
     """A generator for one use of a seed: every ``(seed, shard, stream)`` has an independent stream of its own.
 
-    ``seed``, a whole number from 0 on, and ``shard`` may be of any size. ``stream`` names the use: ``sample`` and
+    ``seed`` and ``shard`` are whole numbers from 0 on, of up to 4,096 bits. ``stream`` names the use: ``sample`` and
     ``anneal`` draw from ``"chains"``; the other functions that take a seed each have a stream of their own.
 
     On the CPU all 624 words of the Mersenne Twister are filled by numpy's ``SeedSequence``, as numpy does; torch's own
     ``manual_seed`` reads 32 bits of a seed there. Elsewhere the generator is Philox, whose key has 64 bits.
     """
-    for name, number in (("seed", seed), ("shard", shard)):
-        if not isinstance(number, Integral) or number < 0:
-            raise InvalidInput(f"{name} is {number!r}; give a whole number, 0 or more")
+    check_seed(seed)
+    check_seed(shard, "shard")
     use = int.from_bytes(stream.encode(), "little")
     sequence = np.random.SeedSequence(int(seed), spawn_key=(int(shard), use))
     rng = torch.Generator(device)
     if rng.device.type != "cpu":
         return rng.manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
     return _fill(rng, torch.from_numpy(np.random.MT19937(sequence).state["state"]["key"].astype(np.int64)))
+
+
+def check_seed(seed: int, name: str = "seed") -> None:
+    """Raise ``InvalidInput`` unless it is a whole number from 0 on, which can be written down."""
+    if isinstance(seed, Integral) and (size := int(seed).bit_length()) > SEED_BITS:
+        raise InvalidInput(f"{name} has {size:,} bits; give at most {SEED_BITS:,}")
+    if not isinstance(seed, Integral) or seed < 0:
+        raise InvalidInput(f"{name} is {seed!r}; give a whole number, 0 or more")
 
 
 def _fill(rng: torch.Generator, words: Tensor) -> torch.Generator:

@@ -10,14 +10,16 @@ from pathlib import Path
 from torch import Tensor
 
 from samplers.errors import InvalidInput
+from samplers.randomness import check_seed
 from samplers.run.trace import versions
 from samplers.storage.run_store import RunStore
 
 __all__ = ["check_arguments", "open_store"]
 
 
-def check_arguments(x0: Tensor, *, steps: int, warmup: int = 0, thin: int = 1, shard_size: int) -> None:
+def check_arguments(x0: Tensor, *, steps: int, warmup: int = 0, thin: int = 1, shard_size: int, seed: int) -> None:
     """Raise ``InvalidInput`` unless there is a chain with a state, and at least one draw of it would be kept."""
+    check_seed(seed)
     if not isinstance(x0, Tensor):
         raise InvalidInput(f"x0 is {type(x0).__name__}; give a tensor whose first dimension is the chain")
     if x0.dim() == 0 or x0.numel() == 0:

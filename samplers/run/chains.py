@@ -68,7 +68,7 @@ def sample(
         files that cannot be written or are damaged; with ``run_dir`` ``Interrupted`` after SIGINT or SIGTERM, when the
         step is finished and committed.
     """
-    check_arguments(x0, steps=steps, warmup=warmup, thin=thin, shard_size=shard_size)
+    check_arguments(x0, steps=steps, warmup=warmup, thin=thin, shard_size=shard_size, seed=seed)
     names = term_names(energy)
     run = ShardedRun(
         kernel=kernel,

@@ -77,12 +77,22 @@ def test_rejection_without_luck_says_so(embedded, causal, capsys):
     assert texts_of(run) == []
     assert math.isnan(run.summary()["energy_mean"])
     print_run(run)
-    assert "only 0 of 3 draws" in capsys.readouterr().out
+    assert "but 0 of 3: the trials ran out" in capsys.readouterr().out
 
 
 def test_rejection_needs_a_scorer_that_can_be_drawn_from(embedded):
     with pytest.raises(InvalidInput, match="give a causal one"):
         keywords(["music"], sampler="rejection", model=embedded, scorer=embedded, **QUICK)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_rejection_needs_densities_that_are_not_rounded(embedded, dtype):
+    scorer = tiny_causal(embedded.space.tokenizer)
+    scorer.model.to(dtype)
+    with pytest.raises(
+        InvalidInput, match=f"the bound of rejection does not hold in {str(dtype)[6:]}: .* dtype float32"
+    ):
+        keywords(["the"], sampler="rejection", model=embedded, scorer=scorer, **QUICK)
 
 
 @pytest.mark.parametrize("sampler", ["mh", "importance"])

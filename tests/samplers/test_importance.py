@@ -79,6 +79,12 @@ def test_resampled_states_follow_the_weights():
     assert not torch.equal(result.resample(20), result.resample(20, seed=1))
 
 
+def test_a_forbidden_draw_adds_nothing_to_an_expectation():
+    result = by_hand([1.0, 2.0, 3.0, 0.0])
+    infinite = torch.tensor([0.0, 0.0, 0.0, math.inf])
+    assert result.expectation(lambda x: x + infinite) == pytest.approx((2 + 2 * 3) / 6)
+
+
 def test_resampling_has_a_stream_of_its_own():
     """One seed for both calls, the default, must not choose states by the numbers that drew them."""
     result = by_hand([1.0] * 1000)

@@ -61,9 +61,16 @@ def test_a_generator_holds_no_normal_number_of_another():
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [((-1,), "seed is -1"), ((0.5,), "seed is 0.5"), ((None,), "seed is None"), ((0, -1), "shard is -1")],
+    [
+        ((-1,), "seed is -1"),
+        ((0.5,), "seed is 0.5"),
+        ((None,), "seed is None"),
+        ((0, -1), "shard is -1"),
+        ((2**4096,), "seed has 4,097 bits; give at most 4,096"),
+        ((-(10**5000),), "seed has 16,610 bits"),
+    ],
 )
-def test_what_is_no_whole_number_is_refused(arguments, message):
+def test_what_is_no_seed_is_refused(arguments, message):
     with pytest.raises(InvalidInput, match=message):
         generator(*arguments)
 
