@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import click
 
 from experiments.declaration.plugins import OURS, find_plugin, packages_with, plugin_names
+from experiments.declaration.user_code import debug_option, traceback_if_debug
 from experiments.declaration.wording import in_options
 from experiments.entry.find import plugin_command
 from experiments.entry.streams import CLOSED_PIPE, drop_unwritten, is_closed_pipe, prepare_streams, refusal
@@ -34,6 +35,10 @@ class Experiments(click.Group):
         if not packages:
             return None
         return _command(name) if OURS in packages else _OfOthers(name, packages)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with traceback_if_debug(ctx):
+            return super().invoke(ctx)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         return run_command(super().main, *args, **kwargs)
@@ -155,6 +160,9 @@ def _say(message: str) -> None:
 @click.version_option(package_name="mcmc-text")
 def main() -> None:
     """Sample text with MCMC: write what you want as an energy, draw texts from exp(-energy)."""
+
+
+main.params.append(debug_option())
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from experiments.declaration.user_code import prints_to_stderr
 from experiments.declaration.wording import WORDS
 from experiments.entry.find import experiment_in_file
 
@@ -23,7 +24,8 @@ class _Run(click.Command):
         path, *rest = args
         if not path.endswith(".py"):
             raise click.UsageError(f"{path!r} is no Python file; give one that ends in .py", parent)
-        declared = experiment_in_file(path)
+        with prints_to_stderr():
+            declared = experiment_in_file(path)
         command = declared.command()
         if parent is not None:
             parent.meta[WORDS] = [str(info_name), path]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from experiments.declaration.options import click_option
+from experiments.declaration.user_code import prints_to_stderr, shielded
 from experiments.declaration.wording import argument
 from experiments.results.safe_text import json_line
 from experiments.scoring.lines import Format, Line, Origin, read_given, read_lines
@@ -109,14 +110,15 @@ def command(
     Every line has its line in the output, a blank one too. Without FILE, or for -, standard input is read.
     """
     with _opened(file) as (stream, origin):
-        terms = load_terms(
-            models,
-            energies,
-            Conditions(source, prefix, source_lang, target_lang),
-            device=device,
-            dtype=dtype,
-            trust_remote_code=trust_remote_code,
-        )
+        with prints_to_stderr():
+            terms = load_terms(
+                models,
+                energies,
+                Conditions(source, prefix, source_lang, target_lang),
+                device=device,
+                dtype=dtype,
+                trust_remote_code=trust_remote_code,
+            )
         if form == "auto" and file is not None and file.suffix in JSON_LINES:
             form = "jsonl"
 
@@ -128,7 +130,7 @@ def command(
             start = stream.tell()
             count = check_lines(lines(), terms, origin)
             stream.seek(start)
-        _print(score_lines(lines(), terms, on_error, origin, device), count)
+        _print(shielded(lambda: score_lines(lines(), terms, on_error, origin, device)), count)
 
 
 @contextmanager

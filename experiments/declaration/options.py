@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from experiments.declaration.arguments import Argument
+from experiments.declaration.user_code import debug_option
 
 __all__ = ["LENGTH", "click_option", "click_parameter", "output_options"]
 
@@ -78,6 +79,7 @@ def output_options() -> Iterable[click.Option]:
     """How the result is printed; no part of a run."""
     yield click.Option(["--json", "as_json"], is_flag=True, help="Print the samples as JSON Lines, and nothing else.")
     yield click.Option(["--quiet"], is_flag=True, help="Print nothing but errors.")
+    yield debug_option()
 
 
 def _click_type(argument: Argument) -> click.ParamType[Any]:

@@ -17,6 +17,7 @@ from experiments.declaration.arguments import Argument, read_arguments
 from experiments.declaration.options import click_parameter, output_options
 from experiments.declaration.python_files import USER_FILE, own_line
 from experiments.declaration.resume_option import folder_option, resume_option
+from experiments.declaration.user_code import prints_to_stderr
 from experiments.declaration.wording import argument
 from experiments.results.protocol import Run
 from experiments.results.terminal import show
@@ -225,7 +226,8 @@ class Experiment:
         from samplers import McmcTextError
 
         try:
-            result = self._run({**options, "progress": not quiet}, None)
+            with prints_to_stderr():
+                result = self._run({**options, "progress": not quiet}, None)
         except (McmcTextError, click.ClickException, MemoryError):
             raise
         except Exception as error:
