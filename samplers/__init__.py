@@ -23,6 +23,7 @@ from samplers.annealing import Annealed, anneal
 from samplers.config import Configurable
 from samplers.energy.evaluation import evaluate, evaluate_candidates
 from samplers.energy.nan_policy import NaNPolicy
+from samplers.energy.term_cost import TermCost, measure_terms
 from samplers.energy.terms import CallCounter, Constraint, EnergyTerm, Flat, WeightedSum, named, term_names
 from samplers.energy.watched import Watched
 from samplers.errors import (
@@ -88,6 +89,7 @@ __all__ = [
     "StepInfo",
     "StoreError",
     "Tempered",
+    "TermCost",
     "TooManyNaN",
     "Trace",
     "TrialsExhausted",
@@ -105,6 +107,7 @@ __all__ = [
     "iterate",
     "linear",
     "logarithmic",
+    "measure_terms",
     "named",
     "rejection_sample",
     "sample",

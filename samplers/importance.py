@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from samplers.energy.evaluation import evaluate
 from samplers.errors import InvalidInput
 from samplers.randomness import generator, repeated
 from samplers.rejection import draw_scored
 from samplers.run.independent_draws import kept_draws
+from samplers.run.start_check import forbidding_terms
 from samplers.storage.run_store import RunStore
 from samplers.types import Distribution, Energy
 
@@ -102,7 +104,12 @@ def importance_sample(
     raw = -value - log_q
     total = torch.logsumexp(raw, dim=0)
     if not bool(total.isfinite()):
-        raise InvalidInput(f"all {num_samples} draws are forbidden; draw more, or from a closer proposal")
+        by = forbidding_terms(energy, evaluate(energy, x[:batch_size]).terms)
+        names = " and ".join(map(repr, by)) or "the sum"
+        raise InvalidInput(
+            f"all {num_samples} draws are forbidden, by {names}; give finite numbers in place of inf, draw more, or "
+            "draw from a closer proposal"
+        )
     log_weights = raw - total
     return ImportanceSample(
         x=x,

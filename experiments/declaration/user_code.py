@@ -42,8 +42,9 @@ def debug_option() -> click.Option:
         if value:
             ctx.meta[DEBUG] = True
 
-    help_text = "Show the whole traceback of an error."
-    return click.Option(["--debug"], is_flag=True, is_eager=True, expose_value=False, callback=switch_on, help=help_text)
+    option = click.Option(["--debug"], is_flag=True, help="Show the whole traceback of an error.")
+    option.is_eager, option.expose_value, option.callback = True, False, switch_on
+    return option
 
 
 @contextmanager

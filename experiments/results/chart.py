@@ -44,18 +44,20 @@ def chart(steps: Sequence[int], energy: Tensor) -> Chart | None:
     finite = [value for row in rows for value in row if math.isfinite(value)]
     if len(steps) < 2 or not finite:
         return None
-    low, high = min(finite), max(finite)
-    if high - low < 1e-9 * max(1.0, abs(high)):  # all the same
-        low, high = low - 0.5, high + 0.5
+    # In units in which neither their sum nor their difference overflows.
+    unit = max(1.0, *map(abs, finite))
+    low, high = min(finite) / unit, max(finite) / unit
+    if high - low < 1e-9:  # all the same
+        low, high = low - 0.5 / unit - 1e-9, high + 0.5 / unit + 1e-9
     across = (BOX.width - BOX.left) / (steps[-1] - steps[0])
     down = (BOX.height - BOX.above - BOX.below) / (high - low)
     columns = [BOX.left + (step - steps[0]) * across for step in steps]
 
     def height(value: float) -> float:
-        return float(round(BOX.above + (high - value) * down, 1))
+        return float(round(BOX.above + (high - value / unit) * down, 1))
 
     paths = [" ".join(_strokes(columns, row, height)) for row in rows]
-    levels = [(height(value), f"{value:,.4g}") for value in (high, (low + high) / 2, low)]
+    levels = [(height(value * unit), f"{value * unit:,.4g}") for value in (high, (low + high) / 2, low)]
     return Chart(paths, levels, f"{steps[0]:,}", f"{steps[-1]:,}", _caption(len(energy), every))
 
 

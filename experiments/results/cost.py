@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
 
-__all__ = ["Cost", "Spent", "counted"]
+    from samplers import TermCost
+
+__all__ = ["Cost", "Spent", "counted", "totals_of"]
 
 LEAST = 1e-9  # seconds, for speeds
+NOTABLE = 0.25  # of the time of a run
+STATES, SECONDS = "states of term ", "seconds of term "  # names of totals
 
 
 @dataclass
@@ -33,17 +37,48 @@ class Cost:
 
 @dataclass(frozen=True)
 class Spent:
-    """Seconds and passes of a run, all processes that worked on it together, and a line of ``news`` if there is any."""
+    """Seconds and passes of a run, all processes that worked on it together, and a line of ``news`` if there is any.
+
+    ``terms``: texts that each term of the energy scored, and how long it took; ``own`` are the user's own of them.
+    """
 
     seconds: float
     cost: Cost
     news: str = ""
+    terms: Mapping[str, TermCost] = field(default_factory=dict)
+    own: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, totals: Mapping[str, float]) -> Spent:
+    def of(cls, totals: Mapping[str, float], own: tuple[str, ...] = ()) -> Spent:
         """From what a run's folder has added up."""
+        from samplers import TermCost
+
         cost = Cost(*(int(totals.get(field.name, 0)) for field in fields(Cost)))
-        return cls(max(totals.get("seconds", 0.0), LEAST), cost)
+        names = [name.removeprefix(STATES) for name in totals if name.startswith(STATES)]
+        terms = {name: TermCost(int(totals[STATES + name]), totals[SECONDS + name]) for name in names}
+        return cls(max(totals.get("seconds", 0.0), LEAST), cost, terms=terms, own=own)
+
+    def of_terms(self) -> dict[str, dict[str, float]]:
+        """As ``summary.json`` has them."""
+        return {name: {"texts": term.states, "seconds": term.seconds} for name, term in self.terms.items()}
+
+    def in_words(self) -> Iterator[tuple[str, str]]:
+        """Label and value for each term."""
+        for name, term in self.terms.items():
+            each = f", {1000 * term.seconds / term.states:.2g} ms each" if term.states else ""
+            yield name, f"{term.seconds:.1f} of {self.seconds:.1f} s for {term.states:,} texts{each}"
+
+    def notable(self) -> Iterator[tuple[str, str]]:
+        """The line of each term of the user's own that takes a share of the time worth a thought."""
+        for name, words in self.in_words():
+            if name in self.own and self.terms[name].seconds > NOTABLE * self.seconds:
+                yield f"time of {name}", words
+
+
+def totals_of(terms: Mapping[str, TermCost]) -> dict[str, float]:
+    """As a run's folder adds them up."""
+    states = {STATES + name: term.states for name, term in terms.items()}
+    return {**states, **{SECONDS + name: term.seconds for name, term in terms.items()}}
 
 
 @contextmanager

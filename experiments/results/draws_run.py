@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.results.cost import Spent
 from experiments.results.export import Exports
-from experiments.results.figures import distinct, number, self_bleu
+from experiments.results.figures import distinct, nats, number, self_bleu
 from experiments.results.trust import about_rejection, about_weights
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class DrawsRun(Exports):
     """``x [draws, width]`` with ``terms float64 [draws, terms]`` of their energies in nats.
 
     Of importance sampling they are drawn again by weight. ``wanted`` draws were asked for; rejection sampling may have
-    run out of trials.
+    run out of trials. ``doubt``: what speaks against the user's own energies.
     """
 
     config: Mapping[str, Any]
@@ -37,6 +37,7 @@ class DrawsRun(Exports):
     term_names: tuple[str, ...]
     wanted: int
     spent: Spent
+    doubt: str = ""
 
     @property
     def energy(self) -> Tensor:
@@ -67,8 +68,9 @@ class DrawsRun(Exports):
             "distinct": len(set(texts)),
             "self_bleu": self_bleu(texts),
             "cost": vars(self.spent.cost),
+            "cost_by_term": self.spent.of_terms(),
             "seconds": self.spent.seconds,
-            "trust": self._trust(),
+            "trust": f"Not to be trusted: {self.doubt}." if self.doubt else self._trust(),
             **self._own(),
         }
 
@@ -80,13 +82,13 @@ class DrawsRun(Exports):
 
     def facts(self, summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "target", self.target
-        energy, per_token = number(summary["energy_mean"], ".2f"), number(summary["energy_per_token"], ".2f")
-        yield "energy", f"{energy} nats a text, {per_token} a token"
+        yield "energy", f"{nats(summary['energy_mean'])} nats a text, {nats(summary['energy_per_token'])} a token"
         for name, value in self._own().items():
             yield name.replace("_", " "), f"{value:,}" if isinstance(value, int) else number(value, ".4g")
         yield "ESS", number(summary["ess_bulk"], ".1f")
         yield "distinct texts", distinct(summary, summary["draws"])
         yield "cost", str(self.spent.cost)
+        yield from self.spent.notable()
         yield "speed", f"{self.spent.seconds:.1f} s"
 
     def history(self) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-__all__ = ["distinct", "number", "self_bleu", "shares"]
+__all__ = ["distinct", "nats", "number", "self_bleu", "shares"]
 
 SELF_BLEU_TEXTS = 200  # self-BLEU compares all pairs; more texts than this would take longer than the sampling
+
+LARGE = 1e7  # nats
 
 
 def self_bleu(texts: Sequence[str]) -> float:
@@ -27,11 +29,16 @@ def distinct(summary: Mapping[str, Any], draws: int) -> str:
     return f"{summary['distinct']:,} of {draws:,}"
 
 
-def shares(terms: Mapping[str, float]) -> Iterator[tuple[str, str]]:
-    """The line of an energy's terms, where more than one has a part in it."""
-    parts = [f"{name} {value:.2f}" for name, value in terms.items() if value != 0]
+def shares(terms: Mapping[str, float], constraints: Collection[str]) -> Iterator[tuple[str, str]]:
+    """The line of an energy's terms, where it has several. Constraints are left out: they are 0 in every text."""
+    parts = [f"{name} {nats(value)}" for name, value in terms.items() if name not in constraints]
     if len(parts) > 1:
         yield "of it", ", ".join(parts)
+
+
+def nats(value: float) -> str:
+    """With two places, and with few figures where those would be many; "-" for NaN."""
+    return number(value, ".4g" if LARGE <= abs(value) < math.inf else ".2f")
 
 
 def number(value: float, spec: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.declaration.wording import argument
 from experiments.results.chart import BOX, chart
+from experiments.results.figures import nats
 from experiments.results.protocol import Run
 from experiments.results.safe_text import visible
 
@@ -107,9 +108,10 @@ FRAGMENT = """\
 def page(run: Run, summary: Mapping[str, Any]) -> str:
     """The whole of ``report.html``, for a run of any experiment and its ``summary()``. Always valid UTF-8."""
     counted, shown = run.heading()
-    texts = [(index, f"{energy:.2f}", _line(text)) for index, energy, text in run.shown()]
+    texts = [(index, nats(energy), _line(text)) for index, energy, text in run.shown()]
     config = [(_line(name), _line(str(value))) for name, value in run.config.items() if value not in (None, [], ())]
     facts = [(_line(label), _line(value)) for label, value in run.facts(summary)]
+    times = [(_line(label), _line(value)) for label, value in run.spent.in_words()]
     return _template(TEMPLATE).render(
         name=_line(str(run.config["experiment"])),
         trust=_line(summary["trust"]),
@@ -119,14 +121,14 @@ def page(run: Run, summary: Mapping[str, Any]) -> str:
         texts=texts[:TEXTS],
         more=max(0, len(texts) - TEXTS),
         chart=chart(*history) if (history := run.history()) else None,
-        tables=[("Figures", facts), ("Configuration", config)],
+        tables=[("Figures", facts), *([("Time by term", times)] if times else []), ("Configuration", config)],
         box=BOX,
     )
 
 
 def fragment(heading: tuple[str, str], rows: Iterable[tuple[int, float, str]], trust: str) -> str:
     """A table of texts and the line of trust, without style, for a page of somebody else's."""
-    texts = [(index, f"{energy:.2f}", _line(text)) for index, energy, text in rows]
+    texts = [(index, nats(energy), _line(text)) for index, energy, text in rows]
     counted, shown = map(_line, heading)
     more = max(0, len(texts) - FRAGMENT_TEXTS)
     return _template(FRAGMENT).render(

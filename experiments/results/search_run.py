@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.results.cost import Spent
 from experiments.results.export import Exports, refuse_search
-from experiments.results.figures import distinct, shares
+from experiments.results.figures import distinct, nats, shares
 from experiments.results.trust import SEARCH_LINE
 
 if TYPE_CHECKING:
@@ -22,13 +22,18 @@ __all__ = ["SearchRun"]
 
 @dataclass(frozen=True)
 class SearchRun(Exports):
-    """The best text that each chain visited. ``objective`` says in words what was made small."""
+    """The best text that each chain visited. ``objective`` says in words what was made small.
+
+    ``constraints``: names of the terms that are 0 or infinite. ``doubt``: what speaks against the user's own energies.
+    """
 
     config: Mapping[str, Any]
     objective: str
     space: TextSpace
     found: Annealed
     spent: Spent
+    constraints: tuple[str, ...] = ()
+    doubt: str = ""
 
     def texts(self) -> list[str]:
         """The best of each chain."""
@@ -57,9 +62,10 @@ class SearchRun(Exports):
             "nan_rejected": found.nan_rejected,
             "distinct": len(set(self.texts())),
             "cost": vars(self.spent.cost),
+            "cost_by_term": self.spent.of_terms(),
             "seconds": self.spent.seconds,
             "chain_steps_per_second": chains * self.config["steps"] / self.spent.seconds,
-            "trust": SEARCH_LINE,
+            "trust": f"Not to be trusted: {self.doubt}." if self.doubt else SEARCH_LINE,
         }
 
     def to_arviz(self) -> DataTree:
@@ -75,13 +81,14 @@ class SearchRun(Exports):
     def facts(self, summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "made small", self.objective
         yield "best text", summary["best"]["text"]
-        yield "its energy", f"{summary['best']['energy']:.2f} nats"
-        yield from shares(summary["terms"])
-        yield "mean over chains", f"{summary['energy_mean']:.2f} nats"
+        yield "its energy", f"{nats(summary['best']['energy'])} nats"
+        yield from shares(summary["terms"], self.constraints)
+        yield "mean over chains", f"{nats(summary['energy_mean'])} nats"
         if rejected := self.found.nan_rejected:
             yield "rejected as NaN", f"{rejected:,} energies"
         yield "distinct texts", distinct(summary, summary["chains"])
         yield "cost", str(self.spent.cost)
+        yield from self.spent.notable()
         yield "speed", f"{summary['chain_steps_per_second']:,.0f} chain-steps/s, {self.spent.seconds:.1f} s"
 
     def history(self) -> None:

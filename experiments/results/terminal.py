@@ -6,6 +6,7 @@ import click
 
 from experiments.declaration.wording import argument
 from experiments.results.columns import cut, fold, terminal_width
+from experiments.results.figures import nats
 from experiments.results.protocol import Run
 from experiments.results.safe_text import json_line, visible
 
@@ -30,7 +31,7 @@ def print_run(run: Run) -> None:
     counted, shown = run.heading()
     click.echo(f"{counted:>5}  {'nats':>7}  {shown}")
     for index, energy, text in run.shown():
-        click.echo(f"{index:>5}  {energy:>7.2f}  {cut(printable(text), width and width - 16)}")
+        click.echo(f"{index:>5}  {nats(energy):>7}  {cut(printable(text), width and width - 16)}")
     click.echo()
     for label, value in run.facts(summary):
         first, *more = fold(printable(value), width and width - 25, 2 if label in LAWS else None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.results.cost import Spent
 from experiments.results.export import Exports
-from experiments.results.figures import distinct, number, self_bleu, shares
+from experiments.results.figures import distinct, nats, number, self_bleu, shares
 from experiments.results.trust import NO_TARGET_LINE, about_chains
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ class TextRun(Exports):
     """Kept draws of texts and how they came about. ``target`` says in words what law they follow.
 
     ``fixed_lengths``: chains keep their lengths, so that chains of different lengths have different laws.
+    ``constraints``: names of the terms that are 0 or infinite. ``doubt``: what speaks against the user's own energies.
     """
 
     config: Mapping[str, Any]
@@ -35,6 +36,8 @@ class TextRun(Exports):
     spent: Spent
     known_target: bool = True
     fixed_lengths: bool = False
+    constraints: tuple[str, ...] = ()
+    doubt: str = ""
 
     def texts(self) -> list[list[str]]:
         """``texts()[chain][kept]``."""
@@ -75,11 +78,10 @@ class TextRun(Exports):
             "distinct": len({text for chain in texts for text in chain}),
             "self_bleu": self_bleu([chain[-1] for chain in texts]),
             "cost": vars(self.spent.cost),
+            "cost_by_term": self.spent.of_terms(),
             "seconds": self.spent.seconds,
             "chain_steps_per_second": chains * self.config["steps"] / self.spent.seconds,
-            "trust": about_chains(energy, chains=chains, kept=kept, compared=max(map(groups.count, groups)))
-            if self.known_target
-            else NO_TARGET_LINE,
+            "trust": self._trust(energy, compared=max(map(groups.count, groups))),
         }
 
     def heading(self) -> tuple[str, str]:
@@ -92,8 +94,8 @@ class TextRun(Exports):
     def facts(self, summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         draws = summary["chains"] * summary["kept_per_chain"]
         yield "target", self.target
-        yield "energy", f"{summary['energy_mean']:.2f} nats a text, {summary['energy_per_token']:.2f} a token"
-        yield from shares(summary["terms"])
+        yield "energy", f"{nats(summary['energy_mean'])} nats a text, {nats(summary['energy_per_token'])} a token"
+        yield from shares(summary["terms"], self.constraints)
         ess, r_hat = number(summary["ess_bulk"], ".0f"), number(summary["r_hat"], ".2f")
         yield "ESS, R-hat of it", f"{ess} of {draws:,} draws, {r_hat}"
         yield "accepted, changed", f"{summary['acceptance']:.0%} of proposals, {summary['changed']:.0%} of steps"
@@ -104,10 +106,20 @@ class TextRun(Exports):
         yield "distinct texts", distinct(summary, draws)
         yield "self-BLEU", f"{number(summary['self_bleu'], '.1f')} of 100, last draws (low is diverse)"
         yield "cost", str(self.spent.cost)
+        yield from self.spent.notable()
         yield "speed", f"{summary['chain_steps_per_second']:,.0f} chain-steps/s, {summary['seconds']:.1f} s"
 
     def history(self) -> tuple[Sequence[int], Tensor]:
         return self.trace.steps.tolist(), self.trace.energy
+
+    def _trust(self, energy: Diagnostics, *, compared: int) -> str:
+        """``compared``: chains that have the same law, in the largest group of such."""
+        if self.doubt:
+            return f"Not to be trusted: {self.doubt}."
+        if not self.known_target:
+            return NO_TARGET_LINE
+        chains, kept = self.trace.energy.shape
+        return about_chains(energy, chains=chains, kept=kept, compared=compared)
 
     def _term_means(self) -> dict[str, float]:
         means: Tensor = self.trace.terms.mean(dim=(0, 1))
@@ -131,7 +143,7 @@ def mixing(trace: Trace, groups: list[int]) -> Diagnostics:
     shares = [len(rows) / len(groups) for rows in members]
     return Diagnostics(
         mean=sum(share * part.mean for share, part in zip(shares, parts, strict=True)),
-        mcse=math.sqrt(sum((share * part.mcse) ** 2 for share, part in zip(shares, parts, strict=True))),
+        mcse=math.hypot(*(share * part.mcse for share, part in zip(shares, parts, strict=True))),
         ess_bulk=sum(part.ess_bulk for part in parts),
         ess_tail=sum(part.ess_tail for part in parts),
         r_hat=math.nan if any(math.isnan(part.r_hat) for part in parts) else max(part.r_hat for part in parts),

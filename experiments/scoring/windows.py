@@ -39,7 +39,7 @@ def score_lines(
                 found["source"] = line.source
             if problem := problems.get(index):
                 if on_error == "stop":
-                    raise _with_place(problem, line, origin.place(start + index))
+                    raise _with_place(problem, line, origin.place(start + index)) from problem
                 yield {**found, "energy": None, "terms": {}, "error": str(_with_place(problem, line))}
             else:
                 named = values[index]
@@ -149,6 +149,6 @@ def _with_place(error: Exception, line: Line, place: str = "") -> Exception:
     if not isinstance(error, EnergyError):
         return type(error)(f"{place}: {error}" if place else str(error))
     problem = f"{error.problem} ({place})" if place else error.problem
-    placed = EnergyError(problem, term=error.term, nan=error.nan, where=error.where)
+    placed = EnergyError(problem, term=error.term, nan=error.nan, where=error.where, remedy=error.remedy)
     placed.texts = [line.text]
     return placed

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from experiments.results.cost import Spent, counted
+from experiments.results.cost import Spent, counted, totals_of
 from experiments.results.draws_run import DrawsRun
 from experiments.results.search_run import SearchRun
 from experiments.results.text_run import TextRun
 from experiments.runs.run_directory import Work
 from experiments.runs.workers import run_workers
 from experiments.setup.job import Job
+from experiments.setup.own_energies import ForbiddenStarts, contradictions, own_terms
 from experiments.setup.problem import Problem
 
 if TYPE_CHECKING:
@@ -49,7 +52,7 @@ def sample_chains(
             steps=settings.steps,
             warmup=warmup,
             thin=thin,
-            **_shared_arguments(job),
+            **_shared_arguments(problem, job),
             **where,
         ),
         problem,
@@ -59,12 +62,23 @@ def sample_chains(
     if watched is not None and not job.share:
         trace = trace.rescored(watched)
     target = problem.target + _numbers_only(job)
-    return TextRun(job.config, target, problem.space, trace, spent, watched is None, fixed_lengths)
+    return TextRun(
+        job.config,
+        target,
+        problem.space,
+        trace,
+        spent,
+        watched is None,
+        fixed_lengths,
+        problem.constraints,
+        _doubt(problem, job, trace.draws.flatten(0, 1), trace.terms.flatten(0, 1), spent) if watched is None else "",
+    )
 
 
 def search_best(problem: Problem, kernel: Kernel, job: Job) -> SearchRun:
     """Search for the lowest energy while the temperature falls geometrically from ``HOT`` to ``COLD``."""
     from samplers import anneal, geometric
+    from samplers.run import forbidding_terms
 
     found, spent = _do_with_folder(
         lambda **where: anneal(
@@ -73,7 +87,7 @@ def search_best(problem: Problem, kernel: Kernel, job: Job) -> SearchRun:
             problem.x0,
             schedule=geometric(HOT, COLD),
             steps=job.settings.steps,
-            **_shared_arguments(job),
+            **_shared_arguments(problem, job),
             **where,
         ),
         problem,
@@ -81,7 +95,12 @@ def search_best(problem: Problem, kernel: Kernel, job: Job) -> SearchRun:
         _steps(problem, job),
     )
     cooled = f"; temperature from {HOT:g} to {COLD:g}"
-    return SearchRun(job.config, problem.objective + _numbers_only(job) + cooled, problem.space, found, spent)
+    doubt = _doubt(problem, job, found.x, found.terms, spent)
+    if by := forbidding_terms(problem.energy, found.terms):
+        where = "every text" if bool((found.energy == math.inf).all()) else "the best text of some chains"
+        doubt = "; ".join(filter(None, [doubt, f"{' and '.join(map(repr, by))} forbids {where}"]))
+    objective = problem.objective + _numbers_only(job) + cooled
+    return SearchRun(job.config, objective, problem.space, found, spent, problem.constraints, doubt)
 
 
 def sample_or_search(problem: Problem, kernel: Kernel, sampler: str, job: Job) -> TextRun | SearchRun:
@@ -147,22 +166,34 @@ def _with_terms(
     if len(x):
         with torch.inference_mode():
             terms = evaluate(problem.energy, x).terms
-    return DrawsRun(job.config, problem.target, problem.space, result, x, terms, names, job.settings.chains, spent)
+    doubt = _doubt(problem, job, x, terms, spent)
+    return DrawsRun(
+        job.config, problem.target, problem.space, result, x, terms, names, job.settings.chains, spent, doubt
+    )
 
 
 def _numbers_only(job: Job) -> str:
     return ", where no energy is NaN" if job.settings.nan == "reject" else ""
 
 
-def _shared_arguments(job: Job) -> dict[str, Any]:
+def _doubt(problem: Problem, job: Job, x: Tensor, terms: Tensor, spent: Spent) -> str:
+    """What speaks against the user's own energies after the run, said in a warning too."""
+    if job.share or not (doubt := contradictions(problem.energy, x, terms, spent)):
+        return ""
+    warnings.warn(f"{doubt}; the draws follow no law that can be stated", stacklevel=3)
+    return doubt
+
+
+def _shared_arguments(problem: Problem, job: Job) -> dict[str, Any]:
     """Of ``sample`` and ``anneal``."""
     settings, report = job.settings, job.progress
+    forbidden = ForbiddenStarts(problem.energy, init="init" in job.config)
     return {
         "seed": settings.seed,
         "shard_size": settings.shard_size,
         "nan": settings.nan,
         "progress": report is True,
-        "observers": [lambda step, state, info: report(1)] if callable(report) else [],
+        "observers": [forbidden, *([lambda step, state, info: report(1)] if callable(report) else [])],
     }
 
 
@@ -176,20 +207,24 @@ def _do_with_folder(method: Callable[..., T], problem: Problem, job: Job, work: 
 
     Errors of energies name the texts at fault.
     """
+    from samplers import measure_terms
+
     directory, settings = job.directory, job.settings
-    with counted(each.model for each in problem.models.values()) as cost, problem.space.texts_in_errors():
+    own = tuple(term.name for _, _, term in own_terms(problem.energy))
+    models = (each.model for each in problem.models.values())
+    with counted(models) as cost, measure_terms() as terms, problem.space.texts_in_errors():
         began = time.monotonic()
         if directory is None:
-            return method(), Spent(time.monotonic() - began, cost)
+            return method(), Spent(time.monotonic() - began, cost, terms=terms, own=own)
         directory.work = work
         directory.pin_models(problem.models)
-        directory.store.meter = lambda: {"seconds": time.monotonic() - began, **vars(cost)}
+        directory.store.meter = lambda: {"seconds": time.monotonic() - began, **vars(cost), **totals_of(terms)}
         if share := job.share:
             result = method(run_dir=directory.store, shards=range(share.first, work.shards, share.apart))
-            return result, Spent(time.monotonic() - began, cost)
+            return result, Spent(time.monotonic() - began, cost, terms=terms, own=own)
         before = directory.done()
         if settings.workers > 1:
             run_workers(directory, job.location, settings.workers, progress=settings.progress is True)
         result = method(run_dir=directory.store)
-    spent = Spent.of(directory.store.totals(work.shards))
+    spent = Spent.of(directory.store.totals(work.shards), own)
     return result, spent if directory.done() > before else replace(spent, news=directory.finished_before)

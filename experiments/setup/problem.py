@@ -36,6 +36,14 @@ class Problem:
     lengths: tuple[int, int] | None = None
     scored_by: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def constraints(self) -> tuple[str, ...]:
+        """Names of the terms that are 0 or infinite."""
+        from samplers import WeightedSum
+
+        parts = self.energy.parts if isinstance(self.energy, WeightedSum) else []
+        return tuple(part.name for _, part in parts if part.is_constraint)
+
     def __post_init__(self) -> None:
         """Raise ``InvalidInput`` for a start that a constraint forbids."""
         from samplers import InvalidInput, WeightedSum

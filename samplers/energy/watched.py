@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from samplers.energy.checked_call import raw_values, unusable
-from samplers.energy.row_numbers import row_numbers
 from samplers.energy.terms import EnergyTerm
 from samplers.errors import EnergyError
 
@@ -79,35 +78,41 @@ class Watched(EnergyTerm):
             self._seconds += time.monotonic() - began - seconds
         return values
 
+    def contradiction(self, x: Tensor, kept: Tensor) -> str:
+        """Both numbers where the energies ``kept float64 [rows]`` of ``x`` are others now; empty if they are not."""
+        try:
+            self._refuse(x, kept, raw_values(self.inner, x), BESIDE_OTHERS, "in the run", "afterwards")
+        except EnergyError as error:
+            error.texts = self.texts(error.x) if error.x is not None else []
+            return str(error)
+        return ""
+
     def _compare(self, x: Tensor, values: Tensor, seconds_a_row: float) -> None:
-        """Score some of ``x`` again. Raises ``EnergyError`` for other values."""
+        """Score some of ``x`` again. Raises ``EnergyError``, of no row, for other values: no state is at fault."""
         left = (SECONDS - self._seconds) / (4 * seconds_a_row + 1e-9)
         rows = self._new(x)[: int(min(ROWS, max(2, left)))]
         if not len(rows):
             return
         some, wanted = x[rows], values[rows]
-        with row_numbers(rows):
+        try:
             first = wanted if len(rows) == len(x) else raw_values(self.inner, some)
             self._refuse(some, first, raw_values(self.inner, some), AGAIN, "the first time", "the second")
             self._refuse(some, wanted, first, BESIDE_OTHERS, "beside all others", "beside some of them")
-            alone = torch.cat([self._alone(some, row) for row in range(len(rows))])
+            alone = torch.cat([self._alone(row) for row in some.split(1)])
             self._refuse(some, alone, wanted, BESIDE_OTHERS, "alone", "beside others")
-        seen = self._remember(some, wanted)
-        try:
+            seen = self._remember(some, wanted)
             back = raw_values(self.inner, seen.flip(0)).flip(0)
             self._refuse(seen, self._values, back, BESIDE_OTHERS, "at first", "beside others in reverse order")
         except EnergyError as error:
-            error.rows = []  # they are none of this call's
+            error.rows = []
             raise
 
-    def _alone(self, x: Tensor, row: int) -> Tensor:
-        """``float64 [1]``"""
-        with row_numbers(lambda _: row):
-            try:
-                return raw_values(self.inner, x[row : row + 1])
-            except EnergyError as error:
-                error.problem = f"{error.problem} for this {self._what(x)} alone, and not beside others"
-                raise
+    def _alone(self, x: Tensor) -> Tensor:
+        try:
+            return raw_values(self.inner, x)
+        except EnergyError as error:
+            error.problem = f"{error.problem} for this {self._what(x)} alone, and not beside others"
+            raise
 
     def _new(self, x: Tensor) -> Tensor:
         """Numbers of the rows to compare: all in the first call, later those of states that have not been seen."""
@@ -138,7 +143,7 @@ class Watched(EnergyTerm):
         if bool(gaps[row] < 0.01 * one[row].abs()):
             remedy += "; where it runs a model, mask the padding and use float32"
         both = f"{float(one[row]):.7g} for this {what} {when} and {float(other[row]):.7g} {otherwise}"
-        raise EnergyError(f"gives {both}", term=self.name, rows=[row], x=x[row : row + 1], remedy=remedy)
+        raise EnergyError(f"gives {both}", term=self.name, x=x[row : row + 1], remedy=remedy)
 
     def _what(self, x: Tensor) -> str:
         return "text" if self.texts(x[:1]) else "state"

@@ -3,5 +3,6 @@
 from samplers.run.chains import start_chains
 from samplers.run.progress import progress_bar
 from samplers.run.signals import stop_signals
+from samplers.run.start_check import forbidding_terms
 
-__all__ = ["progress_bar", "start_chains", "stop_signals"]
+__all__ = ["forbidding_terms", "progress_bar", "start_chains", "stop_signals"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ __all__ = ["Diagnostics", "diagnose"]
 
 Array = NDArray[np.float64]
 AXES = {"chain_axis": 0, "draw_axis": 1}
+HUGE = 1e100  # the squares of such numbers overflow
 DEVIATIONS = 3  # standard deviations of the number of repeats among independent draws
 
 
@@ -39,6 +40,10 @@ class Diagnostics:
 def diagnose(values: Tensor) -> Diagnostics:
     """Convergence diagnostics of a scalar ``[chains, kept]``."""
     array: Array = values.detach().double().cpu().numpy()
+    if HUGE < (largest := float(np.abs(array).max(initial=0))) < math.inf:
+        unit = largest / HUGE
+        found = diagnose(values / unit)
+        return replace(found, mean=found.mean * unit, mcse=found.mcse * unit)
     if array.shape[1] < 4 or not np.isfinite(array).all() or np.ptp(array) == 0:
         mean = float(array.mean()) if array.size else math.nan
         return Diagnostics(mean, math.nan, math.nan, math.nan, math.nan)

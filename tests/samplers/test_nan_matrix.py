@@ -317,15 +317,15 @@ def wall(x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize(("by", "leaves"), [(3, True), (1, False)])
 def test_a_forbidden_start_is_allowed_if_it_is_left(by, leaves):
-    kernel = MetropolisHastings(Shift(by))
-    ((_, state, _),) = iterate(kernel, wall, torch.tensor([[0], [5], [1]]), steps=1, rng=generator(0))
+    kernel, energy = MetropolisHastings(Shift(by)), Flat() + named("wall", wall)
+    ((_, state, _),) = iterate(kernel, energy, torch.tensor([[0], [5], [1]]), steps=1, rng=generator(0))
     if leaves:
-        check_none_forbidden(wall, 0, state)
+        check_none_forbidden(energy, 0, state)
         return
     with pytest.raises(EnergyError) as caught:
-        check_none_forbidden(named("wall", wall) + Flat(), 7, state, first_row=20)
+        check_none_forbidden(energy, 7, state, first_row=20)
     error = caught.value
-    assert (error.term, error.step, error.rows, error.x.tolist()) == ("wall + flat", 7, [20, 22], [[0], [1]])
+    assert (error.term, error.step, error.rows, error.x.tolist()) == ("wall", 7, [20, 22], [[0], [1]])
     assert "forbids a state that would be kept as a draw" in str(error)
     assert "lengthen the warmup" in str(error)
     assert "at step 7 (chain 20, 22)" in str(error)

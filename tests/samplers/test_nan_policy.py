@@ -123,5 +123,5 @@ def test_a_chain_may_start_in_a_forbidden_state_and_must_leave_it():
     start = torch.tensor([[1, 1, 0]]).repeat(8, 1)
     trace = sample(Gibbs(2), named("far", forbids), start, steps=100, warmup=60, progress=False)
     assert bool((trace.draws == 1).all())
-    with pytest.raises(EnergyError, match=r"'far' forbids a state that would be kept as a draw .* at step 9 \(chain"):
+    with pytest.raises(EnergyError, match=r"'far' forbids a state that would be kept as a draw at step 9 \(chain"):
         sample(Gibbs(2), named("far", forbids), START, steps=100, warmup=9, progress=False)
