@@ -58,13 +58,17 @@ class Spent:
         terms = {name: TermCost(int(totals[STATES + name]), totals[SECONDS + name]) for name in names}
         return cls(max(totals.get("seconds", 0.0), LEAST), cost, terms=terms, own=own)
 
+    @property
+    def _dearest_first(self) -> list[tuple[str, TermCost]]:
+        return sorted(self.terms.items(), key=lambda item: -item[1].seconds)
+
     def of_terms(self) -> dict[str, dict[str, float]]:
         """As ``summary.json`` has them."""
-        return {name: {"texts": term.states, "seconds": term.seconds} for name, term in self.terms.items()}
+        return {name: {"texts": term.states, "seconds": term.seconds} for name, term in self._dearest_first}
 
     def in_words(self) -> Iterator[tuple[str, str]]:
         """Label and value for each term."""
-        for name, term in self.terms.items():
+        for name, term in self._dearest_first:
             each = f", {1000 * term.seconds / term.states:.2g} ms each" if term.states else ""
             yield name, f"{term.seconds:.1f} of {self.seconds:.1f} s for {term.states:,} texts{each}"
 
