@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import TypeVar
 
@@ -24,8 +24,10 @@ def prints_to_stderr() -> Iterator[None]:
         yield
 
 
-def shielded(results: Iterator[T]) -> Iterator[T]:
-    """``results``, each computed while prints go to stderr."""
+def shielded(start: Callable[[], Iterator[T]]) -> Iterator[T]:
+    """The results of ``start()``, each computed while prints go to stderr."""
+    with prints_to_stderr():
+        results = start()
     while True:
         with prints_to_stderr():
             try:
