@@ -15,6 +15,7 @@ from samplers.energy.evaluation import evaluate
 from samplers.errors import InvalidInput
 from samplers.randomness import generator, repeated
 from samplers.rejection import draw_scored
+from samplers.run.arguments import check_counts
 from samplers.run.independent_draws import kept_draws
 from samplers.run.start_check import forbidding_terms
 from samplers.storage.run_store import RunStore
@@ -53,8 +54,7 @@ class ImportanceSample:
 
     def resample(self, count: int, *, seed: int = 0) -> Tensor:
         """``count`` states drawn by weight with replacement: approximate draws of the target, which may repeat."""
-        if count < 0:
-            raise InvalidInput(f"count is {count}; give 0 or more")
+        check_counts(count=count, least=0)
         rng = generator(seed, device=self.log_weights.device, stream="resample")
         return self.x[repeated(self.log_weights, count, rng)]
 
@@ -83,8 +83,7 @@ def importance_sample(
     Raises
         ``InvalidInput``, also if every draw is forbidden; ``StoreError``; ``Interrupted``.
     """
-    if num_samples < 1 or batch_size < 1:
-        raise InvalidInput(f"num_samples={num_samples}, batch_size={batch_size}: give at least 1 of each")
+    check_counts(num_samples=num_samples, batch_size=batch_size)
     rng = generator(seed, stream="importance")
     facts = {
         "sampler": "importance",

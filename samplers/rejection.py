@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from samplers.energy.evaluation import evaluate
 from samplers.errors import BoundViolated, InvalidInput, TrialsExhausted
 from samplers.randomness import generator, log_uniform, scoped_global_seed
+from samplers.run.arguments import check_counts
 from samplers.run.independent_draws import kept_draws
 from samplers.storage.run_store import RunStore
 from samplers.types import Distribution, Energy
@@ -90,12 +92,10 @@ def rejection_sample(
         ``BoundViolated`` with the point and the excess; ``TrialsExhausted``, whose ``result`` has the draws so far, if
         ``max_trials`` trials were not enough; ``InvalidInput``; ``StoreError``; ``Interrupted``.
     """
-    if num_samples < 1 or max_trials < 1 or batch_size < 1:
-        raise InvalidInput(
-            f"num_samples={num_samples}, max_trials={max_trials}, batch_size={batch_size}: give at least 1 of each"
-        )
-    if not math.isfinite(log_bound):
-        raise InvalidInput(f"log_bound is {log_bound}; give a finite number of nats")
+    check_counts(num_samples=num_samples, max_trials=max_trials, batch_size=batch_size)
+    if not isinstance(log_bound, Real | Tensor) or not math.isfinite(log_bound):
+        raise InvalidInput(f"log_bound is {log_bound!r}; give a finite number of nats")
+    log_bound = float(log_bound)
     rng = generator(seed, stream="rejection")
     facts = {
         "sampler": "rejection",

@@ -14,7 +14,7 @@ from samplers.randomness import check_seed
 from samplers.run.trace import versions
 from samplers.storage.run_store import RunStore
 
-__all__ = ["check_arguments", "open_store"]
+__all__ = ["check_arguments", "check_counts", "open_store"]
 
 
 def check_arguments(x0: Tensor, *, steps: int, warmup: int = 0, thin: int = 1, shard_size: int, seed: int) -> None:
@@ -24,17 +24,21 @@ def check_arguments(x0: Tensor, *, steps: int, warmup: int = 0, thin: int = 1, s
         raise InvalidInput(f"x0 is {type(x0).__name__}; give a tensor whose first dimension is the chain")
     if x0.dim() == 0 or x0.numel() == 0:
         raise InvalidInput(f"x0 has shape {list(x0.shape)}; its first dimension is the chain, and none may be 0")
-    for name, value in (("steps", steps), ("thin", thin), ("shard_size", shard_size), ("warmup", warmup)):
-        if not isinstance(value, Integral):
-            raise InvalidInput(f"{name} is {value!r}; give a whole number")
-        if value < 1 and name != "warmup":
-            raise InvalidInput(f"{name} is {value}; give at least 1")
-    if warmup < 0:
-        raise InvalidInput(f"warmup is {warmup}; give 0 or more")
+    check_counts(steps=steps, thin=thin, shard_size=shard_size)
+    check_counts(warmup=warmup, least=0)
     if warmup >= steps:
         raise InvalidInput(f"warmup is {warmup} of {steps} steps; leave at least one step to keep")
     if thin > steps - warmup:
         raise InvalidInput(f"thin is {thin}, but only {steps - warmup} steps follow the warmup; nothing would be kept")
+
+
+def check_counts(*, least: int = 1, **counts: int) -> None:
+    """Raise ``InvalidInput`` for one that is no whole number of at least ``least``."""
+    for name, value in counts.items():
+        if not isinstance(value, Integral):
+            raise InvalidInput(f"{name} is {value!r}; give a whole number")
+        if value < least:
+            raise InvalidInput(f"{name} is {value}; give at least {least}")
 
 
 @contextmanager

@@ -94,7 +94,7 @@ def test_resampling_has_a_stream_of_its_own():
 
 
 def test_a_negative_number_of_states_is_refused():
-    with pytest.raises(InvalidInput, match="count is -1"):
+    with pytest.raises(InvalidInput, match="count is -1; give at least 0"):
         by_hand([1.0]).resample(-1)
 
 
@@ -145,8 +145,9 @@ def test_one_draw_in_a_batch_of_one():
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ({"num_samples": 0}, "num_samples=0"),
-        ({"batch_size": 0}, "batch_size=0"),
+        ({"num_samples": 2.5}, "num_samples is 2.5; give a whole number"),
+        ({"num_samples": 0}, "num_samples is 0; give at least 1"),
+        ({"batch_size": 0}, "batch_size is 0; give at least 1"),
         ({"energy": lambda x: torch.full((len(x),), math.inf)}, "all 7 draws are forbidden"),
         ({"proposal": Normal(torch.zeros(2), 1.0)}, r"shape \[7, 2\] for 7 draws"),
         ({"seed": -1}, "seed is -1"),

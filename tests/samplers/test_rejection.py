@@ -164,10 +164,12 @@ class Bad:
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ({"num_samples": 0}, "num_samples=0"),
-        ({"max_trials": 0}, "max_trials=0"),
-        ({"batch_size": 0}, "batch_size=0"),
+        ({"num_samples": 2.5}, "num_samples is 2.5; give a whole number"),
+        ({"num_samples": 0}, "num_samples is 0; give at least 1"),
+        ({"max_trials": 0}, "max_trials is 0; give at least 1"),
+        ({"batch_size": 0}, "batch_size is 0; give at least 1"),
         ({"log_bound": math.nan}, "log_bound is nan"),
+        ({"log_bound": None}, "log_bound is None; give a finite number"),
         ({"log_bound": math.inf}, "log_bound is inf"),
         ({"seed": -3}, "seed is -3"),
         ({"proposal": Normal(torch.zeros(2), 1.0)}, r"shape \[4096, 2\] for 4096 draws.*Independent"),
@@ -197,3 +199,9 @@ def test_on_cuda():
     assert first.x.is_cuda
     assert torch.equal(first.x, again.x)
     assert float(first.x.std()) == pytest.approx(1.0, rel=0.2)
+
+
+def test_a_bound_may_be_a_tensor():
+    """As ``-energy(states).min() - log_q`` gives it."""
+    result = draw(5, log_bound=torch.tensor(BOUND, dtype=torch.float64))
+    assert (torch.equal(result.x, draw(5).x), type(result.log_z)) == (True, float)
