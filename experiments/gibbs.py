@@ -12,7 +12,6 @@ from experiments.setup.methods import sample_chains
 from experiments.setup.problem import Problem
 from experiments.setup.settings import Settings
 from experiments.setup.sources import check_length, encode_source
-from experiments.setup.target import in_words
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -86,8 +85,16 @@ def gibbs(
     if correct == "none":
         problem = Problem(lm.space, Flat(), x0, {"model": lm}, NO_TARGET)
         return sample_chains(problem, kernel, job, fixed_lengths=True, watched=scored)
-    law = in_words(scored, lengths=_lengths(lm, x0), each_length=True, scored_by={energy_kind: job.named("model")})
-    problem = Problem(lm.space, scored, x0, {"model": lm}, law + reached(truncation))
+    problem = Problem(
+        lm.space,
+        scored,
+        x0,
+        {"model": lm},
+        lengths=_lengths(lm, x0),
+        each_length=True,
+        scored_by={energy_kind: job.named("model")},
+        note=reached(truncation),
+    )
     return sample_chains(problem, kernel, job, fixed_lengths=True)
 
 

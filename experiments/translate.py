@@ -66,10 +66,10 @@ def translate(
     prefix = source_prefix(seq2seq, prefix)
     scored = SequenceEnergy(seq2seq.condition_on(text, prefix=prefix), name="forward")
     forward = ThroughText.of(scored, lm.space, seq2seq.space, name="translation")
-    constraints = ([] if lock is None else [lock]) + spelling(forward, lm.space)
-    energy = job.with_custom(reduce(add, [*constraints, forward]), lm.space)
+    canonical = spelling(forward, lm.space)
+    energy = job.with_custom(reduce(add, [*([] if lock is None else [lock]), *canonical, forward]), lm.space)
     own_translation = lm.space.encode([seq2seq.translate(text, prefix=prefix)])[0].to(lm.device)
-    start = put_in(must_contain, any_order, own_translation, forward, lm.space)
+    start = put_in(must_contain, any_order, own_translation, forward, lm.space, respelt=bool(canonical))
     if len(start) > lm.max_length:
         raise InvalidInput(
             f"the translation has {len(start)} tokens, {argument('model')} takes {lm.max_length}; shorten "
@@ -84,22 +84,30 @@ def translate(
     return sample_or_search(problem, kernel, sampler, job)
 
 
-def put_in(words: Sequence[str], any_order: bool, x: Tensor, energy: EnergyTerm, space: TextSpace) -> Tensor:
+def put_in(
+    words: Sequence[str], any_order: bool, x: Tensor, energy: EnergyTerm, space: TextSpace, *, respelt: bool = False
+) -> Tensor:
     """``int64 [tokens]``: ``x`` with every word that it lacks put in, each at the slot where the energy is lowest.
 
-    Of all slots only those count after which the most of the words, from the first on, are found.
+    Of all slots only those count after which the most of the words, from the first on, are found. ``respelt``: the
+    whole text then gets its canonical tokenisation.
     """
     import torch
+    from torch.nn.utils.rnn import pad_sequence
 
     from lm_adapters import Keywords
 
     locks = [Keywords(space, words[:count], any_order=any_order) for count in range(1, len(words) + 1)]
-    for word, lock in zip(words, locks, strict=True):
+    for index, lock in enumerate(locks):
         if bool(lock.found(x.unsqueeze(0))):
             continue
-        spelled = space.encode([word])[0].to(x.device)
-        rows = torch.stack([torch.cat([x[:slot], spelled, x[slot:]]) for slot in range(len(x) + 1)])
+        spellings = [x.new_tensor(spelling) for spelling in lock.spelt[index].spellings]
+        texts = [torch.cat([x[:at], tokens, x[at:]]) for tokens in spellings for at in range(len(x) + 1)]
+        rows = pad_sequence(texts, batch_first=True, padding_value=space.pad_id)
+        if respelt:
+            rows = space.encode(space.decode(rows)).to(x.device)
         found = torch.stack([lock.found(rows) for lock in locks]).sum(dim=0)
         rows = rows[found == found.max()]
-        x = rows[int(energy(rows).argmin())]
+        best = rows[int(energy(rows).argmin())]
+        x = best[space.is_token(best)]
     return x

@@ -22,6 +22,7 @@ from lm_adapters.models.seq2seq_lm import Seq2SeqLM
 from lm_adapters.proposals.edits import EditProposal
 from lm_adapters.proposals.gibbs_proposal import GibbsProposal
 from lm_adapters.proposals.keyword_fill import KeywordFill, fill_masks
+from lm_adapters.proposals.respell import RespellProposal
 from lm_adapters.proposals.sequence_distribution import SequenceDistribution
 from lm_adapters.proposals.shortlist import RescoredReplace
 from lm_adapters.proposals.suffix import SuffixProposal
@@ -51,6 +52,7 @@ __all__ = [
     "PromptedLM",
     "Reconstruction",
     "RescoredReplace",
+    "RespellProposal",
     "SentenceEncoder",
     "Seq2SeqLM",
     "SequenceDistribution",

@@ -25,10 +25,11 @@ def edit_kernel(
     """Replace, insert or delete one token, or redraw two; with ``swap`` two spans may change places.
 
     A ``scorer`` that reads from left to right, in the tokens of ``lm``, writes the end of the text anew as well: what
-    it scores it also draws, so nearly all of these moves are accepted, however much they change.
+    it scores it also draws, so nearly all of these moves are accepted, however much they change. Keywords that can be
+    spelt in several ways are respelt.
     """
     from lm_adapters import EditProposal, GibbsProposal, SequenceEnergy, SuffixProposal, SwapProposal
-    from samplers import MetropolisHastings, Mixture
+    from samplers import MetropolisHastings
 
     bounds: dict[str, Any] = {"lock": lock, "min_length": min_length, "max_length": max_length}
     parts: list[tuple[Kernel, float]] = [(MetropolisHastings(EditProposal(lm, **bounds)), 0.7 if swap else 0.8)]
@@ -37,8 +38,7 @@ def edit_kernel(
         parts.append((MetropolisHastings(SwapProposal(lm.space)), 0.1))
     if isinstance(scorer, SequenceEnergy):
         parts.append((MetropolisHastings(SuffixProposal(scorer.model, **bounds)), 0.4))
-    total = sum(weight for _, weight in parts)
-    return Mixture([(kernel, weight / total) for kernel, weight in parts])
+    return _mixture([*parts, *_respelling(lock, min_length, max_length)])
 
 
 def shortlist_kernel(
@@ -46,9 +46,27 @@ def shortlist_kernel(
 ) -> Kernel:
     """Replace a token by an exact Gibbs draw among the ``shortlist`` likeliest, or insert or delete one."""
     from lm_adapters import EditProposal, RescoredReplace
-    from samplers import MetropolisHastings, Mixture
+    from samplers import MetropolisHastings
 
     sizes = EditProposal(
         lm, lock=lock, min_length=min_length, max_length=max_length, replace=0.0, insert=0.5, delete=0.5
     )
-    return Mixture([(RescoredReplace(lm, shortlist, lock=lock), 0.5), (MetropolisHastings(sizes), 0.5)])
+    parts: list[tuple[Kernel, float]] = [(RescoredReplace(lm, shortlist, lock=lock), 0.5)]
+    parts.append((MetropolisHastings(sizes), 0.5))
+    return _mixture([*parts, *_respelling(lock, min_length, max_length)])
+
+
+def _respelling(lock: Lock | None, min_length: int, max_length: int) -> list[tuple[Kernel, float]]:
+    from lm_adapters import Keywords, RespellProposal
+    from samplers import MetropolisHastings
+
+    if not isinstance(lock, Keywords) or all(len(piece.spellings) == 1 for piece in lock.spelt):
+        return []
+    return [(MetropolisHastings(RespellProposal(lock, min_length=min_length, max_length=max_length)), 0.1)]
+
+
+def _mixture(parts: list[tuple[Kernel, float]]) -> Kernel:
+    from samplers import Mixture
+
+    total = sum(weight for _, weight in parts)
+    return Mixture([(kernel, weight / total) for kernel, weight in parts])

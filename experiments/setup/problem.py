@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from experiments.setup.target import in_words
+from experiments.setup.target import fixed_parts, in_words
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +25,8 @@ class Problem:
 
     ``models`` are those whose passes count as cost and which a resumed run must find unchanged, by the argument that
     names each: objects with a ``model`` and a ``space``. ``lengths`` are the bounds in tokens that the moves keep to,
-    ``scored_by`` names the model of each term that has one. ``target`` says the law in words, by default ``in_words``.
+    which ``note`` may narrow, and with ``each_length`` chains keep theirs; ``scored_by`` names the model of each term
+    that has one. ``target`` says the law in words, by default by all these.
     """
 
     space: TextSpace
@@ -35,6 +36,8 @@ class Problem:
     target: str = ""
     lengths: tuple[int, int] | None = None
     scored_by: Mapping[str, str] = field(default_factory=dict)
+    each_length: bool = False
+    note: str = ""
 
     @property
     def constraints(self) -> tuple[str, ...]:
@@ -49,8 +52,7 @@ class Problem:
         from samplers import InvalidInput, WeightedSum
 
         if not self.target:
-            said = in_words(self.energy, lengths=self.lengths, scored_by=self.scored_by)
-            object.__setattr__(self, "target", said)
+            object.__setattr__(self, "target", self._in_words(searched=False))
         parts = self.energy.parts if isinstance(self.energy, WeightedSum) else []
         for term in (part for _, part in parts if part.is_constraint):
             forbidden = (term(self.x0) == math.inf).nonzero().squeeze(1)
@@ -61,4 +63,15 @@ class Problem:
     @cached_property
     def objective(self) -> str:
         """What a search makes small."""
-        return in_words(self.energy, lengths=self.lengths, scored_by=self.scored_by, searched=True)
+        return self._in_words(searched=True)
+
+    def _in_words(self, *, searched: bool) -> str:
+        said = in_words(
+            self.energy,
+            lengths=self.lengths,
+            each_length=self.each_length,
+            scored_by=self.scored_by,
+            searched=searched,
+        )
+        kept = fixed_parts(self.space, self.x0, self.energy)
+        return said + self.note + (f" in which {kept} stay{'s' * (' and ' not in kept)}" if kept else "")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lm_adapters import TextSpace
     from samplers import Energy
 
-__all__ = ["in_words"]
+__all__ = ["fixed_parts", "in_words"]
 
 
 def in_words(
@@ -41,6 +45,22 @@ def in_words(
     canonical = any(isinstance(part, Canonical) for part in constraints)
     clauses = [part.clause or f"given {part.name}" for part in constraints if not isinstance(part, Canonical)]
     return f"{said} over {_states(lengths, each_length, canonical)}" + (f" {', '.join(clauses)}" if clauses else "")
+
+
+def fixed_parts(space: TextSpace, x: Tensor, energy: Energy) -> str:
+    """What stays in the states that start from ``x int64 [chains, width]``: tokens that no move and no lock changes."""
+    from lm_adapters import Lock
+    from samplers import WeightedSum
+
+    fixed = space.fixed(x)
+    for _, part in energy.parts if isinstance(energy, WeightedSum) else []:
+        if isinstance(part, Lock):
+            fixed &= part.pieces(x) == 0
+    parts: dict[str, None] = {}
+    for row, stays in zip(x[fixed.any(dim=1)].tolist(), fixed[fixed.any(dim=1)].tolist(), strict=True):
+        runs = groupby(zip(row, stays, strict=True), key=lambda pair: pair[1])
+        parts |= {repr(space.tokenizer.decode([token for token, _ in run])): None for kept, run in runs if kept}
+    return " and ".join(parts)
 
 
 def _states(lengths: tuple[int, int] | None, each_length: bool, canonical: bool) -> str:
