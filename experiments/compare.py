@@ -10,10 +10,10 @@ import click
 
 from experiments.declaration.arguments import Option
 from experiments.entry.experiment import experiment
-from experiments.keywords import SAMPLERS, keywords
+from experiments.keywords import SAMPLERS, keywords, scorer_as_proposal
 from experiments.results.figures import number
 from experiments.results.safe_text import json_line
-from experiments.setup.common_options import SCORER
+from experiments.setup.common_options import SCORER, WORDS
 from experiments.setup.job import Job
 from experiments.setup.scorers import load_scorer
 from experiments.setup.settings import Settings
@@ -51,7 +51,7 @@ def show_table(found: Mapping[str, Mapping[str, Any]], *, as_json: bool, quiet: 
 @experiment(extensible=False, check=check, show=show_table)
 def compare(
     job: Job,
-    words: Annotated[Sequence[str], Option("Words or phrases that every text holds.", metavar="WORD...")],
+    words: Annotated[Sequence[str], WORDS],
     *,
     any_order: Annotated[bool, Option("The words may come in any order.")] = False,
     scorer: Annotated[str | CausalLM | MaskedLM, SCORER] = "causal-en",
@@ -62,9 +62,12 @@ def compare(
     Returns the summaries of ``keywords`` by each of its samplers, all with the same chains and steps. Arguments and
     errors as there; ``out`` gets a folder for each sampler.
     """
+    from lm_adapters import Keywords
+
     settings = job.settings
     lm = job.masked_lm()
     loaded = load_scorer(scorer, lm, settings).lm
+    scorer_as_proposal(loaded, lm, Keywords(lm.space, words, any_order), length)  # refuses what rejection cannot do
     found = {}
     for sampler in SAMPLERS:
         out = f"{settings.out}/{sampler}" if settings.out else None

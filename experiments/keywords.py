@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from experiments.declaration.arguments import Option
 from experiments.declaration.wording import argument
 from experiments.entry.experiment import experiment
-from experiments.setup.common_options import SCORER, SHORTLIST
+from experiments.setup.common_options import SCORER, SHORTLIST, WORDS
 from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel, shortlist_kernel
 from experiments.setup.methods import draw_by_importance, draw_by_rejection, sample_or_search
 from experiments.setup.problem import Problem
-from experiments.setup.scorers import Scorer, load_scorer
+from experiments.setup.scorers import load_scorer
 from experiments.setup.sources import check_length
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from experiments.results.protocol import Run
-    from lm_adapters import CausalLM, KeywordFill, MaskedLM, SequenceDistribution
+    from lm_adapters import CausalLM, KeywordFill, Keywords, MaskedLM, SequenceDistribution
     from samplers import Energy, Kernel
 
-__all__ = ["SAMPLERS", "keywords"]
+__all__ = ["SAMPLERS", "keywords", "scorer_as_proposal"]
 
 SAMPLERS = ("mh", "gibbs", "anneal", "tempered", "rejection", "importance")
 TRIES = 10  # texts drawn for each chain to start from one of them
@@ -33,7 +33,7 @@ BETAS = (1.0, 0.8, 0.65, 0.5)  # the ladder of the tempered sampler
 @experiment(steps=800, warmup=400)
 def keywords(
     job: Job,
-    words: Annotated[Sequence[str], Option("Words or phrases that every text holds.", metavar="WORD...")],
+    words: Annotated[Sequence[str], WORDS],
     *,
     any_order: Annotated[bool, Option("The words may come in any order.")] = False,
     sampler: Annotated[
@@ -49,7 +49,8 @@ def keywords(
     """Sentences that contain the given WORDs (or quoted phrases), likely under a language model.
 
     The law is ``exp(-fluency)`` among the texts that contain ``words`` and have a ``length`` in tokens within bounds.
-    ``fluency`` is ``-log p`` of the text under the ``scorer``, in nats. A word given twice must come twice.
+    ``fluency`` is ``-log p`` of the text under the ``scorer``, in nats. A word given twice must come twice. With a
+    ``scorer`` of another tokenizer than ``model`` each text counts once, in the tokens that ``model`` writes it in.
 
     Raises ``InvalidInput`` for words that the tokenizer cannot spell or that do not fit, before a scorer is loaded.
     """
@@ -70,7 +71,7 @@ def keywords(
     if sampler == "importance":
         return draw_by_importance(problem, fill, job)
     if sampler == "rejection":
-        return draw_by_rejection(problem, _scorer_as_proposal(scored, fill), job, log_bound=0.0)
+        return draw_by_rejection(problem, scorer_as_proposal(scored.lm, lm, lock, length), job, log_bound=0.0)
     kernel: Kernel
     if sampler == "gibbs":
         kernel = shortlist_kernel(lm, lock=lock, shortlist=shortlist, **bounds)
@@ -100,22 +101,30 @@ def _starts(fill: KeywordFill, energy: Energy, job: Job, tries: int) -> Tensor:
         return x.reshape(chains, tries, -1)[torch.arange(chains, device=x.device), chosen]
 
 
-def _scorer_as_proposal(scored: Scorer, fill: KeywordFill) -> SequenceDistribution:
-    """What the scorer draws it scores with the same density or less, so the bound of rejection sampling is 0."""
+def scorer_as_proposal(
+    scorer: CausalLM | MaskedLM, lm: MaskedLM, lock: Keywords, length: tuple[int, int]
+) -> SequenceDistribution:
+    """What the scorer draws it scores with the same density or less, so the bound of rejection sampling is 0.
+
+    Raises ``InvalidInput`` for a scorer that cannot draw the texts of ``lm``, and for words that it never draws.
+    """
     from lm_adapters import CausalLM, SequenceDistribution
     from samplers import InvalidInput
 
-    if (
-        not isinstance(scored.lm, CausalLM)
-        or scored.lm.space.tokenizer.get_vocab() != fill.model.space.tokenizer.get_vocab()
-    ):
+    if not isinstance(scorer, CausalLM) or scorer.space.tokenizer.get_vocab() != lm.space.tokenizer.get_vocab():
         raise InvalidInput(
             f"{argument('sampler')} rejection draws from the scorer: give a causal one with the tokenizer of "
             f"{argument('model')}"
         )
-    if (dtype := scored.lm.model.dtype).itemsize < 4:
+    for word, piece in zip(lock.words, lock.spelt, strict=True):
+        if not all(bool(scorer.allowed[list(spelling)].all()) for spelling in piece.spellings):
+            raise InvalidInput(
+                f"{argument('sampler')} rejection draws tokens that are text by themselves, and {word!r} is spelt with "
+                "pieces of characters; use another sampler"
+            )
+    if (dtype := scorer.model.dtype).itemsize < 4:
         raise InvalidInput(
             f"the bound of rejection does not hold in {str(dtype).removeprefix('torch.')}: texts are scored with other "
             f"densities than they were drawn with; give {argument('dtype')} float32"
         )
-    return SequenceDistribution(scored.lm.condition_on(), min_length=fill.min_length, max_length=fill.max_length)
+    return SequenceDistribution(scorer.condition_on(), min_length=length[0], max_length=length[1])

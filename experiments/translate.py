@@ -35,7 +35,7 @@ def translate(
     text: Annotated[str, Option("What to translate.")],
     *,
     must_contain: Annotated[
-        Sequence[str], Option("A word or phrase of the translation. Repeatable.", metavar="WORD")
+        Sequence[str], Option("A word or phrase of the translation, as a whole word. Repeatable.", metavar="WORD")
     ] = (),
     any_order: Annotated[bool, Option("Of several words.", names=["--any-order/--in-order"])] = True,
     sampler: Annotated[Literal["anneal", "mh"], ANNEAL_OR_SAMPLE] = "anneal",

@@ -70,7 +70,7 @@ def edge_after_word(text: str) -> int:
 
 def may_join(text: str) -> bool:
     """Whether a token that makes ``text`` may join what follows it to a word before it, though it writes a space."""
-    return text.strip()[-1:] in JOINS and text.strip() != ""
+    return text.strip() != "" and text.strip()[-1] in JOINS + "_"
 
 
 def _combines(char: str) -> bool:

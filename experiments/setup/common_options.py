@@ -4,8 +4,23 @@ from __future__ import annotations
 
 from experiments.declaration.arguments import Option
 
-__all__ = ["ANNEAL_OR_SAMPLE", "ENCODER", "PREFIX", "SCORER", "SHORTLIST", "SIMILARITY", "SOURCE_LANG", "TARGET_LANG"]
+__all__ = [
+    "ANNEAL_OR_SAMPLE",
+    "ENCODER",
+    "PREFIX",
+    "SCORER",
+    "SHORTLIST",
+    "SIMILARITY",
+    "SOURCE_LANG",
+    "TARGET_LANG",
+    "WORDS",
+]
 
+WORDS = Option(
+    'Words or phrases that every text holds, each as a whole word: "ladder" is not in "ladders", "ladder\'s" or '
+    '"ladder-like".',
+    metavar="WORD...",
+)
 SCORER = Option("Language model whose -log p is the fluency.")
 SHORTLIST = Option("Candidates that --sampler gibbs scores at a site.", minimum=1)
 ANNEAL_OR_SAMPLE = Option("anneal: search for the best. mh: draw from the law.")

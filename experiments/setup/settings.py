@@ -54,7 +54,13 @@ class Settings:
             from_folder=False,
         ),
     ] = ()
-    forbid: Annotated[Sequence[str], Option("No text may hold this word or phrase. Repeatable.", metavar="WORD")] = ()
+    forbid: Annotated[
+        Sequence[str],
+        Option(
+            'No text may hold this word or phrase as a whole word: "dog" does not forbid "dog\'s". Repeatable.',
+            metavar="WORD",
+        ),
+    ] = ()
     device: Annotated[str, Option("cpu, cuda, cuda:1, ...")] = "cpu"
     dtype: Annotated[str, Option("float32, bfloat16 or float16.")] = "float32"
     trust_remote_code: Annotated[
