@@ -84,6 +84,12 @@ class TextSpace:
         rows = [row[: int(n)].tolist() for row, n in zip(x.cpu(), self.lengths(x).cpu(), strict=True)]
         return self.tokenizer.batch_decode(rows)
 
+    def is_state(self, x: Tensor) -> Tensor:
+        """``bool [chains]``: whether all ids are those of tokens, and nothing comes after padding."""
+        known = ((x >= 0) & (x < self.vocabulary)).all(dim=1)
+        token = self.is_token(x)
+        return known & (token[:, 1:] <= token[:, :-1]).all(dim=1)
+
     def is_token(self, x: Tensor) -> Tensor:
         """``bool [chains, width]``: True at tokens of the text, False at padding."""
         return x != self.pad_id

@@ -116,6 +116,13 @@ class _BestStates:
     def memory(self) -> dict[str, Tensor]:
         return {"x": self.x, "energy": self.energy, "terms": self.terms, "found_at": self.found_at}
 
+    def row_count(self, start: int, end: int) -> int:
+        return end - start
+
+    def is_possible(self, memory: Mapping[str, Tensor], done: int) -> bool:
+        found_at, energies = memory["found_at"], torch.stack([memory["energy"], memory["terms"].sum(dim=1)])
+        return bool(((found_at >= -1) & (found_at < done)).all()) and not bool((energies == -math.inf).any())
+
     def restore(self, memory: Mapping[str, Tensor]) -> None:
         self.x, self.energy, self.terms, self.found_at = (memory[name] for name in ("x", "energy", "terms", "found_at"))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
@@ -46,7 +48,15 @@ def folder_option(ctx: click.Context, param: click.Parameter, value: str | None)
         raise click.BadParameter(
             f"{value!r} is given together with --resume {resumed!r}; give one of the two", ctx, param
         )
-    return value or f"runs/{ctx.command.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    return value or new_folder(str(ctx.command.name))
+
+
+def new_folder(name: str) -> str:
+    """``runs/NAME-TIME-XXXX``: the last letters are random, as two runs may begin within a second."""
+    while True:
+        path = f"runs/{name}-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+        if not os.path.lexists(path):
+            return path
 
 
 def current_names(stored: dict[str, Any], arguments: Iterable[Argument]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
@@ -49,6 +50,9 @@ def run_directory(
 ) -> Iterator[RunDirectory]:
     """Begin the run in ``path``, or resume it, and hold its lock for the time of the block.
 
+    A new folder is made when the first step is about to run: bad input leaves none. One that is in the folder of an
+    enclosing run, as those of ``compare`` are, is made after that.
+
     Main arguments
         ``config`` holds the values of the ``arguments`` that are recorded; in a folder that holds draws already it
         must be the same, though ``steps`` may have grown where the run is ``extensible``.
@@ -61,10 +65,11 @@ def run_directory(
     """
     from samplers import EnergyError, Interrupted, InvalidInput, McmcTextError, RunStore, StoreError
 
-    store = RunStore(path, every=every, allow_version_change=allow_version_change)
+    store = RunStore(path, every=every, allow_version_change=allow_version_change, lazy=True)
     check_experiment(store, config)
     directory = RunDirectory(store, config, arguments, extensible=extensible)
     with ExitStack() as stack:
+        stack.enter_context(_enclosing_of_others(store))
         if held:
             check_config(store, directory.config, directory.arguments, extensible=extensible)
         else:
@@ -81,11 +86,29 @@ def run_directory(
             raise
         except McmcTextError as error:
             with suppress(StoreError):  # a full disk may be what failed
+                if not held and not store.is_made:
+                    raise
                 if isinstance(error, EnergyError):
                     directory.keep_texts(error)
                 if not held:
                     directory.log("failed", error=str(error))
             raise
+
+
+_enclosing: ContextVar[RunStore | None] = ContextVar("_enclosing", default=None)
+
+
+@contextmanager
+def _enclosing_of_others(store: RunStore) -> Iterator[None]:
+    """Runs that begin inside the block, in folders below this one, are made after it."""
+    outer = _enclosing.get()
+    if outer is not None and store.path.is_relative_to(outer.path):
+        store.before_making = outer.make
+    token = _enclosing.set(store)
+    try:
+        yield
+    finally:
+        _enclosing.reset(token)
 
 
 @dataclass(frozen=True)
@@ -144,7 +167,7 @@ class RunDirectory:
         done = 0
         for index in range(self.work.shards if self.work else 0):
             shard = self.store.shard(index)
-            shard.load()
+            shard.load_facts()
             done += shard.done
         return done
 
@@ -192,6 +215,8 @@ class RunDirectory:
 
     def _has_draws(self) -> bool:
         # Hidden files are what a process that was killed had half written.
+        if not self.path.is_dir():
+            return False
         return bool({path.name for path in self.path.iterdir() if not path.name.startswith(".")} - BEFORE_DRAWS)
 
 

@@ -13,7 +13,7 @@ from experiments.results.cost import Spent, counted, totals_of
 from experiments.results.draws_run import DrawsRun
 from experiments.results.search_run import SearchRun
 from experiments.results.text_run import TextRun
-from experiments.runs.run_directory import Work
+from experiments.runs.run_directory import RunDirectory, Work
 from experiments.runs.workers import run_workers
 from experiments.setup.job import Job
 from experiments.setup.own_energies import ForbiddenStarts, contradictions, own_terms
@@ -202,6 +202,18 @@ def _steps(problem: Problem, job: Job) -> Work:
     return Work(shards, shards * job.settings.steps, "steps")
 
 
+def _try_energy(problem: Problem, directory: RunDirectory, chains: int) -> None:
+    """Score the first starts, as the first worker will, before there is a folder, and then make it."""
+    import torch
+
+    from samplers import evaluate
+
+    if not directory.store.is_made:
+        with torch.inference_mode():
+            evaluate(problem.energy, problem.x0[:chains])
+        directory.store.make()
+
+
 def _do_with_folder(method: Callable[..., T], problem: Problem, job: Job, work: Work) -> tuple[T, Spent]:
     """The result of ``method``, kept in the run's folder if it has one, and its cost.
 
@@ -218,12 +230,14 @@ def _do_with_folder(method: Callable[..., T], problem: Problem, job: Job, work: 
             return method(), Spent(time.monotonic() - began, cost, terms=terms, own=own)
         directory.work = work
         directory.pin_models(problem.models)
+        directory.store.is_state = lambda x: bool(problem.space.is_state(x).all())
         directory.store.meter = lambda: {"seconds": time.monotonic() - began, **vars(cost), **totals_of(terms)}
         if share := job.share:
             result = method(run_dir=directory.store, shards=range(share.first, work.shards, share.apart))
             return result, Spent(time.monotonic() - began, cost, terms=terms, own=own)
         before = directory.done()
         if settings.workers > 1:
+            _try_energy(problem, directory, settings.shard_size)
             run_workers(directory, job.location, settings.workers, progress=settings.progress is True)
         result = method(run_dir=directory.store)
     spent = Spent.of(directory.store.totals(work.shards), own)

@@ -47,6 +47,6 @@ def open_store(run_dir: str | Path | RunStore | None) -> Iterator[RunStore | Non
     if run_dir is None or isinstance(run_dir, RunStore):
         yield run_dir
         return
-    with RunStore(run_dir) as store:
+    with RunStore(run_dir, lazy=True) as store:
         store.pin("env.json", {"versions": versions()})
         yield store

@@ -25,7 +25,8 @@ from samplers.run.signals import Stop, stop_signals
 from samplers.run.start_check import check_none_forbidden
 from samplers.run.trace import Trace, TraceBuilder
 from samplers.storage.fingerprint import pin_fingerprint
-from samplers.storage.run_store import RunStore, ShardStore
+from samplers.storage.run_store import RunStore
+from samplers.storage.shard_store import ShardStore
 from samplers.storage.state_dict import pack
 from samplers.types import ChainState, Energy, Kernel, StepInfo
 
@@ -173,6 +174,8 @@ class ShardedRun:
         collector, nan_count = self.make_collector(start), NaNCount()
         no_rows = collector.take_rows()
         done, state = self._start_or_resume(start, first_row, collector, nan_count, rng, files)
+        if files:
+            files.make()  # nothing is written for an energy that cannot be started with
         first_state = state
         advance(done)
         steps = iterate(
@@ -197,7 +200,7 @@ class ShardedRun:
                 files.commit(step + 1, pack(state, rng, memory, first_state), {}, collector.take_rows())
                 if stopped and step + 1 < self.steps:
                     raise Interrupted(stopped, files.path.parents[1], step + 1)
-        rows = files.rows(no_rows) if files else collector.take_rows()
+        rows = files.rows(no_rows, collector.row_count) if files else collector.take_rows()
         return FinishedShard(collector, state, rows, nan_count.nan)
 
     def _start_or_resume(
@@ -210,8 +213,7 @@ class ShardedRun:
         files: ShardStore | None,
     ) -> tuple[int, ChainState]:
         """Number of steps done, and the state after them."""
-        committed = files.load() if files else None
-        if files is None or committed is None:
+        if files is None or files.load_facts() is None:
             state = start_chains(self.kernel, self.energy, start, first_row=first_row)
             collector.record_start(state)
             return 0, state
@@ -221,7 +223,7 @@ class ShardedRun:
             )
         template = start_chains(self.kernel, zero_energy(self.energy), start)
         finished = files.done == self.steps
-        state = resume_shard(self.energy, template, committed, files, collector, nan_count, rng, finished=finished)
+        state = resume_shard(self.energy, template, files, collector, nan_count, rng, finished=finished)
         return files.done, state
 
 

@@ -14,8 +14,9 @@ from samplers.errors import Interrupted, InvalidInput, StoreError
 from samplers.run.arguments import open_store
 from samplers.run.signals import Stop, stop_signals
 from samplers.storage.fingerprint import pin_fingerprint
-from samplers.storage.run_store import RunStore, ShardStore
-from samplers.storage.tensor_file import damaged
+from samplers.storage.run_store import RunStore
+from samplers.storage.shard_store import ShardStore
+from samplers.storage.tensor_file import Form, damaged, form_of
 
 __all__ = ["KeptDraws", "kept_draws"]
 
@@ -31,7 +32,7 @@ class KeptDraws:
     def __init__(self, scalars: Sequence[str], rng: torch.Generator, files: ShardStore | None, stop: Stop) -> None:
         self.done, self._rng, self._files, self._stop = 0, rng, files, stop
         self._parts: list[dict[str, Tensor]] = []
-        if files and (saved := files.load()):
+        if files and (saved := files.load(lambda forms: _is_ours(forms, rng))):
             self.done = files.done
             empty = {n.removeprefix(EMPTY): t for n, t in saved.tensors.items() if n.startswith(EMPTY)}
             scalar = torch.empty(0, dtype=torch.float64)
@@ -83,6 +84,12 @@ def kept_draws(
         if store:
             pin_fingerprint(store, facts)
         yield KeptDraws(scalars, rng, store.shard(0) if store else None, stop)
+
+
+def _is_ours(forms: Mapping[str, Form], rng: torch.Generator) -> bool:
+    """Whether a commit may have tensors of these forms: the generator's, and empty ones."""
+    empty = all(shape[:1] == (0,) for name, (_, shape) in forms.items() if name != RNG)
+    return forms.get(RNG) == form_of(rng.get_state()) and empty
 
 
 def _form(rows: Tensor) -> str:

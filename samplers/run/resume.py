@@ -14,9 +14,9 @@ from samplers.energy.evaluation import evaluate
 from samplers.energy.nan_policy import NaNCount
 from samplers.energy.terms import Flat, WeightedSum, named, term_names
 from samplers.errors import McmcTextError, StoreError
-from samplers.storage.run_store import PUT_BACK, ShardStore
-from samplers.storage.state_dict import unpack
-from samplers.storage.tensor_file import Record
+from samplers.storage.shard_store import PUT_BACK, ShardStore
+from samplers.storage.state_dict import forms, unpack
+from samplers.storage.tensor_file import damaged
 from samplers.types import ChainState, Energy, StepInfo
 
 __all__ = ["NAN", "Collector", "first_step_checked", "resume_shard", "zero_energy"]
@@ -41,13 +41,18 @@ class Collector(Protocol):
     def memory(self) -> dict[str, Tensor]:
         """What a commit holds besides rows: always the same names, types and shapes, and no NaN."""
 
+    def row_count(self, start: int, end: int) -> int:
+        """The number of rows that the steps ``start..end-1`` give."""
+
+    def is_possible(self, memory: Mapping[str, Tensor], done: int) -> bool:
+        """Whether ``memory``, of the right names, types and shapes, can be what ``done`` steps have left."""
+
     def restore(self, memory: Mapping[str, Tensor]) -> None: ...
 
 
 def resume_shard(
     energy: Energy,
     template: ChainState,
-    committed: Record,
     files: ShardStore,
     collector: Collector,
     nan_count: NaNCount,
@@ -63,11 +68,16 @@ def resume_shard(
     """
     collector.record_start(template)
     memory = {**collector.memory(), NAN: torch.zeros(2, dtype=torch.int64)}
+    wanted = forms(template, memory, rng)
+    committed = files.load(lambda found: found == wanted)
+    assert committed is not None, "there is a commit"
     state, memory = unpack(committed, files.record_path, template, memory, rng)
     nan_count.rows, nan_count.nan = memory.pop(NAN).tolist()
+    if not (0 <= nan_count.nan <= nan_count.rows and collector.is_possible(memory, files.done)):
+        raise StoreError(damaged(files.record_path))
     collector.restore(memory)
     if not finished:
-        for _ in files.chunks(collector.take_rows()):
+        for _ in files.chunks(collector.take_rows(), collector.row_count):
             pass
         _warn_if_changed(energy, state)
     return state

@@ -145,6 +145,16 @@ class TraceBuilder:
     def memory(self) -> dict[str, Tensor]:
         return {"counts": self.counts}
 
+    def row_count(self, start: int, end: int) -> int:
+        first, last = (max(0, steps - self.warmup) // self.thin for steps in (start, end))
+        return last - first
+
+    def is_possible(self, memory: Mapping[str, Tensor], done: int) -> bool:
+        tried, accepted, changed = memory["counts"].cpu()
+        most = max(0, done - self.warmup) * self._no_rows["energy"].shape[1]
+        parts = bool(((accepted >= 0) & (accepted <= tried) & (changed >= 0) & (changed <= tried)).all())
+        return parts and int(tried.double().sum()) <= most
+
     def restore(self, memory: Mapping[str, Tensor]) -> None:
         self.counts = memory["counts"].clone()
 

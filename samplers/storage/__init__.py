@@ -3,7 +3,8 @@
 from samplers.storage.atomic_files import append_line, exists, write_atomically, write_parts
 from samplers.storage.code_origin import library_of
 from samplers.storage.description import describe
-from samplers.storage.run_store import Meter, RunStore
+from samplers.storage.run_store import RunStore
+from samplers.storage.shard_store import Meter
 from samplers.storage.tensor_file import digest
 
 __all__ = [

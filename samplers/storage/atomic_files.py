@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
+import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from samplers.errors import StoreError
 
 __all__ = [
     "append_line",
+    "check_makeable",
     "exists",
     "is_partial",
     "make_folder",
+    "open_own",
+    "open_to_read",
     "read_bounded",
     "sweep",
     "write_atomically",
@@ -22,6 +28,7 @@ __all__ = [
 ]
 
 PARTIAL = ".mcmc-text-part"  # suffix that no other program uses: such files are removed
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)  # errors of file systems that cannot sync a folder
 
 
@@ -73,12 +80,10 @@ def sweep(folder: Path) -> None:
 def append_line(path: Path, line: str) -> None:
     """Append a line. Raises ``StoreError``.
 
-    A crash may leave it incomplete; the next call then starts a new line. Symbolic links are not followed. A pipe does
-    not block, as it is opened for reading too.
+    A crash may leave it incomplete; the next call then starts a new line. Nothing but a file of its own is written to.
     """
-    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
     try:
-        with os.fdopen(os.open(path, flags, 0o644), "r+b") as file:
+        with os.fdopen(open_own(path, os.O_APPEND), "r+b") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
             torn = file.read(1) not in (b"", b"\n")
             file.write(b"\n" * torn + line.encode() + b"\n")
@@ -86,18 +91,49 @@ def append_line(path: Path, line: str) -> None:
         raise StoreError(f"{str(path)!r} cannot be written ({_reason(error)})") from error
 
 
-def read_bounded(path: Path, limit: int) -> bytes:
-    """The bytes of a regular file of at most ``limit`` bytes. Raises ``StoreError``."""
+def open_own(path: Path, flags: int = 0) -> int:
+    """A descriptor, for reading and writing, of a file that is made if it is missing.
+
+    Raises ``OSError`` for a link, symbolic or hard, which would lead to another file, and for what is no file.
+    """
+    with suppress(FileNotFoundError):
+        _check_regular(os.lstat(path), alone=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_LINK | flags, 0o644)
     try:
-        if not path.is_file():
-            raise StoreError(f"{str(path)!r} is missing or not a regular file; restore it from a copy")
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > limit:
+        _check_regular(os.fstat(descriptor), alone=True)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def open_to_read(path: Path, limit: int) -> BinaryIO:
+    """A regular file of at most ``limit`` bytes. Symbolic links are not followed. Raises ``StoreError``."""
+    try:
+        _check_regular(os.lstat(path))
+        file = os.fdopen(os.open(path, os.O_RDONLY | NO_LINK | getattr(os, "O_NONBLOCK", 0)), "rb")
+        found = os.fstat(file.fileno())
+        try:
+            _check_regular(found)
+            if found.st_size > limit:
                 raise StoreError(f"{str(path)!r} is larger than {limit:,} bytes, so this program did not write it")
-            return file.read(size)
+        except BaseException:
+            file.close()
+            raise
+        return file
+    except FileNotFoundError as error:
+        raise StoreError(f"{str(path)!r} is missing; restore it from a copy") from error
     except OSError as error:
         raise StoreError(f"{str(path)!r} cannot be read ({_reason(error)})") from error
+
+
+def read_bounded(path: Path, limit: int) -> bytes:
+    """The bytes of a regular file of at most ``limit`` bytes. Raises ``StoreError`` as ``open_to_read``."""
+    with open_to_read(path, limit) as file:
+        try:
+            return file.read(os.fstat(file.fileno()).st_size)
+        except OSError as error:
+            raise StoreError(f"{str(path)!r} cannot be read ({_reason(error)})") from error
 
 
 def exists(path: Path) -> bool:
@@ -109,6 +145,19 @@ def exists(path: Path) -> bool:
     except OSError as error:
         raise StoreError(f"{str(path)!r} cannot be read ({_reason(error)})") from error
     return True
+
+
+def check_makeable(path: Path) -> None:
+    """Raise ``OSError`` where no folder could be made at ``path``, or nothing written to the one that is there.
+
+    Tried by a temporary file in it, or in the nearest folder above it, which is gone when this returns.
+    """
+    while not path.exists():
+        if path.is_symlink():
+            raise FileNotFoundError(errno.ENOENT, "a link that leads nowhere", str(path))
+        path = path.parent
+    with tempfile.TemporaryFile(dir=path):
+        pass
 
 
 def make_folder(path: Path) -> None:
@@ -130,6 +179,16 @@ def _sync_folder(path: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def _check_regular(found: os.stat_result, *, alone: bool = False) -> None:
+    """Raise ``OSError`` for what is no file, and with ``alone`` for one of several names."""
+    if stat.S_ISLNK(found.st_mode):
+        raise OSError(errno.ELOOP, "it is a symbolic link; a run has its files in its own folder only")
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    if alone and found.st_nlink > 1:
+        raise OSError(errno.EMLINK, "it is a hard link, so that another file would be written to; put a copy there")
 
 
 def _reason(error: OSError) -> str:

@@ -6,6 +6,8 @@ import os
 import sys
 from pathlib import Path
 
+from samplers.storage.atomic_files import open_own
+
 __all__ = ["FolderLock", "InUse"]
 
 
@@ -21,9 +23,7 @@ class FolderLock:
     """
 
     def __init__(self, path: Path) -> None:
-        # Not a link: it would be another folder's lock.
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-        self.descriptor = os.open(path, flags, 0o644)
+        self.descriptor = open_own(path)  # through a link it would be another folder's lock
         try:
             _lock(self.descriptor)
         except BaseException:

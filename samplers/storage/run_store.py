@@ -19,17 +19,16 @@ import socket
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeGuard
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from samplers.errors import InvalidInput, StoreError
 from samplers.storage.atomic_files import (
     append_line,
+    check_makeable,
     exists,
     is_partial,
     make_folder,
@@ -38,17 +37,13 @@ from samplers.storage.atomic_files import (
     write_atomically,
 )
 from samplers.storage.folder_lock import FolderLock, InUse
-from samplers.storage.tensor_file import Record, damaged, digest, load_record, save_record
+from samplers.storage.shard_store import PUT_BACK, SHARDS, Meter, ShardStore
+from samplers.storage.tensor_file import damaged
 
-__all__ = ["Meter", "RunStore", "ShardStore"]
-
-Meter = Callable[[], Mapping[str, float]]
-"""Returns running totals, such as seconds and forward passes, which each commit stores."""
+__all__ = ["RunStore"]
 
 JSON_LIMIT = 2**24  # bytes
-LARGEST_TOTAL = 2.0**63
-PUT_BACK = "restore it from a copy, or start again in another folder"
-LOCK, OWNER, EVENTS, SHARDS = "lock", "owner.json", "events.jsonl", "shards"
+LOCK, OWNER, EVENTS = "lock", "owner.json", "events.jsonl"
 FINGERPRINT = "fingerprint.json"
 MARK, FORMAT = "mcmc-text.json", {"format": "mcmc-text run", "version": 2}
 # Runs of version 0.1.0, which wrote no mark, have one of these files, with these fields.
@@ -62,23 +57,90 @@ class RunStore:
 
     ``every``: steps between commits; it changes no draw. ``meter``: running totals to store with each commit.
     ``allow_version_change``: whether a run may resume with other versions of the libraries that its fingerprint names.
+    ``is_state``: whether ``x [rows, ...]`` are states; what is read from the folder is checked with it.
+
+    ``lazy``: a folder without a run is not touched before ``make``, which ``sample`` calls when the first step is about
+    to run; what is pinned and logged until then is written there. Input that turns out to be bad thus leaves nothing.
+    ``before_making`` is called before that.
 
     Raises ``InvalidInput`` if the folder cannot be written to, holds something else, or is in use by another process;
     ``StoreError`` if the file that marks it as a run is damaged. The folder is then unchanged.
     """
 
     def __init__(
-        self, path: str | Path, *, every: int = 100, meter: Meter | None = None, allow_version_change: bool = False
+        self,
+        path: str | Path,
+        *,
+        every: int = 100,
+        meter: Meter | None = None,
+        allow_version_change: bool = False,
+        is_state: Callable[[Tensor], bool] | None = None,
+        lazy: bool = False,
     ) -> None:
         if every < 1:
             raise InvalidInput(f"every is {every}; give at least 1 step")
         if "\0" in str(path):
             raise InvalidInput(f"{str(path)!r} is not a valid name of a folder; choose another")
         self.path, self.every, self.meter = Path(path), every, meter or dict
-        self.allow_version_change = allow_version_change
+        self.allow_version_change, self.is_state, self.lazy = allow_version_change, is_state, lazy
         self._lock: FolderLock | None = None
+        self._waiting: list[Callable[[], Any]] | None = None  # what to write once the folder is made
+        self.before_making: Callable[[], Any] | None = None
 
     def __enter__(self) -> RunStore:
+        if self.lazy and self._is_empty():
+            self._waiting = []
+        else:
+            self._hold()
+        return self
+
+    def make(self) -> None:
+        """Make and lock the folder, and write what was pinned and logged; nothing where that has been done.
+
+        Raises ``InvalidInput`` where it cannot be made, or another process has begun a run in it meanwhile.
+        """
+        if self._waiting is None:
+            return
+        if self.before_making:
+            self.before_making()
+        if not self._is_empty():
+            raise InvalidInput(
+                f"another process has begun a run in {str(self.path)!r} meanwhile; choose another folder, or wait and "
+                "give the same call again"
+            )
+        self._hold()
+        waiting, self._waiting = self._waiting, None
+        for write in waiting:
+            write()
+
+    @property
+    def is_made(self) -> bool:
+        """Whether the folder is there and held by this process."""
+        return self._lock is not None
+
+    def when_made(self, write: Callable[[], Any]) -> None:
+        """Call ``write`` now, or when the folder is made."""
+        if self._waiting is None:
+            write()
+        else:
+            self._waiting.append(write)
+
+    def _is_empty(self) -> bool:
+        """Whether nothing is there, though a run can be; raises ``InvalidInput`` where none can."""
+        try:
+            if self.path.is_dir() and any(self.path.iterdir()):
+                return False
+            check_makeable(self.path)
+        except OSError as error:
+            raise self._unusable(error) from error
+        return True
+
+    def _unusable(self, error: OSError) -> InvalidInput:
+        reason = error.strerror or str(error)
+        return InvalidInput(f"{str(self.path)!r} cannot be written to ({reason}); choose another folder")
+
+    def _hold(self) -> None:
+        """Make the folder if it is missing, lock it, and mark it as a run."""
         try:
             make_folder(self.path)
             self._check_ours()
@@ -88,8 +150,7 @@ class RunStore:
                 f"{str(self.path)!r} is in use by {self._owner()}; wait for it or choose another folder"
             ) from error
         except OSError as error:
-            reason = error.strerror or str(error)
-            raise InvalidInput(f"{str(self.path)!r} cannot be written to ({reason}); choose another folder") from error
+            raise self._unusable(error) from error
         self._lock = lock
         try:
             for folder in (self.path, *self._shard_folders()):
@@ -100,12 +161,14 @@ class RunStore:
         except BaseException:
             self.__exit__(None, None, None)
             raise
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._lock is not None, "left without being entered"
+        if self._lock is None:
+            assert self._waiting is not None, "left without being entered"
+            self._waiting = None
+            return
         with suppress(OSError):  # it is informative only, and without meaning once the lock is released
             (self.path / OWNER).unlink(missing_ok=True)
         self._lock.release()
@@ -130,6 +193,9 @@ class RunStore:
         that is a warning. Facts named in ``free`` may differ; the file then gets their new values. Raises
         ``StoreError`` if the file is missing although the run has draws.
         """
+        if self._waiting is not None:
+            self._waiting.append(lambda: self.pin(name, facts, free=free, lenient=lenient))
+            return False
         path = self.path / name
         facts = json.loads(json.dumps(facts))
         drawing = exists(self.path / SHARDS)  # before the next line: another worker may write the file, and then draw
@@ -178,20 +244,34 @@ class RunStore:
 
     def shard(self, index: int) -> ShardStore:
         """The files of one shard."""
-        return ShardStore(self, index)
+        return ShardStore(
+            self.path,
+            index,
+            every=self.every,
+            meter=self.meter,
+            read_fingerprint=lambda: self.read(FINGERPRINT),
+            make=self.make,
+            is_state=self.is_state,
+        )
+
+    def most_done(self) -> int:
+        """The number of steps of the shard that has done the most."""
+        shards = [self.shard(int(path.name)) for path in self._shard_folders() if path.name.isdecimal()]
+        return max((shard.done for shard in shards if shard.load_facts()), default=0)
 
     def totals(self, shards: int) -> dict[str, float]:
         """The meter's totals over all shards and over all processes that worked on them."""
         sums: dict[str, float] = {}
         for index in range(shards):
-            if (saved := self.shard(index).load()) is not None:
-                for name, value in saved.facts["meter"].items():
+            if (facts := self.shard(index).load_facts()) is not None:
+                for name, value in facts["meter"].items():
                     sums[name] = sums.get(name, 0) + value
         return sums
 
     def log(self, event: str, **facts: Any) -> None:
         """Append an event to ``events.jsonl``, for people to read."""
-        append_line(self.path / EVENTS, json.dumps({"event": event, **facts}))
+        line = json.dumps({"event": event, **facts})
+        self.when_made(lambda: append_line(self.path / EVENTS, line))
 
     def _check_ours(self) -> None:
         """Raise ``InvalidInput`` or ``StoreError`` for a folder that holds anything but a run. Changes nothing."""
@@ -236,130 +316,6 @@ class RunStore:
         text = json.dumps(facts, ensure_ascii=False, indent=2) + "\n"
         # A lone surrogate, as in broken arguments, is not UTF-8, but its escape is JSON.
         write_atomically(self.path / name, text.encode(errors="backslashreplace"))
-
-
-class ShardStore:
-    """The files of one shard: call ``load`` first, then ``commit`` as the shard is run."""
-
-    def __init__(self, store: RunStore, index: int) -> None:
-        self.path = store.path / SHARDS / f"{index:05d}"
-        self.done = self.rows_to = 0
-        self._store, self._index, self._meter = store, index, store.meter
-        self._meter_before: dict[str, float] = {}
-        self._meter_at_load = dict(self._meter())
-
-    @property
-    def record_path(self) -> Path:
-        return self.path / "commit.safetensors"
-
-    @cached_property
-    def identity(self) -> str:
-        """Digest of the run's fingerprint and the shard's number, which every file of the shard holds."""
-        return digest({}, json.dumps([self._store.read(FINGERPRINT), self._index], sort_keys=True))
-
-    def due(self, done: int) -> bool:
-        """Whether to commit after ``done`` steps."""
-        return done % self._store.every == 0
-
-    def load(self) -> Record | None:
-        """The commit record; ``None`` if there is no commit. Sets ``done``, the number of steps committed."""
-        for folder in (self.path.parent, self.path):
-            if folder.is_symlink():
-                raise StoreError(f"{str(folder)!r} is a symbolic link; a run has its files in its own folder only")
-        # Before the next line, as another process may be writing.
-        later = any(path != self._chunk(0) for path in self.path.glob("[0-9]*"))
-        if not exists(self.record_path):
-            if later:
-                raise StoreError(f"{str(self.record_path)!r} is missing; {PUT_BACK}")
-            return None  # there may be a first chunk, of a process that was killed before the first commit
-        record = self._checked(self.record_path)
-        facts = record.facts
-        done, rows_to, meter = (facts.get(name) for name in ("done", "rows_to", "meter"))
-        if not (_count(done) and _count(rows_to) and rows_to <= done) or not _totals_only(meter):
-            raise StoreError(damaged(self.record_path))
-        self.done, self.rows_to, self._meter_before = done, rows_to, meter
-        self._meter_at_load = dict(self._meter())
-        return record
-
-    def commit(
-        self, done: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], rows: Mapping[str, Tensor]
-    ) -> None:
-        """Commit ``done`` steps: the ``rows`` since the last commit, then the ``tensors`` that the next step needs.
-
-        Raises ``StoreError``; the last commit then stays valid.
-        """
-        try:
-            make_folder(self.path)
-        except OSError as error:
-            raise StoreError(f"{str(self.path)!r} cannot be created ({error.strerror})") from error
-        rows_to = self.rows_to
-        if any(len(row) for row in rows.values()):
-            save_record(self._chunk(rows_to), rows, {"of": self.identity, "start": rows_to, "end": done})
-            rows_to = done
-        facts = {**facts, "of": self.identity, "done": done, "rows_to": rows_to, "meter": self._totals()}
-        save_record(self.record_path, tensors, facts)
-        self.done, self.rows_to = done, rows_to
-
-    def rows(self, empty: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """All committed rows, in order, on the CPU. ``empty`` has for each name a tensor of no rows.
-
-        Raises ``StoreError`` for a chunk that is missing, damaged, of another run, or of other types and shapes.
-        """
-        parts: dict[str, list[Tensor]] = {name: [tensor.cpu()] for name, tensor in empty.items()}
-        for chunk in self.chunks(empty):
-            for name, part in chunk.items():
-                parts[name].append(part)
-        return {name: torch.cat(part) for name, part in parts.items()}
-
-    def chunks(self, empty: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-        """The committed rows chunk by chunk; argument and errors as in ``rows``."""
-        start = 0
-        while start < self.rows_to:
-            path = self._chunk(start)
-            tensors, facts = self._checked(path)
-            end = facts.get("end")
-            if facts.get("start") != start or not _count(end) or not start < end <= self.rows_to:
-                raise StoreError(damaged(path))
-            if not _are_rows(tensors, empty, at_most=end - start):
-                raise StoreError(damaged(path))
-            yield tensors
-            start = end
-
-    def _checked(self, path: Path) -> Record:
-        record = load_record(path)
-        if record.facts.get("of") != self.identity:
-            raise StoreError(f"{str(path)!r} is of another run, or of another shard; {PUT_BACK}")
-        return record
-
-    def _chunk(self, start: int) -> Path:
-        return self.path / f"{start:08d}.safetensors"
-
-    def _totals(self) -> dict[str, float]:
-        now = self._meter()
-        return {
-            name: self._meter_before.get(name, 0) + value - self._meter_at_load.get(name, 0)
-            for name, value in now.items()
-        }
-
-
-def _count(value: Any) -> TypeGuard[int]:
-    return type(value) is int and value >= 0
-
-
-def _totals_only(meter: Any) -> TypeGuard[dict[str, float]]:
-    """Whether it maps names to numbers that can be added up."""
-    return isinstance(meter, dict) and all(type(n) in (int, float) and 0 <= n < LARGEST_TOTAL for n in meter.values())
-
-
-def _are_rows(rows: Mapping[str, Tensor], empty: Mapping[str, Tensor], *, at_most: int) -> bool:
-    """Whether ``rows`` have the names, types and shapes of ``empty``, equal numbers of rows, and no NaN."""
-    return (
-        rows.keys() == empty.keys()
-        and all(rows[name].dtype == one.dtype and rows[name].shape[1:] == one.shape[1:] for name, one in empty.items())
-        and len({len(part) for part in rows.values()}) == 1
-        and 0 < len(next(iter(rows.values()))) <= at_most
-        and not any(bool(part.isnan().any()) for part in rows.values())
-    )
 
 
 def _differences(stored: Any, given: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from samplers.errors import InvalidInput, StoreError
-from samplers.storage.tensor_file import Record, damaged
+from samplers.storage.tensor_file import Form, Record, damaged, form_of
 from samplers.types import ChainState
 
-__all__ = ["pack", "unpack"]
+__all__ = ["forms", "pack", "unpack"]
 
 AUX, MEMORY, RNG = "aux/", "memory/", "rng"
 
@@ -36,6 +36,12 @@ def pack(
             "an aux that keeps its names, types and shapes"
         )
     return tensors | {RNG: rng.get_state()}
+
+
+def forms(template: ChainState, memory: Mapping[str, Tensor], rng: torch.Generator) -> dict[str, Form]:
+    """Types and shapes of what ``pack`` gives."""
+    tensors = _flat(template, memory) | {RNG: rng.get_state()}
+    return {name: form_of(tensor) for name, tensor in tensors.items()}
 
 
 def unpack(

@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import torch
 from torch import Tensor
 
 from samplers.errors import StoreError
-from samplers.storage.atomic_files import read_bounded, write_atomically
+from samplers.storage.atomic_files import open_to_read, write_atomically
 
-__all__ = ["Record", "digest", "load_record", "save_record"]
+__all__ = ["Expected", "Form", "Record", "damaged", "digest", "form_of", "load_facts", "load_record", "save_record"]
 
 LIMIT = 2**32  # bytes of one file
+LONGEST_HEADER = 2**24  # bytes
+DTYPES = {
+    "BOOL": torch.bool, "U8": torch.uint8, "I8": torch.int8, "I16": torch.int16, "I32": torch.int32,
+    "I64": torch.int64, "F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64,
+    "C64": torch.complex64, "U16": torch.uint16, "U32": torch.uint32, "U64": torch.uint64,
+}  # fmt: skip
+
+Form = tuple[torch.dtype, tuple[int, ...]]
+"""Type and shape of a tensor."""
+
+Expected = Callable[[Mapping[str, Form], Mapping[str, Any]], bool]
+"""Whether a file may have tensors of these forms, and these facts."""
 
 
 class Record(NamedTuple):
@@ -24,6 +38,19 @@ class Record(NamedTuple):
 
     tensors: dict[str, Tensor]
     facts: dict[str, Any]
+
+
+class _Head(NamedTuple):
+    """What a header says: the forms of the tensors, the facts, as JSON too, and the digest of both."""
+
+    forms: dict[str, Form]
+    facts: dict[str, Any]
+    text: str
+    sha256: Any
+
+
+def form_of(tensor: Tensor) -> Form:
+    return tensor.dtype, tuple(tensor.shape)
 
 
 def save_record(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
@@ -43,23 +70,60 @@ def save_record(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, A
     write_atomically(path, data)
 
 
-def load_record(path: Path) -> Record:
-    """Read and check a file of ``save_record``. Raises ``StoreError`` if it is missing, truncated or changed."""
+def load_record(path: Path, expected: Expected | None = None) -> Record:
+    """Read and check a file of ``save_record``. Raises ``StoreError`` if it is missing, truncated or changed.
+
+    Its header is read first: where that does not describe a file of this size, or not what is ``expected``, nothing
+    more is read.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    data = read_bounded(path, LIMIT)
+    with open_to_read(path, LIMIT) as file:
+        start, head = _read_head(file, path)
+        if expected and not expected(head.forms, head.facts):
+            raise StoreError(damaged(path))
+        data = start + file.read(os.fstat(file.fileno()).st_size - len(start))
     try:
         tensors = load(data)
-        length = int.from_bytes(data[:8], "little")
-        header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["mcmc-text"])
-        facts = json.loads(header["facts"])
-        whole = header["sha256"] == digest(tensors, header["facts"]) and isinstance(facts, dict)
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise StoreError(damaged(path)) from error
-    if not whole:
+    if head.sha256 != digest(tensors, head.text):
         raise StoreError(damaged(path))
-    return Record(tensors, facts)
+    return Record(tensors, head.facts)
+
+
+def load_facts(path: Path) -> dict[str, Any]:
+    """The facts of a file of ``save_record``, from its header; whether its tensors are whole is not looked at."""
+    with open_to_read(path, LIMIT) as file:
+        return _read_head(file, path)[1].facts
+
+
+def _read_head(file: BinaryIO, path: Path) -> tuple[bytes, _Head]:
+    """The first bytes of the file, and what they say; the size that they say is that of the file."""
+    try:
+        start = file.read(8)
+        length = int.from_bytes(start, "little")
+        if length > LONGEST_HEADER:
+            raise ValueError
+        start += file.read(length)
+        entries = json.loads(start[8:])
+        header = json.loads(entries.pop("__metadata__")["mcmc-text"])
+        facts = json.loads(header["facts"])
+        forms = {name: _form(entry) for name, entry in entries.items()}
+        size = len(start) + sum(math.prod(shape) * dtype.itemsize for dtype, shape in forms.values())
+        if size != os.fstat(file.fileno()).st_size or not isinstance(facts, dict):
+            raise ValueError
+        return start, _Head(forms, facts, header["facts"], header["sha256"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
+        raise StoreError(damaged(path)) from error
+
+
+def _form(entry: Mapping[str, Any]) -> Form:
+    shape = tuple(entry["shape"])
+    if any(type(size) is not int or size < 0 for size in shape):
+        raise ValueError
+    return DTYPES[entry["dtype"]], shape
 
 
 def damaged(path: Path) -> str:

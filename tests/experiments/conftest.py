@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from experiments.cli import main
 from lm_adapters import MaskedLM
-from samplers.storage.run_store import ShardStore
+from samplers.storage.shard_store import ShardStore
 
 
 @pytest.fixture(scope="session")

@@ -147,7 +147,7 @@ def test_a_finished_run_does_nothing_and_says_so(lm, causal, sampler, way, tmp_p
 
     first = run()
     before = contents(tmp_path / "run")
-    monkeypatch.setattr("samplers.storage.run_store.ShardStore.commit", None)  # nothing more may be kept
+    monkeypatch.setattr("samplers.storage.shard_store.ShardStore.commit", None)  # nothing more may be kept
     again = run()
     assert again.spent.cost == first.spent.cost
     assert again.spent.seconds == first.spent.seconds

@@ -23,7 +23,7 @@ import torch
 
 from samplers import RunStore, anneal, linear, sample
 from samplers.storage import atomic_files as files
-from samplers.storage.run_store import ShardStore
+from samplers.storage.shard_store import ShardStore
 from tests.samplers.doubles import KERNELS, starts, tilt
 from tests.samplers.resuming import folder_rows, signature
 
@@ -187,17 +187,17 @@ def dying(name: str, folder: Path, way: str, last: int) -> None:
 
 def resumed(name: str, folder: Path) -> None:
     """Tells where each shard went on, and the result."""
-    begun: list[int] = []
-    loaded = ShardStore.load
+    begun: dict[str, int] = {}
+    loaded = ShardStore.load_facts
 
-    def load(self: ShardStore) -> Any:
-        record = loaded(self)
-        begun.append(self.done)
-        return record
+    def load_facts(self: ShardStore) -> Any:
+        facts = loaded(self)
+        begun.setdefault(self.path.name, self.done)
+        return facts
 
-    ShardStore.load = load  # type: ignore[method-assign]
+    ShardStore.load_facts = load_facts  # type: ignore[method-assign]
     result = run(name, folder)
-    say([begun, signature(result), [folder_rows(folder, shard) for shard in range(2)]])
+    say([[done for _, done in sorted(begun.items())], signature(result), [folder_rows(folder, n) for n in range(2)]])
 
 
 def uninterrupted(name: str, folder: Path) -> None:
@@ -274,11 +274,12 @@ def unsynced_names() -> None:
 
 
 def unsynced_new_folders() -> None:
-    sys.modules["samplers.storage.run_store"].make_folder = lambda path: path.mkdir(parents=True, exist_ok=True)  # type: ignore[attr-defined]
+    for module in ("samplers.storage.run_store", "samplers.storage.shard_store"):
+        sys.modules[module].make_folder = lambda path: path.mkdir(parents=True, exist_ok=True)  # type: ignore[attr-defined]
 
 
 def commit_before_chunk() -> None:
-    plain, module = sys.modules["samplers.storage.run_store"].save_record, sys.modules["samplers.storage.run_store"]  # type: ignore[attr-defined]
+    plain, module = sys.modules["samplers.storage.shard_store"].save_record, sys.modules["samplers.storage.shard_store"]  # type: ignore[attr-defined]
     chunks: list[Any] = []
 
     def late(path: Path, *rest: Any) -> None:

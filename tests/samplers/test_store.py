@@ -319,7 +319,7 @@ def test_a_worker_that_begins_while_another_one_draws_misses_nothing(tmp_path, m
     def overtaken(path):
         answer = real(path)
         if path.name in ("fingerprint.json", "commit.safetensors") and not answer:
-            monkeypatch.setattr("samplers.storage.run_store.exists", real)
+            monkeypatch.setattr("samplers.storage.shard_store.exists", real)
             begin()
         return answer
 
@@ -327,11 +327,11 @@ def test_a_worker_that_begins_while_another_one_draws_misses_nothing(tmp_path, m
         sample(climb(), tilt, starts(3), steps=6, run_dir=RunStore(tmp_path, every=2))
 
     with RunStore(tmp_path, every=2) as store:
-        monkeypatch.setattr("samplers.storage.run_store.exists", overtaken)
+        monkeypatch.setattr("samplers.storage.shard_store.exists", overtaken)
         sample(climb(), tilt, starts(3), steps=6, run_dir=store)
         assert store.shard(0).load().facts["done"] == 6
         os.rename(tmp_path / "shards", tmp_path / "aside")
-        monkeypatch.setattr("samplers.storage.run_store.exists", overtaken)
+        monkeypatch.setattr("samplers.storage.shard_store.exists", overtaken)
         assert store.shard(0).load() is None
         assert store.shard(0).load().facts["done"] == 6
 
