@@ -140,7 +140,7 @@ class Experiment:
 
     def _run(self, given: dict[str, Any], share: Share | None) -> Any:
         shared = {name: given.pop(name) for name in SHARED}
-        for name in ("warmup", "thin"):
+        for name in ("warmup", "thin", "shard_size"):
             if shared[name] is None:
                 shared[name] = recorded_number(shared["out"], name, self.arguments)
         if isinstance(shared["steps"], int):

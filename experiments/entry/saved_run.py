@@ -21,9 +21,10 @@ __all__ = ["SavedRun", "load_run"]
 
 
 def load_run(path: str | Path) -> SavedRun:
-    """The finished run in the folder ``path``. Loads no model and runs no code.
+    """The run in the folder ``path``. Loads no model and runs no code.
 
-    Raises ``InvalidInput`` for a folder without a run, or whose run is not finished; ``StoreError`` for damaged files.
+    Of a run that was stopped these are its draws so far, and ``is_complete`` is false. Raises ``InvalidInput`` for a
+    folder without a run, or one that was killed before it wrote its draws as texts; ``StoreError`` for damaged files.
     """
     from samplers import InvalidInput
     from samplers.storage import RunStore, exists
@@ -35,7 +36,9 @@ def load_run(path: str | Path) -> SavedRun:
     if not exists(folder / "summary.json") or not exists(folder / "samples.jsonl"):
         parts = sorted(each.parent.name for each in folder.glob("*/config.json"))
         way = (
-            f"load one of the runs in it: {', '.join(parts)}" if parts else "resume it with --resume, or the same call"
+            f"load one of the runs in it: {', '.join(parts)}"
+            if parts
+            else f"write its draws so far with report({str(path)!r}) or `mcmc-text report`, or resume it"
         )
         raise InvalidInput(f"the run of {config.get('experiment')!r} in {str(path)!r} is not finished; {way}")
     return SavedRun(folder, config, store.read("summary.json"))
@@ -48,6 +51,11 @@ class SavedRun(Exports):
     path: Path
     config: Mapping[str, Any]
     figures: Mapping[str, Any]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the run had reached its end when its files were written."""
+        return self.figures.get("complete", True) is True
 
     @property
     def spent(self) -> Spent:

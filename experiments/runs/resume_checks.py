@@ -39,7 +39,10 @@ def how_to_resume(
     for each in arguments:
         if each.recorded and each.name != "out" and each.option and not each.option.from_folder:
             value, option = config[each.name], argument(each.name)
-            again += [word for one in value for word in (option, one)] if each.is_many else [option] if value else []
+            if each.is_many:
+                again += [word for one in value for word in (option, one)]
+            elif value != each.default:
+                again += [option] if each.takes(bool) else [option, str(value)]
     again += [argument("allow_version_change")] if allow_version_change else []
     return f"resume with: {shlex.join([*command, '--resume', path, *again])}"
 
@@ -98,11 +101,13 @@ def check_config(
                 f"{path!r} holds another run: {argument(field)} was {_short(was)} and is now {_short(now)}; give the "
                 "stored value, or choose another folder"
             )
-        if not (extensible and type(was) is int and type(now) is int and was < now):
-            way = "give at least that many"
-            if not extensible:
-                way = "this run depends on it in all its draws and cannot be extended"
+        if not (extensible and type(was) is int and type(now) is int):
+            way = "this run depends on it in all its draws and cannot be extended"
             raise InvalidInput(f"{argument(field)} is {now}, but the run in {path!r} has {_short(was)}; {way}")
+        if now < was and now < (done := store.most_done()):
+            raise InvalidInput(
+                f"{argument(field)} is {now}, but the run in {path!r} has done {done}; give at least that many"
+            )
     _check_energies(path, _energies(stored), _energies(config))
 
 

@@ -29,10 +29,10 @@ from experiments.runs.resume_checks import (
 if TYPE_CHECKING:
     from samplers import EnergyError, Interrupted, RunStore
 
-__all__ = ["RunDirectory", "Work", "run_directory"]
+__all__ = ["RunDirectory", "Work", "run_directory", "write_run"]
 
 LIBRARIES = ("mcmc-text", "torch", "transformers", "tokenizers", "numpy", "arviz-stats")
-PINNED = ("config.json", "env.json", "models.json", "fingerprint.json")
+PINNED = ("config.json", "env.json", "models.json", "fingerprint.json", "problem.json")
 # What a run has before its first draw.
 BEFORE_DRAWS = {*PINNED, "events.jsonl", "failed.jsonl", "lock", "mcmc-text.json", "owner.json"}
 
@@ -129,6 +129,7 @@ class RunDirectory:
         self.store, self.path, self.extensible = store, store.path, extensible
         self.config, self.arguments = plain(config), list(arguments)
         self.work: Work | None = None
+        self.reported = False  # whether a run that stopped has written its draws so far
 
     def begin(self, *, allow_version_change: bool) -> None:
         """Write configuration and environment, or compare them with those of the run that is resumed."""
@@ -179,20 +180,24 @@ class RunDirectory:
 
     def finish(self, run: Run, summary: Mapping[str, Any], page: str) -> None:
         """Write the samples, their summary, and the HTML page."""
-        from samplers.storage import write_atomically, write_parts
-
-        write_parts(self.path / "samples.jsonl", (json_line(sample).encode() + b"\n" for sample in run.samples()))
-        write_atomically(self.path / "summary.json", _pretty(summary))
-        write_atomically(self.path / "report.html", page.encode())
+        write_run(self.path, run, summary, page)
         self.log("finished")
+
+    @property
+    def progress(self) -> str:
+        """How far the run came."""
+        assert self.work is not None, "the work is not known yet"
+        return f"stopped after {self.done():,} of {self.work.total:,} {self.work.unit}"
 
     def stopped(self, stop: Interrupted, *, allow_version_change: bool) -> None:
         """Fill in how far the run came and how to resume it."""
         if self.work:
-            stop.progress = f"stopped after {self.done():,} of {self.work.total:,} {self.work.unit}"
+            stop.progress = self.progress
         stop.how_to_resume = how_to_resume(
             self.config, self.arguments, str(self.path), allow_version_change=allow_version_change
         )
+        if self.reported:
+            stop.how_to_resume = f"its draws so far are in {str(self.path)!r}; {stop.how_to_resume}"
         self.log("stopped", progress=stop.progress)
 
     def keep_texts(self, error: EnergyError) -> None:
@@ -227,6 +232,15 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError as error:
         raise StoreError(f"{str(path)!r} cannot be removed ({error.strerror}); choose another folder") from error
+
+
+def write_run(folder: Path, run: Run, summary: Mapping[str, Any], page: str) -> None:
+    """Write samples, summary and page of a run. Raises ``StoreError``."""
+    from samplers.storage import write_atomically, write_parts
+
+    write_parts(folder / "samples.jsonl", (json_line(sample).encode() + b"\n" for sample in run.samples()))
+    write_atomically(folder / "summary.json", _pretty(summary))
+    write_atomically(folder / "report.html", page.encode())
 
 
 def environment() -> dict[str, Any]:

@@ -70,8 +70,9 @@ def run_workers(directory: RunDirectory, location: str | None, wanted: int, *, p
     count = min(wanted, work.shards)
     if count < wanted:
         warnings.warn(
-            f"{argument('workers')} is {wanted}, but there is work for {count} as all chains are in {work.shards} "
-            f"shards; lower {argument('shard_size')} to use more",
+            f"{argument('workers')} is {wanted}, but there is work for {count}: {directory.config['chains']} chains in "
+            f"shards of {directory.config['shard_size']} are {work.shards} of these; a smaller "
+            f"{argument('shard_size')} makes more, with other draws",
             stacklevel=2,
         )
     with stop_signals() as stop, progress_bar(work.total, shown=progress) as bar:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -14,9 +14,10 @@ from experiments.declaration.arguments import Argument
 from experiments.declaration.wording import argument
 from experiments.results.html import page
 from experiments.results.protocol import Run
-from experiments.runs.run_directory import RunDirectory, run_directory
+from experiments.runs.run_directory import RunDirectory, run_directory, write_run
 from experiments.setup.models import load_masked
 from experiments.setup.settings import Settings
+from experiments.setup.stored_run import Outline, stored_run
 
 if TYPE_CHECKING:
     from lm_adapters import ForbiddenWords, MaskedLM, TextSpace
@@ -49,6 +50,7 @@ class Job:
     directory: RunDirectory | None
     location: str | None
     share: Share | None = None
+    space: list[TextSpace] = field(default_factory=list)  # that of the problem, once it is known
 
     @property
     def progress(self) -> bool | Callable[[int], None]:
@@ -90,6 +92,20 @@ class Job:
             summary = run.summary()
             self.directory.finish(run, summary, page(run, summary))
 
+    def write_so_far(self) -> None:
+        """Samples, summary and page of a run that was stopped, if there is a draw; a second signal ends this."""
+        from samplers import McmcTextError
+
+        directory, space = self.directory, self.space
+        if directory is None or self.share or not space or not directory.work:
+            return
+        with suppress(McmcTextError, OSError, MemoryError, KeyboardInterrupt):
+            outline = Outline.read(directory.store)
+            if run := stored_run(directory.store, directory.config, outline, space[0], directory.progress):
+                summary = run.summary()
+                write_run(directory.path, run, summary, page(run, summary))
+                directory.reported = True
+
 
 @contextmanager
 def open_job(
@@ -103,8 +119,10 @@ def open_job(
 ) -> Iterator[Job]:
     """Begin the run, or resume the one that the folder holds. Raises as ``run_directory`` does.
 
-    With more steps than before only if it is ``extensible``.
+    With more steps than before only if it is ``extensible``. A run that is stopped writes what it has drawn so far.
     """
+    from samplers import Interrupted
+
     if not settings.out:
         yield Job(settings, config, None, location)
         return
@@ -117,4 +135,9 @@ def open_job(
         allow_version_change=settings.allow_version_change,
         held=share is not None,
     ) as directory:
-        yield Job(settings, config, directory, location, share)
+        job = Job(settings, config, directory, location, share)
+        try:
+            yield job
+        except Interrupted:
+            job.write_so_far()
+            raise

@@ -18,6 +18,7 @@ from experiments.runs.workers import run_workers
 from experiments.setup.job import Job
 from experiments.setup.own_energies import ForbiddenStarts, contradictions, own_terms
 from experiments.setup.problem import Problem
+from experiments.setup.stored_run import PROBLEM, Outline
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,6 +59,7 @@ def sample_chains(
         problem,
         job,
         _steps(problem, job),
+        Outline.of(problem, "chains", kernel.move_names, known=watched is None, fixed=fixed_lengths),
     )
     if watched is not None and not job.share:
         trace = trace.rescored(watched)
@@ -93,6 +95,7 @@ def search_best(problem: Problem, kernel: Kernel, job: Job) -> SearchRun:
         problem,
         job,
         _steps(problem, job),
+        Outline.of(problem, "search", kernel.move_names),
     )
     cooled = f"; temperature from {HOT:g} to {COLD:g}"
     doubt = _doubt(problem, job, found.x, found.terms, spent)
@@ -131,7 +134,7 @@ def draw_by_rejection(problem: Problem, proposal: Distribution, job: Job, *, log
             result: RejectionSample = error.result
             return result
 
-    result, spent = _do_with_folder(draw, problem, job, Work(1, trials, "texts"))
+    result, spent = _do_with_folder(draw, problem, job, Work(1, trials, "texts"), Outline.of(problem, "rejection"))
     return _with_terms(problem, result, result.x, job, spent)
 
 
@@ -148,6 +151,7 @@ def draw_by_importance(problem: Problem, proposal: Distribution, job: Job) -> Dr
         problem,
         job,
         Work(1, count, "texts"),
+        Outline.of(problem, "importance"),
     )
     x = result.resample(settings.chains, seed=settings.seed)
     return _with_terms(problem, result, x, job, spent)
@@ -190,7 +194,7 @@ def _shared_arguments(problem: Problem, job: Job) -> dict[str, Any]:
     forbidden = ForbiddenStarts(problem.energy, init="init" in job.config)
     return {
         "seed": settings.seed,
-        "shard_size": settings.shard_size,
+        "shard_size": settings.chains_per_shard,
         "nan": settings.nan,
         "progress": report is True,
         "observers": [forbidden, *([lambda step, state, info: report(1)] if callable(report) else [])],
@@ -198,7 +202,7 @@ def _shared_arguments(problem: Problem, job: Job) -> dict[str, Any]:
 
 
 def _steps(problem: Problem, job: Job) -> Work:
-    shards = -(-len(problem.x0) // job.settings.shard_size)
+    shards = -(-len(problem.x0) // job.settings.chains_per_shard)
     return Work(shards, shards * job.settings.steps, "steps")
 
 
@@ -214,7 +218,9 @@ def _try_energy(problem: Problem, directory: RunDirectory, chains: int) -> None:
         directory.store.make()
 
 
-def _do_with_folder(method: Callable[..., T], problem: Problem, job: Job, work: Work) -> tuple[T, Spent]:
+def _do_with_folder(
+    method: Callable[..., T], problem: Problem, job: Job, work: Work, outline: Outline
+) -> tuple[T, Spent]:
     """The result of ``method``, kept in the run's folder if it has one, and its cost.
 
     Errors of energies name the texts at fault.
@@ -235,9 +241,11 @@ def _do_with_folder(method: Callable[..., T], problem: Problem, job: Job, work: 
         if share := job.share:
             result = method(run_dir=directory.store, shards=range(share.first, work.shards, share.apart))
             return result, Spent(time.monotonic() - began, cost, terms=terms, own=own)
+        job.space[:] = [problem.space]
+        directory.store.pin(PROBLEM, outline.as_json(), free=outline.as_json())
         before = directory.done()
         if settings.workers > 1:
-            _try_energy(problem, directory, settings.shard_size)
+            _try_energy(problem, directory, settings.chains_per_shard)
             run_workers(directory, job.location, settings.workers, progress=settings.progress is True)
         result = method(run_dir=directory.store)
     spent = Spent.of(directory.store.totals(work.shards), own)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["SHARED", "USUAL", "WITHOUT_CHAINS", "Settings", "follow_steps"]
 
 USUAL = {"steps": 300, "warmup": 100, "thin": 4}  # and what follows from fewer steps, see ``follow_steps``
+SHARD = {"cpu": 64, "other": 256}  # more chains a shard are no faster on a CPU, and leave workers without work
 WITHOUT_CHAINS = ("anneal", "rejection", "importance")  # samplers without warm-up and thinning, and not extensible
 
 
@@ -75,11 +76,21 @@ class Settings:
             from_folder=False,
         ),
     ] = None
-    shard_size: Annotated[int, Option("Chains that share a generator; part of what a seed means.", minimum=1)] = 256
+    shard_size: Annotated[
+        int | None,
+        Option(
+            f"Chains that share a generator; part of what a seed means.  [default: {SHARD['cpu']} on a CPU, "
+            f"{SHARD['other']} elsewhere]",
+            minimum=1,
+        ),
+    ] = None
     commit_every: Annotated[
         int, Option("Steps between two writes of all draws to the folder.", minimum=1, on_resume="free")
     ] = 100
-    workers: Annotated[int, Option("Processes that share the shards.", minimum=1, maximum=1024, on_resume="free")] = 1
+    workers: Annotated[
+        int,
+        Option("Processes that share the shards.", minimum=1, maximum=1024, on_resume="free", from_folder=False),
+    ] = 1
     allow_version_change: Annotated[
         bool, Option("Resume a run that other versions of the libraries began.", recorded=False)
     ] = False
@@ -95,7 +106,9 @@ class Settings:
                 each.check(getattr(self, name))
         if any(not word.strip() for word in self.forbid):
             raise InvalidInput(f"{argument('forbid')} is empty; give a word")
-        check_device(self.device)
+        kind = check_device(self.device).type
+        if self.shard_size is None:
+            object.__setattr__(self, "shard_size", SHARD.get(kind, SHARD["other"]))
         for name, value in follow_steps(self.steps, self.warmup, self.thin, USUAL).items():
             object.__setattr__(self, name, value)
         object.__setattr__(self, "energies", tuple(load_custom_energies(self.energies)))
@@ -106,6 +119,12 @@ class Settings:
         assert self.warmup is not None, "they are set at the start"
         assert self.thin is not None
         return self.warmup, self.thin
+
+    @property
+    def chains_per_shard(self) -> int:
+        """``shard_size``, or what the device makes of ``None``: never what ``workers`` would like."""
+        assert self.shard_size is not None, "it is set at the start"
+        return self.shard_size
 
     @property
     def custom_energies(self) -> list[CustomEnergy]:

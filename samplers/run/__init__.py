@@ -4,5 +4,14 @@ from samplers.run.chains import start_chains
 from samplers.run.progress import progress_bar
 from samplers.run.signals import stop_signals
 from samplers.run.start_check import forbidding_terms
+from samplers.run.stored import stored_annealed, stored_draws, stored_traces
 
-__all__ = ["forbidding_terms", "progress_bar", "start_chains", "stop_signals"]
+__all__ = [
+    "forbidding_terms",
+    "progress_bar",
+    "start_chains",
+    "stop_signals",
+    "stored_annealed",
+    "stored_draws",
+    "stored_traces",
+]

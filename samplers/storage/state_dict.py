@@ -14,9 +14,14 @@ from samplers.errors import InvalidInput, StoreError
 from samplers.storage.tensor_file import Form, Record, damaged, form_of
 from samplers.types import ChainState
 
-__all__ = ["forms", "pack", "unpack"]
+__all__ = ["forms", "memory_name", "pack", "unpack"]
 
 AUX, MEMORY, RNG = "aux/", "memory/", "rng"
+
+
+def memory_name(name: str) -> str:
+    """The name of a tensor of the memory in a commit."""
+    return f"{MEMORY}{name}"
 
 
 def pack(
@@ -60,17 +65,17 @@ def unpack(
         raise StoreError(damaged(path)) from error
     if tensors.keys() != wanted.keys() or any(_form(tensors, name) != _form(wanted, name) for name in wanted):
         raise StoreError(damaged(path))
-    kept = [tensors["energy"], tensors["terms"], *(tensors[f"{MEMORY}{name}"] for name in memory)]
+    kept = [tensors["energy"], tensors["terms"], *(tensors[memory_name(name)] for name in memory)]
     if any(bool((value.isnan() | (value == -math.inf)).any()) for value in kept):
         raise StoreError(damaged(path))
     tensors = {name: value.to(wanted[name].device) for name, value in tensors.items()}
     state = ChainState(tensors["x"], tensors["energy"], _nested(AUX, template.aux, tensors), tensors["terms"])
-    return state, {name: tensors[f"{MEMORY}{name}"] for name in memory}
+    return state, {name: tensors[memory_name(name)] for name in memory}
 
 
 def _flat(state: ChainState, memory: Mapping[str, Tensor]) -> dict[str, Tensor]:
     tensors = {"x": state.x, "energy": state.energy, "terms": state.terms}
-    tensors |= {f"{MEMORY}{name}": value for name, value in memory.items()}
+    tensors |= {memory_name(name): value for name, value in memory.items()}
     _flatten(AUX, state.aux, tensors)
     return tensors
 

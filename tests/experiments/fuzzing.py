@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from experiments.cli import main
 from tests.samplers.damaging import damages
 
-__all__ = ["COMMANDS", "MODULES", "RUNS", "SMALL", "cases", "usual"]
+__all__ = ["COMMANDS", "MODULES", "RUNS", "SMALL", "cases", "command_lines", "spoiled_runs", "usual"]
 
 # --- command lines
 
@@ -168,11 +168,11 @@ def runs(draw: Any) -> list[str]:
     rich = [each for each in options if each.multiple]
     more = draw(st.lists(st.sampled_from([*options, *rich * 4]), max_size=3))
     begins = [[name, "--resume", folder], [*usual(name), "--out", folder], usual(name)]
-    return draw(st.sampled_from(begins)) + [word for option in more for word in spelled(draw, option, 1)]
+    begun = draw(st.sampled_from([*begins, ["report", folder]]))
+    return begun if begun[0] == "report" else begun + [word for option in more for word in spelled(draw, option, 1)]
 
 
-cases = st.one_of(
-    st.tuples(lines(), st.just([])),
-    st.tuples(runs(), st.lists(SPOILS, max_size=2)),
-)
+command_lines = st.tuples(lines(), st.just([]))
+spoiled_runs = st.tuples(runs(), st.lists(SPOILS, min_size=1, max_size=2))
+cases = st.one_of(command_lines, spoiled_runs, st.tuples(runs(), st.just([])))
 """A command line, and what is done before to the run folder that it names."""

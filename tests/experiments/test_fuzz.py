@@ -29,7 +29,7 @@ from experiments.training.tasks.masked import MaskedTask
 from experiments.training.tasks.seq2seq import Seq2SeqTask
 from lm_adapters import CausalLM, MaskedLM, Seq2SeqLM, pretrained
 from samplers import McmcTextError
-from tests.experiments.fuzzing import COMMANDS, MODULES, RUNS, SMALL, cases, usual
+from tests.experiments.fuzzing import COMMANDS, MODULES, RUNS, SMALL, cases, command_lines, spoiled_runs, usual
 from tests.experiments.tiny_scorers import tiny_causal, tiny_seq2seq
 from tests.lm_adapters.tiny import byte_level, save, sizes
 from tests.samplers.damaging import damage
@@ -43,7 +43,7 @@ pytestmark = [
 ]
 
 
-def fuzzed(examples: int) -> Any:
+def fuzzed(examples: int, cases: Any = cases) -> Any:
     slow = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
     how = settings(max_examples=examples, deadline=None, database=None, derandomize=True, suppress_health_check=slow)
     return lambda test: how(given(case=cases)(test))
@@ -56,8 +56,15 @@ def test_any_command_line_ends_well(bounded: None, ground: Ground, case: tuple[l
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
-@fuzzed(2000)
+@fuzzed(2000, command_lines)
 def test_any_command_line_at_length(bounded: None, ground: Ground, case: tuple[list[str], list[Any]]):
+    check(ground, *case)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+@fuzzed(2000, spoiled_runs)
+def test_any_spoiled_folder_at_length(bounded: None, ground: Ground, case: tuple[list[str], list[Any]]):
     check(ground, *case)
 
 
@@ -93,7 +100,7 @@ def check(ground: Ground, line: list[str], spoils: Sequence[Any]) -> None:
                 change_field(folder / "config.json", *rest)
             elif any(path.is_file() for path in folder.rglob("*")):
                 damage(folder, operation, *rest)
-    before = ground.samples()
+    before, files = ground.samples(), ground.files()
     with only_in(ground.work):
         result = invoke(line)
     assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
@@ -103,6 +110,8 @@ def check(ground: Ground, line: list[str], spoils: Sequence[Any]) -> None:
     assert kinds == ["error"] * (result.exit_code > 0) or (kinds[0] == "Usage" and not line)
     assert "Traceback" not in result.output
     assert result.exit_code == 0 or ground.samples() == before
+    assert result.exit_code < 2 or ground.files() == files, "bad input leaves nothing"
+    assert (ground.work / "folder" / "precious.txt").read_text() == "precious"
 
 
 def invoke(line: Sequence[str]) -> Result:
@@ -158,6 +167,10 @@ class Ground:
 
     def runs(self) -> list[Path]:
         return sorted(self.work.glob("run *"))
+
+    def files(self) -> set[Path]:
+        """All paths, without what a run that is there writes in its own folder."""
+        return {path for path in self.work.rglob("*") if not path.relative_to(self.work).parts[0].startswith("run ")}
 
     def samples(self) -> dict[Path, Any]:
         """Their bytes; of files too large to be read, as damage makes them, what the file system tells."""
@@ -276,10 +289,15 @@ strays: list[str] = []
 def _watch(event: str, details: tuple[Any, ...]) -> None:
     if not _WATCHED or not (event in CHANGES or (event == "open" and details[2] & WRITES)):
         return
+    unnamed = getattr(os, "O_TMPFILE", 0)  # a file without a name, by which a folder is tried
+    if event == "open" and unnamed and details[2] & unnamed == unnamed:
+        return
     for path in details[: 2 if event in ("os.rename", "os.link") else 1]:
         if isinstance(path, int) or path in (os.devnull, os.devnull.encode()):
             continue
         whole = Path(os.path.abspath(os.fsdecode(path)))
+        if whole.is_relative_to("/proc"):  # where nothing can be made, not even by root
+            continue
         followed = event == "open" and not details[2] & (getattr(os, "O_NOFOLLOW", 0) | os.O_EXCL)
         real = os.path.realpath(whole if followed else whole.parent)
         if not Path(real).is_relative_to(_WATCHED[0]):

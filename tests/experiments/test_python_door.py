@@ -202,7 +202,7 @@ def test_what_is_no_finished_run_is_told(lm, tmp_path, stop_after):
     stop_after(1)
     with pytest.raises(Interrupted):
         gibbs(model=lm, out=str(tmp_path / "run"), commit_every=2, **QUICK)
-    with pytest.raises(InvalidInput, match=r"the run of 'gibbs' in .* is not finished; resume it"):
+    with pytest.raises(InvalidInput, match=r"the run of 'gibbs' in .* is not finished; write its draws so far"):
         load_run(tmp_path / "run")
 
 

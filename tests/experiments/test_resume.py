@@ -31,6 +31,7 @@ def stored(tmp_path):
     def write(folder: str = "run", **fields: object) -> Path:
         path = tmp_path / folder
         path.mkdir()
+        (path / "mcmc-text.json").write_text('{"format": "mcmc-text run", "version": 2}')
         (path / "config.json").write_text(json.dumps({"experiment": "gibbs", "energy_sha256": [], **fields}))
         return path
 
@@ -46,7 +47,7 @@ def test_a_stopped_run_says_how_to_go_on_and_that_goes_on(mcmc_text, stop_after,
     assert stopped.exit_code == code
     (line,) = stopped.stderr.splitlines()
     assert line == (
-        "stopped after 3 of 6 steps; resume with: "
+        "stopped after 3 of 6 steps; its draws so far are in 'a run'; resume with: "
         "mcmc-text gibbs --resume 'a run' --energy 'mine file.py:short'"
     )  # fmt: skip
     _, *way_on = shlex.split(line.partition("resume with: ")[2])

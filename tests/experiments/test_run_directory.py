@@ -12,6 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from experiments import load_run
 from experiments.cli import main
 from experiments.gibbs import gibbs
 from experiments.infill import infill
@@ -66,7 +67,7 @@ def stopped_and_gone_on(run, folder: Path, stop_after, commits: int):
     stop_after(commits)
     with pytest.raises(Interrupted):
         run(str(folder))
-    assert not (folder / "samples.jsonl").exists()
+    assert not (folder / "summary.json").exists() or not load_run(folder).is_complete
     return run(str(folder))
 
 
@@ -124,7 +125,9 @@ def test_more_steps_extend_a_chain_and_fewer_are_told(lm, tmp_path):
     assert samples(tmp_path / "grown") == samples(tmp_path / "long")
     assert json.loads((tmp_path / "grown" / "config.json").read_text())["steps"] == 10
     before = contents(tmp_path / "grown")
-    with pytest.raises(InvalidInput, match=r"steps is 7, but the run in '.*grown' has 10; give at least that many"):
+    with pytest.raises(
+        InvalidInput, match=r"steps is 7, but the run in '.*grown' has done 10; give at least that many"
+    ):
         run(7, "grown")
     assert contents(tmp_path / "grown") == before
 
@@ -332,19 +335,32 @@ def test_the_folder_is_locked_before_a_model_is_loaded(tmp_path, monkeypatch):
         pass
 
 
-def test_texts_that_an_energy_fails_on_are_kept(lm, own, tmp_path):
+def test_texts_that_an_energy_fails_on_are_kept(lm, tmp_path):
     folder = tmp_path / "run"
+
+    def later(texts):
+        return [0.0 if text == "the pupil" else float("nan") for text in texts]
+
     with pytest.raises(EnergyError) as caught:
-        gibbs(model=lm, energies=[own("float('nan') if 'e' in text else 0.0")], out=str(folder), **QUICK)
+        gibbs(model=lm, energies=[later], init="the pupil", out=str(folder), **QUICK)
     assert str(caught.value).endswith(f"{str(folder / 'failed.jsonl')!r}")
     lines = [json.loads(line) for line in (folder / "failed.jsonl").read_text().splitlines()]
     assert [line["text"] for line in lines] == caught.value.texts == read_texts(folder / "failed.jsonl")
     assert [line["chain"] for line in lines] == caught.value.rows
-    assert {(line["step"], line["term"]) for line in lines} == {(caught.value.step, "mine")}
+    assert {(line["step"], line["term"]) for line in lines} == {(caught.value.step, "later")}
     assert [json.loads(line)["event"] for line in (folder / "events.jsonl").read_text().splitlines()] == [
         "started",
         "failed",
     ]
+
+
+def test_bad_input_leaves_no_folder(lm, own, tmp_path):
+    bad = [({"length": (10**5, 10**5)}, InvalidInput), ({"init": ""}, InvalidInput),
+           ({"model": "no/such"}, InvalidInput), ({"energies": [own("float('nan')")]}, EnergyError)]  # fmt: skip
+    for how, error in bad:
+        with pytest.raises(error):
+            gibbs(**{"model": lm, **QUICK, **how}, out=str(tmp_path / "runs" / "new"))
+        assert not (tmp_path / "runs").exists(), how
 
 
 def test_what_kept_a_run_from_its_first_draw_may_be_put_right(lm, own, tmp_path):

@@ -1,0 +1,203 @@
+"""A run read from its folder, finished or not, with the tokenizer of its model and nothing else of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from experiments.results.cost import Spent
+from experiments.results.protocol import Run
+from experiments.results.search_run import SearchRun
+from experiments.results.stopped_run import DrawsSoFar, StoppedRun
+from experiments.results.text_run import TextRun
+from experiments.setup.problem import Problem
+
+if TYPE_CHECKING:
+    from lm_adapters import TextSpace
+    from samplers import RunStore
+
+__all__ = ["PROBLEM", "Method", "Outline", "stored_run"]
+
+PROBLEM = "problem.json"
+Method = Literal["chains", "search", "rejection", "importance"]
+SCALARS = {"rejection": ["energy"], "importance": ["log_q", "energy"]}
+LARGEST = {"chains": 10**6, "width": 10**5, "vocabulary": 10**8}
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What has to be known to read the draws of a run, as ``problem.json`` has it.
+
+    ``space`` is the argument that names the model whose tokens the states are; it scores ``vocabulary`` ids. States are
+    ``int64 [chains, width]``. ``target``, ``known_target`` and ``fixed_lengths`` as in ``TextRun``.
+    """
+
+    method: Method
+    target: str
+    terms: Sequence[str]
+    moves: Sequence[str]
+    known_target: bool
+    fixed_lengths: bool
+    chains: int
+    width: int
+    space: str
+    vocabulary: int
+
+    @classmethod
+    def of(
+        cls, problem: Problem, method: Method, moves: Sequence[str] = (), *, known: bool = True, fixed: bool = False
+    ) -> Outline:
+        from samplers import term_names
+
+        own = (name for name, model in problem.models.items() if getattr(model, "space", None) is problem.space)
+        chains, width = problem.x0.shape
+        terms, space = list(term_names(problem.energy)), next(own, "model")
+        size = problem.space.vocabulary
+        return cls(method, problem.target, terms, list(moves), known, fixed, chains, width, space, size)
+
+    @classmethod
+    def read(cls, store: RunStore) -> Outline:
+        """Raises ``InvalidInput`` where there is none, ``StoreError`` for one that cannot be."""
+        from samplers import InvalidInput, StoreError
+        from samplers.storage import exists
+
+        if not exists(store.path / PROBLEM):
+            raise InvalidInput(f"{str(store.path)!r} has no {PROBLEM}: nothing has been drawn, or not by an experiment")
+        found = store.read(PROBLEM)
+        kinds = {"int": int, "str": str, "bool": bool, "Method": str, "Sequence[str]": list}
+        whole = found.keys() == {field.name for field in fields(cls)} and all(
+            type(found[field.name]) is kinds[str(field.type)] for field in fields(cls)
+        )
+        if not (
+            whole
+            and found["method"] in get_args(Method)
+            and all(type(name) is str for name in [*found["terms"], *found["moves"]])
+            and all(0 < found[name] <= most for name, most in LARGEST.items())
+        ):
+            raise StoreError(f"{str(store.path / PROBLEM)!r} is damaged: it has values that no run has")
+        return cls(**found)
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def stored_run(
+    store: RunStore, config: Mapping[str, Any], outline: Outline, space: TextSpace, progress: str = ""
+) -> Run | None:
+    """All that is committed, as one run; a ``StoppedRun`` where that is not the whole. ``None`` without a draw.
+
+    ``progress`` is what the folder's own process says of it. Raises ``StoreError`` for damaged files.
+    """
+    store.is_state = lambda x: bool(space.is_state(x).all())
+    shards = -(-outline.chains // config["shard_size"]) if outline.method in ("chains", "search") else 1
+    spent = Spent.of(store.totals(shards))
+    if outline.method in SCALARS:
+        return _draws(store, config, outline, space, spent, progress)
+    parts = list((_chains if outline.method == "chains" else _searches)(store, config, outline, space, spent))
+    done = sum(steps for _, steps, _ in parts)
+    begun = [(first, run) for first, _, run in parts if _kept(run)]
+    if not begun:
+        return None
+    least = min(steps for _, steps, run in parts if _kept(run))
+    common = _joined([run for _, run in begun], replaced={**config, "steps": least})
+    if done == shards * config["steps"]:
+        return replace(common, config=config)
+    progress = progress or f"stopped after {done:,} of {shards * config['steps']:,} steps"
+    return StoppedRun(config, common, begun, progress)
+
+
+def _chains(
+    store: RunStore, config: Mapping[str, Any], outline: Outline, space: TextSpace, spent: Spent
+) -> Iterator[tuple[int, int, TextRun | SearchRun]]:
+    """First chain, steps done and draws of each shard."""
+    import torch
+
+    from samplers.run import stored_traces
+
+    for first, done, trace in stored_traces(
+        store,
+        torch.zeros(outline.chains, 1, dtype=torch.int64).expand(-1, outline.width),
+        shard_size=config["shard_size"],
+        warmup=config["warmup"],
+        thin=config["thin"],
+        term_names=outline.terms,
+        move_names=outline.moves,
+    ):
+        if not outline.known_target:  # which is scored at the end only
+            unknown = torch.full_like(trace.energy, math.nan)
+            trace = replace(trace, energy=unknown, terms=trace.terms[..., :0], term_names=())
+        run = TextRun(config, outline.target, space, trace, spent, outline.known_target, outline.fixed_lengths)
+        yield first, done, run
+
+
+def _searches(
+    store: RunStore, config: Mapping[str, Any], outline: Outline, space: TextSpace, spent: Spent
+) -> Iterator[tuple[int, int, TextRun | SearchRun]]:
+    import torch
+
+    from samplers import Annealed
+    from samplers.run import stored_annealed
+
+    x0 = torch.zeros(outline.chains, 1, dtype=torch.int64).expand(-1, outline.width)
+    for first, done, best in stored_annealed(store, x0, shard_size=config["shard_size"], terms=len(outline.terms)):
+        found = Annealed(
+            best["x"], best["energy"], best["terms"], tuple(outline.terms), best["found_at"], best["terms"][:, :0],
+            config["seed"], 0, int(best["nan_rejected"]),
+        )  # fmt: skip
+        yield first, done, SearchRun(config, outline.target, space, found, spent)
+
+
+def _kept(run: TextRun | SearchRun) -> int:
+    """The number of draws of each chain."""
+    return run.trace.energy.shape[1] if isinstance(run, TextRun) else 1
+
+
+def _joined(runs: Sequence[TextRun | SearchRun], replaced: Mapping[str, Any]) -> TextRun | SearchRun:
+    """The draws that all of the runs have."""
+    import torch
+
+    from samplers import Trace
+
+    first = runs[0]
+    if isinstance(first, SearchRun):
+        found = [run.found for run in runs if isinstance(run, SearchRun)]
+        whole = replace(
+            found[0],
+            x=torch.cat([each.x for each in found]),
+            energy=torch.cat([each.energy for each in found]),
+            terms=torch.cat([each.terms for each in found]),
+            found_at=torch.cat([each.found_at for each in found]),
+            history=torch.cat([each.history for each in found]),
+            nan_rejected=sum(each.nan_rejected for each in found),
+        )
+        return replace(first, config=replaced, found=whole)
+    traces = [run.trace for run in runs if isinstance(run, TextRun)]
+    kept = min(trace.energy.shape[1] for trace in traces)
+    cut = [
+        replace(t, draws=t.draws[:, :kept], energy=t.energy[:, :kept], terms=t.terms[:, :kept], steps=t.steps[:kept])
+        for t in traces
+    ]
+    return replace(first, config=replaced, trace=Trace.join(cut, seed=replaced["seed"], observer_failures=0))
+
+
+def _draws(
+    store: RunStore, config: Mapping[str, Any], outline: Outline, space: TextSpace, spent: Spent, progress: str
+) -> StoppedRun | None:
+    from samplers import generator
+    from samplers.randomness import categorical
+    from samplers.run import stored_draws
+
+    done, rows = stored_draws(store, SCALARS[outline.method])
+    if not rows:
+        return None
+    x, energy, note = rows["x"], rows["energy"], "Exact and independent draws."
+    if outline.method == "importance":
+        log_weights = (-energy - rows["log_q"]).expand(config["chains"], -1)
+        chosen = categorical(log_weights, generator(config["seed"]))
+        x, energy = x[chosen], energy[chosen]
+        note = f"Drawn again by weight from {done:,} weighted draws, which have not been judged yet."
+    progress = progress or f"stopped after {done:,} of {config['chains'] * config['steps']:,} texts"
+    draws = DrawsSoFar(config, outline.target, space.decode(x), energy.tolist(), note, spent)
+    return StoppedRun(config, draws, [(0, draws)], progress)
