@@ -31,13 +31,13 @@ def report(path: str | Path, *, model: str | None = None) -> Run:
 
     The draws are decoded with the tokenizer of the run's model, or of ``model`` if that is elsewhere now; no weights
     are loaded and no code is run. Of a run that is not finished they say so, and ``summary.json`` has ``complete``
-    false; of a finished one only the page is written again where the rest is known at the end only.
+    false; of a finished one only the page is written again.
 
     Raises ``InvalidInput`` for a folder without a run or without a draw, one that is in use, and a tokenizer that
     cannot be found or is another one; ``StoreError`` for damaged files.
     """
     from samplers import InvalidInput, RunStore
-    from samplers.storage import exists, write_atomically
+    from samplers.storage import exists
 
     folder = Path(path)
     if not exists(folder / "config.json"):
@@ -47,17 +47,26 @@ def report(path: str | Path, *, model: str | None = None) -> Run:
         if (parts := sorted(each.parent.name for each in folder.glob("*/config.json"))) and not _has(folder):
             raise InvalidInput(f"{str(path)!r} holds runs of its own; report one of them: {', '.join(parts)}")
         outline = Outline.read(store)
-        finished = _is_finished(store)
-        if finished and (not outline.known_target or outline.method not in ("chains", "search")):
-            saved = load_run(folder)
-            write_atomically(folder / "report.html", page(saved, saved.summary()).encode())
-            return saved
+        if _is_finished(store):
+            return _page_again(store, config, outline, model)
         run = stored_run(store, config, outline, _space(store, config, outline, model))
         if run is None:
             raise InvalidInput(f"the run in {str(path)!r} has kept no draw yet; resume it")
         summary = run.summary()
         write_run(folder, run, summary, page(run, summary))
         store.log("reported", progress=summary.get("progress", "finished"))
+    return run
+
+
+def _page_again(store: RunStore, config: dict[str, Any], outline: Outline, model: str | None) -> Run:
+    """Of a finished run: with its chart and facts where they follow from the draws, and always with its own figures."""
+    from samplers.storage import write_atomically
+
+    run: Run = load_run(store.path)
+    summary = run.summary()
+    if outline.known_target and outline.method in ("chains", "search"):
+        run = stored_run(store, config, outline, _space(store, config, outline, model)) or run
+    write_atomically(store.path / "report.html", page(run, summary).encode())
     return run
 
 

@@ -55,7 +55,7 @@ class Spent:
 
         cost = Cost(*(int(totals.get(field.name, 0)) for field in fields(Cost)))
         names = [name.removeprefix(STATES) for name in totals if name.startswith(STATES)]
-        terms = {name: TermCost(int(totals[STATES + name]), totals[SECONDS + name]) for name in names}
+        terms = {name: TermCost(int(totals[STATES + name]), totals.get(SECONDS + name, 0.0)) for name in names}
         return cls(max(totals.get("seconds", 0.0), LEAST), cost, terms=terms, own=own)
 
     @property

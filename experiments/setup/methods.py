@@ -45,6 +45,7 @@ def sample_chains(
 
     settings = job.settings
     warmup, thin = settings.warmup_and_thin
+    target = problem.target + _numbers_only(job)
     trace, spent = _do_with_folder(
         lambda **where: sample(
             kernel,
@@ -59,11 +60,10 @@ def sample_chains(
         problem,
         job,
         _steps(problem, job),
-        Outline.of(problem, "chains", kernel.move_names, known=watched is None, fixed=fixed_lengths),
+        Outline.of(problem, "chains", target, kernel.move_names, known=watched is None, fixed=fixed_lengths),
     )
     if watched is not None and not job.share:
         trace = trace.rescored(watched)
-    target = problem.target + _numbers_only(job)
     return TextRun(
         job.config,
         target,
@@ -82,6 +82,7 @@ def search_best(problem: Problem, kernel: Kernel, job: Job) -> SearchRun:
     from samplers import anneal, geometric
     from samplers.run import forbidding_terms
 
+    objective = problem.objective + _numbers_only(job) + f"; temperature from {HOT:g} to {COLD:g}"
     found, spent = _do_with_folder(
         lambda **where: anneal(
             kernel,
@@ -95,14 +96,12 @@ def search_best(problem: Problem, kernel: Kernel, job: Job) -> SearchRun:
         problem,
         job,
         _steps(problem, job),
-        Outline.of(problem, "search", kernel.move_names),
+        Outline.of(problem, "search", objective, kernel.move_names),
     )
-    cooled = f"; temperature from {HOT:g} to {COLD:g}"
     doubt = _doubt(problem, job, found.x, found.terms, spent)
     if by := forbidding_terms(problem.energy, found.terms):
         where = "every text" if bool((found.energy == math.inf).all()) else "the best text of some chains"
         doubt = "; ".join(filter(None, [doubt, f"{' and '.join(map(repr, by))} forbids {where}"]))
-    objective = problem.objective + _numbers_only(job) + cooled
     return SearchRun(job.config, objective, problem.space, found, spent, problem.constraints, doubt)
 
 
@@ -134,7 +133,9 @@ def draw_by_rejection(problem: Problem, proposal: Distribution, job: Job, *, log
             result: RejectionSample = error.result
             return result
 
-    result, spent = _do_with_folder(draw, problem, job, Work(1, trials, "texts"), Outline.of(problem, "rejection"))
+    result, spent = _do_with_folder(
+        draw, problem, job, Work(1, trials, "texts"), Outline.of(problem, "rejection", problem.target)
+    )
     return _with_terms(problem, result, result.x, job, spent)
 
 
@@ -151,7 +152,7 @@ def draw_by_importance(problem: Problem, proposal: Distribution, job: Job) -> Dr
         problem,
         job,
         Work(1, count, "texts"),
-        Outline.of(problem, "importance"),
+        Outline.of(problem, "importance", problem.target),
     )
     x = result.resample(settings.chains, seed=settings.seed)
     return _with_terms(problem, result, x, job, spent)

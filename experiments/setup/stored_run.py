@@ -12,6 +12,7 @@ from experiments.results.protocol import Run
 from experiments.results.search_run import SearchRun
 from experiments.results.stopped_run import DrawsSoFar, StoppedRun
 from experiments.results.text_run import TextRun
+from experiments.setup.own_energies import own_terms
 from experiments.setup.problem import Problem
 
 if TYPE_CHECKING:
@@ -31,12 +32,15 @@ class Outline:
     """What has to be known to read the draws of a run, as ``problem.json`` has it.
 
     ``space`` is the argument that names the model whose tokens the states are; it scores ``vocabulary`` ids. States are
-    ``int64 [chains, width]``. ``target``, ``known_target`` and ``fixed_lengths`` as in ``TextRun``.
+    ``int64 [chains, width]``. ``own`` are the terms that are the user's; ``target``, ``constraints``, ``known_target``
+    and ``fixed_lengths`` as in ``TextRun``.
     """
 
     method: Method
     target: str
     terms: Sequence[str]
+    constraints: Sequence[str]
+    own: Sequence[str]
     moves: Sequence[str]
     known_target: bool
     fixed_lengths: bool
@@ -47,15 +51,32 @@ class Outline:
 
     @classmethod
     def of(
-        cls, problem: Problem, method: Method, moves: Sequence[str] = (), *, known: bool = True, fixed: bool = False
+        cls,
+        problem: Problem,
+        method: Method,
+        target: str,
+        moves: Sequence[str] = (),
+        *,
+        known: bool = True,
+        fixed: bool = False,
     ) -> Outline:
         from samplers import term_names
 
-        own = (name for name, model in problem.models.items() if getattr(model, "space", None) is problem.space)
-        chains, width = problem.x0.shape
-        terms, space = list(term_names(problem.energy)), next(own, "model")
-        size = problem.space.vocabulary
-        return cls(method, problem.target, terms, list(moves), known, fixed, chains, width, space, size)
+        named = (name for name, model in problem.models.items() if getattr(model, "space", None) is problem.space)
+        return cls(
+            method=method,
+            target=target,
+            terms=list(term_names(problem.energy)),
+            constraints=list(problem.constraints),
+            own=[term.name for _, _, term in own_terms(problem.energy)],
+            moves=list(moves),
+            known_target=known,
+            fixed_lengths=fixed,
+            chains=problem.x0.shape[0],
+            width=problem.x0.shape[1],
+            space=next(named, "model"),
+            vocabulary=problem.space.vocabulary,
+        )
 
     @classmethod
     def read(cls, store: RunStore) -> Outline:
@@ -73,7 +94,7 @@ class Outline:
         if not (
             whole
             and found["method"] in get_args(Method)
-            and all(type(name) is str for name in [*found["terms"], *found["moves"]])
+            and all(type(each) is str for name in ("terms", "constraints", "own", "moves") for each in found[name])
             and all(0 < found[name] <= most for name, most in LARGEST.items())
         ):
             raise StoreError(f"{str(store.path / PROBLEM)!r} is damaged: it has values that no run has")
@@ -92,7 +113,7 @@ def stored_run(
     """
     store.is_state = lambda x: bool(space.is_state(x).all())
     shards = -(-outline.chains // config["shard_size"]) if outline.method in ("chains", "search") else 1
-    spent = Spent.of(store.totals(shards))
+    spent = Spent.of(store.totals(shards), tuple(outline.own))
     if outline.method in SCALARS:
         return _draws(store, config, outline, space, spent, progress)
     parts = list((_chains if outline.method == "chains" else _searches)(store, config, outline, space, spent))
@@ -128,8 +149,8 @@ def _chains(
         if not outline.known_target:  # which is scored at the end only
             unknown = torch.full_like(trace.energy, math.nan)
             trace = replace(trace, energy=unknown, terms=trace.terms[..., :0], term_names=())
-        run = TextRun(config, outline.target, space, trace, spent, outline.known_target, outline.fixed_lengths)
-        yield first, done, run
+        known, fixed, constraints = outline.known_target, outline.fixed_lengths, tuple(outline.constraints)
+        yield first, done, TextRun(config, outline.target, space, trace, spent, known, fixed, constraints)
 
 
 def _searches(
@@ -146,7 +167,7 @@ def _searches(
             best["x"], best["energy"], best["terms"], tuple(outline.terms), best["found_at"], best["terms"][:, :0],
             config["seed"], 0, int(best["nan_rejected"]),
         )  # fmt: skip
-        yield first, done, SearchRun(config, outline.target, space, found, spent)
+        yield first, done, SearchRun(config, outline.target, space, found, spent, tuple(outline.constraints))
 
 
 def _kept(run: TextRun | SearchRun) -> int:

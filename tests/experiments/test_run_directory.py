@@ -125,9 +125,7 @@ def test_more_steps_extend_a_chain_and_fewer_are_told(lm, tmp_path):
     assert samples(tmp_path / "grown") == samples(tmp_path / "long")
     assert json.loads((tmp_path / "grown" / "config.json").read_text())["steps"] == 10
     before = contents(tmp_path / "grown")
-    with pytest.raises(
-        InvalidInput, match=r"steps is 7, but the run in '.*grown' has done 10; give at least that many"
-    ):
+    with pytest.raises(InvalidInput, match=r"steps is 7, but the run in '.*' has done 10; give at least that many"):
         run(7, "grown")
     assert contents(tmp_path / "grown") == before
 

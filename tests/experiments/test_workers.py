@@ -121,7 +121,7 @@ def test_a_signal_is_passed_on_and_all_that_is_done_is_kept(model, tmp_path):
     watch.start()
     with pytest.raises(
         Interrupted,
-        match=r"stopped after [\d,]+ of 300,000 steps; its draws so far are in '.*run'; resume with the same call",
+        match=r"stopped after [\d,]+ of 300,000 steps; .*; resume with the same call",
     ):
         gibbs(model=model, out=str(folder), workers=2, **LONG)
     watch.join()
