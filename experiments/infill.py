@@ -31,7 +31,7 @@ def infill(
     template: Annotated[str, Option("A text with slots.")],
     *,
     sampler: Annotated[
-        Literal["mh", "gibbs", "anneal"], Option("mh, gibbs: Markov chains. anneal: search for the best.")
+        Literal["mh", "gibbs", "anneal"], Option("mh, gibbs: Markov chains. anneal: search for the lowest energy.")
     ] = "mh",
     scorer: Annotated[str | CausalLM | MaskedLM, SCORER] = "causal-en",
     shortlist: Annotated[int, SHORTLIST] = 64,

@@ -39,7 +39,8 @@ def keywords(
     sampler: Annotated[
         Literal["mh", "gibbs", "anneal", "tempered", "rejection", "importance"],
         Option(
-            "mh, gibbs, tempered: Markov chains. anneal: search for the best. rejection, importance: draw whole texts."
+            "mh, gibbs, tempered: Markov chains. anneal: search for the lowest energy. rejection, importance: draw "
+            "whole texts."
         ),
     ] = "mh",
     scorer: Annotated[str | CausalLM | MaskedLM, SCORER] = "causal-en",

@@ -55,6 +55,8 @@ def about_rejection(result: RejectionSample, wanted: int) -> str:
     drawn = len(result.x)
     if drawn == wanted:
         return f"Independent draws of the target. {NOT_JUDGED}"
+    if drawn == 0:
+        return f"Nothing was drawn: none of {result.trials:,} trials was accepted; raise {argument('steps')}."
     return (
         f"Independent draws of the target, but {drawn:,} of {wanted:,}: the trials ran out; raise {argument('steps')}. "
         f"{NOT_JUDGED}"

@@ -23,7 +23,7 @@ WORDS = Option(
 )
 SCORER = Option("Language model whose -log p is the fluency.")
 SHORTLIST = Option("Candidates that --sampler gibbs scores at a site.", minimum=1)
-ANNEAL_OR_SAMPLE = Option("anneal: search for the best. mh: draw from the law.")
+ANNEAL_OR_SAMPLE = Option("anneal: search for the lowest energy. mh: draw from the law.")
 ENCODER = Option("Model whose sentence embeddings are compared.  [default: --model]")
 SIMILARITY = Option("Weight of -log cos, nats a sentence.")
 PREFIX = Option("Stands before the source in the model's input.  [default: that of the model's translation task]")

@@ -50,7 +50,7 @@ def rejection(drawn, wanted):
         (trust.SEARCH_LINE, "A search, not a sample: the text of the lowest energy that each chain found says nothing "
                             "about how likely others are."),
         (rejection(7, 7), "Independent draws of the target."),
-        (rejection(0, 7), "Independent draws of the target, but 0 of 7: the trials ran out; raise steps."),
+        (rejection(3, 7), "Independent draws of the target, but 3 of 7: the trials ran out; raise steps."),
         (weights(812.34, 0.41), "4,000 weighted draws are worth 812.3 independent ones, Pareto k 0.41 (want 0.7): "
                                 "enough for averages."),
         (weights(12.3, 0.41), "4,000 weighted draws are worth 12.3 independent ones, Pareto k 0.41 (want 0.7): "
@@ -77,6 +77,10 @@ def test_the_line_says_what_was_measured(line, words):
 )
 def test_what_could_not_be_measured_is_said_with_the_reason(line, words):
     assert line == f"Convergence was not measured: {words}"
+
+
+def test_no_draw_is_no_sample():
+    assert rejection(0, 7) == "Nothing was drawn: none of 100 trials was accepted; raise steps."
 
 
 def test_no_line_speaks_of_quality():
