@@ -24,10 +24,10 @@ class Diagnostics:
 
     ``r_hat`` is rank-normalised split R-hat, the larger of that of the values and that of their distances to the
     median (Vehtari et al. 2021, Bayesian Anal. 16). ``ess_bulk`` is the smaller of the effective sample sizes of the
-    same two, and ``ess_tail`` that of the outer twentieths. Where chains stand still both are at most
-    ``chains^2 / sum 1/n``, the draws that an average of the chains is worth if of each chain only the ``n`` draws count
-    that were not the one before, kept again. So a chain that never moved counts as one draw, wherever it stands, and
-    enters ``mcse`` as one. NaN where a figure does not exist: fewer than four draws, or a constant.
+    same two, and ``ess_tail`` that of the outer twentieths. Both are at most ``chains^2 / sum 1/n``, the draws that an
+    average of the chains is worth if of each chain only the ``n`` draws count that were not the one before, kept again.
+    So a chain that never moved counts as one draw, wherever it stands, and enters ``mcse`` as one. NaN where a figure
+    does not exist: fewer than four draws, or a constant.
     """
 
     mean: float
@@ -52,14 +52,15 @@ def diagnose(values: Tensor) -> Diagnostics:
     def ess(method: str, **options: Any) -> float:
         return float(array_stats.ess(array, method=method, **AXES, **options))
 
-    worth = len(array) ** 2 / float((1 / _counted(array)).sum())
-    most = worth if worth < array.size else math.inf  # chains that cancel out each other's errors are worth more
+    most = len(array) ** 2 / float((1 / _counted(array)).sum())
+    # The mean of draws that cancel out each other's errors is better than that of as many independent ones.
+    least_error = float(array.std(ddof=1)) / math.sqrt(most) if most < array.size else 0.0
     # arviz-stats needs two chains for R-hat: a single one is cut into halves, which is what split R-hat compares.
     halves = array[:, : array.shape[1] // 2 * 2].reshape(2, -1) if len(array) == 1 else array
     with np.errstate(divide="ignore", invalid="ignore"):  # chains that never move have no within-chain variance
         return Diagnostics(
             mean=float(array.mean()),
-            mcse=max(float(array_stats.mcse(array, method="mean", **AXES)), float(array.std(ddof=1)) / math.sqrt(most)),
+            mcse=max(least_error, float(array_stats.mcse(array, method="mean", **AXES))),
             ess_bulk=min(most, ess("bulk"), ess("folded")),
             ess_tail=min(most, ess("tail", prob=(0.05, 0.95))),
             r_hat=float(array_stats.rhat(halves, method="rank", **AXES)),

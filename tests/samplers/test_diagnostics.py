@@ -163,7 +163,7 @@ def test_independent_draws_with_many_repeats_lose_none(kind, chains):
     assert len(judged) > 10
     for draws in judged:
         both = [float(array_stats.ess(draws.numpy(), chain_axis=0, draw_axis=1, method=m)) for m in ("bulk", "folded")]
-        assert diagnose(draws).ess_bulk == min(both)
+        assert diagnose(draws).ess_bulk == min(*both, chains * 100)
 
 
 def test_chains_that_cancel_out_their_own_errors_have_a_mean_that_is_worth_more_than_their_draws():
