@@ -52,7 +52,7 @@ def diagnose(values: Tensor) -> Diagnostics:
     def ess(method: str, **options: Any) -> float:
         return float(array_stats.ess(array, method=method, **AXES, **options))
 
-    most = len(array) ** 2 / float((1 / _counted(array)).sum())
+    most = array.size / float((array.shape[1] / _counted(array)).mean())  # chains^2 / sum 1/n
     # The mean of draws that cancel out each other's errors is better than that of as many independent ones.
     least_error = float(array.std(ddof=1)) / math.sqrt(most) if most < array.size else 0.0
     # arviz-stats needs two chains for R-hat: a single one is cut into halves, which is what split R-hat compares.
