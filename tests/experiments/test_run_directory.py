@@ -19,7 +19,7 @@ from experiments.infill import infill
 from experiments.keywords import SAMPLERS, keywords
 from experiments.paraphrase import paraphrase
 from experiments.results.terminal import print_run
-from experiments.score import read_texts
+from experiments.scoring.lines import read_lines
 from experiments.setup.settings import Settings
 from experiments.summarize import summarize
 from experiments.translate import translate
@@ -343,7 +343,9 @@ def test_texts_that_an_energy_fails_on_are_kept(lm, tmp_path):
         gibbs(model=lm, energies=[later], init="the pupil", out=str(folder), **QUICK)
     assert str(caught.value).endswith(f"{str(folder / 'failed.jsonl')!r}")
     lines = [json.loads(line) for line in (folder / "failed.jsonl").read_text().splitlines()]
-    assert [line["text"] for line in lines] == caught.value.texts == read_texts(folder / "failed.jsonl")
+    with (folder / "failed.jsonl").open("rb") as stream:
+        read = [line.text for line in read_lines(stream, "jsonl", "FILE")]
+    assert [line["text"] for line in lines] == caught.value.texts == read
     assert [line["chain"] for line in lines] == caught.value.rows
     assert {(line["step"], line["term"]) for line in lines} == {(caught.value.step, "later")}
     assert [json.loads(line)["event"] for line in (folder / "events.jsonl").read_text().splitlines()] == [

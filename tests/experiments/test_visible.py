@@ -16,6 +16,7 @@ from experiments.cli import run_command
 from experiments.results.columns import columns, cut, fold
 from experiments.results.safe_text import json_line, json_text, visible
 from experiments.results.terminal import printable
+from experiments.scoring.lines import read_lines
 from samplers import InvalidInput, RunStore
 
 HOSTILE = [
@@ -109,11 +110,10 @@ def test_printed_errors_do_not_act(text: str, capfd: pytest.CaptureFixture[str])
 
 def test_texts_of_a_file_are_cut_at_its_lines_only(tmp_path: Path, mcmc_text: Callable[..., Result]):
     """A text may hold other ends of lines than the file's."""
-    from experiments.score import read_texts
-
     path = tmp_path / "texts.jsonl"
     path.write_text('{"text": "one\u2028two"}\r\nthree\x0bfour\n')
-    assert read_texts(path) == ["one\u2028two", "three\x0bfour"]
+    with path.open("rb") as stream:
+        assert [line.text for line in read_lines(stream, "auto", "FILE")] == ["one\u2028two", "three\x0bfour"]
 
 
 @pytest.mark.parametrize("line", ['{"a":' * 100_000, '{"text": "\\ud800"}'])
