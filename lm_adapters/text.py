@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from lm_adapters.detokenize import Detokenizer, what_is_lost
 from lm_adapters.fingerprint import vocabulary_digest
 from lm_adapters.plain_tokens import plain_tokens, special_ids
 from lm_adapters.unusable_text import place, quoted, what_is_wrong
@@ -80,9 +81,17 @@ class TextSpace:
         return torch.tensor([ids + [self.pad_id] * (width - len(ids)) for ids in rows])
 
     def decode(self, x: Tensor) -> list[str]:
-        """The text of each state of ``x int64 [chains, width]``."""
-        rows = [row[: int(n)].tolist() for row, n in zip(x.cpu(), self.lengths(x).cpu(), strict=True)]
-        return self.tokenizer.batch_decode(rows)
+        """The text of each state of ``x int64 [chains, width]``, written as people write it (see ``detokenize``)."""
+        return self._detokenizer([row[:n] for row, n in zip(x.tolist(), self.lengths(x).tolist(), strict=True)])
+
+    @cached_property
+    def lost(self) -> list[str]:
+        """What sets decoded texts apart from those that people write, such as "no capital letters"."""
+        return what_is_lost(self.tokenizer)
+
+    @cached_property
+    def _detokenizer(self) -> Detokenizer:
+        return Detokenizer(self.tokenizer)
 
     def is_state(self, x: Tensor) -> Tensor:
         """``bool [chains]``: whether all ids are those of tokens, and nothing comes after padding."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.declaration.arguments import Argument
-from experiments.declaration.wording import argument
+from experiments.declaration.wording import argument, remark
 from experiments.results.html import page
 from experiments.results.protocol import Run
 from experiments.runs.run_directory import RunDirectory, run_directory, write_run
@@ -57,8 +57,12 @@ class Job:
         return self.share.progress if self.share else self.settings.progress
 
     def masked_lm(self) -> MaskedLM:
-        """The model that proposes."""
-        return load_masked(self.settings)
+        """The model that proposes, with a remark on what texts in its tokens lose."""
+        lm = load_masked(self.settings)
+        if lm.space.lost:
+            name = f" {self.settings.model!r}" if isinstance(self.settings.model, str) else ""
+            remark(f"texts of {argument('model')}{name} have {', '.join(lm.space.lost)}")
+        return lm
 
     def forbidden(self, space: TextSpace) -> list[ForbiddenWords]:
         """The constraint that ``forbid`` makes, if it names a word."""

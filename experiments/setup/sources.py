@@ -42,6 +42,8 @@ def encode_source(lm: MaskedLM, text: str, chains: int, *, longer: int, name: st
     if ids.shape[1] > lm.max_length:
         raise InvalidInput(f"{argument(name)} has {ids.shape[1]} tokens, the model takes {lm.max_length}; shorten it")
     remark_on_fixed(lm.space, ids, name)
+    if (read := lm.space.decode(ids)[0]) != text:
+        remark(f"{argument(name)} is read as {read!r}")
     longest = min(ids.shape[1] + longer, lm.max_length)
     return lm.space.encode([text] * chains, width=longest).to(lm.device), longest
 
@@ -54,7 +56,7 @@ def remark_on_fixed(space: TextSpace, x: Tensor, name: str) -> None:
     from samplers import InvalidInput
 
     fixed = space.fixed(x)[0]
-    if not space.tokenizer.decode(x[0, ~fixed].tolist()).strip():
+    if not space.decode(x[:, ~fixed])[0].strip():
         raise InvalidInput(
             f"no step could change anything in {argument(name)}, which the model spells in pieces of characters; give "
             f"a text in a language that the model knows, or another {argument('model')}"
