@@ -8,7 +8,7 @@ these: ``Tom isn ' t here .`` Which spaces were there is lost, so they are set b
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -31,7 +31,7 @@ MARKS = {
 }
 OF_CATEGORY = {"Po": LEFT, "Pe": LEFT, "Pf": LEFT, "Ps": RIGHT, "Pi": RIGHT, "Pd": NONE, "Pc": BOTH}
 CONTRACTED = frozenset(("s", "t", "m", "d", "ll", "ve", "re"))
-ELIDED = frozenset(("l", "d", "j", "n", "s", "c", "m", "t", "o", "y", "aujourd"))  # and all in "qu"
+ELIDED = frozenset(("l", "d", "j", "n", "s", "c", "m", "t", "o", "y", "aujourd"))
 SUSPENDED = frozenset(("and", "or", "und", "oder", "et", "ou"))  # "two- and threefold"
 CLIPPED = frozenset(("tis", "twas", "em", "til", "cause", "bout"))
 DOMAINS = frozenset(("com", "org", "net", "edu", "gov", "info", "de", "fr", "uk", "cn", "io"))
@@ -77,7 +77,7 @@ class Detokenizer:
             inner = [word] if word.isalnum() and not IS_CJK.search(word) else BASE.findall(word)
             parts += inner
             spaced += [True] + [False] * (len(inner) - 1)
-        sides = list(_sides(parts))
+        sides = _sides(parts)
         written = parts[:1]
         for index, (before, after) in enumerate(pairwise(parts), start=1):
             joined = sides[index - 1][1] or sides[index][0] or _runs_on(before[-1], after[0])
@@ -103,33 +103,37 @@ def _runs_on(before: str, after: str) -> bool:
     return IS_CJK.match(before) is not None or IS_CJK.match(after) is not None
 
 
-def _sides(parts: list[str]) -> Iterator[Sides]:
+def _sides(parts: list[str]) -> list[Sides]:
     """Of each part whether it adheres to what is before it, and to what is after it."""
     around = ["", "", *parts, "", ""]
+    sides = [_by_itself(part, around[index : index + 5]) for index, part in enumerate(parts)]
+    turning = [part if found is None else "" for part, found in zip(parts, sides, strict=True)]
     open_quotes: set[str] = set()
     for index, part in enumerate(parts):
-        if part[0].isalnum():
-            yield NONE
-            continue
-        window = around[index : index + 5]
-        rule = IN_CONTEXT.get(part)
-        if rule is not None and (found := rule(*window)) is not None:
-            yield found
-        elif part in TWO_WAYS:
-            yield _quote(part, parts[index + 1 :], window, open_quotes)
-        else:
-            open_quotes.update(CLOSED_BY.get(part, ""))
-            yield MARKS.get(part) or OF_CATEGORY.get(category(part), NONE)
+        open_quotes.update(CLOSED_BY.get(part, ""))
+        if turning[index]:
+            sides[index] = _in_turn(part, turning[index + 1 :], around[index : index + 5], open_quotes)
+    return [found or NONE for found in sides]
 
 
-def _quote(mark: str, rest: list[str], window: list[str], open_quotes: set[str]) -> Sides:
+def _by_itself(part: str, window: list[str]) -> Sides | None:
+    """The sides of a part from what is around it, two parts on each side; ``None`` for marks that open and close."""
+    if part[0].isalnum():
+        return NONE
+    rule = IN_CONTEXT.get(part)
+    if rule is not None:
+        return rule(*window)
+    return None if part in TWO_WAYS else MARKS.get(part) or OF_CATEGORY.get(category(part), NONE)
+
+
+def _in_turn(mark: str, later: list[str], window: list[str], open_quotes: set[str]) -> Sides:
     """Quotation marks open and close in turn; one that nothing closes is an apostrophe or belongs to what is near."""
     if mark in open_quotes:
         open_quotes.discard(mark)
         return LEFT
     if mark == "\u201c":
         return RIGHT
-    if mark in rest and mark != "\u2019":
+    if mark in later and mark != "\u2019":
         open_quotes.add(mark)
         return RIGHT
     before, after = window[1], window[3]
@@ -140,7 +144,8 @@ def _quote(mark: str, rest: list[str], window: list[str], open_quotes: set[str])
 
 def _apostrophe(_: str, before: str, mark: str, after: str, then: str) -> Sides | None:
     letters, digits = (before.isalpha() and after.isalpha()), (before.isdecimal() and after.isdecimal())
-    if digits or (letters and (after.lower() in CONTRACTED or before.lower() in ELIDED)):
+    elided = before.lower() in ELIDED or before.lower().endswith("qu")
+    if digits or (letters and (elided or after.lower() in CONTRACTED)):
         return BOTH
     return RIGHT if after.lower() in CLIPPED or after[:1].isdigit() else None
 
