@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import cached_property
-from itertools import pairwise
 from typing import TYPE_CHECKING
 from unicodedata import category, normalize
 
@@ -71,19 +70,24 @@ class Detokenizer:
         """``text``, as the tokenizer decodes it, with the spaces that people would set."""
         if TO_DO.search(text) is None:
             return text
+        unspaced = IS_CJK.search(text) is not None
         parts: list[str] = []
         spaced: list[bool] = []  # whether the decoded text has a space before the part
         for word in text.split():
-            inner = [word] if word.isalnum() and not IS_CJK.search(word) else BASE.findall(word)
+            inner = [word] if len(word) == 1 or (word.isalnum() and not unspaced) else BASE.findall(word)
             parts += inner
-            spaced += [True] + [False] * (len(inner) - 1)
+            spaced += [True, *[False] * (len(inner) - 1)]
         sides = _sides(parts)
         written = parts[:1]
-        for index, (before, after) in enumerate(pairwise(parts), start=1):
-            joined = sides[index - 1][1] or sides[index][0] or _runs_on(before[-1], after[0])
+        adheres = sides.get(0, NONE)[1]
+        for index in range(1, len(parts)):
+            before, after = parts[index - 1], parts[index]
+            to_left, to_right = sides.get(index, NONE)
+            joined = adheres or to_left or (unspaced and _runs_on(before[-1], after[0]))
             if spaced[index] and not (joined and self._joins(before[-1], after[0])):
                 written.append(" ")
             written.append(after)
+            adheres = to_right
         return "".join(written)
 
     def _joins(self, before: str, after: str) -> bool:
@@ -103,27 +107,26 @@ def _runs_on(before: str, after: str) -> bool:
     return IS_CJK.match(before) is not None or IS_CJK.match(after) is not None
 
 
-def _sides(parts: list[str]) -> list[Sides]:
-    """Of each part whether it adheres to what is before it, and to what is after it."""
+def _sides(parts: list[str]) -> dict[int, Sides]:
+    """Of each mark, by its place, whether it adheres to what is before it, and to what is after it."""
     around = ["", "", *parts, "", ""]
-    sides = [_by_itself(part, around[index : index + 5]) for index, part in enumerate(parts)]
-    turning = [part if found is None else "" for part, found in zip(parts, sides, strict=True)]
+    marks = {index: part for index, part in enumerate(parts) if not part[0].isalnum()}
+    found = {index: _by_itself(mark, around[index : index + 5]) for index, mark in marks.items()}
+    turning = [mark for index, mark in marks.items() if found[index] is None]
+    sides: dict[int, Sides] = {}
     open_quotes: set[str] = set()
-    for index, part in enumerate(parts):
-        open_quotes.update(CLOSED_BY.get(part, ""))
-        if turning[index]:
-            sides[index] = _in_turn(part, turning[index + 1 :], around[index : index + 5], open_quotes)
-    return [found or NONE for found in sides]
+    for index, mark in marks.items():
+        open_quotes.update(CLOSED_BY.get(mark, ""))
+        sides[index] = found[index] or _in_turn(turning.pop(0), turning, around[index : index + 5], open_quotes)
+    return sides
 
 
-def _by_itself(part: str, window: list[str]) -> Sides | None:
-    """The sides of a part from what is around it, two parts on each side; ``None`` for marks that open and close."""
-    if part[0].isalnum():
-        return NONE
-    rule = IN_CONTEXT.get(part)
+def _by_itself(mark: str, window: list[str]) -> Sides | None:
+    """The sides of a mark from what is around it, two parts on each side; ``None`` if it opens and closes."""
+    rule = IN_CONTEXT.get(mark)
     if rule is not None:
         return rule(*window)
-    return None if part in TWO_WAYS else MARKS.get(part) or OF_CATEGORY.get(category(part), NONE)
+    return None if mark in TWO_WAYS else MARKS.get(mark) or OF_CATEGORY.get(category(mark), NONE)
 
 
 def _in_turn(mark: str, later: list[str], window: list[str], open_quotes: set[str]) -> Sides:
