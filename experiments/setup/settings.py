@@ -47,8 +47,9 @@ class Settings:
     energies: Annotated[
         Sequence[GivenEnergy],
         Option(
-            "Add your own energy: a function of a list of texts that returns nats, lower is better; or NAME[=WEIGHT] "
-            "of one that a package brings. Repeatable.",
+            "Add your own energy: a function of a list of texts that returns nats, lower is better; MODULE:NAME, or "
+            "NAME of one that a package brings. Checked: a text gets the same energy again, alone and beside others. "
+            "Repeatable.",
             names=["--energy"],
             metavar="FILE.py:NAME[=WEIGHT]",
             on_resume="code",
