@@ -15,6 +15,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint c
 
 demo: .venv/installed
 	$(BIN)/mcmc-text gibbs
+	@printf '\nNow: source .venv/bin/activate && mcmc-text --help\n'
 
 quick: .venv/installed-dev
 	$(PYTEST) @tests/quick.txt

@@ -11,6 +11,7 @@ os.environ.setdefault("MKL_CBWR", "AVX2,STRICT")
 
 from experiments.declaration.arguments import Option
 from experiments.entry.experiment import experiment
+from experiments.entry.report import report
 from experiments.entry.saved_run import SavedRun, load_run
 from experiments.results.draws_run import DrawsRun
 from experiments.results.protocol import Run
@@ -49,6 +50,7 @@ __all__ = [
     "load_run",
     "load_scorer",
     "load_seq2seq",
+    "report",
     "sample_chains",
     "sample_or_search",
     "search_best",

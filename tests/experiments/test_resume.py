@@ -38,7 +38,7 @@ def stored(tmp_path):
     return write
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_stopped_run_says_how_to_go_on_and_that_goes_on(mcmc_text, stop_after, tmp_path, energy, number, code):
     arguments = ("gibbs", *TINY, "--energy", energy)
     assert mcmc_text(*arguments, "--out", "alone").exit_code == 0
