@@ -106,7 +106,7 @@ def test_a_term_that_shares_work_gets_whole_chains():
 @pytest.mark.parametrize("max_rows", [1, 2, 4, 100])
 @pytest.mark.parametrize("shares", [False, True])
 def test_errors_name_the_chain_and_show_the_state(shares, max_rows):
-    bad = STATES[2 * K + 1]
+    bad = STATES[2 * K + 2]  # even, or it would not be scored, and of no other chain
 
     class Bad(Sharing):
         def values(self, x, hint=None):
