@@ -85,13 +85,12 @@ def run_directory(
                 directory.stopped(stop, allow_version_change=allow_version_change)
             raise
         except McmcTextError as error:
-            with suppress(StoreError):  # a full disk may be what failed
-                if not held and not store.is_made:
-                    raise
-                if isinstance(error, EnergyError):
-                    directory.keep_texts(error)
-                if not held:
-                    directory.log("failed", error=str(error))
+            if held or store.is_made:
+                with suppress(StoreError):  # a full disk may be what failed
+                    if isinstance(error, EnergyError):
+                        directory.keep_texts(error)
+                    if not held:
+                        directory.log("failed", error=str(error))
             raise
 
 

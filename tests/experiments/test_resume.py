@@ -7,7 +7,14 @@ import shlex
 import signal
 from pathlib import Path
 
+import click
 import pytest
+
+from experiments.cli import main
+from experiments.declaration.resume_option import new_folder
+from experiments.entry.experiment import experiment_of
+from experiments.gibbs import gibbs
+from experiments.runs.resume_checks import how_to_resume
 
 TINY = ("--chains", 2, "--steps", 6, "--warmup", 1, "--thin", 1, "--length", "3:4", "--commit-every", 2)
 
@@ -93,6 +100,27 @@ def test_code_of_a_model_is_never_trusted_because_a_folder_says_so(mcmc_text, st
     stored(trust_remote_code=True)
     assert mcmc_text("gibbs", "--resume", "run").exit_code == 130
     assert trusted == [False]
+
+
+def test_a_folder_does_not_decide_the_number_of_processes(mcmc_text, tmp_path, monkeypatch):
+    assert mcmc_text("gibbs", *TINY, "--out", "run").exit_code == 0
+    config = tmp_path / "run" / "config.json"
+    config.write_text(config.read_text().replace('"workers": 1,', '"workers": 1024,'))
+    monkeypatch.setattr("experiments.setup.methods.run_workers", None)
+    assert mcmc_text("gibbs", "--resume", "run", "--steps", 8).exit_code == 0
+    assert json.loads(config.read_text())["workers"] == 1
+
+
+def test_the_resume_command_has_what_a_folder_does_not_decide():
+    arguments = experiment_of(gibbs).arguments
+    config = {each.name: each.default for each in arguments} | {"workers": 4, "energies": ["a b.py:f"], "out": "run"}
+    with click.Context(main.get_command(click.Context(main), "gibbs"), info_name="gibbs"):
+        told = how_to_resume(config, arguments, "run", allow_version_change=True)
+    assert told == ("resume with: mcmc-text gibbs --resume run --energy 'a b.py:f' --workers 4 --allow-version-change")
+
+
+def test_two_runs_that_begin_together_have_two_folders():
+    assert len({new_folder("gibbs") for _ in range(100)}) == 100
 
 
 @pytest.mark.parametrize(
