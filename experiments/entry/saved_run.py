@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SavedRun", "load_run"]
 
+LARGEST, LONGEST = 2**40, 2**24  # bytes of samples.jsonl, and of one of its lines
+
 
 def load_run(path: str | Path) -> SavedRun:
     """The run in the folder ``path``. Loads no model and runs no code.
@@ -26,7 +28,7 @@ def load_run(path: str | Path) -> SavedRun:
     Of a run that was stopped these are its draws so far, and ``is_complete`` is false. Raises ``InvalidInput`` for a
     folder without a run, or one that was killed before it wrote its draws as texts; ``StoreError`` for damaged files.
     """
-    from samplers import InvalidInput
+    from samplers import InvalidInput, StoreError
     from samplers.storage import RunStore, exists
 
     store, folder = RunStore(path), Path(path)
@@ -41,7 +43,10 @@ def load_run(path: str | Path) -> SavedRun:
             else f"write its draws so far with report({str(path)!r}) or `mcmc-text report`, or resume it"
         )
         raise InvalidInput(f"the run of {config.get('experiment')!r} in {str(path)!r} is not finished; {way}")
-    return SavedRun(folder, config, store.read("summary.json"))
+    figures = store.read("summary.json")
+    if not _can_be(figures):
+        raise StoreError(f"{str(folder / 'summary.json')!r} has figures that no run has; put it back from a copy")
+    return SavedRun(folder, config, figures)
 
 
 @dataclass(frozen=True)
@@ -73,16 +78,17 @@ class SavedRun(Exports):
     def samples(self) -> Iterator[dict[str, Any]]:
         """One object a kept draw. Raises ``StoreError`` for a line that is none."""
         from samplers import StoreError
+        from samplers.storage import open_to_read
 
-        path = self.path / "samples.jsonl"
-        with path.open(encoding="utf-8", newline="\n") as lines:
-            for number, line in enumerate(lines, start=1):
+        path, number = self.path / "samples.jsonl", 0
+        with open_to_read(path, LARGEST) as file:
+            while line := file.readline(LONGEST):
+                number += 1
                 try:
-                    sample = json.loads(line)
-                    energy, terms = _nats(sample["energy"]), {name: _nats(e) for name, e in sample["terms"].items()}
-                    yield {**sample, "energy": energy, "terms": terms, "text": str(sample["text"])}
+                    sample = _sample(json.loads(line))
                 except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                     raise StoreError(f"{str(path)!r}, line {number}, is no sample; put it back from a copy") from error
+                yield sample
 
     def texts(self) -> list[Any]:
         """``texts()[chain][kept]`` of Markov chains; ``texts()[draw]`` of a search and of whole texts."""
@@ -99,7 +105,7 @@ class SavedRun(Exports):
         return ("chain", "text (the last draw of each chain)") if "chains" in self.figures else ("draw", "text")
 
     def shown(self) -> Iterator[tuple[int, float, str]]:
-        last = {int(sample.get("chain", sample.get("draw", 0))): sample for sample in self.samples()}
+        last = {sample.get("chain", sample.get("draw", 0)): sample for sample in self.samples()}
         yield from ((number, sample["energy"], sample["text"]) for number, sample in last.items())
 
     def facts(self, summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -113,6 +119,22 @@ class SavedRun(Exports):
         if self.is_search:
             refuse_search()
         return super().to_arviz()
+
+
+def _can_be(figures: Mapping[str, Any]) -> bool:
+    """Whether they have what is read here, of the right types."""
+    seconds, cost = figures.get("seconds", 0), figures.get("cost", {})
+    counts = isinstance(cost, dict) and cost.keys() <= {each.name for each in fields(Cost)}
+    numbers = counts and all(type(count) is int for count in cost.values())
+    return numbers and type(seconds) in (int, float, type(None)) and isinstance(figures.get("trust"), str)
+
+
+def _sample(given: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of ``samples.jsonl``. Raises ``ValueError``, ``TypeError`` or ``KeyError`` for what is none."""
+    if any(type(given[name]) is not int for name in ("chain", "step", "draw") if name in given):
+        raise TypeError
+    terms = {name: _nats(energy) for name, energy in given["terms"].items()}
+    return {**given, "energy": _nats(given["energy"]), "terms": terms, "text": str(given["text"])}
 
 
 def _with_nan(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """The folder of a run: atomic files, checked tensor files, commits, and the fingerprint of a run."""
 
-from samplers.storage.atomic_files import append_line, exists, write_atomically, write_parts
+from samplers.storage.atomic_files import append_line, exists, open_to_read, write_atomically, write_parts
 from samplers.storage.code_origin import library_of
 from samplers.storage.description import describe
 from samplers.storage.run_store import RunStore
@@ -15,6 +15,7 @@ __all__ = [
     "digest",
     "exists",
     "library_of",
+    "open_to_read",
     "write_atomically",
     "write_parts",
 ]

@@ -198,3 +198,24 @@ def test_a_copy_reads_as_the_original(stopped, tmp_path):
     chunk.write_bytes(chunk.read_bytes()[:-1] + b"x")
     with pytest.raises(StoreError, match="is damaged"):
         report(tmp_path / "copy")
+
+
+@pytest.mark.parametrize(("name", "text"), [
+    ("summary.json", '{"trust": 3}'), ("summary.json", '{"trust": "x", "cost": {"lines": 3}}'),
+    ("summary.json", '{"trust": "x", "cost": {"rows": "3"}}'), ("summary.json", '{"trust": "x", "seconds": "long"}'),
+    ("samples.jsonl", '{"chain": [], "energy": 1, "terms": {}, "text": ""}'), ("samples.jsonl", "\xff" * 9),
+    ("samples.jsonl", '{"chain": 0, "energy": 1, "terms": 3, "text": ""}'), ("samples.jsonl", "9" * 5000),
+])  # fmt: skip
+def test_files_that_no_run_wrote_are_one_line(models, tmp_path, name, text):
+    gibbs(model=models["model"], out=str(tmp_path / "run"), **QUICK)
+    (tmp_path / "run" / name).write_bytes(text.encode("latin-1"))
+    with pytest.raises(StoreError, match=r"figures that no run has|line 1, is no sample"):
+        print_run(load_run(tmp_path / "run"))
+
+
+def test_a_sparse_file_of_samples_is_not_taken_for_a_line(models, tmp_path):
+    gibbs(model=models["model"], out=str(tmp_path / "run"), **QUICK)
+    with (tmp_path / "run" / "samples.jsonl").open("wb") as file:
+        file.truncate(2**36)
+    with pytest.raises(StoreError, match="line 1, is no sample"):
+        load_run(tmp_path / "run").texts()
