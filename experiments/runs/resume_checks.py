@@ -159,7 +159,7 @@ def check_named(store: RunStore, config: Mapping[str, Any]) -> None:
     if not missing:
         return
     option, problem = argument("energies"), f"the run in {str(store.path)!r} has energies of your own"
-    functions = [spec for spec in missing if ".py:" not in spec]
+    functions = [spec for spec in missing if ":" not in spec]
     if command_words() is None or functions:
         raise InvalidInput(f"{problem}, {', '.join(map(repr, missing))}; give them again in {option}")
     again = shlex.join([part for spec in missing for part in (option, spec)])

@@ -39,7 +39,7 @@ def checked_values(
     Raises ``EnergyError`` if the term raises (with the first state at which it raises alone, if there is one), if it
     does not return a tensor of one number a row on the device of ``x``, and for NaN and ``-inf``.
     """
-    with row_numbers(rows), measured(term.name, len(x)):
+    with row_numbers(rows):
         if count_nan is None:
             values = raw_values(term, x, hint, weight, call)
         else:
@@ -57,7 +57,8 @@ def raw_values(
 ) -> Tensor:
     """``checked_values`` with NaN and ``-inf`` as they are."""
     try:
-        values = term.values(x.clone(), hint) if call is None else call()
+        with measured(term.name, len(x)):
+            values = term.values(x.clone(), hint) if call is None else call()
     except EnergyError as error:
         _complete(error, term)
         raise

@@ -19,6 +19,7 @@ class TermCost:
 
 
 _meters: list[dict[str, TermCost]] = []
+_running: list[str] = []
 
 
 @contextmanager
@@ -34,15 +35,17 @@ def measure_terms() -> Iterator[dict[str, TermCost]]:
 
 @contextmanager
 def measured(name: str, states: int) -> Iterator[None]:
-    """Count the block as a call of the term ``name``."""
+    """Count the block as a call of the term ``name``; in another call of that name only its states are added."""
     if not _meters:
         yield
         return
-    began = time.perf_counter()
+    inside, began = name in _running, time.perf_counter()
+    _running.append(name)
     try:
         yield
     finally:
-        seconds = time.perf_counter() - began
+        _running.pop()
+        seconds = 0.0 if inside else time.perf_counter() - began
         for costs in _meters:
             cost = costs.setdefault(name, TermCost())
             cost.states += states

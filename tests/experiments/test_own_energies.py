@@ -124,7 +124,7 @@ def test_time_and_texts_of_each_term_are_reported(lm, tmp_path, capsys):
     cost = json.loads((tmp_path / "run" / "summary.json").read_text())["cost_by_term"]
     assert list(cost) == sorted(cost, key=lambda name: -cost[name]["seconds"])
     assert set(cost) == {"slow", "zero", "pll"}
-    assert cost["slow"]["texts"] == cost["pll"]["texts"] > QUICK["chains"]
+    assert cost["slow"]["texts"] > cost["pll"]["texts"] > QUICK["chains"]  # some are scored again, as a check
     assert cost["slow"]["seconds"] >= 0.02 * cost["slow"]["texts"]
     print_run(run)
     printed = capsys.readouterr().out
