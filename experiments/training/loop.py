@@ -7,6 +7,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
@@ -37,16 +38,28 @@ def train(
     """
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
-    out.mkdir(parents=True, exist_ok=True)
-    if not (out / "tokenizer.json").exists():
-        task_class.make_tokenizer(corpus).save_pretrained(out)
-    task = task_class(corpus, PreTrainedTokenizerFast.from_pretrained(out))
+    task = task_class(corpus, _tokenizer(task_class, corpus, out))
     run = _begin(task, recipe)
+    out.mkdir(parents=True, exist_ok=True)  # a corpus that cannot be used leaves nothing there
+    if not (out / "tokenizer.json").exists():
+        task.tokenizer.save_pretrained(out)
     if (out / "checkpoint.pt").exists():
         run.load(out / "checkpoint.pt")
     drop_channels(run.model, task.dropped, recipe.dropout)
     _run_steps(run, task, recipe, out, progress)
     return task, run.average
+
+
+def _tokenizer(task_class: type[Task], corpus: Path, out: Path) -> PreTrainedTokenizerFast:
+    """As files have it: that of the run in ``out``, or a new one."""
+    tokenizer: PreTrainedTokenizerFast
+    if (out / "tokenizer.json").exists():
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(out)
+        return tokenizer
+    with TemporaryDirectory() as folder:
+        task_class.make_tokenizer(corpus).save_pretrained(folder)
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    return tokenizer
 
 
 def _begin(task: Task, recipe: Recipe) -> Run:
