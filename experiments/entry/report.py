@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,9 @@ from experiments.declaration.wording import argument
 from experiments.entry.saved_run import load_run
 from experiments.results.html import page
 from experiments.results.protocol import Run
+from experiments.results.search_run import SearchRun
 from experiments.results.terminal import show
+from experiments.results.text_run import TextRun
 from experiments.runs.run_directory import write_run
 from experiments.setup.models import named_model
 from experiments.setup.settings import SHARED
@@ -65,7 +68,8 @@ def _page_again(store: RunStore, config: dict[str, Any], outline: Outline, model
     run: Run = load_run(store.path)
     summary = run.summary()
     if outline.known_target and outline.method in ("chains", "search"):
-        run = stored_run(store, config, outline, _space(store, config, outline, model)) or run
+        stored = stored_run(store, config, outline, _space(store, config, outline, model))
+        run = replace(stored, doubt=summary.get("doubt", "")) if isinstance(stored, TextRun | SearchRun) else run
     write_atomically(store.path / "report.html", page(run, summary).encode())
     return run
 

@@ -70,6 +70,7 @@ class DrawsRun(Exports):
             "cost": vars(self.spent.cost),
             "cost_by_term": self.spent.of_terms(),
             "seconds": self.spent.seconds,
+            **({"doubt": self.doubt} if self.doubt else {}),
             "trust": f"Not to be trusted: {self.doubt}." if self.doubt else self._trust(),
             **self._own(),
         }

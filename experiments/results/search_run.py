@@ -65,6 +65,7 @@ class SearchRun(Exports):
             "cost_by_term": self.spent.of_terms(),
             "seconds": self.spent.seconds,
             "chain_steps_per_second": chains * self.config["steps"] / self.spent.seconds,
+            **({"doubt": self.doubt} if self.doubt else {}),
             "trust": f"Not to be trusted: {self.doubt}." if self.doubt else SEARCH_LINE,
         }
 

@@ -81,6 +81,7 @@ class TextRun(Exports):
             "cost_by_term": self.spent.of_terms(),
             "seconds": self.spent.seconds,
             "chain_steps_per_second": chains * self.config["steps"] / self.spent.seconds,
+            **({"doubt": self.doubt} if self.doubt else {}),
             "trust": self._trust(energy, compared=max(map(groups.count, groups))),
         }
 
