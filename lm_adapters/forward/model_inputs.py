@@ -41,10 +41,10 @@ def max_positions(body: PreTrainedModel) -> int:
 
     ``sys.maxsize`` for relative positions (T5), which have no end.
     """
-    most: int | None = getattr(body.config, "max_position_embeddings", None)
-    if most is None:
+    most: int | None = getattr(getattr(body, "config", None), "max_position_embeddings", None)
+    if most is None or most <= 0:  # XLNet says -1
         return sys.maxsize
     # RoBERTa counts positions from the padding id onwards.
     table = getattr(getattr(body, "embeddings", None), "position_embeddings", None)
-    offset: int = table.padding_idx + 1 if table is not None and table.padding_idx is not None else 0
-    return most - offset
+    padding: int | None = getattr(table, "padding_idx", None)
+    return most if padding is None else most - padding - 1

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from samplers import InvalidInput
+
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -22,6 +24,7 @@ __all__ = ["check_config", "check_loaded", "check_size", "check_weights", "find_
 JSON_LIMIT = 2**26  # bytes
 CONFIG, ADAPTER = "config.json", "adapter_config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 # Under such a name a number counts modules, or labels, that are built one by one before any weight is read.
 COUNTS = re.compile(r"(?:^|_)(?:layer|block|expert|stage|group|type)s?(?:_num|_sizes|_repeats)?$")
 LABELS = re.compile(r"(?:^|_)labels$")
@@ -85,11 +88,22 @@ def check_config(source: str, local: bool, *, trusted: bool) -> None:
         raise ValueError(f"its weights are in {weights!r}; only safetensors are read")
 
 
-def check_weights(source: str, local: bool) -> None:
-    """Reject adapters, and weights in other files than safetensors of the model's own."""
+def check_weights(source: str, local: bool, auto: str = "AutoModel") -> None:
+    """Reject adapters, and weights in other files than safetensors of the model's own.
+
+    ``auto``: the class of transformers that can convert pickled weights, for the message.
+    """
     if find_file(source, local, ADAPTER) is not None:
         raise ValueError("it is an adapter; merge it with its model and save that")
-    _shards(source, local)
+    if _shards(source, local) is None and Path(source).is_dir() and find_file(source, local, WEIGHTS) is None:
+        pickled = next((name for name in PICKLED if find_file(source, local, name) is not None), None)
+        if pickled is not None:
+            path = str(source).replace("'", "\\'")
+            raise InvalidInput(
+                f"the weights of {source!r} are in {pickled}, which is not read because such a file can run code; if "
+                f'you trust it, convert it once: python -c "import transformers; transformers.{auto}.from_pretrained('
+                f"'{path}').save_pretrained('{path}')\""
+            )
 
 
 def check_size(config: PretrainedConfig, auto: Any, source: str, local: bool) -> None:

@@ -140,7 +140,7 @@ def load_pretrained(
     with loading_errors(name_or_path), seeded_missing_weights():
         with _no_panic_output():
             tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
-        check_weights(source, options["local_files_only"])
+        check_weights(source, options["local_files_only"], AUTO_CLASS[task])
         if not trust_remote_code:
             check_size(config, auto, source, options["local_files_only"])
         model, report = auto.from_pretrained(

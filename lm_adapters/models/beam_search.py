@@ -20,14 +20,12 @@ def beam_search(decoder: ConditionedDecoder, max_length: int, beams: int) -> str
     The model's own generation settings for other things than start, end and length (``no_repeat_ngram_size``, ...)
     stay in force. Raises ``OutOfMemory`` where the beams do not fit in memory.
     """
-    from transformers.modeling_outputs import BaseModelOutput
-
     lm, space, begun = decoder.lm, decoder.space, decoder.context.shape[1]
     special = {*space.tokenizer.all_special_ids, *space.tokenizer.added_tokens_decoder, *lm.codes.values()}
     beyond = range(len(space.tokenizer), space.vocabulary)
     generate = partial(
         cast(Any, lm.model).generate,
-        encoder_outputs=BaseModelOutput(last_hidden_state=decoder.states),
+        encoder_outputs=decoder.encoder_output(1),
         attention_mask=torch.ones(decoder.states.shape[:2], dtype=torch.int64, device=lm.device),
         decoder_input_ids=decoder.context,
         decoder_start_token_id=int(decoder.context[0, 0]),

@@ -1,8 +1,9 @@
 """A causal language model and what it is conditioned on.
 
-The model reads ``start, prompt, text``. The start is the tokenizer's BOS token, or where there is none its EOS token,
-which then separates documents in training; set ``tokenizer.bos_token`` to use another. Prompt and text are tokenised
-separately and their tokens joined. The text ends with the EOS token, which is part of ``p(x)``.
+The model reads ``start, prompt, text``. The start is the tokenizer's BOS token, or where there is none its CLS token
+(BERT as a decoder), or else its EOS token, which then separates documents in training; set ``tokenizer.bos_token`` to
+use another. Prompt and text are tokenised separately and their tokens joined. The text ends with the EOS token, or with
+SEP in a tokenizer without one, and the end is part of ``p(x)``.
 """
 
 from __future__ import annotations
@@ -41,11 +42,16 @@ class CausalLM(LanguageModel):
     def __init__(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, tokens_per_pass: int | None = None
     ) -> None:
-        if tokenizer.eos_token_id is None:
-            raise InvalidInput("the tokenizer has no end token, so no text has a probability; set tokenizer.eos_token")
+        end = tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
+        if end is None:
+            raise InvalidInput(
+                "the tokenizer has neither an end token nor a separator, so no text has a probability; write "
+                '"eos_token" into its tokenizer_config.json'
+            )
+        starts = (tokenizer.bos_token_id, tokenizer.cls_token_id, end)
         super().__init__(model, tokenizer, tokens_per_pass=tokens_per_pass)
-        self.eos_id: int = tokenizer.eos_token_id
-        self.start_id: int = self.eos_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+        self.eos_id: int = end
+        self.start_id: int = next(start for start in starts if start is not None)
         self._last: PromptedLM | None = None
         self.route = chosen_route(self, self._readings())
 
@@ -74,7 +80,7 @@ class CausalLM(LanguageModel):
     def _reading(self, model: PromptedLM) -> Reading:
         def plain(text: list[int]) -> Tensor:
             ids = torch.tensor([[*model.context, *text]], device=self.device)
-            logits: Tensor = self.model(input_ids=ids).logits[0, len(model.context) - 1 :]
+            logits: Tensor = self.model(input_ids=ids, **self.no_cache).logits[0, len(model.context) - 1 :]
             return logits
 
         # Models without position_ids count positions from the length of the cache.
@@ -175,7 +181,7 @@ class PromptedLM:
         if past is not None:
             cache: dict[str, Any] = {"past_key_values": past, "use_cache": True}
         else:
-            cache = {"use_cache": False} if self.lm.takes("use_cache") else {}
+            cache = self.lm.no_cache
         return self.lm.head.read((rows, columns + len(before) - 1), input_ids=ids, **cache)
 
     def _past(self, rows: int) -> DynamicCache:

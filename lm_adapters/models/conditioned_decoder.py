@@ -40,13 +40,21 @@ class ConditionedDecoder:
         self._context_layers: Layers = []
         self._cross_layers: Layers = []
         cached = lm.route.cache != "none"
-        read = partial(lm.model, input_ids=self.source_ids, decoder_input_ids=self.context, use_cache=cached)
-        output = run_one_row(read, scorer=lm, tokens=self.source_ids.shape[1])
-        self.states: Tensor = output.encoder_last_hidden_state
+        tokens = self.source_ids.shape[1]
+        self._encoded = run_one_row(
+            partial(lm.model.get_encoder(), input_ids=self.source_ids), scorer=lm, tokens=tokens
+        )
+        self.states: Tensor = self._encoded.last_hidden_state
         if cached:
+            read = partial(lm.model, decoder_input_ids=self.context, use_cache=True)
+            output = run_one_row(partial(read, encoder_outputs=self.encoder_output(1)), scorer=lm, tokens=tokens)
             own, cross = output.past_key_values.self_attention_cache, output.past_key_values.cross_attention_cache
             self._context_layers = [(keys[:, :, :-1], values[:, :, :-1]) for keys, values, _ in own]
             self._cross_layers = [(keys, values) for keys, values, _ in cross]
+
+    def encoder_output(self, rows: int) -> Any:
+        """The encoder's output for the source, for so many rows, not copied; of the class that the model expects."""
+        return type(self._encoded)(last_hidden_state=self.states.expand(rows, -1, -1))
 
     def config(self) -> dict[str, Any]:
         """What draws depend on: the model, the source, and what is before source and text."""
@@ -110,12 +118,10 @@ class ConditionedDecoder:
 
     def _read_anew(self, x: Tensor, wanted: Tensor) -> Iterator[Tensor]:
         """``logits`` by a pass without any cache."""
-        from transformers.modeling_outputs import BaseModelOutput
-
         rows, columns = wanted.nonzero(as_tuple=True)
         return self.lm.head.read(
             (rows, columns + self.context.shape[1] - 1),
-            encoder_outputs=BaseModelOutput(last_hidden_state=self.states.expand(len(x), -1, -1)),
+            encoder_outputs=self.encoder_output(len(x)),
             decoder_input_ids=torch.cat([self.context.expand(len(x), -1), x[:, : int(columns.max())]], dim=1),
             use_cache=False,
         )
@@ -125,14 +131,12 @@ class ConditionedDecoder:
     ) -> tuple[Iterator[Tensor], Layers]:
         """Logits ``[wanted, vocabulary]``, and the decoder's own keys and values with those of ``tokens``."""
         from transformers import EncoderDecoderCache
-        from transformers.modeling_outputs import BaseModelOutput
 
         own, cross = as_cache(before), as_cache(expand_layers(self._cross_layers, len(tokens)))
-        # The states only show the decoder that there is a source; its keys and values are in ``cross``.
-        encoder = BaseModelOutput(last_hidden_state=self.states.expand(len(tokens), -1, -1))
+        # The encoder's output only shows the decoder that there is a source; its keys and values are in ``cross``.
         logits = self.lm.head.read(
             wanted,
-            encoder_outputs=encoder,
+            encoder_outputs=self.encoder_output(len(tokens)),
             decoder_input_ids=tokens,
             decoder_attention_mask=attention,
             past_key_values=EncoderDecoderCache(own, cross),

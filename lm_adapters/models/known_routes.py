@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from contextlib import suppress
 from dataclasses import asdict
 from itertools import chain
@@ -19,8 +20,8 @@ from torch import Tensor
 
 from lm_adapters.forward.batching import Together
 from lm_adapters.forward.route import Cache, Route
-from samplers import StoreError, __version__
-from samplers.storage import digest, write_atomically
+from samplers import __version__
+from samplers.storage import digest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -67,9 +68,12 @@ def remember_route(key: str, route: Route) -> None:
     if path is None:
         return
     routes = [*_routes().items(), (key, asdict(route))][-MOST:]
-    with suppress(OSError, StoreError):
+    with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(dict(routes), indent=0).encode())
+        # Whole for every reader; that it survives a crash of the machine is not needed.
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+            json.dump(dict(routes), file, indent=0)
+        os.replace(file.name, path)
 
 
 def _routes() -> dict[str, Any]:

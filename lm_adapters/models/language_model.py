@@ -12,7 +12,7 @@ from lm_adapters.fingerprint import Fingerprinted
 from lm_adapters.forward.batching import check_tokens_per_pass
 from lm_adapters.forward.lm_head import HeadOnRows
 from lm_adapters.forward.route import Route
-from lm_adapters.loading.pretrained import Task, load_pretrained
+from lm_adapters.loading.pretrained import Task, load_pretrained, loading_errors
 from lm_adapters.text import TextSpace
 from samplers import InvalidInput
 
@@ -40,8 +40,7 @@ class LanguageModel(Fingerprinted, ABC):
     ) -> None:
         self.model = model.eval().requires_grad_(False)
         self.tokens_per_pass = check_tokens_per_pass(tokens_per_pass, self.device)
-        embedding = cast(Any, model.get_input_embeddings())
-        self.space = self._text_space(tokenizer, embedding.weight.shape[0])
+        self.space = self._text_space(tokenizer, scored_tokens(model))
         self.allowed = self.space.proposable.to(self.device)
         if not bool(self.allowed.any()):
             raise InvalidInput("the tokenizer has no token that may be proposed; is its vocabulary missing?")
@@ -68,7 +67,8 @@ class LanguageModel(Fingerprinted, ABC):
         model, tokenizer = load_pretrained(
             cls.task, name_or_path, device=device, dtype=dtype, trust_remote_code=trust_remote_code
         )
-        return cls(model, tokenizer, tokens_per_pass=tokens_per_pass, **own)
+        with loading_errors(name_or_path):
+            return cls(model, tokenizer, tokens_per_pass=tokens_per_pass, **own)
 
     def close(self) -> None:
         """Remove the hook from the model, which is then as transformers loaded it."""
@@ -88,6 +88,11 @@ class LanguageModel(Fingerprinted, ABC):
         return argument in self._arguments
 
     @property
+    def no_cache(self) -> dict[str, Any]:
+        """Arguments of a pass without a cache: some models then also build another mask (FSMT)."""
+        return {"use_cache": False} if self.takes("use_cache") else {}
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.model.device
@@ -104,3 +109,15 @@ class LanguageModel(Fingerprinted, ABC):
 
     def _text_space(self, tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> TextSpace:
         return TextSpace(tokenizer, vocabulary)
+
+
+def scored_tokens(model: PreTrainedModel) -> int:
+    """How many tokens the vocabulary head scores, which may differ from how many the tokenizer has.
+
+    Raises ``InvalidInput`` for a model that does not read tokens by a table of embeddings.
+    """
+    head, table = model.get_output_embeddings(), cast(Any, model.get_input_embeddings())
+    if not isinstance(table, torch.nn.Module):
+        raise InvalidInput(f"{type(model).__name__} has no table of token embeddings; choose another model")
+    weight = getattr(head, "weight", None)
+    return int((cast(Any, table).weight if weight is None else weight).shape[0])

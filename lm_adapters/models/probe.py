@@ -1,4 +1,4 @@
-"""A probe of a model through its adapter: two texts of unequal length, alone and together, beside the plain model.
+"""A probe of a model through its adapter: texts of unequal length, alone and together, beside the plain model.
 
 What is compared are log-probabilities in nats, over the whole vocabulary, at every place of a text that is scored; the
 plain model reads each text by itself, without padding, cache or hook. ``chosen_route`` finds the fastest way to run the
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Probed", "Reading", "chosen_route", "left_to_right", "padded", "probe_texts"]
 
-LENGTHS = (3, 9)  # tokens of the two texts, fewer where the model takes fewer
+LENGTHS = (3, 9, 9)  # tokens of the texts, fewer where the model takes fewer
 HALF = (torch.float16, torch.bfloat16)
 # The most by which log-probabilities may differ, as a sum over the places of two texts of the mean over the vocabulary:
 # so many nats, or so much of that sum of the log-probabilities themselves. In half precision, and in float32.
@@ -68,11 +68,13 @@ class Probed(Protocol):
     @property
     def max_length(self) -> int: ...
 
+    def close(self) -> None: ...
+
 
 def chosen_route(lm: Probed, readings: Sequence[Reading]) -> Route:
     """The fastest route on which all ``readings`` agree with the plain model. Leaves ``lm.route`` set to some route.
 
-    Raises ``InvalidInput`` where there is none, in one line.
+    Raises ``InvalidInput`` where there is none, in one line; the model is then as transformers loaded it.
     """
     texts = probe_texts(lm)
     key = route_key(lm.model, texts)
@@ -82,13 +84,14 @@ def chosen_route(lm: Probed, readings: Sequence[Reading]) -> Route:
         try:
             route = _Probe(lm, readings, texts).route()
         except _Refused as refused:
+            lm.close()
             raise InvalidInput(f"{_name(lm.model)} cannot be used: {refused}; choose another model") from refused
     remember_route(key, route)
     return route
 
 
 def probe_texts(lm: Probed) -> list[list[int]]:
-    """Two texts of the model's own pieces, of different lengths wherever it takes more than one token."""
+    """A short and two longer texts of the model's own pieces; all of one token where it takes no more."""
     pieces = lm.allowed.nonzero().squeeze(1).tolist()
     if lm.max_length < 1:
         raise InvalidInput(f"{_name(lm.model)} takes no text beside its special tokens; choose another model")
@@ -189,20 +192,29 @@ class _Probe:
                 return True
             run = reading.continued
             plain = [each[len(text) // 2 :] for each, text in zip(plain, texts, strict=True)]
-        together = how == "together" or (how == "continued" and self.lm.route.cache != "equal")
+        groups = [texts]
+        if how == "alone":
+            groups = [[text] for text in texts]
+        elif how == "continued" and self.lm.route.cache == "equal":
+            groups = [texts[:1], texts[1:]]
         try:
-            found = [run(texts)] if together else [run([text]) for text in texts]
+            found = [run(group) for group in groups]
         except Exception as error:
             self._note(error, how)
             return False
-        return self._close(_log_probs(torch.cat(found)), torch.cat(plain), how)
+        if self._close(
+            _log_probs(torch.cat(found)), torch.cat(plain), f"for texts {how} through head, padding and cache"
+        ):
+            return True
+        self.seen = f"its numbers for a text depend on how it is read ({self.seen})"
+        return False
 
     def _check_repeats(self) -> None:
         """Refuses a model that answers one text in several ways."""
         for reading, plain in zip(self.readings, self.plain, strict=True):
             again = [_log_probs(reading.plain(text)) for text in self.texts]
             if not self._close(torch.cat(again), torch.cat(plain), "again"):
-                raise _Refused(f"it answers a text otherwise each time that it is asked ({self.seen})")
+                raise _Refused("it draws at random as it reads: a text gets other numbers each time")
 
     def _close(self, found: Tensor, expected: Tensor, how: str) -> bool:
         if found.shape != expected.shape:
@@ -216,7 +228,7 @@ class _Probe:
             return True
         likeliest = expected.argmax(dim=1, keepdim=True)
         first, second = (-float(each.gather(1, likeliest).sum()) for each in (found, expected))
-        self.seen = f"two texts have {first:.5f} nats {how} and {second:.5f} by the plain model"
+        self.seen = f"{first:.5f} nats {how}, {second:.5f} without"
         return False
 
     def _plain(self, reading: Reading, text: list[int]) -> Tensor:
@@ -226,6 +238,8 @@ class _Probe:
         except Exception as error:
             self._note(error, "plain")
             raise _Refused(self.seen) from error
+        if logits.shape[1] != len(self.lm.allowed):
+            raise _Refused(f"its head scores {logits.shape[1]:,} tokens, its embedding has {len(self.lm.allowed):,}")
         found = _log_probs(logits)
         if bool(found.isnan().any()) or bool((logits == torch.inf).any()):
             kind = str(self.lm.model.dtype).removeprefix("torch.")
@@ -239,8 +253,11 @@ class _Probe:
             if reading.continued is None or half == 0:
                 continue
             shorter = self._plain(reading, text[:half])
-            if not self._close(plain[1][: len(shorter)], shorter, "with what follows"):
-                raise _Refused(f"what it predicts of a token depends on the tokens after it ({self.seen})")
+            if not self._close(plain[1][: len(shorter)], shorter, "with them"):
+                raise _Refused(
+                    f"what it predicts of a token depends on the tokens after it ({self.seen}), so it does not read "
+                    "from left to right"
+                )
 
     def _note(self, error: Exception, how: str) -> None:
         if is_out_of_memory(error):

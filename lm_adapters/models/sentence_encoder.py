@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from lm_adapters.fingerprint import Fingerprinted
+from lm_adapters.forward.batching import Together, passes
 from lm_adapters.forward.model_inputs import max_positions
 from lm_adapters.forward.oom import run_passes, split_on_oom
 from lm_adapters.loading.model_files import check_config, check_loaded, check_weights, read_json
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["LibraryEncoder", "MeanPooled", "SentenceEncoder"]
+
+PROBE_TEXTS = ("a", "b c d e f g h", "i j k l m n o")
 
 
 class SentenceEncoder(ABC):
@@ -121,6 +125,7 @@ class MeanPooled(Fingerprinted, SentenceEncoder):
         self.space = TextSpace(tokenizer)
         self.pool_special, self.tokens_per_pass = pool_special, tokens_per_pass
         self.max_tokens = max_positions(self.model) if max_tokens is None else max_tokens
+        self._together = self._rows_of_a_pass()
 
     def config(self) -> dict[str, Any]:
         """What the vectors depend on: the model, its tokenizer, and which tokens are pooled."""
@@ -137,9 +142,31 @@ class MeanPooled(Fingerprinted, SentenceEncoder):
         def run(part: Tensor) -> Tensor:
             return self._pooled([rows[i] for i in part.tolist()], sizes[part])
 
-        for part, pooled in run_passes(sizes, self.tokens_per_pass, run, scorer=self):
+        for part, pooled in run_passes(sizes, self.tokens_per_pass, run, scorer=self, together=self._together):
             vectors[part] = pooled
         return normalize(vectors, dim=1)
+
+    def _rows_of_a_pass(self) -> Together:
+        """Which rows may share a pass, by trying: in some models padding, or other rows, change the states of a row."""
+        rows: list[list[int]] = [self.space.tokenizer(text)["input_ids"] for text in PROBE_TEXTS]
+        sizes = torch.tensor([len(row) for row in rows])
+
+        def vectors(together: Together) -> Tensor:
+            found = torch.empty(0)
+            for part in passes(sizes, sys.maxsize, together):
+                pooled = self._pooled([rows[i] for i in part.tolist()], sizes[part])
+                found = pooled.new_empty(len(rows), pooled.shape[1]) if not len(found) else found
+                found[part] = pooled
+            return found
+
+        tolerance = 1e-4 if self.model.dtype in (torch.float32, torch.float64) else 0.05  # of the largest state
+        with torch.inference_mode():
+            alone = vectors("one")
+            largest = float(alone.abs().max())
+            same: list[Together] = [
+                each for each in get_args(Together) if float((vectors(each) - alone).abs().max()) <= tolerance * largest
+            ]
+        return same[0] if same else "one"
 
     def _pooled(self, rows: list[list[int]], sizes: Tensor) -> Tensor:
         """One forward pass: ``float64 [rows, hidden]``."""

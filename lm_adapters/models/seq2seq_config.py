@@ -47,14 +47,25 @@ def decoder_context(model: PreTrainedModel, language: int | None = None, languag
     the start where this is a language itself, or not set (mBART).
     """
     settings = cast(Any, model.generation_config)
-    start: int | None = settings.decoder_start_token_id
-    if start is None:
-        start = getattr(model.config, "decoder_start_token_id", None)
+    start = _first_set(model, "decoder_start_token_id")
     if language is not None:
         return [language] if start is None or start in languages else [start, language]
+    if start is None:  # as ``generate`` has it
+        start = _first_set(model, "bos_token_id")
     if start is None:
-        raise InvalidInput("the model has no decoder start token; set model.generation_config.decoder_start_token_id")
+        raise InvalidInput(
+            'the model names neither a decoder start token nor a BOS token; write "decoder_start_token_id" into its '
+            "generation_config.json"
+        )
     return [start] if settings.forced_bos_token_id is None else [start, settings.forced_bos_token_id]
+
+
+def _first_set(model: PreTrainedModel, name: str) -> int | None:
+    """A setting of the generation, or else of the model."""
+    for settings in (model.generation_config, model.config):
+        if (value := getattr(settings, name, None)) is not None:
+            return cast(int, value)
+    return None
 
 
 def end_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
@@ -66,7 +77,7 @@ def end_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int
     if end is None or end == []:
         end = tokenizer.eos_token_id
     if end is None:
-        raise InvalidInput("the model has no end token; set model.generation_config.eos_token_id")
+        raise InvalidInput('the model names no end token; write "eos_token_id" into its generation_config.json')
     return end[0] if isinstance(end, list) else end
 
 

@@ -89,7 +89,7 @@ class Seq2SeqLM(Seq2SeqParts):
 
     def _readings(self) -> list[Reading]:
         """Targets given a source, and a target given sources."""
-        first, _ = probe_texts(self)
+        first = probe_texts(self)[0]
         context, given = self.context, torch.tensor([first], device=self.device)
         # Decoders are made anew for each route: what they keep depends on it.
         decoders: dict[Route, ConditionedDecoder] = {}
@@ -101,10 +101,9 @@ class Seq2SeqLM(Seq2SeqParts):
 
         def plain(source: list[int], target: list[int]) -> Tensor:
             ids, _ = self.encoder_input(torch.tensor([source], device=self.device), [])
-            logits: Tensor = self.model(
-                input_ids=ids, decoder_input_ids=torch.tensor([[*context, *target]], device=self.device)
-            ).logits[0, len(context) - 1 :]
-            return logits
+            read = torch.tensor([[*context, *target]], device=self.device)
+            logits: Tensor = self.model(input_ids=ids, decoder_input_ids=read, **self.no_cache).logits
+            return logits[0, len(context) - 1 :]
 
         def sources(texts: list[list[int]]) -> Tensor:
             x = padded(texts, self.source_space.pad_id, self.device)

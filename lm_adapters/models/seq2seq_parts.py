@@ -10,11 +10,11 @@ The output at the last token of the context predicts the first token of text, th
 ``log p = sum over j of log p(t_j | t_<j, source) + log p(end | t, source)``, each a softmax over the whole vocabulary.
 
 The context is what ``generate`` starts from: ``decoder_start_token_id`` (T5 and Marian: the padding token; BART: the
-end token; mBART: the code of the target language), then ``forced_bos_token_id`` where the generation settings have one
-(BART: ``<s>``; mBART-50, M2M-100 and NLLB: the code of the target language). A target language that is chosen takes the
-place of that code. The context is given, not text, and has no share in ``log p``. A model that was trained to write an
-opening token itself, and whose settings do not force it (BERT2BERT: ``[CLS]``), needs
-``model.generation_config.forced_bos_token_id`` set.
+end token; mBART: the code of the target language), or else ``bos_token_id`` (T5Gemma), then ``forced_bos_token_id``
+where the generation settings have one (BART: ``<s>``; mBART-50, M2M-100 and NLLB: the code of the target language). A
+target language that is chosen takes the place of that code. The context is given, not text, and has no share in
+``log p``. A model that was trained to write an opening token itself, and whose settings do not force it (BERT2BERT:
+``[CLS]``), needs ``model.generation_config.forced_bos_token_id`` set.
 
 ``model(labels=...)`` shifts ``labels`` by one, after the start token: where nothing is forced, its mean loss on
 ``t_1 .. t_n end`` is ``-log p / (n + 1)``; otherwise its labels begin with the forced token, and its sum has one more
@@ -92,7 +92,8 @@ class Seq2SeqParts(LanguageModel):
     @property
     def body(self) -> PreTrainedModel:
         """The decoder without the vocabulary head."""
-        return cast("PreTrainedModel", self.model.get_decoder().base_model)
+        decoder = self.model.get_decoder()
+        return cast("PreTrainedModel", getattr(decoder, "base_model", decoder))
 
     @property
     def context(self) -> list[int]:

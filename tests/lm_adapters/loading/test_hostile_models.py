@@ -105,7 +105,7 @@ CASES: dict[str, tuple[Spoil, str]] = {
     "attention from the hub": (config(attn_implementation="someone/kernel"), "trust_remote_code=True"),
     "weights named as pickle": (config(transformers_weights="adapter_model.bin"), "only safetensors are read"),
     "an adapter": (holds("adapter_config.json", "{}"), "is an adapter"),
-    "only pickle": (only_pickle, "no file named model.safetensors"),
+    "only pickle": (only_pickle, "convert it once: python -c"),
     "weights cut": (cut("model.safetensors", 3000), "deserializing header"),
     "weights empty": (cut("model.safetensors", 0), "deserializing header"),
     "header absurd": (holds("model.safetensors", struct.pack("<Q", 2**62) + b"{}"), "header too large"),

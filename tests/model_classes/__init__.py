@@ -1,0 +1,1 @@
+"""Every class of language model of the installed transformers, tiny, beside our adapters."""
