@@ -6,9 +6,15 @@ from typing import Any
 
 __all__ = ["OVERRIDES"]
 
+BERT = {"vocab_size": 133, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+
 OVERRIDES: dict[str | tuple[str, str], dict[str, Any]] = {
     "esm": {"vocab_size": 133, "mask_token_id": 4, "pad_token_id": 0},
     "mpnet": {"relative_attention_num_buckets": 32},
+    "encoder-decoder": {
+        "encoder": {"model_type": "bert", **BERT},
+        "decoder": {"model_type": "bert", "is_decoder": True, "add_cross_attention": True, **BERT},
+    },
     "reformer": {
         "axial_pos_embds_dim": [16, 16],
         "axial_pos_shape": [8, 8],
