@@ -40,7 +40,7 @@ class LanguageModel(Fingerprinted, ABC):
     ) -> None:
         self.model = model.eval().requires_grad_(False)
         self.tokens_per_pass = check_tokens_per_pass(tokens_per_pass, self.device)
-        self.space = self._text_space(tokenizer, scored_tokens(model))
+        self.space = self._text_space(tokenizer, embedded_tokens(model))
         self.allowed = self.space.proposable.to(self.device)
         if not bool(self.allowed.any()):
             raise InvalidInput("the tokenizer has no token that may be proposed; is its vocabulary missing?")
@@ -111,13 +111,12 @@ class LanguageModel(Fingerprinted, ABC):
         return TextSpace(tokenizer, vocabulary)
 
 
-def scored_tokens(model: PreTrainedModel) -> int:
-    """How many tokens the vocabulary head scores, which may differ from how many the tokenizer has.
+def embedded_tokens(model: PreTrainedModel) -> int:
+    """The rows of the table of embeddings; a probe then finds whether the head scores as many tokens.
 
-    Raises ``InvalidInput`` for a model that does not read tokens by a table of embeddings.
+    Raises ``InvalidInput`` for a model that does not read tokens by a table.
     """
-    head, table = model.get_output_embeddings(), cast(Any, model.get_input_embeddings())
+    table = cast(Any, model.get_input_embeddings())
     if not isinstance(table, torch.nn.Module):
         raise InvalidInput(f"{type(model).__name__} has no table of token embeddings; choose another model")
-    weight = getattr(head, "weight", None)
-    return int((cast(Any, table).weight if weight is None else weight).shape[0])
+    return int(cast(Any, table).weight.shape[0])

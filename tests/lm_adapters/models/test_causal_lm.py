@@ -212,7 +212,9 @@ def test_without_an_end_there_is_no_probability():
     model = lm("llama").model
     tokenizer = tiny_causal.begin_and_end()
     tokenizer.eos_token = None
-    with pytest.raises(InvalidInput, match=r"no end token, .* set tokenizer.eos_token"):
+    with pytest.raises(
+        InvalidInput, match=r"neither an end token nor a separator, .* \"eos_token\" into its tokenizer_config"
+    ):
         CausalLM(model, tokenizer)
 
 

@@ -170,7 +170,7 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "long target": (lambda: Reconstruction(lm("bart"), LONG + " a"), "source has 24 tokens, the decoder takes 23"),
     "empty target": (lambda: Reconstruction(lm("t5"), ""), "the text '' has no tokens"),
-    "no start": (lambda: without("decoder_start_token_id"), "no decoder start token"),
+    "no start": (lambda: without("decoder_start_token_id"), "neither a decoder start token nor a BOS token"),
     "no end": (lambda: without("eos_token_id"), "no end token"),
     "two vocabularies": (other_vocabularies, "vocabularies of their own"),
     "no encoder": (lambda: Seq2SeqLM(*gpt2()), "is a gpt2; a seq2seq model is needed"),
