@@ -77,7 +77,7 @@ class TextSpace:
             if len(ids) > width:
                 raise InvalidInput(f"the text {quoted(text)} has {len(ids)} tokens, the limit is {width}; shorten it")
             if self.cannot_be_text(ids):
-                raise InvalidInput(what_is_wrong(text, ids, self.tokenizer, self.cannot_be_text))
+                raise InvalidInput(self.what_is_wrong(text, ids))
         return torch.tensor([ids + [self.pad_id] * (width - len(ids)) for ids in rows])
 
     def decode(self, x: Tensor) -> list[str]:
@@ -202,6 +202,10 @@ class TextSpace:
         """Whether a special or unknown token, or one beyond the vocabulary, is among ``ids``."""
         unknown = self.tokenizer.unk_token_id in ids or max(ids, default=0) >= self.vocabulary
         return unknown or not self._special.isdisjoint(ids)
+
+    def what_is_wrong(self, text: str, ids: Sequence[int]) -> str:
+        """One line for a text whose tokens ``ids`` hold what ``cannot_be_text``: which part, and where it is."""
+        return what_is_wrong(text, ids, self.tokenizer, self.cannot_be_text)
 
 
 def _special_tokens_around(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:

@@ -43,8 +43,10 @@ def quoted(text: str, at: int = 0) -> str:
 def _unusable_parts(
     text: str, tokenizer: PreTrainedTokenizerBase, unusable: Callable[[Sequence[int]], bool]
 ) -> Iterator[tuple[int, str]]:
-    """Characters, or words where no character by itself is at fault, and where they begin."""
+    """Characters, or words where all of their characters or none is at fault, and where they begin."""
     for word in re.finditer(r"\S+", text):
-        parts = [*((word.start() + i, character) for i, character in enumerate(word[0])), (word.start(), word[0])]
-        rows = tokenizer([part for _, part in parts], add_special_tokens=False)["input_ids"]
-        yield from (part for part, ids in zip(parts, rows, strict=True) if unusable(ids))
+        rows = tokenizer([word[0], *word[0]], add_special_tokens=False)["input_ids"]
+        if unusable(rows[0]):
+            faults = [at for at, ids in enumerate(rows[1:]) if unusable(ids)]
+            partly = 0 < len(faults) < len(word[0])
+            yield from ((word.start() + at, word[0][at]) for at in faults) if partly else [(word.start(), word[0])]

@@ -89,5 +89,7 @@ def _spellings(space: TextSpace, word: str) -> list[tuple[int, ...]]:
         bad = [name for name, token in zip(names, found[0], strict=True) if space.cannot_be_text([token])]
         spelt = f"is spelt {' '.join(names)} here, and {bad[0]} is no text" if bad else "has no tokens here"
         raise InvalidInput(f"the keyword {word!r} {spelt}; use other words")
+    if is_letter(word[0]):
+        return usable
     # A blank that moves may write need not be held: a text with it has the spelling without it.
     return [each for each in usable if not (each[1:] in usable and space.proposable[each[0]])]

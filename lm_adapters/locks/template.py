@@ -116,5 +116,5 @@ def _tokens(space: TextSpace, part: str, first: bool) -> list[int]:
     else:
         spelling = tokens_after(space, text, " " if part[0].isspace() else "")
     if not spelling or space.cannot_be_text(spelling):
-        raise InvalidInput(f"the tokenizer cannot represent a part of {text!r} as plain text; use other characters")
+        raise InvalidInput(space.what_is_wrong(text, spelling))
     return spelling

@@ -100,7 +100,7 @@ class PromptedLM:
         ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
         # GPT-2 calls its end of text the unknown token too.
         if tokenizer.unk_token_id in ids and tokenizer.unk_token_id not in (lm.eos_id, lm.start_id):
-            raise InvalidInput(f"the tokenizer cannot represent a part of the prompt {prompt!r}; use other characters")
+            raise InvalidInput(f"prompt: {lm.space.what_is_wrong(prompt, ids)}")
         self.context: list[int] = [lm.start_id, *ids]
         if self.max_length < 1:
             raise InvalidInput(

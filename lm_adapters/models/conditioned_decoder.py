@@ -34,7 +34,7 @@ class ConditionedDecoder:
     def __init__(self, lm: Seq2SeqParts, source: str, prefix: str = "", *, x: Tensor | None = None) -> None:
         self.lm, self.source, self.prefix = lm, source, prefix
         if x is None:
-            x = lm.source_space.encode([source]).to(lm.device)
+            x = lm.source_space.encode([source.strip()]).to(lm.device)
         self.source_ids, _ = lm.encoder_input(x, lm.prefix_ids(prefix))
         self.context = torch.tensor([lm.context], device=lm.device)
         self._context_layers: Layers = []

@@ -115,7 +115,7 @@ class Seq2SeqParts(LanguageModel):
         if prefix.strip():
             ids = self.tokenizer(prefix.rstrip(), add_special_tokens=False)["input_ids"]
         if self.tokenizer.unk_token_id in ids:
-            raise InvalidInput(f"the tokenizer cannot represent a part of the prefix {prefix!r}; use another")
+            raise InvalidInput(f"prefix: {self.source_space.what_is_wrong(prefix, ids)}")
         return ids
 
     def encoder_input(self, x: Tensor, prefix: Sequence[int]) -> tuple[Tensor, Tensor | None]:

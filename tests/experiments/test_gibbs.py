@@ -9,6 +9,7 @@ import torch
 from experiments.gibbs import NO_TARGET, gibbs
 from lm_adapters import MaskedEnergy
 from samplers import EnergyError, InvalidInput
+from tests.lm_adapters.tiny import build
 
 QUICK = {"chains": 4, "steps": 8, "warmup": 2, "thin": 3}
 
@@ -68,6 +69,16 @@ def test_any_ordinary_line_is_a_start(embedded, init):
     start = embedded.space.encode([init.strip()])
     assert bool((tokens == start).where(embedded.space.fixed(start), True).all())
     assert bool((tokens != start).any())
+
+
+def test_what_texts_of_the_model_lack_is_remarked_on():
+    lm = build("bert")
+    with pytest.warns(UserWarning) as shown:
+        gibbs(model=lm, init="The Old House.", **QUICK)
+    assert [str(each.message) for each in shown] == [
+        "texts of model have no capital letters, no accents, spaces beside punctuation set by rule",
+        "init is read as 'the old house.'",
+    ]
 
 
 @pytest.mark.parametrize("cut", [{"top_k": 5}, {"top_p": 0.9}, {"top_k": 5, "top_p": 0.9}])

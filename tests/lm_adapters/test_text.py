@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Callable
+from copy import deepcopy
 
 import pytest
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from lm_adapters import Canonical, TextSpace
+from lm_adapters import Canonical, Keywords, TextSpace
 from samplers import InvalidInput, evaluate
 from tests.lm_adapters.tiny import byte_level, word_level, wordpiece
 
@@ -152,3 +155,37 @@ def test_reserved_names_are_not_proposable_even_as_plain_words():
     tokenizer = word_level(["red", *reserved, "unused", "<->", "<3", "[red]"])
     names = tokenizer.convert_ids_to_tokens(TextSpace(tokenizer).proposable.nonzero().squeeze(1).tolist())
     assert names == ["red", "unused", "<->", "<3", "[red]"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a \u2603 b", "cannot represent '\u2603' at character 3 of 'a \u2603 b'"),
+        ("a b [MASK] c", "holds the special token '[MASK]' at character 5 of 'a b [MASK] c'"),
+        ("a " * 200 + "\u2603", "cannot represent '\u2603' at character 401 of '\u2026"),
+        ("\u2603" + " a" * 200, "cannot represent '\u2603' at character 1 of '\u2603 a"),
+    ],
+)
+def test_what_cannot_be_a_token_is_shown_at_its_place(text: str, said: str):
+    with pytest.raises(InvalidInput, match=re.escape(said)) as caught:
+        TextSpace(wordpiece()).encode(["b", text])
+    assert len(str(caught.value)) < 250
+
+
+def test_a_word_that_is_unknown_as_a_whole_is_shown():
+    with pytest.raises(InvalidInput, match="cannot represent 'house' at character 5 of 'red house'"):
+        TextSpace(word_level(["red", "h", "o", "u", "s", "e"])).encode(["red house"])
+
+
+@pytest.mark.parametrize("made", [wordpiece, byte_level, lambda: word_level(["a", "b"])])
+def test_a_word_that_was_added_is_a_word(made: Callable[[], PreTrainedTokenizerBase]):
+    tokenizer = deepcopy(made())
+    tokenizer.add_tokens(["covid", "<image>"])
+    tokenizer.add_tokens(["<control>"], special_tokens=True)
+    space = TextSpace(tokenizer)
+    names = tokenizer.convert_ids_to_tokens(space.proposable.nonzero().squeeze(1).tolist())
+    assert {"covid", "<image>", "<control>"} & set(names) == {"covid"}
+    x = space.encode(["a covid b", "covid"])
+    assert space.decode(x) == ["a covid b", "covid"]
+    assert not space.fixed(x).any()
+    assert Keywords(space, ["covid"]).found(x).tolist() == [True, True]

@@ -198,7 +198,9 @@ def test_a_prompt_without_room_for_a_text():
 
 def test_a_prompt_that_the_tokenizer_does_not_know():
     model = tiny_causal.words_lm(["red", "green"])
-    with pytest.raises(InvalidInput, match="cannot represent a part of the prompt 'red blue'"):
+    with pytest.raises(
+        InvalidInput, match="prompt: the tokenizer cannot represent 'blue' at character 5 of 'red blue'"
+    ):
         model.condition_on("red blue")
     assert model.condition_on("red").context == [model.start_id, 4]
 

@@ -143,18 +143,18 @@ def gpt2() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
 LONG = " ".join("a" * 23)
 BAD: dict[str, tuple[Callable[[], object], str]] = {
-    "empty source": (lambda: SequenceEnergy(lm("t5").condition_on(" "), name="forward"), "the text ' ' has no tokens"),
+    "empty source": (lambda: SequenceEnergy(lm("t5").condition_on(" "), name="forward"), "the text '' has no tokens"),
     "special token": (
         lambda: SequenceEnergy(lm("t5").condition_on("a <extra_id_1>"), name="forward"),
         "holds the special token '<extra_id_1>'",
     ),
     "unknown": (
         lambda: SequenceEnergy(lm("t5").condition_on("a ß"), name="forward"),
-        "cannot represent a part of 'a ß'",
+        "cannot represent 'ß' at character 3 of 'a ß'",
     ),
     "unknown prefix": (
         lambda: SequenceEnergy(lm("t5").condition_on("a", prefix="ß:"), name="forward"),
-        "cannot represent a part of the prefix 'ß:'",
+        "prefix: the tokenizer cannot represent 'ß' at character 1 of 'ß:'",
     ),
     "long source": (
         lambda: SequenceEnergy(lm("bart").condition_on(LONG), name="forward"),
