@@ -104,7 +104,9 @@ class Detokenizer:
 
 def _runs_on(before: str, after: str) -> bool:
     """Whether two characters stand without a space between them because of their script."""
-    return IS_CJK.match(before) is not None or IS_CJK.match(after) is not None
+    if before in ",.?!;:":
+        return False
+    return bool(IS_CJK.match(before) or IS_CJK.match(after)) or before + after in ("”“", "’‘")
 
 
 def _sides(parts: list[str]) -> dict[int, Sides]:

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from experiments.declaration.wording import Remark
 from experiments.gibbs import NO_TARGET, gibbs
 from lm_adapters import MaskedEnergy
 from samplers import EnergyError, InvalidInput
@@ -73,7 +74,7 @@ def test_any_ordinary_line_is_a_start(embedded, init):
 
 def test_what_texts_of_the_model_lack_is_remarked_on():
     lm = build("bert")
-    with pytest.warns(UserWarning) as shown:
+    with pytest.warns(Remark) as shown:
         gibbs(model=lm, init="The Old House.", **QUICK)
     assert [str(each.message) for each in shown] == [
         "texts of model have no capital letters, no accents, spaces beside punctuation set by rule",

@@ -68,6 +68,7 @@ def test_what_does_not_come_back_is_said(kind: str):
         "a -- b, -5 and x",
         "你好，世界！我有3本书。《日记》（一）",
         "我用Linux写，他用Mac。",
+        '“你好！”“你好，"老王"！”他说, 我说! 不',
     ],
 )
 def test_spaces_are_set_as_people_set_them(text: str):
