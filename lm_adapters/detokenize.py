@@ -128,7 +128,7 @@ def _by_itself(mark: str, window: list[str]) -> Sides | None:
     rule = IN_CONTEXT.get(mark)
     if rule is not None:
         return rule(*window)
-    return None if mark in TWO_WAYS else MARKS.get(mark) or OF_CATEGORY.get(category(mark), NONE)
+    return None if mark in TWO_WAYS else MARKS.get(mark) or OF_CATEGORY.get(category(mark[0]), NONE)
 
 
 def _in_turn(mark: str, later: list[str], window: list[str], open_quotes: set[str]) -> Sides:

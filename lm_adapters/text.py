@@ -18,7 +18,7 @@ from lm_adapters.detokenize import Detokenizer, what_is_lost
 from lm_adapters.fingerprint import vocabulary_digest
 from lm_adapters.plain_tokens import plain_tokens, special_ids
 from lm_adapters.unusable_text import place, quoted, what_is_wrong
-from lm_adapters.word_edges import ENDS, edge_after_word, is_letter, may_join
+from lm_adapters.word_edges import ENDS, edge_after_word, edge_before_word, is_letter
 from samplers import EnergyError, InvalidInput
 
 if TYPE_CHECKING:
@@ -144,29 +144,33 @@ class TextSpace:
         return fixed
 
     def word_edges(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What each token does to the words beside it, from what it writes after a word.
+        """``uint8 [chains, width]`` each: what each token is to a word before it, and to one after it without a space.
 
-        ``uint8 [chains, width]``, for a word before it: one of ``ENDS`` to ``UNSURE`` of ``lm_adapters.word_edges``.
-        ``bool [chains, width]``: whether it may join what follows to that word. Padding ends a word.
+        One of ``ENDS`` to ``UNSURE`` of ``lm_adapters.word_edges``, from what the token writes after a word. Padding
+        ends a word.
         """
-        if self._edges[0].device != x.device:
-            self._edges = self._edges[0].to(x.device), self._edges[1].to(x.device)
-        text = self.is_token(x)
-        return self._edges[0][x].where(text, ENDS), self._edges[1][x] & text
+        if self._edges.device != x.device:
+            self._edges = self._edges.to(x.device)
+        after, before = self._edges[:, x].where(self.is_token(x), ENDS)
+        return after, before
 
     @cached_property
-    def _edges(self) -> tuple[Tensor, Tensor]:
+    def _edges(self) -> Tensor:
         texts = self.after_word([[token] for token in range(min(len(self.tokenizer), self.vocabulary))])
-        after = torch.full((self.vocabulary,), ENDS, dtype=torch.uint8)
-        after[: len(texts)] = torch.tensor([edge_after_word(text) for text in texts], dtype=torch.uint8)
-        joins = torch.zeros(self.vocabulary, dtype=torch.bool)
-        joins[: len(texts)] = torch.tensor([may_join(text) for text in texts])
-        return after, joins
+        edges = torch.full((2, self.vocabulary), ENDS, dtype=torch.uint8)
+        for row, edge in enumerate((edge_after_word, edge_before_word)):
+            edges[row, : len(texts)] = torch.tensor([edge(text) for text in texts], dtype=torch.uint8)
+        return edges
+
+    @property
+    def sets_spaces(self) -> bool:
+        """Whether spaces are set by rule where the tokenizer does not keep them, and not by the tokens one by one."""
+        return self._detokenizer.restores
 
     def after_word(self, rows: Sequence[Sequence[int]]) -> list[str]:
         """What the tokens of each row write after a word of letters, the space before it included."""
-        start = len(self.tokenizer.decode(self._word))
-        return [text[start:] for text in self.tokenizer.batch_decode([[*self._word, *row] for row in rows])]
+        word, *texts = self._detokenizer([self._word, *([*self._word, *row] for row in rows)])
+        return [text[len(word) :] for text in texts]
 
     @cached_property
     def _word(self) -> list[int]:

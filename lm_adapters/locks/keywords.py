@@ -8,9 +8,10 @@ from contextlib import suppress
 from torch import Tensor
 
 from lm_adapters.locks.base import Lock
-from lm_adapters.locks.span_matching import UNBOUNDED, Piece, first_in_order, longest_first, piece_numbers, tokens_after
+from lm_adapters.locks.piece import Piece
+from lm_adapters.locks.span_matching import UNBOUNDED, first_in_order, longest_first, piece_numbers, tokens_after
 from lm_adapters.text import TextSpace
-from lm_adapters.word_edges import is_letter
+from lm_adapters.word_edges import follows_words, is_letter
 from samplers import InvalidInput
 
 __all__ = ["Keywords"]
@@ -21,9 +22,9 @@ class Keywords(Lock):
 
     An occurrence is a whole word (``lm_adapters.word_edges`` has the rule): neither "ladders" nor "ladder's" nor
     "ladder-like" holds "ladder". It is tokenised as at the start of a text, where it stands there, or as after a space;
-    a keyword that begins with something else than a letter or digit, or in a script without spaces between words, also
-    as after a letter. Where several of these are possible, each is an occurrence. They may hold tokens that are never
-    proposed (the bytes of an emoji).
+    a keyword that begins with a mark, or in a script without spaces between words, also as after a letter. Where
+    several of these are possible, each is an occurrence. They may hold tokens that are never proposed (the bytes of an
+    emoji).
 
     Which occurrences are locked depends on the tokens of the state alone, by this rule. In order: each keyword at its
     leftmost place after the one before. In any order: keywords of more tokens first, then as given, each at its
@@ -90,6 +91,8 @@ def _spellings(space: TextSpace, word: str) -> list[tuple[int, ...]]:
         spelt = f"is spelt {' '.join(names)} here, and {bad[0]} is no text" if bad else "has no tokens here"
         raise InvalidInput(f"the keyword {word!r} {spelt}; use other words")
     if is_letter(word[0]):
+        return usable
+    if not follows_words(word[0]):
         return usable
     # A blank that moves may write need not be held: a text with it has the spelling without it.
     return [each for each in usable if not (each[1:] in usable and space.proposable[each[0]])]

@@ -1,11 +1,8 @@
-"""Find locked pieces in batches of states: occurrences of one piece, and assignments of several."""
+"""Which occurrences of locked pieces in batches of states are the pieces: assignments of several."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import accumulate
 from string import ascii_lowercase, digits
 
 import torch
@@ -13,90 +10,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from lm_adapters.text import TextSpace
-from lm_adapters.word_edges import ENDS, GOES_ON, MARKED, UNSURE, is_letter, word_began, word_goes_on
 from samplers import InvalidInput
 
-__all__ = ["UNBOUNDED", "Piece", "first_in_order", "longest_first", "piece_numbers", "tokens_after"]
+__all__ = ["UNBOUNDED", "first_in_order", "longest_first", "piece_numbers", "tokens_after"]
 
 UNBOUNDED = 2**31
 """The largest gap, in tokens, where a gap has no bound."""
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A run of adjacent tokens, in any of several tokenisations, ``spellings``.
-
-    It starts and ends at word edges (``lm_adapters.word_edges``), except at a border that is ``glued``: a word may
-    continue across that one. A spelling that would continue a word before it only counts at the start of a text.
-    """
-
-    space: TextSpace
-    spellings: Sequence[Sequence[int]]
-    glued_left: bool = False
-    glued_right: bool = False
-
-    def sizes(self, x: Tensor) -> Tensor:
-        """``int64 [chains, width + 1]``: the length of the piece that starts at each column, 0 where none starts."""
-        width = x.shape[1]
-        sizes = torch.zeros(len(x), width + 1, dtype=torch.int64, device=x.device)
-        longest = max(map(len, self.spellings))
-        tokens = pad(x, (0, longest), value=self.space.pad_id)
-        after, joins = self.space.word_edges(x)
-        after, joins = pad(after, (0, longest + 1), value=ENDS), pad(joins, (1, 0))
-        for spelling, (glued, first, last) in zip(self.spellings, self._borders, strict=True):
-            size = len(spelling)
-            here = tokens[:, : width + 1] == spelling[0]
-            for offset in range(1, size):
-                here &= tokens[:, offset : width + 1 + offset] == spelling[offset]
-            unsure = torch.zeros_like(here)
-            if not self.glued_right:
-                edge = after[:, size : width + 1 + size]
-                here &= (edge != MARKED) & ((edge != GOES_ON) if last else True)
-                unsure |= edge == UNSURE
-            if not self.glued_left and first:
-                here[:, 1:] &= not glued
-                unsure |= joins
-            if bool((unsure := unsure & here).any()):
-                rows, starts = unsure.nonzero(as_tuple=True)
-                here[rows, starts] = self._stand(x, rows, starts, size)
-            sizes = torch.where(here, size, sizes)
-        return sizes
-
-    def spellings_at(self, column: int) -> list[Sequence[int]]:
-        """The spellings that may stand there, as far as the column decides."""
-        return [
-            spelling
-            for spelling, (glued, first, _) in zip(self.spellings, self._borders, strict=True)
-            if column == 0 or not (glued and first)
-        ]
-
-    @cached_property
-    def _borders(self) -> list[tuple[bool, bool, bool]]:
-        """Of each spelling: whether it would continue a word before it, and whether a letter is at either end."""
-        found = []
-        for text in self.space.after_word(self.spellings):
-            first, last = (is_letter(char) for char in (text.strip()[:1], text.strip()[-1:]))
-            found.append((word_goes_on("a" + text, 1), first, last))
-        return found
-
-    def _stand(self, x: Tensor, rows: Tensor, starts: Tensor, size: int) -> Tensor:
-        """``bool [places]``: whether the text of each row has a word edge on both sides of its place."""
-        whole, columns = x[rows], torch.arange(x.shape[1], device=x.device)
-        parts = [whole.masked_fill(columns >= end.unsqueeze(1), self.space.pad_id) for end in (starts, starts + size)]
-        texts, before, through = (self.space.decode(part) for part in (whole, *parts))
-        stand = [
-            (self.glued_left or not word_began(text, _place(text, len("".join(left.split())) + 1) - 1))
-            and (self.glued_right or not word_goes_on(text, _place(text, len("".join(inner.split())))))
-            for text, left, inner in zip(texts, before, through, strict=True)
-        ]
-        return torch.tensor(stand, device=x.device)
-
-
-def _place(text: str, count: int) -> int:
-    """Where the first ``count`` characters of ``text`` that are no spaces end."""
-    return next(
-        (at for at, n in enumerate(accumulate(not char.isspace() for char in text), 1) if n == count), len(text)
-    )
 
 
 def first_in_order(

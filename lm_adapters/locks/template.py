@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from lm_adapters.locks.base import Lock
-from lm_adapters.locks.span_matching import Piece, first_in_order, piece_numbers, tokens_after
+from lm_adapters.locks.piece import Piece
+from lm_adapters.locks.span_matching import first_in_order, piece_numbers, tokens_after
 from lm_adapters.text import TextSpace
 from samplers import InvalidInput
 

@@ -15,7 +15,7 @@ from lm_adapters.locks.base import Lock, editable, free_sites
 from lm_adapters.locks.keywords import Keywords
 from lm_adapters.locks.template import Template
 from lm_adapters.proposals.edits import DELETE, INSERT, REPLACE, EditProposal
-from lm_adapters.word_edges import ENDS, GOES_ON
+from lm_adapters.word_edges import ENDS, LETTER
 from samplers import EnergyTerm, Flat, MetropolisHastings, Proposed, named, sample
 from samplers.kernels.metropolis import log_acceptance
 from samplers.randomness import categorical, draw_site, generator
@@ -86,7 +86,8 @@ def lock_of(name: str) -> Lock | None:
     if name == "whole words":  # pink is a piece that goes on with the word before it
         space = TextSpace(space.tokenizer, space.vocabulary)
         pink = torch.arange(space.vocabulary) == space.tokenizer.convert_tokens_to_ids("pink")
-        space._edges = torch.where(pink, GOES_ON, ENDS).to(torch.uint8), torch.zeros_like(pink)
+        space._edges = torch.stack([torch.where(pink, LETTER, ENDS), torch.full_like(pink, ENDS, dtype=torch.int64)])
+        space._edges = space._edges.to(torch.uint8)
     return Template(space, given) if isinstance(given, str) else Keywords(space, *given)
 
 
