@@ -28,9 +28,12 @@ __all__ = [
     "word_goes_on",
 ]
 
-ENDS, LETTER, JOINED, MARKED, UNSURE = range(5)
-"""What a token is beside a word: an end, a letter, a letter behind an apostrophe or hyphen, a mark within its last
-character, or what only the text can tell."""
+# What a token is beside a word:
+ENDS = 0
+LETTER = 1
+JOINED = 2  # a letter behind an apostrophe or hyphen
+MARKED = 3  # a part of the word's last character
+UNSURE = 4  # only the text can tell
 
 JOINS = "'\u2019\u02bc\uff07-\u2010\u2011\uff0d\u00ad\u200c"  # apostrophes, hyphens, and the non-joiner of Persian
 UNSPACED = re.compile(  # Thai to Tibetan, Burmese, Khmer and their neighbours, kana and bopomofo, Han
