@@ -8,6 +8,7 @@ SEP in a tokenizer without one, and the end is part of ``p(x)``.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from lm_adapters.forward.kv_cache import Layers, Prefixes, as_cache, cache_layers, expand_layers
+from lm_adapters.forward.model_inputs import max_positions
 from lm_adapters.forward.oom import run_one_row
 from lm_adapters.forward.route import by_length, read_tokens, with_read_tokens
 from lm_adapters.models.language_model import LanguageModel
@@ -58,9 +60,8 @@ class CausalLM(LanguageModel):
     @property
     def max_length(self) -> int:
         """The most tokens of text after the start token: the model's positions, or else its tokenizer's limit."""
-        positions: int = getattr(self.model.config, "max_position_embeddings", None) or 0
-        # XLNet says -1: there is no end.
-        return (positions if positions > 0 else self.space.tokenizer.model_max_length) - 1
+        positions = max_positions(self.body)
+        return (self.space.tokenizer.model_max_length if positions == sys.maxsize else positions) - 1
 
     def condition_on(self, prompt: str = "") -> PromptedLM:
         """``p(text | prompt)`` as an ``Autoregressive``; raises as ``PromptedLM`` does.

@@ -46,7 +46,7 @@ OVERRIDES: dict[str | tuple[str, str], dict[str, Any]] = {
     "kimi_linear": {"layer_types": ["linear_attention", "full_attention"] * 2},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
     "longcat_flash": {"head_dim": 4, "qk_rope_head_dim": 4},
-    "nemotron": {"head_dim": 8},
+    "nemotron": {"head_dim": 8, "num_key_value_heads": 2},
     "zamba2": {"layers_block_type": ["mamba", "hybrid"] * 2},
     "xlstm": {"num_heads": 4, "hidden_size": 64},
     "mamba2": {"num_heads": 8, "head_dim": 8},

@@ -130,6 +130,8 @@ def without(setting: str) -> Seq2SeqLM:
     model, tokenizer = tiny_seq2seq.bart(forced=False)
     setattr(model.generation_config, setting, None)
     setattr(model.config, setting, None)
+    if setting == "decoder_start_token_id":  # BOS would take its place
+        model.config.bos_token_id = model.generation_config.bos_token_id = None
     tokenizer = tiny_seq2seq.sentencepiece() if setting == "eos_token_id" else tokenizer
     if setting == "eos_token_id":
         tokenizer.eos_token = None
