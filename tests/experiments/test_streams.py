@@ -17,7 +17,7 @@ from experiments.results.columns import columns, cut, fold
 from samplers import InvalidInput
 
 MCMC = f"{sys.executable} -m experiments.cli"
-MANY = "\n".join(f"the sea {i}" for i in range(300))
+MANY = "\n".join(f"the sea {i}" for i in range(60))
 
 
 @pytest.fixture
