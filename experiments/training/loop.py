@@ -7,7 +7,6 @@ from collections.abc import Callable
 from copy import deepcopy
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
@@ -51,14 +50,10 @@ def train(
 
 
 def _tokenizer(task_class: type[Task], corpus: Path, out: Path) -> PreTrainedTokenizerFast:
-    """As files have it: that of the run in ``out``, or a new one."""
-    tokenizer: PreTrainedTokenizerFast
-    if (out / "tokenizer.json").exists():
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(out)
-        return tokenizer
-    with TemporaryDirectory() as folder:
-        task_class.make_tokenizer(corpus).save_pretrained(folder)
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    """That of the run in ``out``, or a new one."""
+    if not (out / "tokenizer.json").exists():
+        return task_class.make_tokenizer(corpus)
+    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(out)
     return tokenizer
 
 

@@ -144,6 +144,7 @@ def test_table_fits_the_terminal_and_ends_with_an_honest_line(mcmc_text, monkeyp
         "lock",
         "mcmc-text.json",
         "models.json",
+        "problem.json",
         "report.html",
         "samples.jsonl",
         "shards",
