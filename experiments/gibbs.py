@@ -8,6 +8,7 @@ from experiments.declaration.arguments import Option
 from experiments.declaration.wording import argument, named_arguments
 from experiments.entry.experiment import experiment
 from experiments.setup.job import Job
+from experiments.setup.languages import remark_on_language
 from experiments.setup.methods import sample_chains
 from experiments.setup.problem import Problem
 from experiments.setup.settings import Settings
@@ -122,6 +123,7 @@ def start_states(
 
     settings = job.settings
     if init is not None:
+        remark_on_language("init", [init], lm)
         return encode_source(lm, init, settings.chains, longer=0, name="init")[0]
     check_length(length, lm)
     low, high = length

@@ -11,6 +11,7 @@ from experiments.entry.experiment import experiment
 from experiments.setup.common_options import SCORER, SHORTLIST
 from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel, shortlist_kernel
+from experiments.setup.languages import remark_on_language
 from experiments.setup.methods import sample_or_search
 from experiments.setup.problem import Problem
 from experiments.setup.scorers import load_scorer
@@ -55,6 +56,7 @@ def infill(
         )
     scored = load_scorer(scorer, lm, job.settings)
     x0 = _starts(lm, lock, job, scored.constraints)
+    remark_on_language("template", lm.space.decode(x0), scored.lm, lm)
     energy = job.with_custom(lock + scored.terms, lm.space)
     lengths, scored_by = (lock.min_length, lock.max_length), {"fluency": job.named("scorer")}
     problem = Problem(lm.space, energy, x0, {"model": lm, "scorer": scored.lm}, lengths=lengths, scored_by=scored_by)

@@ -12,18 +12,19 @@ __all__ = ["command"]
 @click.command("models")
 def command() -> None:
     """The embedded models and their figures."""
-    from lm_adapters.pretrained import embedded_names, embedded_path, figures
+    from lm_adapters.pretrained import embedded_names, embedded_path, figures, known_languages
 
-    click.echo(f"{'name':<12} {'task':<8} {'parameters':>10} {'size':>8}  on held-out sentences")
+    click.echo(f"{'name':<12} {'task':<8} {'languages':<10} {'parameters':>10} {'size':>8}  on held-out sentences")
     for name in embedded_names():
         facts: dict[str, Any] = figures(name)
         path = embedded_path(name)
         size = sum(file.stat().st_size for file in path.iterdir()) / 1e6 if path else 0.0
         parameters = facts["parameters"] / 1e6
-        click.echo(f"{name:<12} {facts['task']:<8} {parameters:>8.2f} M {size:>5.1f} MB  {_quality(facts)}")
+        what = f"{name:<12} {facts['task']:<8} {', '.join(known_languages(name)):<10}"
+        click.echo(f"{what} {parameters:>8.2f} M {size:>5.1f} MB  {_quality(facts)}")
     click.echo(
         "\nNats: minus log p of a token, given all others (masked), those before it (causal), or those\n"
-        "before it and the French source (seq2seq). Any Hugging Face name or folder works too."
+        "before it and the source (seq2seq). Any Hugging Face name or folder works too."
     )
 
 

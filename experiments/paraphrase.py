@@ -9,6 +9,7 @@ from experiments.entry.experiment import experiment
 from experiments.setup.common_options import ANNEAL_OR_SAMPLE, ENCODER, SCORER, SIMILARITY
 from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel
+from experiments.setup.languages import remark_on_language
 from experiments.setup.methods import sample_or_search
 from experiments.setup.problem import Problem
 from experiments.setup.scorers import load_meaning, load_scorer
@@ -49,6 +50,7 @@ def paraphrase(
     lm = job.masked_lm()
     source, longest = encode_source(lm, text, job.settings.chains, longer=LONGER, name="text")
     scored = load_scorer(scorer, lm, job.settings)
+    remark_on_language("text", [text], scored.lm, lm)
     meaning = load_meaning(encoder, lm, job.settings)
     terms = scored.terms + similarity * Similarity(lm.space, meaning, text)
     terms = terms + distance * SourceBleu(lm.space, text)

@@ -10,6 +10,7 @@ from experiments.entry.experiment import experiment
 from experiments.setup.common_options import ANNEAL_OR_SAMPLE, ENCODER, SCORER, SIMILARITY
 from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel
+from experiments.setup.languages import remark_on_language
 from experiments.setup.methods import sample_or_search
 from experiments.setup.problem import Problem
 from experiments.setup.scorers import load_meaning, load_scorer
@@ -60,6 +61,7 @@ def summarize(
     lm = job.masked_lm()
     source, longest = encode_source(lm, text, 1, longer=0, name="text")
     scored = load_scorer(scorer, lm, job.settings)
+    remark_on_language("text", [text], scored.lm, lm)
     meaning = load_meaning(encoder, lm, job.settings)
     terms = WordLimit(lm.space, max_words) + scored.terms + similarity * Similarity(lm.space, meaning, text)
     energy = job.with_custom(terms, lm.space)

@@ -13,9 +13,10 @@ from experiments.entry.experiment import experiment
 from experiments.setup.common_options import ANNEAL_OR_SAMPLE, PREFIX, SOURCE_LANG, TARGET_LANG
 from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel
+from experiments.setup.languages import in_words, remark_on_source
 from experiments.setup.methods import sample_or_search
 from experiments.setup.problem import Problem
-from experiments.setup.scorers import load_seq2seq, source_prefix, spelling
+from experiments.setup.scorers import load_seq2seq, source_prefix, spelling, translation_pair
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,12 +64,15 @@ def translate(
     lock = Keywords(lm.space, must_contain, any_order=any_order) if must_contain else None
     check_compatible(must_contain, lock.min_length if lock else 0, forbidden=job.settings.forbid)
     seq2seq = load_seq2seq(scorer, job.settings, source_lang, target_lang)
+    pair = translation_pair(seq2seq) if prefix is None else seq2seq.languages
     prefix = source_prefix(seq2seq, prefix)
     scored = SequenceEnergy(seq2seq.condition_on(text, prefix=prefix), name="forward")
     forward = ThroughText.of(scored, lm.space, seq2seq.space, name="translation")
     canonical = spelling(forward, lm.space)
     energy = job.with_custom(reduce(add, [*([] if lock is None else [lock]), *canonical, forward]), lm.space)
     own_translation = lm.space.encode([seq2seq.translate(text, prefix=prefix)])[0].to(lm.device)
+    own_nats = float(forward(own_translation.unsqueeze(0))) / (len(own_translation) + 1)
+    remark_on_source(seq2seq, pair, text, own_nats, lm)
     start = put_in(must_contain, any_order, own_translation, forward, lm.space, respelt=bool(canonical))
     if len(start) > lm.max_length:
         raise InvalidInput(
@@ -78,7 +82,8 @@ def translate(
     longest = min(len(start) + LONGER, lm.max_length)
     x0 = start.new_full((job.settings.chains, longest), lm.space.pad_id)
     x0[:, : len(start)] = start
-    scored_by = {"translation": job.named("scorer")}
+    languages = f" ({in_words(pair[:1])} to {in_words(pair[1:])})" if pair else ""
+    scored_by = {"translation": job.named("scorer") + languages}
     problem = Problem(lm.space, energy, x0, {"model": lm, "scorer": seq2seq}, lengths=(1, longest), scored_by=scored_by)
     kernel = edit_kernel(lm, lock=lock, max_length=longest, swap=any_order, scorer=forward)
     return sample_or_search(problem, kernel, sampler, job)

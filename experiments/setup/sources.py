@@ -6,11 +6,12 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from experiments.declaration.wording import argument, remark
+from experiments.setup.languages import in_words, languages_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lm_adapters import MaskedLM, TextSpace
+    from lm_adapters import MaskedLM
 
 __all__ = ["check_length", "encode_source", "remark_on_fixed"]
 
@@ -41,25 +42,27 @@ def encode_source(lm: MaskedLM, text: str, chains: int, *, longer: int, name: st
         raise InvalidInput(f"{argument(name)}: {error}") from error
     if ids.shape[1] > lm.max_length:
         raise InvalidInput(f"{argument(name)} has {ids.shape[1]} tokens, the model takes {lm.max_length}; shorten it")
-    remark_on_fixed(lm.space, ids, name)
+    remark_on_fixed(lm, ids, name)
     if (read := lm.space.decode(ids)[0]) != text:
         remark(f"{argument(name)} is read as {read!r}")
     longest = min(ids.shape[1] + longer, lm.max_length)
     return lm.space.encode([text] * chains, width=longest).to(lm.device), longest
 
 
-def remark_on_fixed(space: TextSpace, x: Tensor, name: str) -> None:
+def remark_on_fixed(lm: MaskedLM, x: Tensor, name: str) -> None:
     """Say which parts of the text ``x int64 [1, width]``, given as ``name``, stay as they are in every step.
 
     Raises ``InvalidInput`` where all of it does.
     """
     from samplers import InvalidInput
 
+    space, known = lm.space, languages_of(lm)
     fixed = space.fixed(x)[0]
     if not space.decode(x[:, ~fixed])[0].strip():
         raise InvalidInput(
-            f"no step could change anything in {argument(name)}, which the model spells in pieces of characters; give "
-            f"a text in a language that the model knows, or another {argument('model')}"
+            f"no step could change anything in {argument(name)}: {argument('model')} "
+            f"{f'knows {in_words(known)} and ' if known else ''}spells all of it in pieces of characters; give a text "
+            f"in a language that it knows, or another {argument('model')}"
         )
     runs = groupby(zip(x[0].tolist(), fixed.tolist(), strict=True), key=lambda pair: pair[1])
     parts = dict.fromkeys(space.tokenizer.decode([token for token, _ in run]) for stays, run in runs if stays)

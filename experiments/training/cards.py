@@ -122,6 +122,7 @@ license: cc-by-2.0
 language:
 - en
 - fr
+- de
 library_name: transformers
 pipeline_tag: translation
 ---

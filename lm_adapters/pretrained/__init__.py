@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
-__all__ = ["embedded_names", "embedded_path", "figures"]
+__all__ = ["embedded_names", "embedded_path", "figures", "known_languages"]
 
 HERE = Path(__file__).parent
 
@@ -24,3 +25,15 @@ def figures(name: str) -> dict[str, object]:
     """Measurements of an embedded model from its training run, the content of ``figures.json``."""
     measured: dict[str, object] = json.loads((HERE / name / "figures.json").read_text())
     return measured
+
+
+def known_languages(name_or_path: str) -> list[str]:
+    """Codes (``en``) of the languages that an embedded model reads or writes, as its card lists them.
+
+    Empty for any other model: what it knows is not known here.
+    """
+    folder = embedded_path(name_or_path) or Path(name_or_path)
+    if folder.parent != HERE:
+        return []
+    listed = re.search(r"^language:((?:\n?[- ]+\w+)+)$", (folder / "README.md").read_text(), re.MULTILINE)
+    return re.findall(r"\w+", listed[1]) if listed else []
