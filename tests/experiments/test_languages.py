@@ -7,7 +7,7 @@ import warnings
 import pytest
 
 from experiments.declaration.wording import Remark
-from experiments.setup.languages import in_words, remark_on_language, remark_on_source
+from experiments.setup.languages import in_words, remark_on_language, remark_on_source, remark_on_spelling
 from experiments.setup.scorers import source_prefix, translation_pair
 from experiments.translate import translate
 from lm_adapters import CausalLM, MaskedLM, Seq2SeqLM, SequenceEnergy
@@ -60,10 +60,20 @@ def test_another_language_than_english_is_remarked_on(kind, request):
     for text in ENGLISH:
         assert remarks(remark_on_language, "text", [text], lm) == []
     assert sum(len(remarks(remark_on_language, "text", [text], lm)) for text in GERMAN) >= 3
-    for text in FRENCH + CHINESE:
+    for text in FRENCH:
         (line,) = remarks(remark_on_language, "text", [text], lm)
         assert line.startswith(f"{name} knows English and finds text strange (")
         assert line.endswith("give model and scorer that know it")
+
+
+def test_signs_and_foreign_names_are_not_judged(causal):
+    assert remarks(remark_on_language, "text", ["I am \U0001f600 here\tnow, in 北京."], causal) == []
+
+
+def test_words_in_another_script(embedded):
+    assert remarks(remark_on_spelling, ["music", "café", "U.S."], embedded) == []
+    (line,) = remarks(remark_on_spelling, ["music", "音乐"], embedded)
+    assert line.startswith("masked-en knows English and spells '音乐' in pieces of characters; for another language")
 
 
 def test_a_word_or_two_are_not_judged(causal):
