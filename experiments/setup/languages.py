@@ -63,7 +63,7 @@ def remark_on_language(name: str, texts: Sequence[str], *models: LanguageModel) 
 def remark_on_spelling(words: Sequence[str], lm: LanguageModel) -> None:
     """Say so if an embedded model has only pieces of characters for a word."""
     known = languages_of(lm)
-    pieces = [repr(word) for word in words if known and bool(lm.space.fixed(lm.space.encode([word])).all())]
+    pieces = [repr(word) for word in words if known and _is_in_pieces(word, lm)]
     if pieces:
         remark(
             f"{_name(lm)} knows {in_words(known)} and spells {', '.join(pieces)} in pieces of characters; "
@@ -97,6 +97,11 @@ def remark_on_source(
         f"{_name(model)} reads {in_words(pair[:1])}, and not {argument('text')}, {why}; for {known} language give "
         f"{argument('scorer')} that knows it"
     )
+
+
+def _is_in_pieces(word: str, lm: LanguageModel) -> bool:
+    x = lm.space.encode([word])
+    return not lm.space.decode(x[:, ~lm.space.fixed(x)[0]])[0].strip()
 
 
 def languages_of(lm: LanguageModel) -> list[str]:
