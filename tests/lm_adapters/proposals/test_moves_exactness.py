@@ -365,7 +365,7 @@ class TestSwap:
     def test_it_is_a_proposal(self, span: int):
         """Of distinct words no two pairs give the same text, so the density of the pair is that of the move."""
         proposal = SwapProposal(lm().space, span)
-        ids = torch.arange(10, 15)
+        ids = lm().space.encode([" ".join(WORDS)])[0]
         orders = enumerate_states(4, 4)
         distinct = ids[orders[[len(set(row)) == 4 for row in orders.tolist()]]]
         assert check_proposal(proposal, distinct, draws=2**12).passed
@@ -379,16 +379,17 @@ class TestSwap:
     @pytest.mark.parametrize("length", range(1, 7))
     @pytest.mark.parametrize("span", [1, 2, 3])
     def test_every_pair_that_fits_is_equally_likely(self, span: int, length: int):
-        text = list(range(10, 10 + length))
+        space = words_lm("abcdef").space
+        text = space.encode(["a b c d e f"])[0, :length].tolist()
         found = Counter(
             tuple(text[:i] + text[j : j + b] + text[i + a : j] + text[i : i + a] + text[j + b :])
             for a, b in product(range(1, span + 1), repeat=2)
             for i in range(length)
             for j in range(i + a, length - b + 1)
         ) or Counter([tuple(text)])
-        pad = [lm().space.pad_id] * 2
+        pad = [space.pad_id] * 2
         to = torch.tensor([[*row, *pad] for row in found])
-        log_q = SwapProposal(lm().space, span).log_prob(to, torch.tensor([[*text, *pad]]).expand_as(to))
+        log_q = SwapProposal(space, span).log_prob(to, torch.tensor([[*text, *pad]]).expand_as(to))
         expected = torch.tensor(list(found.values()), dtype=torch.float64) / found.total()
         assert torch.allclose(log_q.exp(), expected, atol=1e-12, rtol=0)
 
