@@ -58,6 +58,7 @@ def compare(
     length: Annotated[tuple[int, int], Option("Tokens a text: N or LOW:HIGH.")] = (3, 16),
 ) -> dict[str, dict[str, Any]]:
     """Sentences that contain the WORDs, by all six samplers of `keywords`, with what each costs.
+    Whole words: "ladder" is not in "ladders", "ladder's" or "ladder-like".
 
     Returns the summaries of ``keywords`` by each of its samplers, all with the same chains and steps. Arguments and
     errors as there; ``out`` gets a folder for each sampler.

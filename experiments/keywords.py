@@ -49,6 +49,7 @@ def keywords(
     shortlist: Annotated[int, SHORTLIST] = 64,
 ) -> Run:
     """Sentences that contain the given WORDs (or quoted phrases), likely under a language model.
+    Whole words: "ladder" is not in "ladders", "ladder's" or "ladder-like".
 
     The law is ``exp(-fluency)`` among the texts that contain ``words`` and have a ``length`` in tokens within bounds.
     ``fluency`` is ``-log p`` of the text under the ``scorer``, in nats. A word given twice must come twice. With a
