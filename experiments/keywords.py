@@ -11,7 +11,7 @@ from experiments.entry.experiment import experiment
 from experiments.setup.common_options import SCORER, SHORTLIST, WORDS
 from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel, shortlist_kernel
-from experiments.setup.languages import remark_on_language, remark_on_spelling
+from experiments.setup.languages import remark_on_spelling
 from experiments.setup.methods import draw_by_importance, draw_by_rejection, sample_or_search
 from experiments.setup.problem import Problem
 from experiments.setup.scorers import load_scorer
@@ -70,7 +70,6 @@ def keywords(
     energy = job.with_custom(lock + scored.terms, lm.space)
     x0 = _starts(fill, energy, job, tries=1 if sampler in ("rejection", "importance") else TRIES)
     remark_on_spelling(words, lm)
-    remark_on_language("words", lm.space.decode(x0), scored.lm, lm)
     scored_by = {"fluency": job.named("scorer")}
     problem = Problem(lm.space, energy, x0, {"model": lm, "scorer": scored.lm}, lengths=length, scored_by=scored_by)
     if sampler == "importance":

@@ -25,6 +25,8 @@ NAMES = {"en": "English", "fr": "French", "de": "German"}
 # Nats a token: under causal-en 7 and more have none of 500 English sentences of Tatoeba, 1.2 % of 500 from books, all
 # French, 99.4 % of the German ones; under masked-en, by its pseudo-likelihood, 6.6 and more 0 %, 0.5 %, 100 % and 99 %
 # of 200 of each. Chinese ones are in pieces of characters, which do not count here: they are remarked on as such.
+# Filled templates (the median of 4): 0 % of 56 of Tatoeba, 3 % of 60 from books, 98 % of 60 German ones. Texts that
+# hold given words tell nothing of the words (7 % of German ones), so of words only the spelling is judged.
 STRANGE = {"causal": 7.0, "masked": 6.6}
 # Under masked-en less than 6.5 have 100 % and 99.5 % of the English sentences, no French, 0.5 % of the German ones.
 ENGLISH = 6.5
