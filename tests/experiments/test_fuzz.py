@@ -262,6 +262,7 @@ def bounded(monkeypatch: pytest.MonkeyPatch, ground: Ground) -> Iterator[None]:
         refuse()
 
     monkeypatch.setattr(Settings, "check_for", check_for)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc")  # where nothing can be kept of what is known of models
     monkeypatch.setattr(toy, "toy", lambda **_: tiny_toy(lengths=(2, 3), draws=100))
     monkeypatch.setattr("experiments.setup.methods.run_workers", lambda *_, **__: None)
     monkeypatch.setattr(measure, "measure", no_measure)
