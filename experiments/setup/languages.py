@@ -7,6 +7,7 @@ their languages; what other models know is not known here, and nothing is said o
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +37,8 @@ ENGLISH = 6.5
 PIECES = {"fr": 0.38, "de": 0.7}
 UNSURE = 0.6
 SHORTEST, SENTENCE = 4, 6  # tokens of a text that is judged, and of one that is said to be English
+WORDS = re.compile(r"[^\W\d_]+")
+FEWEST_WORDS = 3  # of a text that is judged: "2 + 2 = 4" and "R & B" are strange in any language
 MOST = 8  # texts judged
 OTHER = "for another language give {} and {} that know it"
 
@@ -128,8 +131,10 @@ def _nats_a_token(lm: LanguageModel, text: str) -> float | None:
     from lm_adapters import CausalLM, MaskedEnergy, MaskedLM, SequenceEnergy
     from samplers import InvalidInput
 
+    if len(WORDS.findall(text)) < FEWEST_WORDS:
+        return None
     try:
-        x = lm.space.encode([text]).to(lm.device)
+        x = lm.space.encode([text.strip()]).to(lm.device)
     except InvalidInput:
         return None
     kept = ~lm.space.fixed(x)[0]

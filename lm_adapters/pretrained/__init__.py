@@ -33,7 +33,8 @@ def known_languages(name_or_path: str) -> list[str]:
     Empty for any other model: what it knows is not known here.
     """
     folder = embedded_path(name_or_path) or Path(name_or_path)
-    if folder.parent != HERE:
+    card = folder / "README.md"
+    if folder.parent != HERE or not card.exists():
         return []
-    listed = re.search(r"^language:((?:\n?[- ]+\w+)+)$", (folder / "README.md").read_text(), re.MULTILINE)
+    listed = re.search(r"^language:((?:\n?[- ]+\w+)+)$", card.read_text(), re.MULTILINE)
     return re.findall(r"\w+", listed[1]) if listed else []

@@ -107,10 +107,21 @@ def test_run_directory_holds_config_before_and_samples_after(embedded, tmp_path)
         gibbs(model=embedded, out=str(folder), seed=1, **QUICK)
 
 
-def test_a_run_that_fails_leaves_its_configuration(embedded, tmp_path):
-    (tmp_path / "bad.py").write_text("def broken(texts):\n    return [float('nan') for _ in texts]\n")
+def test_a_run_that_fails_at_its_start_leaves_nothing(embedded, tmp_path):
+    def broken(texts):
+        return [math.nan for _ in texts]
+
     with pytest.raises(EnergyError, match=r"'broken' is NaN at the start.*chain 0"):
-        gibbs(model=embedded, energies=[f"{tmp_path}/bad.py:broken"], out=str(tmp_path / "run"), **QUICK)
+        gibbs(model=embedded, energies=[broken], out=str(tmp_path / "run"), **QUICK)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_fails_later_leaves_its_configuration(embedded, tmp_path):
+    def broken(texts):
+        return [0.0 if text == "I like it." else math.nan for text in texts]
+
+    with pytest.raises(EnergyError, match=r"'broken' is NaN at step"):
+        gibbs(model=embedded, energies=[broken], init="I like it.", out=str(tmp_path / "run"), **QUICK)
     assert (tmp_path / "run" / "config.json").exists()
 
 

@@ -152,8 +152,14 @@ BAD = [
     ('{"text": "fine"}\n{"words": 3}\n', "line 2: no JSON object with a 'text'"),
     ('{"text": "fine"}\n{"text": 3}\n', "line 2: 'text' is 3"),
     ('{"text": "fine"}\nTom\n', "line 2: no JSON object with a 'text'"),
-    ('{"text": "fine"}\n{"text": "half \\ud83d"}\n', "line 2: the text 'half \\ud83d' holds half a character"),
-    ("fine\n\n<mask> is here\n", "line 3: the text '<mask> is here' holds the special token '<mask>'"),
+    (
+        '{"text": "fine"}\n{"text": "half \\ud83d"}\n',
+        "line 2: half a character (a lone surrogate) stands at character 6 of 'half \\ud83d'",
+    ),
+    (
+        "fine\n\n<mask> is here\n",
+        "line 3: the text holds the special token '<mask>' at character 1 of '<mask> is here'",
+    ),
     (b"fine\nab\xffc\n", "line 2: no UTF-8 (byte 0xff at 3)"),
     (b"fine\n" + "Tom is here.".encode("utf-16-le"), "line 2: a NUL byte, as in UTF-16"),
     (f"fine\n{LONG}\n", "line 2: the text has 201 tokens, masked-en takes 126; shorten it"),
@@ -284,7 +290,7 @@ def test_bad_arguments(mcmc_text, tmp_path, arguments, named):
 
 
 def test_errors_in_python_name_the_index():
-    with pytest.raises(InvalidInput, match=r"^texts\[1\]: the text '<mask>' holds"):
+    with pytest.raises(InvalidInput, match=r"^texts\[1\]: the text holds the special token '<mask>' at character 1"):
         score(["fine", "<mask>"], models=["causal-en"])
     found = score(iter(["fine", 3]), models=["causal-en"])  # which cannot be read twice
     assert next(found)["text"] == "fine"

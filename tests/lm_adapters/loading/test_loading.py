@@ -126,11 +126,6 @@ def test_weights_without_the_head(tmp_path: Path, bare: str, capfd: pytest.Captu
     assert capfd.readouterr() == ("", "")
 
 
-def only_pickle(folder: Path) -> None:
-    torch.save(tiny.bert(tiny.wordpiece()).state_dict(), folder / "pytorch_model.bin")
-    (folder / "model.safetensors").unlink()
-
-
 def edit(folder: Path, **changes: object) -> None:
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
@@ -139,14 +134,13 @@ def edit(folder: Path, **changes: object) -> None:
 @pytest.mark.parametrize(
     "spoil",
     [
-        only_pickle,
         lambda folder: (folder / "model.safetensors").unlink(),
         lambda folder: (folder / "model.safetensors").write_bytes(b"not safe" * 20),
         lambda folder: (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-99]),
         lambda folder: (folder / "config.json").write_text("{"),
         lambda folder: edit(folder, model_type="nonesuch"),
     ],
-    ids=["only pickle", "no weights", "garbage", "cut short", "bad json", "unknown type"],
+    ids=["no weights", "garbage", "cut short", "bad json", "unknown type"],
 )
 def test_a_spoilt_folder(folder: Path, spoil: Callable[[Path], None], capfd: pytest.CaptureFixture[str]):
     spoil(folder)

@@ -156,7 +156,7 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "unknown prefix": (
         lambda: SequenceEnergy(lm("t5").condition_on("a", prefix="ß:"), name="forward"),
-        "prefix: the tokenizer cannot represent 'ß' at character 1 of 'ß:'",
+        "prefix: the tokenizer cannot represent 'ß:' at character 1 of 'ß:'",
     ),
     "long source": (
         lambda: SequenceEnergy(lm("bart").condition_on(LONG), name="forward"),
