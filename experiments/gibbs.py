@@ -93,7 +93,7 @@ def gibbs(
         {"model": lm},
         lengths=_lengths(lm, x0),
         each_length=True,
-        scored_by={energy_kind: job.named("model")},
+        scored_by={energy_kind: job.named("model", lm.model)},
         note=reached(truncation),
     )
     return sample_chains(problem, kernel, job, fixed_lengths=True)

@@ -58,7 +58,7 @@ def infill(
     x0 = _starts(lm, lock, job, scored.constraints)
     remark_on_language("template", lm.space.decode(x0), scored.lm, lm)
     energy = job.with_custom(lock + scored.terms, lm.space)
-    lengths, scored_by = (lock.min_length, lock.max_length), {"fluency": job.named("scorer")}
+    lengths, scored_by = (lock.min_length, lock.max_length), {"fluency": job.named("scorer", scored.model)}
     problem = Problem(lm.space, energy, x0, {"model": lm, "scorer": scored.lm}, lengths=lengths, scored_by=scored_by)
     bounds: dict[str, Any] = {"lock": lock, "min_length": lengths[0], "max_length": lengths[1]}
     kernel = shortlist_kernel(lm, shortlist=shortlist, **bounds) if sampler == "gibbs" else edit_kernel(lm, **bounds)

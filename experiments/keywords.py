@@ -70,7 +70,7 @@ def keywords(
     energy = job.with_custom(lock + scored.terms, lm.space)
     x0 = _starts(fill, energy, job, tries=1 if sampler in ("rejection", "importance") else TRIES)
     remark_on_spelling(words, lm)
-    scored_by = {"fluency": job.named("scorer")}
+    scored_by = {"fluency": job.named("scorer", scored.model)}
     problem = Problem(lm.space, energy, x0, {"model": lm, "scorer": scored.lm}, lengths=length, scored_by=scored_by)
     if sampler == "importance":
         return draw_by_importance(problem, fill, job)

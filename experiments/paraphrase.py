@@ -56,6 +56,6 @@ def paraphrase(
     terms = terms + distance * SourceBleu(lm.space, text)
     energy = job.with_custom(terms, lm.space)
     models = {"model": lm, "scorer": scored.lm, "encoder": meaning}
-    scored_by = {"fluency": job.named("scorer"), "similarity": job.named("encoder")}
+    scored_by = {"fluency": job.named("scorer", scored.model), "similarity": job.named("encoder", lm.model)}
     problem = Problem(lm.space, energy, source, models, lengths=(1, longest), scored_by=scored_by)
     return sample_or_search(problem, edit_kernel(lm, max_length=longest, swap=True), sampler, job)

@@ -67,7 +67,7 @@ def summarize(
     energy = job.with_custom(terms, lm.space)
     x0 = _starts(lm, text, max_words, job.settings.chains, source.shape[1])
     models = {"model": lm, "scorer": scored.lm, "encoder": meaning}
-    scored_by = {"fluency": job.named("scorer"), "similarity": job.named("encoder")}
+    scored_by = {"fluency": job.named("scorer", scored.model), "similarity": job.named("encoder", lm.model)}
     problem = Problem(lm.space, energy, x0, models, lengths=(1, longest), scored_by=scored_by)
     return sample_or_search(problem, edit_kernel(lm, max_length=longest, swap=True), sampler, job)
 

@@ -83,7 +83,7 @@ def translate(
     x0 = start.new_full((job.settings.chains, longest), lm.space.pad_id)
     x0[:, : len(start)] = start
     languages = f" ({in_words(pair[:1])} to {in_words(pair[1:])})" if pair else ""
-    scored_by = {"translation": job.named("scorer") + languages}
+    scored_by = {"translation": job.named("scorer", seq2seq.model) + languages}
     problem = Problem(lm.space, energy, x0, {"model": lm, "scorer": seq2seq}, lengths=(1, longest), scored_by=scored_by)
     kernel = edit_kernel(lm, lock=lock, max_length=longest, swap=any_order, scorer=forward)
     return sample_or_search(problem, kernel, sampler, job)

@@ -139,6 +139,20 @@ def _without_draws(output: str) -> list[str]:
     return lines
 
 
+def _renewed(shown: str, output: str) -> str:
+    """``output``, without what ``shown`` leaves out."""
+    if ANY_LINES not in shown.splitlines():
+        return output
+    lines = {_place(line): line for line in output.splitlines()}
+    return "".join(f"{lines.get(_place(line), line)}\n" for line in shown.splitlines())
+
+
+def _place(line: str) -> str:
+    """What a line of a report is about."""
+    found = DRAW.match(line) or FACT.match(line)
+    return found[1].strip() if found else "the last line" if line.startswith(LAST_LINES) else line
+
+
 def main(page: Path) -> None:
     text = page.read_text()
     for block in blocks_of(page):
@@ -147,7 +161,8 @@ def main(page: Path) -> None:
         with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
             results = list(printed(block))
         if not all(shows(shown, output) for _, shown, output in results):
-            text = text.replace(block.text, "".join(f"$ {command}\n{output}" for command, _, output in results), 1)
+            renewed = "".join(f"$ {command}\n{_renewed(shown, output)}" for command, shown, output in results)
+            text = text.replace(block.text, renewed, 1)
     page.write_text(text)
 
 

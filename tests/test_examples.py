@@ -21,7 +21,7 @@ LONGEST = 60
 SHOWN = {
     "my_kernel": "Barker: 8 tests passed, 0 failed, 3 skipped",
     "my_proposal": "Nudge: 3 tests passed, 0 failed, 0 skipped\nMetropolisHastings: 11 tests passed, 0 failed",
-    "my_adapter": "nll: 9 tests passed, 0 failed, 0 skipped\n34% accepted",
+    "my_adapter": "nll: 9 tests passed, 0 failed, 0 skipped\n20% accepted",
     "my_energy": "roughness + mean: 8 tests passed, 0 failed",
 }
 

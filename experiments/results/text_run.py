@@ -97,7 +97,7 @@ class TextRun(Exports):
         yield "target", self.target
         yield "energy", f"{nats(summary['energy_mean'])} nats a text, {nats(summary['energy_per_token'])} a token"
         yield from shares(summary["terms"], self.constraints)
-        ess, r_hat = number(summary["ess_bulk"], ".0f"), number(summary["r_hat"], ".2f")
+        ess, r_hat = number(summary["ess_bulk"] // 1, ".0f"), number(summary["r_hat"], ".2f")
         yield "ESS, R-hat of it", f"{ess} of {draws:,} draws, {r_hat}"
         yield "accepted, changed", f"{summary['acceptance']:.0%} of proposals, {summary['changed']:.0%} of steps"
         if len(kinds := _by_kind(self.trace)) > 1:

@@ -20,6 +20,8 @@ from experiments.setup.settings import Settings
 from experiments.setup.stored_run import Outline, stored_run
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from lm_adapters import ForbiddenWords, MaskedLM, TextSpace
     from samplers import Energy
 
@@ -85,9 +87,14 @@ class Job:
                 )
         return reduce(add, [*(each.term(space) for each in custom), *self.forbidden(space)], energy)
 
-    def named(self, parameter: str) -> str:
-        """The model that was given there, by default the proposing one; of a folder the last part of its path."""
+    def named(self, parameter: str, model: PreTrainedModel) -> str:
+        """The ``model`` that was given there, by default the proposing one; of a folder the last part of its path.
+
+        A loaded model has the name it was loaded by, or that of its class.
+        """
         given = str(self.config[parameter] or self.config["model"])
+        if given == type(model).__name__:
+            given = model.config.name_or_path or given
         return Path(given).name if Path(given).is_dir() else given
 
     def finish(self, run: Run) -> None:

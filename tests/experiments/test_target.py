@@ -34,7 +34,7 @@ def reader() -> CausalLM:
 
 def test_gibbs(embedded):
     fixed = gibbs(init="I like to play.", forbid=["Tom"], model=embedded, **QUICK)
-    assert fixed.target == "exp(-pll) by ModernBertForMaskedLM, over token sequences of length 5 without 'Tom'"
+    assert fixed.target == "exp(-pll) by masked-en, over token sequences of length 5 without 'Tom'"
     with pytest.warns(Remark, match="no step changes"):
         kept = gibbs(init="I like \U0001f600 music.", model=embedded, **QUICK)
     assert kept.target.endswith(" in which '\U0001f600' stays")
@@ -97,7 +97,7 @@ def test_searches_say_what_they_make_small(embedded):
         "Tom said that he would come home after work.", max_words=6, model=embedded, scorer=scorer, **SEARCH
     )
     assert run.objective == (
-        "fluency + 100 similarity, fluency by LlamaForCausalLM and similarity by ModernBertForMaskedLM, "
+        "fluency + 100 similarity, fluency by LlamaForCausalLM and similarity by masked-en, "
         "over token sequences of length 1 to 10 of at most 6 words; temperature from 1 to 0.1"
     )
 
