@@ -91,7 +91,7 @@ def test_searches_say_what_they_make_small(embedded):
     run = paraphrase("I would like to go home now.", model=embedded, scorer=scorer, **SEARCH)
     assert run.objective == (
         "fluency + 100 similarity + 2 source bleu, fluency by LlamaForCausalLM and similarity by "
-        "ModernBertForMaskedLM, over token sequences of length 1 to 12; temperature from 1 to 0.1"
+        "masked-en, over token sequences of length 1 to 12; temperature from 1 to 0.1"
     )
     run = summarize(
         "Tom said that he would come home after work.", max_words=6, model=embedded, scorer=scorer, **SEARCH
