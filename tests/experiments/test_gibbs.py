@@ -87,7 +87,7 @@ def test_a_truncated_proposal_limits_what_is_claimed(embedded, cut):
     reached = " and ".join(f"{name.replace('_', '-')} {value}" for name, value in cut.items())
     assert gibbs(model=embedded, **cut, **QUICK).target.endswith(f" that the proposal reaches with {reached}")
     assert gibbs(model=embedded, **QUICK).target == (
-        "exp(-pll) by ModernBertForMaskedLM, over token sequences, at each length from 6 to 9 tokens"
+        "exp(-pll) by masked-en, over token sequences, at each length from 6 to 9 tokens"
     )
 
 

@@ -45,7 +45,7 @@ def test_a_paraphrase_adds_up_fluency_meaning_and_wording(embedded, causal):
     torch.testing.assert_close(run.trace.terms.flatten(0, 1), torch.stack(terms, dim=1), rtol=0, atol=1e-4)
     assert run.target == (
         "exp(-(fluency + 3 similarity + 0.5 source bleu)), fluency by LlamaForCausalLM and similarity by "
-        "ModernBertForMaskedLM, over token sequences of length 1 to 11"
+        "masked-en, over token sequences of length 1 to 11"
     )
 
 
