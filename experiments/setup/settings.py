@@ -20,6 +20,10 @@ __all__ = ["SHARED", "USUAL", "WITHOUT_CHAINS", "Settings", "follow_steps"]
 
 USUAL = {"steps": 300, "warmup": 100, "thin": 4}  # and what follows from fewer steps, see ``follow_steps``
 SHARD = {"cpu": 64, "other": 256}  # more chains a shard are no faster on a CPU, and leave workers without work
+SHARD_HELP = (
+    f"Chains that share a generator; part of what a seed means.  [default: {SHARD['cpu']} on a CPU, "
+    f"{SHARD['other']} elsewhere]"
+)
 WITHOUT_CHAINS = ("anneal", "rejection", "importance")  # samplers without warm-up and thinning, and not extensible
 
 
@@ -79,11 +83,7 @@ class Settings:
     ] = None
     shard_size: Annotated[
         int | None,
-        Option(
-            f"Chains that share a generator; part of what a seed means.  [default: {SHARD['cpu']} on a CPU, "
-            f"{SHARD['other']} elsewhere]",
-            minimum=1,
-        ),
+        Option(SHARD_HELP, minimum=1),
     ] = None
     commit_every: Annotated[
         int, Option("Steps between two writes of all draws to the folder.", minimum=1, on_resume="free")
