@@ -33,8 +33,8 @@ def report(path: str | Path, *, model: str | None = None) -> Run:
     """Write samples, summary and page of the run in the folder ``path``, also of one that was stopped or killed.
 
     The draws are decoded with the tokenizer of the run's model, or of ``model`` if that is elsewhere now; no weights
-    are loaded and no code is run. Of a run that is not finished they say so, and ``summary.json`` has ``complete``
-    false; of a finished one only the page is written again.
+    are loaded and no code is run. For an unfinished run the files say so, and in ``summary.json`` ``complete`` is false;
+    for a finished one only the page is written again.
 
     Raises ``InvalidInput`` for a folder without a run or without a draw, one that is in use, and a tokenizer that
     cannot be found or is another one; ``StoreError`` for damaged files.
@@ -47,7 +47,8 @@ def report(path: str | Path, *, model: str | None = None) -> Run:
         raise InvalidInput(f"{str(path)!r} holds no run (no config.json)")
     with RunStore(folder) as store:
         config = _config(store)
-        if (parts := sorted(each.parent.name for each in folder.glob("*/config.json"))) and not _has(folder):
+        parts = sorted(each.parent.name for each in folder.glob("*/config.json"))
+        if parts and not (folder / "shards").is_dir():
             raise InvalidInput(f"{str(path)!r} holds runs of its own; report one of them: {', '.join(parts)}")
         outline = Outline.read(store)
         if _is_finished(store):
@@ -90,10 +91,6 @@ def _config(store: RunStore) -> dict[str, Any]:
     except InvalidInput as error:
         raise InvalidInput(f"{str(store.path / 'config.json')!r} cannot be used: {error}") from error
     return {**config, "out": str(store.path)}
-
-
-def _has(folder: Path) -> bool:
-    return (folder / "shards").is_dir()
 
 
 def _is_finished(store: RunStore) -> bool:

@@ -207,7 +207,7 @@ def _draws(
     store: RunStore, config: Mapping[str, Any], outline: Outline, space: TextSpace, spent: Spent, progress: str
 ) -> StoppedRun | None:
     from samplers import generator
-    from samplers.randomness import categorical
+    from samplers.randomness import repeated
     from samplers.run import stored_draws
 
     done, rows = stored_draws(store, SCALARS[outline.method])
@@ -215,8 +215,10 @@ def _draws(
         return None
     x, energy, note = rows["x"], rows["energy"], "Exact and independent draws."
     if outline.method == "importance":
-        log_weights = (-energy - rows["log_q"]).expand(config["chains"], -1)
-        chosen = categorical(log_weights, generator(config["seed"]))
+        log_weights = -energy - rows["log_q"]
+        if not bool(log_weights.isfinite().any()):
+            return None
+        chosen = repeated(log_weights, config["chains"], generator(config["seed"], stream="resample"))
         x, energy = x[chosen], energy[chosen]
         note = f"Drawn again by weight from {done:,} weighted draws, which have not been judged yet."
     progress = progress or f"stopped after {done:,} of {config['chains'] * config['steps']:,} texts"
