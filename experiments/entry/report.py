@@ -33,7 +33,7 @@ def report(path: str | Path, *, model: str | None = None) -> Run:
     """Write samples, summary and page of the run in the folder ``path``, also of one that was stopped or killed.
 
     The draws are decoded with the tokenizer of the run's model, or of ``model`` if that is elsewhere now; no weights
-    are loaded and no code is run. For an unfinished run the files say so, and in ``summary.json`` ``complete`` is false;
+    are loaded and no code is run. For an unfinished run the files say so, and ``summary.json`` has ``complete`` false;
     for a finished one only the page is written again.
 
     Raises ``InvalidInput`` for a folder without a run or without a draw, one that is in use, and a tokenizer that
