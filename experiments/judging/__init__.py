@@ -1,0 +1,1 @@
+"""Texts judged by what shares nothing with the models that drew them."""
