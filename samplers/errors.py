@@ -9,6 +9,7 @@
     ├── OutOfMemory       a forward pass of a single row does not fit in memory
     ├── ProposalError     a proposal returned NaN, the wrong shape, or changed what it must not change
     ├── BoundViolated     rejection sampling met a point above its bound: carries the point and the excess
+    ├── PopulationDied    too few particles of a population had descendants: carries the sample so far
     ├── Interrupted       a run stopped on SIGINT, SIGTERM or SIGHUP, after a commit: carries it
     ├── StoreError        a file of a run's folder cannot be written, or is damaged
     └── TrialsExhausted   rejection sampling ran out of trials: carries the draws so far
@@ -30,6 +31,7 @@ __all__ = [
     "InvalidInput",
     "McmcTextError",
     "OutOfMemory",
+    "PopulationDied",
     "ProposalError",
     "StoreError",
     "TooManyNaN",
@@ -123,6 +125,10 @@ class Interrupted(McmcTextError):
 
     def __str__(self) -> str:
         return f"{self.progress}; {self.how_to_resume}"
+
+
+class PopulationDied(McmcTextError):
+    """All particles of a population descend from too few draws: its estimates would be worth nothing."""
 
 
 class StoreError(McmcTextError):

@@ -26,6 +26,7 @@ __all__ = [
     "nth_site",
     "repeated",
     "scoped_global_seed",
+    "systematic",
 ]
 
 BLOCK = 128  # values whose sum is searched before the values themselves
@@ -163,6 +164,19 @@ def repeated(log_weights: Tensor, count: int, rng: torch.Generator) -> Tensor:
     cumulative = log_weights.double().softmax(dim=0).cumsum(dim=0).unsqueeze(0)
     u = torch.rand(1, count, dtype=torch.float64, device=rng.device, generator=rng)
     return _first_beyond(cumulative, u * cumulative[:, -1:]).squeeze(0)
+
+
+def systematic(log_weights: Tensor, rng: torch.Generator) -> Tensor:
+    """``int64 [rows]``: systematic resampling of as many rows as there are ``log_weights [rows]``.
+
+    Row ``i`` comes ``floor`` or ``ceil`` of ``rows * w_i`` times, ``rows * w_i`` on average. Carpenter, Clifford and
+    Fearnhead 1999, IEE Proc. Radar Sonar Navig. 146. One row at least must have a finite log-weight.
+    """
+    rows = len(log_weights)
+    cumulative = log_weights.double().softmax(dim=0).cumsum(dim=0).unsqueeze(0)
+    u = torch.rand(1, dtype=torch.float64, device=rng.device, generator=rng)
+    comb = (torch.arange(rows, dtype=torch.float64, device=u.device) + u) / rows
+    return _first_beyond(cumulative, comb.unsqueeze(0) * cumulative[:, -1:]).squeeze(0)
 
 
 def log_share(log_weights: Tensor, values: Tensor) -> Tensor:
