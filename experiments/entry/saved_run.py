@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.declaration.resume_option import current_names
 from experiments.results.cost import Cost, Spent
 from experiments.results.export import Exports, refuse_search
+from experiments.results.headings import chains_heading, draws_heading, ranked, search_heading
 from experiments.setup.settings import SHARED
 
 if TYPE_CHECKING:
@@ -101,10 +102,13 @@ class SavedRun(Exports):
 
     def heading(self) -> tuple[str, str]:
         if self.is_search:
-            return "chain", "text (the best of each chain)"
-        return ("chain", "text (the last draw of each chain)") if "chains" in self.figures else ("draw", "text")
+            return search_heading()
+        return chains_heading() if "chains" in self.figures else draws_heading()
 
     def shown(self) -> Iterator[tuple[int, float, str]]:
+        if self.is_search:
+            yield from ranked((sample["energy"], sample["text"]) for sample in self.samples())
+            return
         last = {sample.get("chain", sample.get("draw", 0)): sample for sample in self.samples()}
         yield from ((number, sample["energy"], sample["text"]) for number, sample in last.items())
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.results.cost import Spent
 from experiments.results.export import Exports
 from experiments.results.figures import distinct, nats, number, self_bleu
+from experiments.results.headings import draws_heading
 from experiments.results.trust import about_rejection, about_weights
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class DrawsRun(Exports):
         }
 
     def heading(self) -> tuple[str, str]:
-        return "draw", "text"
+        return draws_heading()
 
     def shown(self) -> Iterator[tuple[int, float, str]]:
         yield from zip(range(len(self.x)), self.energy.tolist(), self.texts(), strict=True)

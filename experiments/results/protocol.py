@@ -32,7 +32,7 @@ class Run(Protocol):
         """The figures, as ``summary.json`` has them."""
 
     def shown(self) -> Iterator[tuple[int, float, str]]:
-        """Number, energy in nats and text of the draws that are printed."""
+        """Number, energy in nats and text of the draws that are printed; of a search ranked, each text once."""
 
     def heading(self) -> tuple[str, str]:
         """What the number counts, and what the texts are."""

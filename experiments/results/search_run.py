@@ -1,4 +1,4 @@
-"""The result of simulated annealing over texts: the best text of each chain. A search, not a sample."""
+"""The result of simulated annealing over texts: the best text of each chain, ranked. A search, not a sample."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.results.cost import Spent
 from experiments.results.export import Exports, refuse_search
 from experiments.results.figures import distinct, nats, shares
+from experiments.results.headings import ranked, search_heading
 from experiments.results.trust import SEARCH_LINE
 
 if TYPE_CHECKING:
@@ -74,10 +75,10 @@ class SearchRun(Exports):
         refuse_search()
 
     def heading(self) -> tuple[str, str]:
-        return "chain", "text (the best of each chain)"
+        return search_heading()
 
     def shown(self) -> Iterator[tuple[int, float, str]]:
-        yield from zip(range(len(self.found.x)), self.found.energy.tolist(), self.texts(), strict=True)
+        yield from ranked(zip(self.found.energy.tolist(), self.texts(), strict=True))
 
     def facts(self, summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "made small", self.objective

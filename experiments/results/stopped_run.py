@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from experiments.results.cost import Spent
 from experiments.results.export import Exports
 from experiments.results.figures import distinct, number, self_bleu
+from experiments.results.headings import draws_heading
 from experiments.results.protocol import Run
+from experiments.results.search_run import SearchRun
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,6 +50,9 @@ class StoppedRun(Exports):
         return self.common.heading()
 
     def shown(self) -> Iterator[tuple[int, float, str]]:
+        if isinstance(self.common, SearchRun):  # of all chains, ranked
+            yield from self.common.shown()
+            return
         for first, part in self.parts:
             yield from ((number + first, energy, text) for number, energy, text in part.shown())
 
@@ -87,7 +92,7 @@ class DrawsSoFar(Exports):
         }
 
     def heading(self) -> tuple[str, str]:
-        return "draw", "text"
+        return draws_heading()
 
     def shown(self) -> Iterator[tuple[int, float, str]]:
         yield from zip(range(len(self.texts)), self.energies, self.texts, strict=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.results.cost import Spent
 from experiments.results.export import Exports
 from experiments.results.figures import distinct, nats, number, self_bleu, shares
+from experiments.results.headings import chains_heading
 from experiments.results.trust import NO_TARGET_LINE, about_chains
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class TextRun(Exports):
         }
 
     def heading(self) -> tuple[str, str]:
-        return "chain", "text (the last draw of each chain)"
+        return chains_heading()
 
     def shown(self) -> Iterator[tuple[int, float, str]]:
         last = self.space.decode(self.trace.draws[:, -1])
