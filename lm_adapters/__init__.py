@@ -28,6 +28,9 @@ from lm_adapters.proposals.shortlist import RescoredReplace
 from lm_adapters.proposals.suffix import SuffixProposal
 from lm_adapters.proposals.swap import SwapProposal
 from lm_adapters.proposals.truncation import Truncation
+from lm_adapters.rewriting.rewrite import RewriteProposal
+from lm_adapters.rewriting.source_batch import SourceBatch
+from lm_adapters.rewriting.span import SpanProposal
 from lm_adapters.text import TextSpace
 
 __all__ = [
@@ -53,12 +56,15 @@ __all__ = [
     "Reconstruction",
     "RescoredReplace",
     "RespellProposal",
+    "RewriteProposal",
     "SentenceEncoder",
     "Seq2SeqLM",
     "SequenceDistribution",
     "SequenceEnergy",
     "Similarity",
+    "SourceBatch",
     "SourceBleu",
+    "SpanProposal",
     "SuffixProposal",
     "SwapProposal",
     "Template",

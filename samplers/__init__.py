@@ -39,6 +39,7 @@ from samplers.errors import (
     TrialsExhausted,
 )
 from samplers.importance import ImportanceSample, importance_sample
+from samplers.independence import IndependenceProposal
 from samplers.kernels.compose import Cycle, Mixture
 from samplers.kernels.gibbs import Gibbs, PseudoGibbs
 from samplers.kernels.metropolis import MetropolisHastings
@@ -70,6 +71,7 @@ __all__ = [
     "Flat",
     "Gibbs",
     "ImportanceSample",
+    "IndependenceProposal",
     "Interrupted",
     "InvalidInput",
     "Kernel",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -22,13 +23,16 @@ class Lock(EnergyTerm):
     """Text that no move may change. It is located by searching each state, so a state is its tokens and nothing else.
 
     As an energy: 0 nats where every piece is found, ``+inf`` elsewhere; add it to the target. ``min_length`` is the
-    smallest number of tokens for all pieces. To write a lock, implement ``pieces``.
+    smallest number of tokens for all pieces. ``gaps`` are the fewest and most tokens before each piece and after the
+    last, for a lock whose pieces are numbered in their order; ``None`` where there are no such bounds. To write a lock,
+    implement ``pieces``.
     """
 
     is_constraint = True
     lower_bound = 0.0
     space: TextSpace
     min_length: int = 1
+    gaps: Sequence[tuple[int, int]] | None = None
 
     @abstractmethod
     def pieces(self, x: Tensor) -> Tensor:

@@ -42,17 +42,17 @@ class Template(Lock):
         if len(parts) == 1:
             raise InvalidInput(f"the template {text!r} has no slot; put in at least one [MASK]")
         self._pieces: list[Piece] = []
-        self._gaps = [(0, 0)]  # before each piece and after the last
+        self.gaps: list[tuple[int, int]] = [(0, 0)]
         for index, part in enumerate(parts):
             if index % 2:
                 fewest, most = _counts(part)
-                self._gaps[-1] = (self._gaps[-1][0] + fewest, self._gaps[-1][1] + most)
+                self.gaps[-1] = (self.gaps[-1][0] + fewest, self.gaps[-1][1] + most)
             elif part.strip():
                 spelling = _tokens(space, part, first=index == 0)
                 self._pieces.append(Piece(space, [spelling], glued_left=True, glued_right=not part[-1].isspace()))
-                self._gaps.append((0, 0))
+                self.gaps.append((0, 0))
         frozen = sum(len(piece.spellings[0]) for piece in self._pieces)
-        self.slots = [gap for gap in self._gaps if gap[1] > 0]
+        self.slots = [gap for gap in self.gaps if gap[1] > 0]
         self.min_length = frozen + sum(fewest for fewest, _ in self.slots)
         self.max_length = frozen + sum(most for _, most in self.slots)
 
@@ -61,7 +61,7 @@ class Template(Lock):
 
     def _search(self, x: Tensor) -> tuple[Tensor, Tensor]:
         sizes = [piece.sizes(x) for piece in self._pieces]
-        starts, found = first_in_order(sizes, self._gaps, self.space.is_token(x))
+        starts, found = first_in_order(sizes, self.gaps, self.space.is_token(x))
         return piece_numbers(sizes, starts, found, x), found
 
     def masks(self, counts: Sequence[Sequence[int]], width: int | None = None) -> Tensor:
@@ -93,7 +93,7 @@ class Template(Lock):
             raise InvalidInput("the tokenizer has no mask token; start from a text")
         left = iter(counts)
         row: list[int] = []
-        for index, (_, most) in enumerate(self._gaps):
+        for index, (_, most) in enumerate(self.gaps):
             row += [self.space.mask_id] * (next(left) if most else 0)
             row += self._pieces[index].spellings[0] if index < len(self._pieces) else []
         return row

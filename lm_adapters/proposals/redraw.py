@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lm_adapters.forward.batching import passes
 from lm_adapters.forward.kv_cache import Prefixes
+from lm_adapters.models.autoregressive import Autoregressive
 from lm_adapters.proposals.token_distribution import TokenDistribution
 
 __all__ = ["Redrawn", "redraw"]
@@ -30,7 +31,9 @@ class Redrawn(NamedTuple):
     scores: Tensor
 
 
-def redraw(law: TokenDistribution, x: Tensor, cut: Tensor, noise: Tensor, score_end: bool, rows: Tensor) -> Redrawn:
+def redraw(
+    law: TokenDistribution[Autoregressive], x: Tensor, cut: Tensor, noise: Tensor, score_end: bool, rows: Tensor
+) -> Redrawn:
     """``SequenceDistribution.redraw`` of the given ``rows``, by the quantiles ``noise [all rows, max_length]``."""
     parts = list(passes(cut[rows] + 1, law.model.tokens_per_pass))
     order = torch.cat(parts)
@@ -44,7 +47,9 @@ def redraw(law: TokenDistribution, x: Tensor, cut: Tensor, noise: Tensor, score_
 class _Decoder:
     """Continues texts ``x [rows, width]`` from ``cut [rows]`` on and keeps ``scores [rows, width + 1, 2]``."""
 
-    def __init__(self, law: TokenDistribution, x: Tensor, cut: Tensor, noise: Tensor, score_end: bool) -> None:
+    def __init__(
+        self, law: TokenDistribution[Autoregressive], x: Tensor, cut: Tensor, noise: Tensor, score_end: bool
+    ) -> None:
         before = torch.arange(x.shape[1], device=x.device) < cut.unsqueeze(1)
         self.law, self.cut, self.noise = law, cut, noise
         self.last = law.max_length if score_end else law.max_length - 1

@@ -4,25 +4,38 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from lm_adapters.forward.log_probs import aligned_parts
-from lm_adapters.models.autoregressive import Autoregressive
 from lm_adapters.proposals.truncation import Truncation
 from samplers.randomness import Weights
 
-__all__ = ["TokenDistribution"]
+__all__ = ["TokenDistribution", "Vocabulary"]
 
 
-class TokenDistribution:
+class Vocabulary(Protocol):
+    """What a text may hold: ``allowed bool [vocabulary]``, and the token that ends it, which never occurs in one."""
+
+    @property
+    def allowed(self) -> Tensor: ...
+
+    @property
+    def eos_id(self) -> int: ...
+
+
+M = TypeVar("M", bound=Vocabulary)
+
+
+class TokenDistribution(Generic[M]):
     """A proposable token or the end, from a model's logits under ``truncation``, renormalised.
 
     The end is forbidden before column ``min_length`` and certain at ``max_length``.
     """
 
-    def __init__(self, model: Autoregressive, truncation: Truncation, min_length: int, max_length: int) -> None:
+    def __init__(self, model: M, truncation: Truncation, min_length: int, max_length: int) -> None:
         self.model, self.truncation = model, truncation
         self.min_length, self.max_length = min_length, max_length
         self._possible = model.allowed.clone()
