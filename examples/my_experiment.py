@@ -33,7 +33,7 @@ def ending(
         return [float(not text.rstrip(".!?").endswith(word)) for text in texts]
 
     energy = MaskedEnergy(lm, "pll") + strength * TextEnergy(wrong_ending, lm.space.decode, "ending")
-    energy = job.with_custom(energy, lm.space)  # --energy and --forbid
+    energy = job.with_custom(energy, lm.space)  # --energy, --forbid and --temperature
     chains = job.settings.chains
     rng = generator(job.settings.seed, device=lm.device, stream="starts")
     x0 = fill_masks(lm, lm.space.masks([8] * chains, width=12).to(lm.device), rng)

@@ -13,6 +13,7 @@ from experiments.declaration.arguments import Option
 from experiments.entry.experiment import experiment
 from experiments.entry.report import report
 from experiments.entry.saved_run import SavedRun, load_run
+from experiments.laws.target import in_words
 from experiments.results.draws_run import DrawsRun
 from experiments.results.protocol import Run
 from experiments.results.search_run import SearchRun
@@ -29,7 +30,6 @@ from experiments.setup.methods import (
 from experiments.setup.problem import Problem
 from experiments.setup.scorers import load_meaning, load_scorer, load_seq2seq
 from experiments.setup.settings import Settings
-from experiments.setup.target import in_words
 
 __all__ = [
     "DrawsRun",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import click
@@ -32,7 +33,7 @@ COLUMNS = (
 def check(settings: Settings, **_: object) -> None:
     """Raise ``InvalidInput`` for what one of the samplers cannot do."""
     for sampler in SAMPLERS:
-        settings.check_for(sampler)
+        replace(settings, **of_sampler(settings, sampler)).check_for(sampler)
 
 
 def show_table(found: Mapping[str, Mapping[str, Any]], *, as_json: bool, quiet: bool) -> None:
@@ -71,11 +72,16 @@ def compare(
     scorer_as_proposal(loaded, lm, Keywords(lm.space, words, any_order), length)  # refuses what rejection cannot do
     found = {}
     for sampler in SAMPLERS:
-        out = f"{settings.out}/{sampler}" if settings.out else None
-        shared = settings.as_arguments() | {"model": lm, "out": out}
+        shared = settings.as_arguments() | of_sampler(settings, sampler) | {"model": lm}
         run = keywords(words, any_order=any_order, sampler=sampler, scorer=loaded, length=length, **shared)
         found[sampler] = run.summary()
     return found
+
+
+def of_sampler(settings: Settings, sampler: str) -> dict[str, Any]:
+    """What of the settings is another for each: the folder, and a search has no temperature."""
+    out = f"{settings.out}/{sampler}" if settings.out else None
+    return {"out": out, "temperature": 1.0 if sampler == "anneal" else settings.temperature}
 
 
 def row(sampler: str, summary: Mapping[str, Any]) -> str:

@@ -26,15 +26,13 @@ __all__ = ["gibbs"]
 NO_TARGET = "none known (masked-LM conditionals, always accepted)"
 
 
-def check(
-    settings: Settings, *, temperature: float, top_k: int | None, top_p: float, correct: str, **_: object
-) -> None:
+def check(settings: Settings, *, top_k: int | None, top_p: float, correct: str, **_: object) -> None:
     """Raise ``InvalidInput`` for a truncation that cannot be, or a target that could have no effect."""
     from lm_adapters import Truncation
     from samplers import InvalidInput
 
     with named_arguments():
-        Truncation(temperature, top_k, top_p)
+        Truncation(settings.temperature, top_k, top_p)
     if (settings.energies or settings.forbid or settings.nan == "reject") and correct == "none":
         terms = f"{argument('energies')}, {argument('forbid')} and {argument('nan')} reject"
         raise InvalidInput(f"{terms} need an accept step to have an effect; use {argument('correct')} mh with them")
@@ -50,7 +48,6 @@ def gibbs(
     ] = None,
     scan: Literal["random", "systematic"] = "random",
     block: Annotated[int, Option("Sites redrawn together.", minimum=1)] = 1,
-    temperature: Annotated[float, Option("Of the proposal.")] = 1.0,
     top_k: Annotated[int | None, Option("Propose among the k likeliest tokens only.")] = None,
     top_p: Annotated[float, Option("Propose within this nucleus only.")] = 1.0,
     correct: Annotated[
@@ -68,9 +65,9 @@ def gibbs(
 
     Chains are spread evenly over the ``length`` range of token counts and keep theirs (each length is a distribution
     of its own). They start from ``init``, or from masks filled from left to right by the model. With ``correct="mh"``
-    the law is ``exp(-E)``, ``E`` the ``energy_kind`` plus weighted ``energies``, exactly; with ``correct="none"``
-    proposals are always taken, and there is no known target. ``block`` sites are redrawn together, with
-    ``temperature``, ``top_k`` and ``top_p`` in the proposal only.
+    the law is ``exp(-E / T)``, ``E`` the ``energy_kind`` plus weighted ``energies``, exactly; with ``correct="none"``
+    proposals are always taken, and there is no known target. ``block`` sites are redrawn together, at the same
+    ``temperature`` ``T``, and with ``top_k`` and ``top_p`` in the proposal only.
 
     Raises ``InvalidInput`` before the model is loaded where possible; ``EnergyError`` with the text at fault.
     """
@@ -78,17 +75,17 @@ def gibbs(
     from samplers import Flat
 
     lm = job.masked_lm()
-    truncation = Truncation(temperature, top_k, top_p)
+    truncation = Truncation(job.settings.temperature, top_k, top_p)
     proposal = GibbsProposal(lm, block, truncation=truncation)
     x0 = start_states(lm, truncation, job, init=init, length=length)
-    scored = job.with_custom(MaskedEnergy(lm, energy_kind), lm.space)
+    scored = MaskedEnergy(lm, energy_kind)
     kernel = scanning(proposal, scan, x0.shape[1], corrected=correct == "mh")
     if correct == "none":
         problem = Problem(lm.space, Flat(), x0, {"model": lm}, NO_TARGET)
         return sample_chains(problem, kernel, job, fixed_lengths=True, watched=scored)
     problem = Problem(
         lm.space,
-        scored,
+        job.with_custom(scored, lm.space),
         x0,
         {"model": lm},
         lengths=_lengths(lm, x0),

@@ -39,7 +39,7 @@ def infill(
 ) -> Run:
     """Fill the slots of TEMPLATE jointly: "The [MASK] sat on the [MASK:1-4]."
 
-    The law is ``exp(-fluency)`` among the texts that fit ``template``, in which ``[MASK]`` is one token, ``[MASK:2]``
+    The law is ``exp(-fluency / temperature)`` among the texts that fit ``template``, in which ``[MASK]`` is one token, ``[MASK:2]``
     two, ``[MASK:1-4]`` one to four; the rest is frozen. ``fluency`` is ``-log p`` of the whole text under the
     ``scorer``, in nats.
 
@@ -60,8 +60,10 @@ def infill(
     energy = job.with_custom(lock + scored.terms, lm.space)
     lengths, scored_by = (lock.min_length, lock.max_length), {"fluency": job.named("scorer", scored.model)}
     problem = Problem(lm.space, energy, x0, {"model": lm, "scorer": scored.lm}, lengths=lengths, scored_by=scored_by)
-    bounds: dict[str, Any] = {"lock": lock, "min_length": lengths[0], "max_length": lengths[1]}
-    kernel = shortlist_kernel(lm, shortlist=shortlist, **bounds) if sampler == "gibbs" else edit_kernel(lm, **bounds)
+    given: dict[str, Any] = {
+        "lock": lock, "min_length": lengths[0], "max_length": lengths[1], "temperature": job.settings.temperature
+    }  # fmt: skip
+    kernel = shortlist_kernel(lm, shortlist=shortlist, **given) if sampler == "gibbs" else edit_kernel(lm, **given)
     return sample_or_search(problem, kernel, sampler, job)
 
 

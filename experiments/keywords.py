@@ -51,7 +51,7 @@ def keywords(
     """Sentences that contain the given WORDs (or quoted phrases), likely under a language model.
     Whole words: "ladder" is not in "ladders", "ladder's" or "ladder-like".
 
-    The law is ``exp(-fluency)`` among the texts that contain ``words`` and have a ``length`` in tokens within bounds.
+    The law is ``exp(-fluency / temperature)`` among the texts that contain ``words`` and have a ``length`` in tokens within bounds.
     ``fluency`` is ``-log p`` of the text under the ``scorer``, in nats. A word given twice must come twice. With a
     ``scorer`` of another tokenizer than ``model`` each text counts once, in the tokens that ``model`` writes it in.
 
@@ -65,6 +65,7 @@ def keywords(
     lock = Keywords(lm.space, words, any_order=any_order)
     check_compatible(words, lock.min_length, forbidden=job.settings.forbid, max_length=length[1])
     bounds: dict[str, Any] = {"min_length": length[0], "max_length": length[1]}
+    temperature = job.settings.temperature
     scored = load_scorer(scorer, lm, job.settings)
     fill = KeywordFill(lm, lock, constraints=[*scored.constraints, *job.forbidden(lm.space)], **bounds)
     energy = job.with_custom(lock + scored.terms, lm.space)
@@ -75,12 +76,14 @@ def keywords(
     if sampler == "importance":
         return draw_by_importance(problem, fill, job)
     if sampler == "rejection":
-        return draw_by_rejection(problem, scorer_as_proposal(scored.lm, lm, lock, length), job, log_bound=0.0)
+        proposal = scorer_as_proposal(scored.lm, lm, lock, length, temperature)
+        return draw_by_rejection(problem, proposal, job, log_bound=0.0)
     kernel: Kernel
     if sampler == "gibbs":
-        kernel = shortlist_kernel(lm, lock=lock, shortlist=shortlist, **bounds)
+        kernel = shortlist_kernel(lm, lock=lock, shortlist=shortlist, temperature=temperature, **bounds)
     else:
-        kernel = edit_kernel(lm, lock=lock, swap=any_order, scorer=scored.energy, **bounds)
+        drawn: dict[str, Any] = {"scorer": scored.energy, "temperature": temperature}
+        kernel = edit_kernel(lm, lock=lock, swap=any_order, **drawn, **bounds)
     return sample_or_search(problem, Tempered(kernel, BETAS) if sampler == "tempered" else kernel, sampler, job)
 
 
@@ -106,13 +109,15 @@ def _starts(fill: KeywordFill, energy: Energy, job: Job, tries: int) -> Tensor:
 
 
 def scorer_as_proposal(
-    scorer: CausalLM | MaskedLM, lm: MaskedLM, lock: Keywords, length: tuple[int, int]
+    scorer: CausalLM | MaskedLM, lm: MaskedLM, lock: Keywords, length: tuple[int, int], temperature: float = 1.0
 ) -> SequenceDistribution:
     """What the scorer draws it scores with the same density or less, so the bound of rejection sampling is 0.
 
+    At a ``temperature`` ``T <= 1`` as well: a token is drawn with ``p^(1/T) / sum p^(1/T)``, whose sum is at most 1.
+
     Raises ``InvalidInput`` for a scorer that cannot draw the texts of ``lm``, and for words that it never draws.
     """
-    from lm_adapters import CausalLM, SequenceDistribution
+    from lm_adapters import CausalLM, SequenceDistribution, Truncation
     from samplers import InvalidInput
 
     if not isinstance(scorer, CausalLM) or scorer.space.tokenizer.get_vocab() != lm.space.tokenizer.get_vocab():
@@ -131,4 +136,5 @@ def scorer_as_proposal(
             f"the bound of rejection does not hold in {str(dtype).removeprefix('torch.')}: texts are scored with other "
             f"densities than they were drawn with; give {argument('dtype')} float32"
         )
-    return SequenceDistribution(scorer.condition_on(), min_length=length[0], max_length=length[1])
+    bounds = {"min_length": length[0], "max_length": length[1]}
+    return SequenceDistribution(scorer.condition_on(), **bounds, truncation=Truncation(temperature))

@@ -69,7 +69,8 @@ def summarize(
     models = {"model": lm, "scorer": scored.lm, "encoder": meaning}
     scored_by = {"fluency": job.named("scorer", scored.model), "similarity": job.named("encoder", lm.model)}
     problem = Problem(lm.space, energy, x0, models, lengths=(1, longest), scored_by=scored_by)
-    return sample_or_search(problem, edit_kernel(lm, max_length=longest, swap=True), sampler, job)
+    kernel = edit_kernel(lm, max_length=longest, swap=True, temperature=job.settings.temperature)
+    return sample_or_search(problem, kernel, sampler, job)
 
 
 def _starts(lm: MaskedLM, text: str, max_words: int, chains: int, width: int) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import reduce
 from operator import add
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from experiments.declaration.arguments import Option
 from experiments.declaration.wording import argument
@@ -47,7 +47,7 @@ def translate(
 ) -> Run:
     """Translate TEXT with words that must come.
 
-    Translations are likely by ``exp(-E)``, ``E = -log p(translation | text)``, and contain ``must_contain``: words or
+    Translations are likely by ``exp(-E / temperature)``, ``E = -log p(translation | text)``, and contain ``must_contain``: words or
     phrases of the target language, in any order unless ``any_order=False``. Chains start from the model's own
     translation (beam search), with each missing word put where it costs least. The target side of the ``scorer`` has
     the tokenizer of ``model``.
@@ -85,7 +85,8 @@ def translate(
     languages = f" ({in_words(pair[:1])} to {in_words(pair[1:])})" if pair else ""
     scored_by = {"translation": job.named("scorer", seq2seq.model) + languages}
     problem = Problem(lm.space, energy, x0, {"model": lm, "scorer": seq2seq}, lengths=(1, longest), scored_by=scored_by)
-    kernel = edit_kernel(lm, lock=lock, max_length=longest, swap=any_order, scorer=forward)
+    drawn: dict[str, Any] = {"scorer": forward, "temperature": job.settings.temperature}
+    kernel = edit_kernel(lm, lock=lock, max_length=longest, swap=any_order, **drawn)
     return sample_or_search(problem, kernel, sampler, job)
 
 

@@ -73,7 +73,7 @@ class Job:
         return [ForbiddenWords(space, self.settings.forbid)] if self.settings.forbid else []
 
     def with_custom(self, energy: Energy, space: TextSpace) -> Energy:
-        """``energy`` plus the user's own, without the words that are forbidden.
+        """The energy of the law: ``energy`` plus the user's own, at the temperature given, without forbidden words.
 
         Raises ``InvalidInput`` where one of them has the name of another term, which would hide it in the samples.
         """
@@ -85,7 +85,13 @@ class Job:
                 raise InvalidInput(
                     f"{argument('energies')} names {each.name!r}, which the experiment has already; rename it"
                 )
-        return reduce(add, [*(each.term(space) for each in custom), *self.forbidden(space)], energy)
+        whole = reduce(add, [*(each.term(space) for each in custom), *self.forbidden(space)], energy)
+        return self.at_temperature(whole)
+
+    def at_temperature(self, energy: Energy) -> Energy:
+        from experiments.laws.temperature import AtTemperature
+
+        return energy if self.settings.temperature == 1 else AtTemperature(energy, self.settings.temperature)
 
     def named(self, parameter: str, model: PreTrainedModel) -> str:
         """The ``model`` that was given there, by default the proposing one; of a folder the last part of its path.

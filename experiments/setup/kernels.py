@@ -21,19 +21,21 @@ def edit_kernel(
     max_length: int,
     swap: bool = False,
     scorer: EnergyTerm | None = None,
+    temperature: float = 1.0,
 ) -> Kernel:
     """Replace, insert or delete one token, or redraw two; with ``swap`` two spans may change places.
 
     A ``scorer`` that reads from left to right, in the tokens of ``lm``, writes the end of the text anew as well: what
     it scores it also draws, so nearly all of these moves are accepted, however much they change. Keywords that can be
-    spelt in several ways are respelt.
+    spelt in several ways are respelt. All that is drawn from a model is drawn at the ``temperature`` of the law.
     """
-    from lm_adapters import EditProposal, GibbsProposal, SequenceEnergy, SuffixProposal, SwapProposal
+    from lm_adapters import EditProposal, GibbsProposal, SequenceEnergy, SuffixProposal, SwapProposal, Truncation
     from samplers import MetropolisHastings
 
-    bounds: dict[str, Any] = {"lock": lock, "min_length": min_length, "max_length": max_length}
+    drawn: dict[str, Any] = {"lock": lock, "truncation": Truncation(temperature)}
+    bounds: dict[str, Any] = {**drawn, "min_length": min_length, "max_length": max_length}
     parts: list[tuple[Kernel, float]] = [(MetropolisHastings(EditProposal(lm, **bounds)), 0.7 if swap else 0.8)]
-    parts.append((MetropolisHastings(GibbsProposal(lm, BLOCK, lock=lock)), 0.2))
+    parts.append((MetropolisHastings(GibbsProposal(lm, BLOCK, **drawn)), 0.2))
     if swap:
         parts.append((MetropolisHastings(SwapProposal(lm.space)), 0.1))
     if isinstance(scorer, SequenceEnergy):
@@ -42,14 +44,30 @@ def edit_kernel(
 
 
 def shortlist_kernel(
-    lm: MaskedLM, *, lock: Lock | None = None, min_length: int = 1, max_length: int, shortlist: int
+    lm: MaskedLM,
+    *,
+    lock: Lock | None = None,
+    min_length: int = 1,
+    max_length: int,
+    shortlist: int,
+    temperature: float = 1.0,
 ) -> Kernel:
-    """Replace a token by an exact Gibbs draw among the ``shortlist`` likeliest, or insert or delete one."""
-    from lm_adapters import EditProposal, RescoredReplace
+    """Replace a token by an exact Gibbs draw among the ``shortlist`` likeliest, or insert or delete one.
+
+    What is inserted is drawn at the ``temperature`` of the law.
+    """
+    from lm_adapters import EditProposal, RescoredReplace, Truncation
     from samplers import MetropolisHastings
 
     sizes = EditProposal(
-        lm, lock=lock, min_length=min_length, max_length=max_length, replace=0.0, insert=0.5, delete=0.5
+        lm,
+        lock=lock,
+        min_length=min_length,
+        max_length=max_length,
+        replace=0.0,
+        insert=0.5,
+        delete=0.5,
+        truncation=Truncation(temperature),
     )
     parts: list[tuple[Kernel, float]] = [(RescoredReplace(lm, shortlist, lock=lock), 0.5)]
     parts.append((MetropolisHastings(sizes), 0.5))

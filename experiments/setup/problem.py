@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from experiments.setup.target import fixed_parts, in_words
+from experiments.laws.target import fixed_parts, in_words
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -44,6 +45,10 @@ class Settings:
     warmup: Annotated[int | None, Option("Steps not kept.", minimum=0, formerly="burn_in")] = None
     thin: Annotated[int | None, Option("Keep every n-th step.", minimum=1)] = None
     seed: Annotated[int, Option("Decides the draws.", minimum=0)] = 0
+    temperature: Annotated[
+        float,
+        Option("T of the law exp(-E / T), E all energies together; below 1, likelier texts that are less varied."),
+    ] = 1.0
     nan: Annotated[
         Literal["raise", "reject"],
         Option("raise: an energy that is NaN ends the run. reject: its proposal is rejected and counted, up to 1 %."),
@@ -105,6 +110,8 @@ class Settings:
         for name, each in SHARED.items():
             if each.option:
                 each.check(getattr(self, name))
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise InvalidInput(f"{argument('temperature')} is {self.temperature}; give a finite number above 0")
         if any(not word.strip() for word in self.forbid):
             raise InvalidInput(f"{argument('forbid')} is empty; give a word")
         kind = check_device(self.device).type
@@ -134,7 +141,8 @@ class Settings:
     def check_for(self, sampler: str) -> None:
         """Raise ``InvalidInput`` for what ``sampler`` cannot do.
 
-        Markov chains must keep a draw; the others keep what they draw or find. Only a proposal can be rejected.
+        Markov chains must keep a draw; the others keep what they draw or find. Only a proposal can be rejected. A
+        search has no law. What a scorer draws bounds its law only where this is no hotter.
         """
         from samplers import InvalidInput
 
@@ -142,6 +150,16 @@ class Settings:
         for words, is_given in given.items():
             if is_given and sampler in ("rejection", "importance"):
                 raise InvalidInput(f"{words} has no meaning for {argument('sampler')} {sampler}; leave it out")
+        if self.temperature != 1 and sampler == "anneal":
+            raise InvalidInput(
+                f"{argument('temperature')} has no meaning for {argument('sampler')} anneal, which cools by itself; "
+                "leave it out, or draw with mh"
+            )
+        if self.temperature > 1 and sampler == "rejection":
+            raise InvalidInput(
+                f"{argument('temperature')} {self.temperature:g} leaves {argument('sampler')} rejection without a "
+                "bound; give at most 1, or another sampler"
+            )
         if self.workers > 1 and not self.out:
             raise InvalidInput(f"{argument('workers')} needs a folder to work in; give {argument('out')}")
         if sampler in WITHOUT_CHAINS:

@@ -12,9 +12,9 @@ from experiments.declaration.wording import Remark
 from experiments.gibbs import gibbs
 from experiments.infill import infill
 from experiments.keywords import keywords
+from experiments.laws.target import in_words
 from experiments.paraphrase import paraphrase
 from experiments.results.columns import fold
-from experiments.setup.target import in_words
 from experiments.summarize import summarize
 from experiments.translate import translate
 from lm_adapters import Canonical, CausalLM, LengthRange

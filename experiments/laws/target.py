@@ -25,19 +25,25 @@ def in_words(
 ) -> str:
     """``exp(-(fluency + 2 letters)), fluency by causal-en, over token sequences of length 3 to 16 that hold 'night'``.
 
-    A search has an objective: the energy itself. ``lengths`` are bounds in tokens; with ``each_length`` every length is
+    At another temperature than 1 the exponent is divided by it: ``exp(-(fluency + 2 letters) / 0.8)``. A search has an
+    objective: the energy itself. ``lengths`` are bounds in tokens; with ``each_length`` every length is
     a law by itself. ``scored_by`` names the model of a term. A law over token sequences counts each text once for every
     tokenisation of it; with the constraint ``Canonical`` it is one over texts.
     """
+    from experiments.laws.temperature import AtTemperature
     from lm_adapters import Canonical
     from samplers import EnergyTerm, WeightedSum, named, term_names
 
+    divided = ""
+    if isinstance(energy, AtTemperature):
+        energy, divided = energy.whole, f" / {energy.temperature:g}"
     term = energy if isinstance(energy, EnergyTerm) else named(term_names(energy)[0], energy)
     parts = term.parts if isinstance(term, WeightedSum) else [(1.0, term)]
     terms = [(weight, part) for weight, part in parts if not part.is_constraint]
     constraints = [part for _, part in parts if part.is_constraint]
     total = " + ".join(part.name if weight == 1 else f"{weight:g} {part.name}" for weight, part in terms)
-    law = total if searched else f"exp(-({total}))" if len(terms) > 1 else f"exp(-{total})" if terms else "uniform"
+    grouped = f"({total})" if len(terms) > 1 else total
+    law = total if searched else f"exp(-{grouped}{divided})" if terms else "uniform"
     models = [(part.name, scored_by[part.name]) for _, part in terms if scored_by and part.name in scored_by]
     said = law if not models else f"{law}, {' and '.join(f'{name} by {model}' for name, model in models)},"
     if len(terms) == len(models) == 1:

@@ -1,0 +1,1 @@
+"""The law that a run draws from: what its options make of the energies, and how it is said."""

@@ -1,0 +1,104 @@
+"""The options of the law: what they are refused for, what they make of an energy, and how they are said."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from experiments.cli import main
+from experiments.compare import compare
+from experiments.gibbs import gibbs
+from experiments.infill import infill
+from experiments.keywords import keywords
+from experiments.laws.target import in_words
+from experiments.laws.temperature import AtTemperature
+from experiments.translate import translate
+from lm_adapters import SequenceEnergy
+from samplers import Constraint, InvalidInput, evaluate, named
+from tests.experiments.tiny_scorers import tiny_causal, tiny_seq2seq
+
+QUICK = {"chains": 2, "steps": 4, "warmup": 1, "thin": 1}
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf])
+def test_a_temperature_that_cannot_be(value):
+    with pytest.raises(InvalidInput, match=r"^temperature is .*; give a finite number above 0$"):
+        keywords(["music"], model="no such model", temperature=value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["keywords", "music", "--temperature", "0"], "--temperature is 0.0; give a finite number above 0"),
+        (["keywords", "music", "--sampler", "anneal", "--temperature", "0.5"], "--temperature has no meaning for"),
+        (["translate", "Bonjour.", "--temperature", "0.5"], "leave it out, or draw with mh"),
+        (["keywords", "music", "--sampler", "rejection", "--temperature", "1.5"], "without a bound; give at most 1"),
+    ],
+)
+def test_on_the_command_line(arguments, said, tmp_path):
+    done = CliRunner().invoke(main, [*arguments, "--out", str(tmp_path / "run"), "--model", "no such model"])
+    assert done.exit_code == 2
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_every_term_is_divided_and_constraints_forbid_as_before():
+    fluency = named("fluency", lambda x: x[:, 0].double())
+    letters = named("letters", lambda x: x[:, 1].double())
+    even = Constraint("even", lambda x: x[:, 0] % 2 == 0)
+    x = torch.tensor([[2, 3], [4, 1], [3, 1]])
+    energy = AtTemperature(fluency + 2.0 * letters + even, 0.8)
+    torch.testing.assert_close(evaluate(energy, x).energy, torch.tensor([10.0, 7.5, math.inf], dtype=torch.float64))
+    terms = torch.tensor([[2.5, 7.5, 0.0], [5.0, 2.5, 0.0]], dtype=torch.float64)
+    torch.testing.assert_close(evaluate(energy, x).terms[:2], terms)
+    assert in_words(energy) == "exp(-(fluency + 2 letters) / 0.8) over token sequences given even"
+    assert in_words(AtTemperature(fluency, 0.5)) == "exp(-fluency / 0.5) over token sequences"
+    assert in_words(AtTemperature(even, 0.5)) == "uniform over token sequences given even"
+
+
+@pytest.mark.parametrize("sampler", ["mh", "gibbs", "tempered", "importance"])
+def test_keywords(embedded, sampler):
+    causal = tiny_causal(embedded.space.tokenizer)
+    given = {"model": embedded, "scorer": causal, "length": (3, 8), "shortlist": 4, "temperature": 0.5}
+    run = keywords(["music"], sampler=sampler, **given, **QUICK)
+    assert run.target.startswith("exp(-fluency / 0.5) by LlamaForCausalLM, over ")
+    x, energy = (
+        (run.x, run.terms.sum(dim=1))
+        if sampler == "importance"
+        else (run.trace.draws.flatten(0, 1), run.trace.energy.flatten())
+    )
+    torch.testing.assert_close(energy, 2 * SequenceEnergy(causal.condition_on())(x), rtol=0, atol=1e-4)
+
+
+def test_own_energies_are_divided_too(embedded):
+    def four(texts):
+        return [4.0] * len(texts)
+
+    run = gibbs(model=embedded, energies=[(four, 2.0)], temperature=0.5, **QUICK)
+    assert set(run.trace.terms[..., 1].flatten().tolist()) == {16.0}
+
+
+def test_infill_and_translate_say_it(embedded):
+    causal, seq2seq = tiny_causal(embedded.space.tokenizer), tiny_seq2seq(embedded.space.tokenizer)
+    run = infill("The [MASK] sat.", model=embedded, scorer=causal, temperature=0.7, **QUICK)
+    assert run.target.startswith("exp(-fluency / 0.7) by LlamaForCausalLM, over")
+    run = translate("Je suis ici.", sampler="mh", model=embedded, scorer=seq2seq, prefix="", temperature=0.7, **QUICK)
+    assert run.target.startswith("exp(-translation / 0.7) by T5ForConditionalGeneration, over")
+
+
+def test_compare_gives_it_to_all_but_the_search(embedded):
+    causal = tiny_causal(embedded.space.tokenizer)
+    found = compare(["music"], model=embedded, scorer=causal, length=(2, 4), temperature=0.5, **QUICK)
+    assert found["anneal"]["objective"].startswith("fluency by")
+    assert found["mh"]["target"].startswith("exp(-fluency / 0.5)")
+
+
+def test_another_temperature_is_another_run(embedded, tmp_path):
+    given = {"out": str(tmp_path / "run"), **QUICK}
+    gibbs(temperature=0.5, **given)
+    with pytest.raises(InvalidInput, match=r"temperature was 0.5 and is now 0.6"):
+        gibbs(temperature=0.6, **given)
