@@ -24,6 +24,7 @@ from lm_adapters.proposals.gibbs_proposal import GibbsProposal
 from lm_adapters.proposals.keyword_fill import KeywordFill, fill_masks
 from lm_adapters.proposals.respell import RespellProposal
 from lm_adapters.proposals.sequence_distribution import SequenceDistribution
+from lm_adapters.proposals.sequential_block import SequentialBlock
 from lm_adapters.proposals.shortlist import RescoredReplace
 from lm_adapters.proposals.suffix import SuffixProposal
 from lm_adapters.proposals.swap import SwapProposal
@@ -61,6 +62,7 @@ __all__ = [
     "Seq2SeqLM",
     "SequenceDistribution",
     "SequenceEnergy",
+    "SequentialBlock",
     "Similarity",
     "SourceBatch",
     "SourceBleu",

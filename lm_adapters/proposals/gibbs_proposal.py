@@ -16,7 +16,7 @@ from lm_adapters.proposals.truncation import Truncation
 from samplers import InvalidInput, Proposed
 from samplers.randomness import log_share
 
-__all__ = ["GibbsProposal"]
+__all__ = ["GibbsProposal", "by_row"]
 
 
 class GibbsProposal:
@@ -56,16 +56,16 @@ class GibbsProposal:
     def scan(self, width: int) -> list[GibbsProposal]:
         """The proposals of a sweep over ``width`` sites from left to right, one for each turn."""
         return [
-            GibbsProposal(self.model, self.block_size, truncation=self.truncation, turn=turn, lock=self.lock)
+            type(self)(self.model, self.block_size, truncation=self.truncation, turn=turn, lock=self.lock)
             for turn in range(-(-width // self.block_size))
         ]
 
     def __call__(self, x: Tensor, rng: torch.Generator) -> Proposed:
-        hidden = self._random_block(x, rng) if self.turn is None else self._block_of_turn(x, self.turn)
+        hidden = self.order(x, rng) >= 0
         logits = self.model.logits(x, hidden)
         drawn, *shares = self.truncation.draw(logits, self.model.allowed, x[hidden], rng)
         new = x.masked_scatter(hidden, drawn)
-        forward, reverse = (_by_row(share, hidden) for share in shares)
+        forward, reverse = (by_row(share, hidden) for share in shares)
         if self.lock is not None:
             forward, reverse = forward + self._log_block(x, hidden), reverse + self._log_block(new, hidden)
             reverse = reverse.masked_fill(~hidden.any(dim=1), -math.inf)
@@ -85,13 +85,13 @@ class GibbsProposal:
     def block_log_prob(self, x_to: Tensor, x_from: Tensor, hidden: Tensor) -> Tensor:
         """``float64 [chains]``: log-density of the move given its block, ``-inf`` if it changes any other site."""
         scores = self.truncation.scores(self.model.logits(x_from, hidden), self.model.allowed)
-        total = _by_row(log_share(scores, x_to[hidden].unsqueeze(1)).squeeze(1), hidden)
+        total = by_row(log_share(scores, x_to[hidden].unsqueeze(1)).squeeze(1), hidden)
         return total.masked_fill(((x_to != x_from) & ~hidden).any(dim=1), -math.inf)
 
     def blocks(self, x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Every block ``bool [chains, width]`` with its log-probability ``[chains]`` (``-inf``: impossible there)."""
         if self.turn is not None:
-            yield self._block_of_turn(x, self.turn), torch.zeros(len(x), dtype=torch.float64, device=x.device)
+            yield self._order_of_turn(x, self.turn) >= 0, torch.zeros(len(x), dtype=torch.float64, device=x.device)
             return
         free = self._free(x)
         for size in free.sum(dim=1).clamp(max=self.block_size).unique().tolist():
@@ -106,7 +106,7 @@ class GibbsProposal:
     def _log_block(self, x: Tensor, hidden: Tensor) -> Tensor:
         """``float64 [chains]``: log-probability that ``hidden`` is the block drawn in state ``x``."""
         if self.turn is not None:
-            possible = (self._block_of_turn(x, self.turn) == hidden).all(dim=1)
+            possible = ((self._order_of_turn(x, self.turn) >= 0) == hidden).all(dim=1)
             return torch.zeros(len(x), dtype=torch.float64, device=x.device).masked_fill(~possible, -math.inf)
         free = self._free(x)
         count = free.sum(dim=1)
@@ -115,22 +115,27 @@ class GibbsProposal:
         log_ways = torch.tensor(ways, dtype=torch.float64, device=x.device)
         return torch.where(possible, -log_ways[count], -math.inf)
 
-    def _random_block(self, x: Tensor, rng: torch.Generator) -> Tensor:
-        """``bool [chains, width]``: ``min(block_size, free)`` free sites of each text, all such sets equally likely."""
+    def order(self, x: Tensor, rng: torch.Generator) -> Tensor:
+        """``int64 [chains, width]``: 0, 1, ... at the sites of each text's block, in a random order; -1 elsewhere.
+
+        ``min(block_size, free)`` free sites, all such sets equally likely; those of the ``turn`` from left to right.
+        """
+        if self.turn is not None:
+            return self._order_of_turn(x, self.turn)
         free = self._free(x)
         keys = torch.rand(x.shape, dtype=torch.float64, device=x.device, generator=rng)
         rank = keys.masked_fill(~free, 2.0).argsort(dim=1).argsort(dim=1)
-        return rank < free.sum(dim=1, keepdim=True).clamp(max=self.block_size)
+        return rank.masked_fill(rank >= free.sum(dim=1, keepdim=True).clamp(max=self.block_size), -1)
 
-    def _block_of_turn(self, x: Tensor, turn: int) -> Tensor:
+    def _order_of_turn(self, x: Tensor, turn: int) -> Tensor:
         free = self._free(x)
         rank = free.cumsum(dim=1) - 1
         count = free.sum(dim=1, keepdim=True).clamp(min=1)
-        in_block: Tensor = ((rank - turn * self.block_size) % count < self.block_size) & free
-        return in_block
+        place = (rank - turn * self.block_size) % count
+        return place.masked_fill(~free | (place >= self.block_size), -1)
 
 
-def _by_row(shares: Tensor, hidden: Tensor) -> Tensor:
+def by_row(shares: Tensor, hidden: Tensor) -> Tensor:
     """``float64 [rows]``: ``shares [hidden sites]`` summed for each state."""
     total = shares.new_zeros(len(hidden))
     return total.index_add_(0, hidden.nonzero(as_tuple=True)[0], shares)

@@ -197,10 +197,12 @@ class TableLM(MaskedLM):
         self.table = torch.full((len(self.known), width, self.space.vocabulary), torch.nan)
 
     def logits(self, x: Tensor, hidden: Tensor) -> Tensor:
-        codes = (x.masked_fill(hidden, self.space.mask_id) * self.places).sum(dim=1)
+        x = x.masked_fill(hidden, self.mask_id)
+        codes = (x * self.places).sum(dim=1)
         for row in (~self.known[codes]).nonzero().squeeze(1).tolist():
             if not self.known[codes[row]]:
-                self.table[codes[row], hidden[row]] = super().logits(x[row : row + 1], hidden[row : row + 1])
+                masks = x[row] == self.mask_id
+                self.table[codes[row], masks] = super().logits(x[row : row + 1], masks.unsqueeze(0))
                 self.known[codes[row]] = True
         rows, columns = hidden.nonzero(as_tuple=True)
         return self.table[codes[rows], columns]

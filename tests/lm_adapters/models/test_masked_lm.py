@@ -155,7 +155,7 @@ def test_a_scan_visits_every_site(lm: MaskedLM, block: int, length: int):
 
 def test_chains_draw_their_own_sites_uniformly(lm: MaskedLM):
     x = lm.space.masks([4] * 8000 + [2] * 8000)
-    hidden = GibbsProposal(lm, 1)._random_block(x, generator(0))
+    hidden = GibbsProposal(lm, 1).order(x, generator(0)) >= 0
     counts = hidden.reshape(2, 8000, 4).sum(dim=1).double()
     assert (hidden.sum(dim=1) == 1).all()
     torch.testing.assert_close(counts[0], torch.full((4,), 2000.0).double(), atol=250, rtol=0)  # 6.5 deviations
