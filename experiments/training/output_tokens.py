@@ -27,7 +27,7 @@ class OutputTokens:
         self.written = written.nonzero().flatten()
         self.others = (~written).nonzero().flatten()
         drawn = math.ceil(len(self.others) / SHARE)
-        self.place = torch.zeros(vocabulary, dtype=torch.int64)
+        self.place = torch.full((vocabulary,), -1)
         self.place[self.written] = torch.arange(len(self.written))
         self.log_count = torch.zeros(len(self.written) + drawn)
         if drawn:
@@ -36,9 +36,11 @@ class OutputTokens:
 
     def draw(self, target: Tensor, rng: torch.Generator) -> dict[str, Tensor]:
         """``tokens int64 [classes]`` of this step, their ``log_count``, and the classes of ``target`` (same shape)."""
+        classes = self.place[target]
+        assert not bool((classes < 0).any()), "a target, such as the end of a text, is not among the tokens written"
         chosen = self.others[torch.randperm(len(self.others), generator=rng)[: self._drawn]]
         tokens = torch.cat([self.written, chosen])
-        return {"tokens": tokens, "log_count": self.log_count, "target": self.place[target]}
+        return {"tokens": tokens, "log_count": self.log_count, "target": classes}
 
 
 def mean_nats(states: Tensor, words: Tensor, inputs: dict[str, Tensor], bias: Tensor | None = None) -> Tensor:

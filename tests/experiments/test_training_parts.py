@@ -148,3 +148,8 @@ def test_without_other_tokens_it_is_cross_entropy():
     inputs = OutputTokens([torch.arange(9)], 9).draw(target, torch.Generator())
     exact = torch.nn.functional.cross_entropy(states @ words.T + bias, target)
     assert mean_nats(states, words, inputs, bias).item() == pytest.approx(exact.item())
+
+
+def test_a_target_that_is_not_written_is_refused():
+    with pytest.raises(AssertionError, match="such as the end"):
+        OutputTokens([torch.arange(5)], 9).draw(torch.tensor([1, 7]), torch.Generator())

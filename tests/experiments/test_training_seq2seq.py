@@ -160,3 +160,12 @@ def test_outputs_keep_the_order_of_their_sources(task, monkeypatch):
     texts = ["red one", "green", "Blue isn't red one", "one", "red"]
     assert bleu.generate(Echo(), task.tokenizer, texts, prefix="<extra_1>") == texts
     assert seen == [2, 2, 1]
+
+
+def test_the_loss_is_about_the_targets_and_their_ends(task):
+    index = torch.cat([rows[:3] for rows in task.mixture.rows.values()])
+    rows = task.mixture.framed(index, torch.Generator().manual_seed(0))
+    inputs = task.inputs(index, torch.Generator().manual_seed(0))
+    written = inputs["tokens"][inputs["target"]]
+    assert torch.equal(written, rows.target[rows.target != PAD])
+    assert int((written == EOS).sum()) == len(index)

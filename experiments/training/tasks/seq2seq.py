@@ -77,7 +77,7 @@ class Seq2SeqTask(Task):
     dropped = ("embed_tokens", "o", "wo")
     facts = MappingProxyType({"shares": SHARES, "quick_check": QUICK_CHECK})
     relative_rates = True
-    recipe = Recipe(rate=3e-3, steady=6_000, decay=1_000, batch_tokens=6144)
+    recipe = Recipe(rate=8e-3, steady=6_000, decay=1_000, batch_tokens=6144)
 
     def __init__(self, corpus: Path, tokenizer: PreTrainedTokenizerFast) -> None:
         self.tokenizer = tokenizer
@@ -92,7 +92,7 @@ class Seq2SeqTask(Task):
         self.mixture = self._mixture(more, english, french, german, both_ways)
         held = (self.french[:CHECK], self.german[:CHECK], self.paraphrases[:CHECK])
         self.held_out = self._mixture(held_out[:CHECK], held_out[:CHECK], *held)
-        self.output = OutputTokens([self.mixture.targets], len(tokenizer))
+        self.output = OutputTokens([self.mixture.targets, torch.tensor([tokenizer.eos_token_id])], len(tokenizer))
         epoch = self.mixture.epoch(SHARES, torch.Generator().manual_seed(0))
         self.epoch_tokens = int(self.mixture.tokens(epoch).sum())
 
