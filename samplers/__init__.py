@@ -1,16 +1,16 @@
 """Samplers of ``exp(-energy)`` for any tensor state, batched over chains.
 
 Draw
-    ``sample`` (Markov chains), ``rejection_sample``, ``importance_sample``; ``anneal`` searches for the lowest energy;
-    ``iterate`` is the bare loop of a kernel.
+    ``sample`` (Markov chains), ``smc`` (populations), ``rejection_sample``, ``importance_sample``; ``anneal`` searches
+    for the lowest energy; ``iterate`` is the bare loop of a kernel.
 Kernels
-    ``MetropolisHastings``, ``Gibbs``, ``ShortlistGibbs``, ``PseudoGibbs`` (no known target); ``Mixture``, ``Cycle`` and
-    ``Tempered`` are made of other kernels.
+    ``MetropolisHastings``, ``Gibbs``, ``ShortlistGibbs``, ``PseudoGibbs`` (no known target); ``Mixture``, ``Cycle``,
+    ``Tempered`` and ``ConditionalSMC`` are made of other kernels.
 Energies
     any function ``x [chains, ...] -> [chains]`` in nats; ``named``, ``Constraint``, ``EnergyTerm`` and ``WeightedSum``
     name and add them; ``evaluate`` scores states and checks the answer.
 Results
-    ``Trace``, ``RejectionSample``, ``ImportanceSample``, ``Annealed``; ``diagnose`` for convergence.
+    ``Trace``, ``SMCSample``, ``RejectionSample``, ``ImportanceSample``, ``Annealed``; ``diagnose`` for convergence.
 Runs in a folder
     ``run_dir=...`` or ``RunStore``; ``Configurable.config`` is what a resumed run is compared by.
 To implement
@@ -33,6 +33,7 @@ from samplers.errors import (
     InvalidInput,
     McmcTextError,
     OutOfMemory,
+    PopulationDied,
     ProposalError,
     StoreError,
     TooManyNaN,
@@ -41,6 +42,7 @@ from samplers.errors import (
 from samplers.importance import ImportanceSample, importance_sample
 from samplers.independence import IndependenceProposal
 from samplers.kernels.compose import Cycle, Mixture
+from samplers.kernels.conditional_smc import ConditionalSMC
 from samplers.kernels.gibbs import Gibbs, PseudoGibbs
 from samplers.kernels.metropolis import MetropolisHastings
 from samplers.kernels.shortlist_gibbs import ShortlistGibbs
@@ -51,6 +53,7 @@ from samplers.run.chains import iterate, sample
 from samplers.run.diagnostics import Diagnostics, diagnose
 from samplers.run.trace import MoveCount, Trace
 from samplers.schedules import constant, geometric, linear, logarithmic
+from samplers.smc import SMCSample, smc
 from samplers.storage.run_store import RunStore
 from samplers.types import ChainState, Distribution, Energy, Kernel, Proposal, Proposed, StepInfo
 from samplers.version import __version__
@@ -60,6 +63,7 @@ __all__ = [
     "BoundViolated",
     "CallCounter",
     "ChainState",
+    "ConditionalSMC",
     "Configurable",
     "Constraint",
     "Cycle",
@@ -81,12 +85,14 @@ __all__ = [
     "MoveCount",
     "NaNPolicy",
     "OutOfMemory",
+    "PopulationDied",
     "Proposal",
     "ProposalError",
     "Proposed",
     "PseudoGibbs",
     "RejectionSample",
     "RunStore",
+    "SMCSample",
     "ShortlistGibbs",
     "StepInfo",
     "StoreError",
@@ -113,6 +119,7 @@ __all__ = [
     "named",
     "rejection_sample",
     "sample",
+    "smc",
     "swap_report",
     "term_names",
 ]

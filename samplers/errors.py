@@ -9,7 +9,7 @@
     ├── OutOfMemory       a forward pass of a single row does not fit in memory
     ├── ProposalError     a proposal returned NaN, the wrong shape, or changed what it must not change
     ├── BoundViolated     rejection sampling met a point above its bound: carries the point and the excess
-    ├── PopulationDied    too few particles of a population had descendants: carries the sample so far
+    ├── PopulationDied    too few draws of a population had descendants: its estimates would be worthless
     ├── Interrupted       a run stopped on SIGINT, SIGTERM or SIGHUP, after a commit: carries it
     ├── StoreError        a file of a run's folder cannot be written, or is damaged
     └── TrialsExhausted   rejection sampling ran out of trials: carries the draws so far

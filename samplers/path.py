@@ -47,6 +47,6 @@ def energy_and_log_q(terms: Tensor, t: float) -> tuple[Tensor, Tensor]:
 def check_temperatures(temperatures: Sequence[float]) -> list[float]:
     """Raise ``InvalidInput`` unless they are above 0 and rise to 1."""
     found = [float(t) for t in temperatures]
-    if not found or found[-1] != 1 or found[0] <= 0 or any(a >= b for a, b in pairwise(found)):
-        raise InvalidInput(f"the temperatures are {found}; give numbers above 0 that rise to 1")
+    if not found or found[-1] != 1 or not found[0] > 0 or not all(a < b for a, b in pairwise(found)):
+        raise InvalidInput(f"temperatures is {found}; give numbers above 0 that rise to 1")
     return found

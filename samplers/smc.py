@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from samplers.errors import InvalidInput, PopulationDied
-from samplers.path import check_temperatures, energy_and_log_q, path_energy
-from samplers.randomness import generator, systematic
+from samplers.energy.evaluation import rejecting_nan
+from samplers.energy.nan_policy import NaNCount, NaNPolicy
+from samplers.errors import Interrupted, InvalidInput
+from samplers.path import check_temperatures, path_energy
+from samplers.population import Population
+from samplers.randomness import check_seed, generator, repeated
 from samplers.rejection import draw_scored
-from samplers.run.chains import iterate
+from samplers.run.arguments import check_counts, open_store
+from samplers.run.kept_populations import commit_population, load_population
 from samplers.run.progress import progress_bar
+from samplers.run.signals import Stop, stop_signals
+from samplers.storage.fingerprint import pin_fingerprint
+from samplers.storage.run_store import RunStore
+from samplers.storage.shard_store import ShardStore
 from samplers.types import Distribution, Energy, Kernel
 
-__all__ = ["SMCSample", "smc"]
-
-HALVINGS = 60  # of the interval in which the next temperature is searched
-MOST_STAGES = 1000  # a path that needs more begins nowhere near its end
+__all__ = ["SMCSample", "smc", "smc_sample"]
 
 
 @dataclass(frozen=True)
@@ -29,10 +36,11 @@ class SMCSample:
 
     ``population int64 [n]`` says to which population a particle belongs; within one all weigh the same.
     ``log_z float64 [populations]``: for each an estimate of the log of ``integral exp(-energy)``. ``exp(log_z)`` is
-    unbiased where the temperatures were given, and nearly so where they were chosen on the way; how far the populations
-    differ says what an estimate is worth. ``temperatures``, ``ess`` and ``accepted``, by population and stage: the ``t``
-    reached, the effective number of particles before resampling, the share of moves that were accepted.
+    unbiased where the temperatures were given, and nearly so where they were chosen on the way; how far the
+    populations differ says what an estimate is worth. ``temperatures``, ``ess`` and ``accepted``, by population and
+    stage: the ``t`` reached, the effective number of particles before resampling, the share of moves accepted after.
     ``ancestors int64 [populations]``: how many draws of the distribution have descendants among the particles.
+    ``uncovered``: particles that the distribution cannot draw; 0 unless it misses a part of the target.
     """
 
     x: Tensor
@@ -44,26 +52,50 @@ class SMCSample:
     accepted: tuple[tuple[float, ...], ...]
     ancestors: Tensor
     seed: int
+    uncovered: int = 0
+    nan_rejected: int = 0
 
     @property
     def log_weights(self) -> Tensor:
         """``float64 [n]``, normalised: a population counts in proportion to its estimate of the integral."""
-        return (self.log_z[self.population]).log_softmax(dim=0)
+        return self.log_z[self.population].log_softmax(dim=0)
 
+    @property
+    def log_z_mean(self) -> float:
+        """Log of the mean of ``exp(log_z)`` over the populations, in nats."""
+        return float(self.log_z.logsumexp(dim=0)) - math.log(len(self.log_z))
 
-@dataclass
-class _Population:
-    """Particles at ``t``: states, ``E`` and ``log q``, and the draw that each descends from."""
+    @property
+    def log_z_mcse(self) -> float:
+        """Relative standard error of ``exp(log_z_mean)``, in nats where it is small; NaN for one population."""
+        shares = (self.log_z - self.log_z_mean).exp()
+        return float(shares.std() / math.sqrt(len(shares))) if len(shares) > 1 else math.nan
 
-    x: Tensor
-    energy: Tensor
-    log_q: Tensor
-    ancestor: Tensor
-    t: float = 0.0
-    log_z: float = 0.0
-    temperatures: list[float] = field(default_factory=list)
-    ess: list[float] = field(default_factory=list)
-    accepted: list[float] = field(default_factory=list)
+    def expectation(self, statistic: Callable[[Tensor], Tensor]) -> Tensor:
+        """Weighted mean of ``statistic(x) -> [n, ...]``."""
+        return torch.einsum("n,n...->...", self.log_weights.exp(), statistic(self.x).to(torch.float64))
+
+    def resample(self, count: int, *, seed: int = 0) -> Tensor:
+        """``count`` states drawn by weight with replacement: approximate draws of the target, which may repeat."""
+        return self.x[self.resampled(count, seed=seed)]
+
+    def resampled(self, count: int, *, seed: int = 0) -> Tensor:
+        """``int64 [count]``: the particles that ``resample`` draws."""
+        check_counts(count=count, least=0)
+        rng = generator(seed, device=self.log_weights.device, stream="resample")
+        return repeated(self.log_weights, count, rng)
+
+    def best(self, count: int) -> Tensor:
+        """``count`` particles of the lowest energies, each state once; in turn again where there are fewer states.
+
+        Starts of chains from below the typical energy.
+        """
+        check_counts(count=count)
+        x = self.x[self.energy.argsort(stable=True)]
+        _, states = x.unique(dim=0, return_inverse=True)
+        first = torch.full((int(states.max()) + 1,), len(x), device=x.device)
+        first = first.scatter_reduce(0, states, torch.arange(len(x), device=x.device), "amin").sort().values
+        return x[first[torch.arange(count, device=x.device) % len(first)]]
 
 
 def smc(
@@ -77,6 +109,8 @@ def smc(
     populations: int = 1,
     min_ancestors: int = 2,
     seed: int = 0,
+    nan: NaNPolicy = "raise",
+    run_dir: str | Path | RunStore | None = None,
     progress: bool = True,
 ) -> SMCSample:
     """Draw particles from ``distribution`` and lead them to ``exp(-energy)``.
@@ -98,102 +132,117 @@ def smc(
     Other arguments
         ``temperatures`` rise to 1; by default each is the highest that leaves half of the particles in effect (an
         effective sample size of half of those that the target allows). ``populations`` are independent of each other,
-        each of ``num_particles``. ``min_ancestors``: fewer draws with descendants are an error.
+        each of ``num_particles``. ``min_ancestors``: fewer draws with descendants are an error. ``nan`` as in
+        ``sample``.
+    Run folder
+        with ``run_dir`` each stage of a population is committed, and the same call resumes a run that stopped; see
+        ``sample``.
+    Warns
+        where moves at the target reached states that ``distribution`` cannot draw: it misses a part of the target,
+        which ``log_z`` leaves out.
     Raises
-        ``InvalidInput``; ``PopulationDied``; ``EnergyError`` as in ``sample``.
+        ``InvalidInput``; ``PopulationDied``; ``EnergyError`` as in ``sample``; ``StoreError``; ``Interrupted``.
     """
-    for name, number in (("num_particles", num_particles), ("moves", moves), ("populations", populations)):
-        if number < 1:
-            raise InvalidInput(f"{name} is {number}; give at least 1")
+    check_seed(seed)
+    check_counts(moves=moves, populations=populations, min_ancestors=min_ancestors)
+    check_counts(num_particles=num_particles, least=2)
+    if nan not in ("raise", "reject"):
+        raise InvalidInput(f"nan is {nan!r}; choose 'raise' or 'reject'")
+    if getattr(kernel, "no_accept_step", False):
+        raise InvalidInput(f"{type(kernel).__name__} accepts proposals whatever their energy; give an exact kernel")
     given = None if temperatures is None else check_temperatures(temperatures)
-    finished = []
-    with progress_bar(populations, shown=progress) as bar:
+    facts = {
+        "sampler": "smc",
+        "energy": energy,
+        "distribution": distribution,
+        "kernel": kernel,
+        "num_particles": num_particles,
+        "moves": moves,
+        "temperatures": given,
+        "populations": populations,
+        "min_ancestors": min_ancestors,
+        "seed": seed,
+        "nan": nan,
+    }
+    run = _Run(energy, distribution, kernel, num_particles, moves, given, min_ancestors, seed, nan)
+    with (
+        open_store(run_dir) as store,
+        stop_signals(caught=store is not None) as stop,
+        progress_bar(populations, shown=progress, unit="population") as bar,
+    ):
+        if store:
+            pin_fingerprint(store, facts)
+        finished = []
         for index in range(populations):
-            rng = generator(seed, index, stream="smc")
-            x, log_q, value = draw_scored(energy, distribution, num_particles, rng)
-            population = _Population(x, value, log_q, torch.arange(num_particles, device=x.device))
-            for t in _temperatures(population, given):
-                _reweight(population, t, rng, index, min_ancestors)
-                _move(population, kernel, energy, distribution, moves, rng)
-            finished.append(population)
+            finished.append(run.population(index, store.shard(index) if store else None, stop))
             bar.update(1)
+    sample = smc_sample(*zip(*finished, strict=True), seed=seed)
+    if sample.uncovered:
+        warnings.warn(
+            f"the distribution cannot draw {sample.uncovered} of {len(sample.x)} particles: it misses a part of the "
+            "target, and log_z is that of the rest; give one that covers the target",
+            stacklevel=2,
+        )
+    return sample
+
+
+def smc_sample(populations: Sequence[Population], nan_rejected: Sequence[int], *, seed: int) -> SMCSample:
+    """The sample of ``populations`` that have reached the target, and the NaN rejected by each."""
+    x = torch.cat([each.x for each in populations])
+    number = torch.arange(len(populations), device=x.device)
     return SMCSample(
-        x=torch.cat([each.x for each in finished]),
-        energy=torch.cat([each.energy for each in finished]),
-        population=torch.arange(populations).repeat_interleave(num_particles).to(finished[0].x.device),
-        log_z=torch.tensor([each.log_z for each in finished], dtype=torch.float64, device=finished[0].x.device),
-        temperatures=tuple(tuple(each.temperatures) for each in finished),
-        ess=tuple(tuple(each.ess) for each in finished),
-        accepted=tuple(tuple(each.accepted) for each in finished),
-        ancestors=torch.tensor([len(each.ancestor.unique()) for each in finished]),
+        x=x,
+        energy=torch.cat([each.energy for each in populations]),
+        population=number.repeat_interleave(len(x) // len(populations)),
+        log_z=torch.tensor([each.log_z for each in populations], dtype=torch.float64, device=x.device),
+        temperatures=tuple(tuple(stage.t for stage in each.stages) for each in populations),
+        ess=tuple(tuple(stage.ess for stage in each.stages) for each in populations),
+        accepted=tuple(tuple(stage.accepted for stage in each.stages) for each in populations),
+        ancestors=torch.tensor([each.ancestors for each in populations]),
         seed=seed,
+        uncovered=sum(each.uncovered for each in populations),
+        nan_rejected=sum(nan_rejected),
     )
 
 
-def _temperatures(population: _Population, given: list[float] | None) -> Iterator[float]:
-    """Those given, or each the highest that leaves half of the particles in effect."""
-    if given is not None:
-        yield from given
-        return
-    while population.t < 1:
-        if len(population.temperatures) == MOST_STAGES:
-            raise PopulationDied(
-                f"after {MOST_STAGES} stages the particles are at t = {population.t:.3g} of 1; give a distribution "
-                "nearer to the target"
-            )
-        yield _next_temperature(population)
+@dataclass(frozen=True)
+class _Run:
+    """The arguments of ``smc``, of which each population is made."""
 
+    energy: Energy
+    distribution: Distribution
+    kernel: Kernel
+    num_particles: int
+    moves: int
+    temperatures: list[float] | None
+    min_ancestors: int
+    seed: int
+    nan: NaNPolicy
 
-def _next_temperature(population: _Population) -> float:
-    gain = -population.energy - population.log_q
-    wanted = int((gain != -math.inf).sum()) / 2
-    low, high = population.t, 1.0
-    if _effective((high - population.t) * gain) >= wanted:
-        return high
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _effective((middle - population.t) * gain) >= wanted else (low, middle)
-    return max(low, math.nextafter(population.t, 1.0))
+    def population(self, index: int, files: ShardStore | None, stop: Stop) -> tuple[Population, int]:
+        """Population ``index`` at the target, from where ``files`` have it, and the number of NaN rejected."""
+        stored = load_population(index, files, self.num_particles) if files else None
+        count = stored.nan_count if stored else NaNCount()
+        population = stored.population if stored else self._drawn(index, count)
+        rng = generator(self.seed, index, population.x.device, stream="smc")
+        if stored:
+            stored.restore(rng)
+        for t in population.temperatures(self.temperatures):
+            law = path_energy(self.energy, self.distribution, t)
+            if self.nan == "reject":
+                law = rejecting_nan(law, count)
+            population.advance(t, law, self.kernel, moves=self.moves, min_ancestors=self.min_ancestors, rng=rng)
+            if t == 1:
+                population.check_covered(self.distribution)
+            if files:
+                commit_population(files, population, rng, count)
+                if stopped := stop():
+                    raise Interrupted(stopped, files.path.parents[1], len(population.stages))
+        return population, count.nan
 
-
-def _effective(log_weights: Tensor) -> float:
-    """Kish's effective sample size."""
-    return float((2 * log_weights.logsumexp(dim=0) - (2 * log_weights).logsumexp(dim=0)).exp())
-
-
-def _reweight(population: _Population, t: float, rng: torch.Generator, index: int, min_ancestors: int) -> None:
-    """To ``t``, and resample."""
-    log_weights = (t - population.t) * (-population.energy - population.log_q)
-    total = float(log_weights.logsumexp(dim=0))
-    if total == -math.inf:
-        raise PopulationDied(
-            f"all {len(log_weights)} particles of population {index} are forbidden; draw more, or from a distribution "
-            "that covers the target"
-        )
-    rows = systematic(log_weights, rng)
-    population.ancestor = population.ancestor[rows]
-    left = len(population.ancestor.unique())
-    if left < min(min_ancestors, len(rows)):
-        raise PopulationDied(
-            f"of the {len(rows)} draws of population {index} {left} have descendants at t = {t:.3g}; draw more "
-            "particles, or from a distribution nearer to the target"
-        )
-    population.x, population.energy = population.x[rows], population.energy[rows]
-    population.t, population.log_z = t, population.log_z + total - math.log(len(rows))
-    population.temperatures.append(t)
-    population.ess.append(_effective(log_weights))
-
-
-def _move(
-    population: _Population, kernel: Kernel, energy: Energy, distribution: Distribution, moves: int, rng: torch.Generator
-) -> None:
-    """``moves`` steps on the law at the population's ``t``."""
-    accepted = []
-    for _, state, info in iterate(kernel, path_energy(energy, distribution, population.t), population.x, steps=moves, rng=rng):
-        accepted.append(float(info.accepted.double().mean()))
-    population.x = state.x
-    if population.t == 1:
-        population.energy = state.energy
-    else:
-        population.energy, population.log_q = energy_and_log_q(state.terms, population.t)
-    population.accepted.append(sum(accepted) / moves)
+    def _drawn(self, index: int, count: NaNCount) -> Population:
+        """A population of new draws."""
+        energy = rejecting_nan(self.energy, count) if self.nan == "reject" else self.energy
+        rng = generator(self.seed, index, stream="smc draws")
+        x, log_q, value = draw_scored(energy, self.distribution, self.num_particles, rng)
+        return Population(index, x, value, log_q, torch.arange(len(x), device=x.device))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -13,14 +15,17 @@ from samplers.config import Configurable
 from samplers.energy.evaluation import evaluate
 from samplers.energy.row_numbers import row_numbers
 from samplers.errors import InvalidInput, ProposalError
+from samplers.kernels.hooks import MissingHook, Space, branches, step_matrices
 from samplers.kernels.metropolis import start, step_info
 from samplers.path import Surprisal, check_temperatures, energy_and_log_q, path_energy
 from samplers.randomness import categorical
 from samplers.rejection import draw_scored
+from samplers.run.arguments import check_counts
 from samplers.types import ChainState, Distribution, Energy, Kernel, StepInfo, select
 
 __all__ = ["ConditionalSMC"]
 
+FORBIDDEN = -1e300  # log-weight of a forbidden state: two of them share alike, as in ``_rows``
 COLDEST = 1e12  # what an infinite beta is taken as, so that it times a difference of 0 is 0
 
 
@@ -45,7 +50,8 @@ class ConditionalSMC(Configurable):
         Andrieu, Doucet & Holenstein 2010, J. R. Stat. Soc. B 72, theorem 5, for the path ``g_t = (q^(1-t)
         exp(-t E))^beta``. The path that led to the current state is drawn anew, backwards: the reverse of a reversible
         kernel is the kernel itself. Every stage resamples, by independent draws, and the path keeps its place:
-        resampling only when weights are uneven would lose the target.
+        resampling only when weights are uneven would lose the target. Particles must move independently: a kernel that
+        makes one choice for all rows, as ``Mixture`` does, is called for one particle of each chain at a time.
     Cost
         ``num_particles`` draws a chain with their energy and ``log q``, and for each temperature but the last
         ``(moves + 1) * num_particles`` of both.
@@ -54,7 +60,7 @@ class ConditionalSMC(Configurable):
     ``moves`` steps at each temperature but the last, and must be reversible.
     """
 
-    move_names = ("population",)
+    move_names: tuple[str, ...] = ("population",)
 
     def __init__(
         self,
@@ -65,11 +71,13 @@ class ConditionalSMC(Configurable):
         temperatures: Sequence[float] = (1.0,),
         moves: int = 1,
     ) -> None:
-        if num_particles < 2 or moves < 1:
-            raise InvalidInput(f"num_particles={num_particles}, moves={moves}: give at least 2 and 1")
+        check_counts(num_particles=num_particles, least=2)
+        check_counts(moves=moves)
+        if getattr(kernel, "no_accept_step", False):
+            raise InvalidInput(f"{type(kernel).__name__} accepts proposals whatever their energy; give an exact kernel")
         self.temperatures = tuple(check_temperatures(temperatures))
         if kernel is None and len(self.temperatures) > 1:
-            raise InvalidInput("the temperatures below 1 need a kernel; give one")
+            raise InvalidInput(f"temperatures is {list(self.temperatures)}: those below 1 need a kernel; give one")
         self.distribution, self.kernel = distribution, kernel
         self.num_particles, self.moves = num_particles, moves
 
@@ -87,10 +95,12 @@ class ConditionalSMC(Configurable):
             last = 0.0
             for t, mine in zip(self.temperatures, kept, strict=True):
                 everyone = _Particles(*(torch.cat(pair) for pair in zip(mine, particles, strict=True)))
-                log_weights = _log_weights(everyone, last, t, betas.repeat(self.num_particles)).reshape(-1, chains).T
+                log_weights = (
+                    self._log_weights(everyone, last, t, betas.repeat(self.num_particles)).reshape(-1, chains).T
+                )
                 if t < 1:
                     rows = _rows(log_weights, others, rng)
-                    particles = self._move(everyone.x[rows], energy, t, betas.repeat(others), rng)
+                    particles = self._move_each(everyone.x[rows], energy, t, betas, rng)
                 last = t
         chosen = _rows(log_weights, 1, rng)
         moved = chosen >= chains
@@ -106,7 +116,9 @@ class ConditionalSMC(Configurable):
         log_q = -evaluate(Surprisal(self.distribution), state.x).energy
         if bool(log_q.isneginf().any()):
             chain = int(log_q.argmin())
-            raise ProposalError(f"the distribution cannot draw the state of chain {chain}; give one that covers the target")
+            raise ProposalError(
+                f"the distribution cannot draw the state of chain {chain}; give one that covers the target"
+            )
         path = [_Particles(state.x, state.energy, log_q)]
         for t in reversed(self.temperatures[:-1]):
             path.append(self._move(path[-1].x, energy, t, betas, rng))
@@ -115,6 +127,14 @@ class ConditionalSMC(Configurable):
     def _draw(self, energy: Energy, count: int, rng: torch.Generator) -> _Particles:
         x, log_q, value = draw_scored(energy, self.distribution, count, rng)
         return _Particles(x, value, log_q)
+
+    def _move_each(self, x: Tensor, energy: Energy, t: float, betas: Tensor, rng: torch.Generator) -> _Particles:
+        """``_move`` of ``x [rows, ...]``, several particles of each chain."""
+        assert self.kernel is not None, "temperatures below 1 have a kernel"
+        chains = len(betas)
+        size = chains if len(branches(self.kernel)) > 1 else len(x)
+        moved = [self._move(part, energy, t, betas.repeat(size // chains), rng) for part in x.split(size)]
+        return _Particles(*map(torch.cat, zip(*moved, strict=True)))
 
     def _move(self, x: Tensor, energy: Energy, t: float, betas: Tensor, rng: torch.Generator) -> _Particles:
         """``moves`` steps of the kernel on the law at ``t``."""
@@ -125,21 +145,63 @@ class ConditionalSMC(Configurable):
             state, _ = self.kernel.step(state, law, rng, beta=betas)
         return _Particles(state.x, *energy_and_log_q(state.terms, t))
 
+    def _log_weights(self, particles: _Particles, last: float, t: float, betas: Tensor) -> Tensor:
+        """``float64 [rows]``: from the law at ``last`` to that at ``t``, both to the power of beta.
 
-def _log_weights(particles: _Particles, last: float, t: float, betas: Tensor) -> Tensor:
-    """``float64 [rows]``: from the law at ``last`` to that at ``t``, both to the power of beta; at 0 it is ``q``."""
-    allowed = particles.energy != math.inf
-    energy = particles.energy.where(allowed, 0.0)
-    gain = (t - last) * (-energy - particles.log_q) * betas
-    if last == 0:
-        gain = gain + (betas - 1) * particles.log_q
-    return gain.where(allowed, -math.inf)
+        At 0 it is ``q``, to no power.
+        """
+        allowed = particles.energy != math.inf
+        energy = particles.energy.where(allowed, 0.0)
+        gain = (t - last) * (-energy - particles.log_q) * betas
+        if last == 0:
+            gain = gain + (betas - 1) * particles.log_q
+        return gain.where(allowed, -math.inf)
+
+    def step_matrix(self, space: Space, beta: float = 1.0) -> Tensor:
+        """``float64 [from, to]``: the exact probabilities of one step with two particles (see ``hooks``).
+
+        The other particle is followed beside the path, from the draw to the target: ``other[x, y]`` is the probability
+        that it is ``y`` where the path is at ``x``, summed over what the path was before. Raises ``MissingHook`` for
+        more particles.
+        """
+        if self.num_particles > 2:
+            raise MissingHook(f"no exact matrix is known for {type(self).__name__} with more than two particles")
+        energy, log_q = space.energy(space.states), self.distribution.log_prob(space.states).double()
+        particles = _Particles(space.states, energy, log_q)
+        other, last = log_q.exp().expand(len(energy), -1), 0.0
+        for t in self.temperatures:
+            log_weights = self._log_weights(particles, last, t, torch.tensor(beta, dtype=torch.float64))
+            log_weights = log_weights.masked_fill(log_weights == -math.inf, FORBIDDEN)
+            share = torch.sigmoid(log_weights - log_weights.unsqueeze(1))  # of the column's state against the row's
+            if t < 1:
+                move = self._moves_matrix(space, t, beta)
+                other = move @ (other * share @ move + (other * (1 - share)).sum(dim=1, keepdim=True) * move)
+            last = t
+        chosen = other * share
+        return chosen + torch.diag((other - chosen).sum(dim=1))
+
+    def _moves_matrix(self, space: Space, t: float, beta: float) -> Tensor:
+        """Of ``moves`` steps of the kernel on the law at ``t``."""
+        assert self.kernel is not None, "temperatures below 1 have a kernel"
+        law = path_energy(space.energy, self.distribution, t)
+        matrices = step_matrices(self.kernel, _Law(space.states, law, space.index), beta)
+        return reduce(torch.matmul, [matrices[move % len(matrices)] for move in range(self.moves)])
+
+
+@dataclass
+class _Law:
+    """A ``Space`` with another energy."""
+
+    states: Tensor
+    energy: Callable[[Tensor], Tensor]
+    index: Callable[[Tensor], Tensor]
 
 
 def _rows(log_weights: Tensor, count: int, rng: torch.Generator) -> Tensor:
-    """``int64 [count * chains]``: for each chain ``count`` of its particles, drawn by ``log_weights [chains, particles]``.
+    """``int64 [count * chains]``: for each chain ``count`` of its particles.
 
-    Where all are forbidden, the current state among them, any of them.
+    Drawn by ``log_weights [chains, particles]``, independently. Where all are forbidden, the current state among
+    them, any of them.
     """
     chains = len(log_weights)
     log_weights = log_weights.masked_fill((log_weights == -math.inf).all(dim=1, keepdim=True), 0.0)

@@ -18,7 +18,7 @@ from samplers.storage.run_store import RunStore
 from samplers.storage.shard_store import ShardStore
 from samplers.storage.tensor_file import Form, damaged, form_of
 
-__all__ = ["KeptDraws", "kept_draws"]
+__all__ = ["KeptDraws", "kept_draws", "stored_device"]
 
 RNG, EMPTY = "rng", "nothing/"  # names in a commit; the second: empty tensors of the types and shapes of the rows
 
@@ -42,7 +42,7 @@ class KeptDraws:
                 rng.set_state(saved.tensors[RNG])
             except (KeyError, TypeError, RuntimeError) as error:
                 raise StoreError(damaged(files.record_path)) from error
-            device = _device(saved.facts.get("device"), files)
+            device = stored_device(saved.facts.get("device"), files)
             self._parts = [{n: t.to(device) for n, t in files.rows(empty).items()}]
 
     @property
@@ -97,8 +97,8 @@ def _form(rows: Tensor) -> str:
     return f"{rows.dtype} {list(rows.shape[1:])} on {rows.device.type}"
 
 
-def _device(name: Any, files: ShardStore) -> torch.device:
-    """The device of the run. Raises ``InvalidInput`` if there is no such device here."""
+def stored_device(name: Any, files: ShardStore) -> torch.device:
+    """The device of the run, ``name`` in its commit. Raises ``InvalidInput`` if there is no such device here."""
     try:
         device = torch.device(name)
         torch.empty(1, device=device).tolist()  # fails for a device that holds no numbers, such as meta

@@ -29,6 +29,7 @@ from samplers.testing.proposal_checks import check_proposal
 from samplers.testing.proposals import (
     Relabelled,
     SiteProposal,
+    TabularDistribution,
     TabularProposal,
     TabularShortlist,
     dirichlet_table,
@@ -52,6 +53,7 @@ __all__ = [
     "Result",
     "SiteProposal",
     "Space",
+    "TabularDistribution",
     "TabularProposal",
     "TabularShortlist",
     "check_energy",

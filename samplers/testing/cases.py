@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from samplers.kernels.compose import Cycle, Mixture
+from samplers.kernels.conditional_smc import ConditionalSMC
 from samplers.kernels.gibbs import Gibbs, PseudoGibbs
 from samplers.kernels.metropolis import MetropolisHastings
 from samplers.kernels.shortlist_gibbs import ShortlistGibbs
@@ -21,6 +22,7 @@ from samplers.testing.chains import transition_matrix
 from samplers.testing.proposals import (
     RememberingProposal,
     SiteProposal,
+    TabularDistribution,
     TabularProposal,
     TabularShortlist,
     dirichlet_table,
@@ -104,6 +106,17 @@ def _remembering(target: Enumerated, seed: int) -> RememberingProposal:
     return RememberingProposal(target, dirichlet_table(len(target), len(target), seed=seed))
 
 
+def _drawn(target: Enumerated, seed: int) -> TabularDistribution:
+    return TabularDistribution(target, dirichlet_table(len(target), seed=seed))
+
+
+def _populations(
+    make: type[ConditionalSMC], target: Enumerated, particles: int, *temperatures: float
+) -> ConditionalSMC:
+    kernel = _mh(_site(target, 1))
+    return make(_drawn(target, 40), kernel, num_particles=particles, temperatures=temperatures)
+
+
 _mh = MetropolisHastings
 _free_ends = torch.tensor([True, False, True]).expand_as
 _subset = _restricted(MAIN, lambda x: (x[:, 1] == 3) & ((x[:, [0, 2]] == 0) | (x[:, [0, 2]] == 2)).all(dim=1))
@@ -153,6 +166,9 @@ CASES: tuple[Case, ...] = (
     Case("Tempered 3, every 2", Tempered(Gibbs(2), [1.0, 0.5, 0.1], swap_every=2), PAIR),
     Case("Tempered memory 2^3", Tempered(_mh(_remembering(TRIPLE, 5)), [1.0, 0.3]), TRIPLE, reversible=False),
     Case("Tempered Mixture 2^2", _tempered_mixture, PAIR, reversible=False),
+    Case("Conditional SMC 2, 3^3", _populations(ConditionalSMC, HOLES, 2, 1.0), HOLES),
+    Case("Conditional SMC 2, path", _populations(ConditionalSMC, HOLES, 2, 0.3, 0.7, 1.0), HOLES),
+    Case("Conditional SMC 8, path", _populations(ConditionalSMC, TRIPLE, 8, 0.5, 1.0), TRIPLE, betas=(1.0,)),
     Case("Mixture of Tempered, MH", Mixture([(_hot, 0.6), (_mh(_jump(TRIPLE, 4)), 0.4)]), TRIPLE, reversible=False),
 )
 
@@ -177,6 +193,9 @@ MUTANTS: tuple[Mutant, ...] = (
     _broken("stale memory", _forgetful, CUBE, "T3"),
     _broken("stale energy cache", mutants.StaleEnergyCache(_site(MAIN, 13)), MAIN, "T0", "T3"),
     _broken("swap sign", mutants.SwapSign(Gibbs(2), [1.0, 0.3]), TRIPLE, "T3", "T4b", reversible=False),
+    _broken("adaptive resampling", _populations(mutants.AdaptiveResampling, TRIPLE, 2, 0.5, 1.0), TRIPLE, "T3"),
+    _broken("forgotten path", _populations(mutants.ForgottenPath, TRIPLE, 2, 0.5, 1.0), TRIPLE, "T3"),
+    _broken("weights without log q", _populations(mutants.WithoutLogQ, TRIPLE, 2, 0.5, 1.0), TRIPLE, "T3"),
     _broken("keep adapting", mutants.KeepAdapting(_site(BITS, 38), _jump(BITS, 2)), BITS, "T3", "T5"),
     _broken("drop rejected draws", _mh(_site(BITS, 38)), BITS, "T3", driver=mutants.drop_rejected),
 )

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from samplers.randomness import categorical
+from samplers.randomness import categorical, repeated
 from samplers.testing.targets import Enumerated
 from samplers.types import Proposal, Proposed
 
@@ -16,6 +16,7 @@ __all__ = [
     "Relabelled",
     "RememberingProposal",
     "SiteProposal",
+    "TabularDistribution",
     "TabularProposal",
     "TabularShortlist",
     "dirichlet_table",
@@ -53,6 +54,19 @@ class TabularProposal:
 
     def log_prob(self, x_to: Tensor, x_from: Tensor) -> Tensor:
         return self.log_table[self.space.index(x_from), self.space.index(x_to)]
+
+
+class TabularDistribution:
+    """``q(x)`` read from ``probabilities float64 [states]`` over the states of ``space``."""
+
+    def __init__(self, space: Enumerated, probabilities: Tensor) -> None:
+        self.space, self.log_probabilities = space, probabilities.log()
+
+    def sample(self, sample_shape: torch.Size) -> Tensor:
+        return self.space.states[repeated(self.log_probabilities, sample_shape.numel(), torch.default_generator)]
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return self.log_probabilities[self.space.index(value)]
 
 
 class RememberingProposal(TabularProposal):

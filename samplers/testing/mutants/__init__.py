@@ -11,11 +11,14 @@ from samplers.testing.mutants.accept_steps import (
     drop_rejected,
 )
 from samplers.testing.mutants.moves import DataDependentSite, ForcedCurrent, RenormalisedLiu, SwapSign, WrongNormaliser
+from samplers.testing.mutants.populations import AdaptiveResampling, ForgottenPath, WithoutLogQ
 
 __all__ = [
+    "AdaptiveResampling",
     "DataDependentSite",
     "FlippedHastings",
     "ForcedCurrent",
+    "ForgottenPath",
     "KeepAdapting",
     "MissingHastings",
     "NoAccept",
@@ -24,6 +27,7 @@ __all__ = [
     "StaleMemory",
     "SwapSign",
     "UntilAccepted",
+    "WithoutLogQ",
     "WrongNormaliser",
     "drop_rejected",
 ]
