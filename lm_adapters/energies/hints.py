@@ -22,6 +22,7 @@ class SiteHint:
 
     ``site``, ``token``: ``int64 [rows]``, the column that was redrawn (-1: nothing is known) and what it now holds.
     ``logits [passed rows, vocabulary]`` are those of the proposal's pass; ``row int64 [rows]`` selects from them.
+    ``block bool [rows, width]``: all sites that were redrawn, where there are more.
     """
 
     model: MaskedLM
@@ -29,6 +30,7 @@ class SiteHint:
     token: Tensor
     row: Tensor
     logits: Tensor
+    block: Tensor | None = None
 
     @classmethod
     def of(cls, model: MaskedLM, hidden: Tensor, logits: Tensor, drawn: Tensor) -> SiteHint:
@@ -39,8 +41,15 @@ class SiteHint:
         """``known bool [rows]``: rows where the redrawn site is one of the new state."""
         return replace(self, site=self.site.where(known, -1))
 
+    def redrawn(self, width: int) -> Tensor:
+        """``bool [rows, width]``: the sites whose tokens are new."""
+        if self.block is not None:
+            return self.block
+        return torch.arange(width, device=self.site.device) == self.site.unsqueeze(1)
+
     def __getitem__(self, rows: Tensor) -> SiteHint:
-        return replace(self, site=self.site[rows], token=self.token[rows], row=self.row[rows])
+        block = None if self.block is None else self.block[rows]
+        return replace(self, site=self.site[rows], token=self.token[rows], row=self.row[rows], block=block)
 
 
 @dataclass(frozen=True)

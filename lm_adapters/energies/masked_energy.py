@@ -18,6 +18,7 @@ from samplers import EnergyTerm, InvalidInput
 __all__ = ["MaskedEnergy"]
 
 EnergyKind = Literal["raw", "pll"]
+WAVES = 3  # parts in which a text that may be rejected is scored
 
 
 class MaskedEnergy(EnergyTerm):
@@ -30,7 +31,8 @@ class MaskedEnergy(EnergyTerm):
     Cost
         One masked row for each token, in as few passes as ``tokens_per_pass`` allows, the head at the masked sites
         only. After a proposal of the same model that redrew one site, ``length - 1`` rows: a ``SiteHint`` has the
-        logits of that site.
+        logits of that site. A proposal under ``pll`` is scored in three waves, the redrawn sites and those next to
+        them first, and no further once it is sure to be rejected: all terms are 0 or more.
 
     Raises ``InvalidInput`` for another ``kind``, and for a text longer than the model takes.
     """
@@ -46,15 +48,33 @@ class MaskedEnergy(EnergyTerm):
     def lower_bound(self) -> float:  # type: ignore[override]
         return 0.0 if self.kind == "pll" else -math.inf
 
+    @property
+    def stops_early(self) -> bool:
+        """Sums of terms that are all 0 or more can only rise."""
+        return self.kind == "pll"
+
     def values(self, x: Tensor, hint: Any = None) -> Tensor:
-        todo = self.model.space.is_token(x)
-        total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-        if isinstance(hint, SiteHint) and hint.model is self.model:
-            total += self._terms(hint.logits[hint.row], hint.token).where(hint.site >= 0, 0.0)
+        return self._total(x, hint, None)
+
+    def values_within(self, x: Tensor, limit: Tensor, hint: Any = None) -> Tensor:
+        return self._total(x, hint, limit if self.stops_early else None)
+
+    def _total(self, x: Tensor, hint: Any, limit: Tensor | None) -> Tensor:
+        todo, terms = self.model.space.is_token(x), torch.zeros(x.shape, dtype=torch.float64, device=x.device)
+        hint = hint if isinstance(hint, SiteHint) and hint.model is self.model else None
+        if hint is not None:
+            known = self._terms(hint.logits[hint.row], hint.token).where(hint.site >= 0, 0.0)
+            terms.scatter_(1, hint.site.clamp(min=0).unsqueeze(1), known.unsqueeze(1))
             todo &= torch.arange(x.shape[1], device=x.device) != hint.site.unsqueeze(1)
-        for rows, _, terms in self._passes(x, todo):
-            total.index_add_(0, rows, terms)
-        return total
+        above = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        for wave in [todo] if limit is None else _waves(todo, hint):
+            for rows, sites, found in self._passes(x, wave & ~above.unsqueeze(1)):
+                terms[rows, sites] = found
+            # Added from left to right, so that the waves change no bit and no part of a sum exceeds the whole.
+            total = terms.cumsum(dim=1)[:, -1]
+            if limit is not None:
+                above |= total > limit
+        return total.masked_fill(above, math.inf)
 
     def site_terms(self, x: Tensor) -> Tensor:
         """``float64 [rows, width]`` in nats: the share of each site in the energy, 0 at padding."""
@@ -77,6 +97,8 @@ class MaskedEnergy(EnergyTerm):
     def _passes(self, x: Tensor, todo: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Rows, sites and their terms, ``[rows of the pass]`` each."""
         rows, sites = todo.nonzero(as_tuple=True)
+        if not len(rows):
+            return
         lengths = self.model.space.lengths(x)
         if int(lengths.max()) > self.model.max_length:
             raise InvalidInput(
@@ -89,3 +111,16 @@ class MaskedEnergy(EnergyTerm):
 
         for part, terms in run_passes(widths, self.model.tokens_per_pass, run, scorer=self.model):
             yield rows[part], sites[part], terms
+
+
+def _waves(todo: Tensor, hint: SiteHint | None) -> Iterator[Tensor]:
+    """``todo bool [rows, width]`` in thirds: first what is nearest to the redrawn sites, or else to the end."""
+    redrawn = torch.zeros_like(todo) if hint is None else hint.redrawn(todo.shape[1])
+    columns = torch.arange(todo.shape[1], device=todo.device)
+    apart = (columns.unsqueeze(0) - columns.unsqueeze(1)).abs()
+    distance = apart.masked_fill(~redrawn.unsqueeze(1), len(columns)).amin(dim=2)
+    distance = distance.where(redrawn.any(dim=1, keepdim=True), len(columns) - columns)
+    rank = distance.masked_fill(~todo, 2 * len(columns)).argsort(dim=1, stable=True).argsort(dim=1)
+    wave = rank * WAVES // todo.sum(dim=1, keepdim=True).clamp(min=1)
+    for number in range(WAVES):
+        yield todo & (wave == number)

@@ -53,7 +53,7 @@ class SequentialBlock(GibbsProposal):
             forward, reverse = forward + self._log_block(x, order >= 0), reverse + self._log_block(new, order >= 0)
         reverse = reverse.masked_fill(size == 0, -math.inf)
         last = (order == size.unsqueeze(1) - 1).long().argmax(dim=1)
-        return Proposed(new, forward, reverse, hint=known.hint(self, new, last, size > 0))
+        return Proposed(new, forward, reverse, hint=known.hint(self, new, last, order >= 0))
 
     def block_log_prob(self, x_to: Tensor, x_from: Tensor, hidden: Tensor) -> Tensor:
         """``float64 [chains]``: log-density of the move given block and order; see ``blocks`` for ``hidden``."""
@@ -104,8 +104,10 @@ class _LastRows:
         self.row[rows[ends]] = sum(map(len, self.logits)) + torch.arange(int(ends.sum()), device=rows.device)
         self.logits.append(logits[ends])
 
-    def hint(self, proposal: GibbsProposal, x: Tensor, site: Tensor, known: Tensor) -> SiteHint | None:
+    def hint(self, proposal: GibbsProposal, x: Tensor, site: Tensor, block: Tensor) -> SiteHint | None:
+        """For texts ``x`` of which ``block bool [texts, width]`` was redrawn, ``site [texts]`` last."""
         if not self.logits:
             return None
         token = x.gather(1, site.unsqueeze(1)).squeeze(1)
-        return SiteHint(proposal.model, site, token, self.row, torch.cat(self.logits)).known_where(known)
+        logits = self.logits[0] if len(self.logits) == 1 else torch.cat(self.logits)
+        return SiteHint(proposal.model, site, token, self.row, logits, block).known_where(block.any(dim=1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NoReturn
 
 import torch
@@ -25,13 +26,15 @@ def checked_values(
     *,
     weight: float = 1.0,
     rows: Tensor | None = None,
+    limit: Tensor | None = None,
     call: Callable[[], Tensor] | None = None,
     count_nan: Callable[[Tensor], None] | None = None,
 ) -> Tensor:
     """``weight * term`` at ``x``, ``float64 [rows]``, neither NaN nor ``-inf``; ``+inf`` forbids at weight 0 too.
 
-    ``rows`` are the numbers that errors give to the rows of ``x``. ``call`` computes the values where this is not
-    ``term.values(x, hint)``. With ``count_nan`` NaN becomes ``+inf``, after a call of it with ``bool [rows]``.
+    ``rows`` are the numbers that errors give to the rows of ``x``. Rows of which the term shows early that it is above
+    ``limit float64 [rows]`` may get ``+inf``. ``call`` computes the values where this is not ``term.values(x, hint)``.
+    With ``count_nan`` NaN becomes ``+inf``, after a call of it with ``bool [rows]``.
 
     The term gets a copy of ``x``, so that writing into its argument cannot change the states of the chains. Integers
     become floats, and gradients are dropped with their graph.
@@ -39,6 +42,8 @@ def checked_values(
     Raises ``EnergyError`` if the term raises (with the first state at which it raises alone, if there is one), if it
     does not return a tensor of one number a row on the device of ``x``, and for NaN and ``-inf``.
     """
+    if limit is not None and term.stops_early:
+        call = partial(_values_within, term, x, limit, hint)
     with row_numbers(rows):
         if count_nan is None:
             values = raw_values(term, x, hint, weight, call)
@@ -72,6 +77,10 @@ def raw_values(
         raise wrong
     values = values.detach().to(torch.float64)
     return values if weight == 1 else torch.where((values == math.inf) & (weight == 0), values, weight * values)
+
+
+def _values_within(term: Term, x: Tensor, limit: Tensor, hint: Any) -> Tensor:
+    return term.values_within(x.clone(), limit, hint)
 
 
 def _weighted_or_nan(term: Term, x: Tensor, hint: Any, weight: float, call: Callable[[], Tensor] | None) -> Tensor:

@@ -31,9 +31,9 @@ def evaluate(
     """Score ``x`` and check the answer.
 
     Rows whose energy exceeds ``limit float64 [chains]`` do not matter: once the partial sum of their terms plus the
-    ``lower_bound`` of the others exceeds it, the others are skipped and count as ``+inf``. ``hint`` is what the
-    proposal knows about ``x``; ``rows`` are the numbers that errors give to its rows. With ``nan="reject"`` NaN counts
-    as ``+inf``.
+    ``lower_bound`` of the others exceeds it, the others are skipped and count as ``+inf``; a term that ``stops_early``
+    is given what the others leave of the limit. ``hint`` is what the proposal knows about ``x``; ``rows`` are the
+    numbers that errors give to its rows. With ``nan="reject"`` NaN counts as ``+inf``.
 
     Raises ``EnergyError`` for NaN, ``-inf`` (no normalisable law has it), a wrong shape or type, or when the energy
     itself raises; the error names the rows and the term. ``TooManyNaN`` where more NaN are rejected than is safe.
@@ -43,7 +43,7 @@ def evaluate(
     if isinstance(energy, WeightedSum):
         return energy.evaluate(x, hint, limit, rows)
     ((_, term),) = parts_of(energy)
-    values = checked_values(term, x, hint, rows=rows)
+    values = checked_values(term, x, hint, rows=rows, limit=limit)
     return Evaluation(values, values.unsqueeze(1))
 
 

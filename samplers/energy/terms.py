@@ -45,7 +45,8 @@ class EnergyTerm(Configurable, ABC):
     ``is_constraint``: values are 0 or ``+inf`` only. Constraints are evaluated first, and the other terms only on the
     rows that they allow. ``expensive``: the term runs a model; such terms are evaluated last. ``lower_bound``: no value
     is below it, in nats. The higher it is, the sooner the remaining terms of a rejected proposal can be skipped.
-    ``clause`` is what a constraint asks of a state, as it ends "all states ...", such as "that hold 'music'".
+    ``clause`` is what a constraint asks of a state, as it ends "all states ...", such as "that hold 'music'". A term
+    that can tell early that a state is above a limit may implement ``values_within``.
     """
 
     name: str = "energy"
@@ -61,6 +62,20 @@ class EnergyTerm(Configurable, ABC):
 
     @abstractmethod
     def values(self, x: Tensor, hint: Any = None) -> Tensor: ...
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether it can save work by a limit, with a ``values_within`` of its own."""
+        return type(self).values_within is not EnergyTerm.values_within
+
+    def values_within(self, x: Tensor, limit: Tensor, hint: Any = None) -> Tensor:
+        """``values``, where a state whose energy is above its ``limit float64 [chains]``, in nats, may get ``+inf``.
+
+        The accept step calls it with the energy above which a proposal is rejected: the uniform is drawn first.
+        Override it where a part of the work shows that, such as the first terms of a sum of positive ones; the energy
+        of all other states must be the same to the last bit.
+        """
+        return self.values(x, hint)
 
     @property
     def shares_candidates(self) -> bool:
@@ -169,8 +184,9 @@ class CallCounter(EnergyTerm):
 class WeightedSum(EnergyTerm):
     """``sum of weight * term``, which ``+`` and ``*`` of energies make.
 
-    Constraints are evaluated first and expensive terms last, each only on rows that are still possible. The weight of a
-    constraint has no meaning and must be positive. Raises ``InvalidInput`` for two terms of the same name.
+    Constraints are evaluated first and expensive terms last, those that stop early at the very end, each only on rows
+    that are still possible. The weight of a constraint has no meaning and must be positive. Raises ``InvalidInput`` for
+    two terms of the same name.
     """
 
     def __init__(self, parts: list[tuple[float, EnergyTerm]]) -> None:
@@ -205,23 +221,25 @@ class WeightedSum(EnergyTerm):
         terms = torch.full((len(x), len(self.parts)), math.inf, dtype=torch.float64, device=x.device)
         possible = torch.ones(len(x), dtype=torch.bool, device=x.device)
         order = in_order(self.parts)
+        known = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         for place, (column, weight, part) in enumerate(order):
             call = partial(checked_values, part, weight=weight, count_nan=self.nan_counter(column))
+            rest = sum(lower_bound_of(w, later) for _, w, later in order[place + 1 :])
+            share = None if limit is None or weight <= 0 else (limit - known - rest) / weight
             if bool(possible.all()):
-                values = call(x, hint, rows=rows)
+                values = call(x, hint, rows=rows, limit=share)
             elif bool(possible.any()):
                 some = possible.nonzero().squeeze(1)
                 values = terms[:, column].clone()
-                numbers = some if rows is None else rows[some]
-                values[some] = call(x[some], None if hint is None else hint[some], rows=numbers)
+                numbers, share = some if rows is None else rows[some], None if share is None else share[some]
+                values[some] = call(x[some], None if hint is None else hint[some], rows=numbers, limit=share)
             else:
                 break
             terms[:, column] = values
             possible &= values != math.inf
-            rest = order[place + 1 :]
-            if limit is not None and rest:
-                known = terms[:, [done for done, _, _ in order[: place + 1]]].sum(dim=1)
-                possible &= known + sum(lower_bound_of(w, later) for _, w, later in rest) <= limit
+            if limit is not None:
+                known = known + values
+                possible &= known + rest <= limit
         return Evaluation(self.total(terms, x, rows), terms)
 
     def total(self, terms: Tensor, x: Tensor, rows: Tensor | None = None, *, candidates: int = 1) -> Tensor:
@@ -269,7 +287,7 @@ def parts_of(energy: Energy) -> list[tuple[float, EnergyTerm]]:
 def in_order(parts: list[tuple[float, EnergyTerm]]) -> list[tuple[int, float, EnergyTerm]]:
     """Column, weight (1 for a constraint) and term, in the order in which to evaluate them."""
     columns = [(column, 1.0 if part.is_constraint else weight, part) for column, (weight, part) in enumerate(parts)]
-    return sorted(columns, key=lambda item: (not item[2].is_constraint, item[2].expensive))
+    return sorted(columns, key=lambda item: (not item[2].is_constraint, item[2].expensive, item[2].stops_early))
 
 
 def lower_bound_of(weight: float, part: EnergyTerm) -> float:

@@ -36,7 +36,8 @@ class MetropolisHastings(Configurable):
     Cost
         one proposal and one energy call a step. Only proposed states that differ from the old state and have a reverse
         move are scored; the energy of the old state is cached. The uniform is drawn before scoring, so that terms of a
-        weighted sum that cannot prevent a rejection are skipped (see ``evaluate``). A proposal's memory is cached too,
+        weighted sum that cannot prevent a rejection are skipped (see ``evaluate``), and a term that adds up parts
+        stops where these suffice for one. A proposal's memory is cached too,
         and recomputed for states that another kernel has changed.
     """
 
@@ -62,7 +63,7 @@ class MetropolisHastings(Configurable):
         # A copy: a proposal that writes into its argument must not change the state of the chain.
         proposed = check_proposed(self.proposal(state.x.clone(), rng, *memory), state.x, *memory)
         log_u = log_uniform(len(state.x), rng)
-        limit = _limit(state.energy, proposed, log_u, beta) if _has_terms_to_spare(energy) else None
+        limit = _limit(state.energy, proposed, log_u, beta) if _has_work_to_spare(energy) else None
         new = _scored(state, energy, proposed, limit)
         log_ratio = log_acceptance(state.energy, new.energy, proposed.log_q_forward, proposed.log_q_reverse, beta)
         accepted = log_u < log_ratio
@@ -97,8 +98,11 @@ def _current_memory(compute: Callable[[Tensor], Tensor], state: ChainState) -> T
     return memory
 
 
-def _has_terms_to_spare(energy: Energy) -> bool:
-    return isinstance(energy, WeightedSum) and sum(not part.is_constraint for _, part in energy.parts) > 1
+def _has_work_to_spare(energy: Energy) -> bool:
+    """Whether a limit can save a term, or part of one."""
+    parts = energy.parts if isinstance(energy, WeightedSum) else [(1.0, energy)]
+    terms = [part for _, part in parts if not getattr(part, "is_constraint", False)]
+    return len(terms) > 1 or any(getattr(part, "stops_early", False) for part in terms)
 
 
 def _limit(energy: Tensor, proposed: Proposed, log_u: Tensor, beta: float | Tensor) -> Tensor:
