@@ -14,7 +14,7 @@ __all__ = ["KneserNey", "split_words"]
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
+WORD = re.compile(r"\w+(?:['\u2019]\w+)*|[^\w\s]")
 START, END, UNKNOWN, FIRST = range(4)  # ids; the words of the corpus have those from FIRST on
 NONE = -1  # the node of an n-gram that was not counted
 
@@ -59,7 +59,8 @@ class KneserNey:
         counted: list[tuple[Ints, Ints, Ints]] = []  # for each length: keys, a place where each stands, node by place
         node = np.zeros_like(words)
         for length in range(1, order + 1):
-            keys, where, node = np.unique(self._keys(words, place, node, length), return_index=True, return_inverse=True)
+            keys = self._keys(words, place, node, length)
+            keys, where, node = np.unique(keys, return_index=True, return_inverse=True)
             missing = int(keys[0] == NONE)
             node = node - missing
             counted.append((keys[missing:], where[missing:], node))
@@ -80,7 +81,8 @@ class KneserNey:
             probability = np.where(keys == NONE, probability, seen + level.rest[context] * probability)
         predicted = words != START
         text = np.cumsum(words == START)[predicted] - 1
-        return np.bincount(text, -np.log(probability[predicted])), np.bincount(text)
+        nats: Floats = np.bincount(text, -np.log(probability[predicted])).astype(np.float64)
+        return nats, np.bincount(text).astype(np.int64)
 
     def _flat(self, rows: list[list[str]]) -> tuple[Ints, Ints]:
         """All rows in one, each between a start and an end, and the place of each word in its row."""
@@ -115,14 +117,20 @@ def _level(words: Ints, counted: list[tuple[Ints, Ints, Ints]], length: int) -> 
     discount = _discounts(count)[count.clip(max=3)]
     total = np.bincount(context, count, minlength=contexts)
     rest = np.bincount(context, discount, minlength=contexts)
-    empty = total == 0  # only the n-grams that end a text, after which nothing comes
-    return Level(keys, (count - discount) / np.where(empty, 1.0, total)[context], np.where(empty, 1.0, rest / np.where(empty, 1.0, total)))
+    # Nothing comes after an n-gram that ends a text: there the shorter context decides alone.
+    divisor = np.where(total == 0, 1.0, total)
+    return Level(keys, (count - discount) / divisor[context], np.where(total == 0, 1.0, rest / divisor))
 
 
 def _discounts(count: Ints) -> Floats:
-    """For n-grams counted 0, 1, 2 and more often: Chen and Goodman (1999), equation 26."""
+    """For n-grams counted 0, 1, 2 and more often: Chen and Goodman (1999), equation 26.
+
+    0.75 for all where the corpus is too small to tell: a discount of 0 would leave nothing for words never seen.
+    """
     ones, twos, threes, fours = (float((count == n).sum()) for n in (1, 2, 3, 4))
-    if not (ones and twos and threes and fours):  # too small a corpus to tell
-        return np.array([0.0, 0.75, 0.75, 0.75])
-    y = ones / (ones + 2 * twos)
-    return np.array([0.0, 1 - 2 * y * twos / ones, 2 - 3 * y * threes / twos, 3 - 4 * y * fours / threes]).clip(min=0.0)
+    if ones and twos and threes and fours:
+        y = ones / (ones + 2 * twos)
+        found = np.array([0.0, 1 - 2 * y * twos / ones, 2 - 3 * y * threes / twos, 3 - 4 * y * fours / threes])
+        if found[1:].min() > 0:
+            return found
+    return np.array([0.0, 0.75, 0.75, 0.75])

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from experiments.training.data import MAX_LENGTH, Pair
 
-__all__ = ["generate", "paraphrase_figures", "translation_figures"]
+__all__ = ["bleu", "generate", "paraphrase_figures", "paraphrase_scores", "translation_figures"]
 
 BEAMS = 4
 ROWS = 50
@@ -38,23 +38,24 @@ def generate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, texts: 
 def translation_figures(write: Callable[[list[str]], list[str]], pairs: list[Pair]) -> dict[str, Any]:
     """Corpus BLEU of translations against one reference."""
     sources, references = _sides(pairs)
-    return {"pairs": len(pairs), "bleu": _bleu(write(sources), references)}
+    return {"pairs": len(pairs), "bleu": bleu(write(sources), references)}
 
 
 def paraphrase_figures(write: Callable[[list[str]], list[str]], pairs: list[Pair]) -> dict[str, Any]:
-    """Corpus BLEU against reference and source, and iBLEU (Sun and Zhou 2012, with weight 0.9), beside copying."""
+    """``paraphrase_scores`` of the model's paraphrases, beside those of copying."""
     sources, references = _sides(pairs)
     return {
         "pairs": len(pairs),
         "scores": {
-            "model": _paraphrase_scores(write(sources), sources, references),
-            "copy": _paraphrase_scores(sources, sources, references),
+            "model": paraphrase_scores(write(sources), sources, references),
+            "copy": paraphrase_scores(sources, sources, references),
         },
     }
 
 
-def _paraphrase_scores(written: list[str], sources: list[str], references: list[str]) -> dict[str, float]:
-    to_reference, to_source = _bleu(written, references), _bleu(written, sources)
+def paraphrase_scores(written: list[str], sources: list[str], references: list[str]) -> dict[str, float]:
+    """Corpus BLEU against reference and source, and iBLEU (Sun and Zhou 2012, with weight 0.9)."""
+    to_reference, to_source = bleu(written, references), bleu(written, sources)
     return {
         "bleu_reference": to_reference,
         "bleu_source": to_source,
@@ -66,5 +67,5 @@ def _sides(pairs: list[Pair]) -> tuple[list[str], list[str]]:
     return [source for source, _ in pairs], [target for _, target in pairs]
 
 
-def _bleu(written: list[str], references: list[str]) -> float:
+def bleu(written: list[str], references: list[str]) -> float:
     return corpus_bleu(written, [references]).score
