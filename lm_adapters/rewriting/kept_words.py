@@ -84,10 +84,8 @@ class KeptWords:
         own = [[number.setdefault(word.tokens, len(number)) for word in row] for row in words]
         wanted = _padded([[number.get(word, -2) for word in row] for row in kept], -1)
         spelt, locked = _padded(own, -3), _padded([[int(word.locked) for word in row] for row in words], 0).bool()
-        keep, leave = (
-            torch.where(locked, certain, math.log(chance))
-            for certain, chance in ((0.0, self.keep), (-math.inf, 1 - self.keep))
-        )
+        chance = locked.double().masked_fill(~locked, self.keep)
+        keep, leave = chance.log(), torch.log1p(-chance)
         # ``log_ways[:, j]``: that the words so far spell the first ``j`` kept ones.
         log_ways = torch.full((len(wanted), wanted.shape[1] + 1), -math.inf, dtype=torch.float64)
         log_ways[:, 0] = 0.0
@@ -139,4 +137,5 @@ def _rows(x: Tensor, space: TextSpace) -> list[list[int]]:
 
 def _padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:
     width = max(map(len, rows), default=0)
-    return torch.tensor([[*row, *[value] * (width - len(row))] for row in rows], dtype=torch.int64).reshape(-1, width)
+    padded = [[*row, *[value] * (width - len(row))] for row in rows]
+    return torch.tensor(padded, dtype=torch.int64).reshape(len(rows), width)

@@ -112,8 +112,11 @@ class RewriteProposal:
         return torch.where(stuck, total, summed)
 
     def kept_log_prob(self, x_to: Tensor, kept: Sequence[Kept]) -> Tensor:
-        """``float64 [rows]``: ``log q(x_to | c)`` of each row's kept words."""
-        return self.writer.log_prob(self._sources(kept, x_to), x_to, self._bounds(len(x_to), x_to.device))
+        """``float64 [rows]``: ``log q(x_to | c)`` of each row's kept words; equal rows are scored once."""
+        sources = self._sources(kept, x_to)
+        pairs, of_row = torch.cat([sources, x_to], dim=1).unique(dim=0, return_inverse=True)
+        source, x = pairs.split([sources.shape[1], x_to.shape[1]], dim=1)
+        return self.writer.log_prob(source, x, self._bounds(len(x), x.device))[of_row]
 
     def _sources(self, kept: Sequence[Kept], x: Tensor) -> Tensor:
         rows = [[token for word in row for token in word] for row in kept]
