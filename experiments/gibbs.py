@@ -13,6 +13,7 @@ from experiments.setup.methods import sample_chains
 from experiments.setup.problem import Problem
 from experiments.setup.settings import Settings
 from experiments.setup.sources import check_length, encode_source
+from experiments.starts.fill import length_starts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,7 +39,7 @@ def check(settings: Settings, *, top_k: int | None, top_p: float, correct: str, 
         raise InvalidInput(f"{terms} need an accept step to have an effect; use {argument('correct')} mh with them")
 
 
-@experiment(check=check)
+@experiment(chains=14, check=check)  # two of each length
 def gibbs(
     job: Job,
     *,
@@ -113,22 +114,11 @@ def start_states(
     lm: MaskedLM, truncation: Truncation, job: Job, *, init: str | None, length: tuple[int, int]
 ) -> Tensor:
     """``int64 [chains, width]`` start texts: ``init`` for all, or masks filled by the model."""
-    import torch
-
-    from lm_adapters import fill_masks
-    from samplers import generator
-
-    settings = job.settings
     if init is not None:
         remark_on_language("init", [init], lm)
-        return encode_source(lm, init, settings.chains, longer=0, name="init")[0]
+        return encode_source(lm, init, job.settings.chains, longer=0, name="init")[0]
     check_length(length, lm)
-    low, high = length
-    spread = low + torch.arange(settings.chains) % (high - low + 1)
-    rng = generator(settings.seed, device=lm.device, stream="starts")
-    with torch.inference_mode():
-        masks, given = lm.space.masks(spread).to(lm.device), job.forbidden(lm.space)
-        return fill_masks(lm, masks, rng, truncation=truncation, constraints=given)
+    return length_starts(lm, truncation, job, length)
 
 
 def scanning(proposal: GibbsProposal, scan: str, width: int, *, corrected: bool) -> Kernel:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from experiments.declaration.arguments import Option
@@ -15,13 +14,11 @@ from experiments.setup.languages import remark_on_language
 from experiments.setup.methods import sample_or_search
 from experiments.setup.problem import Problem
 from experiments.setup.scorers import load_scorer
+from experiments.starts.fill import template_starts
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from experiments.results.protocol import Run
-    from lm_adapters import CausalLM, MaskedLM, Template
-    from samplers import EnergyTerm
+    from lm_adapters import CausalLM, MaskedLM
 
 __all__ = ["infill"]
 
@@ -55,7 +52,7 @@ def infill(
             f"{argument('template')} goes to {lock.max_length} tokens, the model takes {lm.max_length}; shorten it"
         )
     scored = load_scorer(scorer, lm, job.settings)
-    x0 = _starts(lm, lock, job, scored.constraints)
+    x0 = template_starts(lm, lock, job, scored.constraints)
     remark_on_language("template", lm.space.decode(x0), scored.lm, lm)
     energy = job.with_custom(lock + scored.terms, lm.space)
     lengths, scored_by = (lock.min_length, lock.max_length), {"fluency": job.named("scorer", scored.model)}
@@ -65,21 +62,3 @@ def infill(
     }  # fmt: skip
     kernel = shortlist_kernel(lm, shortlist=shortlist, **given) if sampler == "gibbs" else edit_kernel(lm, **given)
     return sample_or_search(problem, kernel, sampler, job)
-
-
-def _starts(lm: MaskedLM, lock: Template, job: Job, constraints: Sequence[EnergyTerm]) -> Tensor:
-    """Slots of lengths drawn uniformly, filled from left to right by the masked model."""
-    import torch
-
-    from lm_adapters import fill_masks
-    from samplers import generator
-
-    chains = job.settings.chains
-    rng = generator(job.settings.seed, device=lm.device, stream="starts")
-    counts = [
-        [int(torch.randint(fewest, most + 1, (), generator=rng, device=lm.device)) for fewest, most in lock.slots]
-        for _ in range(chains)
-    ]
-    masks = lock.masks(counts, width=lock.max_length).to(lm.device)
-    with torch.inference_mode():
-        return fill_masks(lm, masks, rng, constraints=[lock, *constraints, *job.forbidden(lm.space)])

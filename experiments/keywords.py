@@ -16,13 +16,12 @@ from experiments.setup.methods import draw_by_importance, draw_by_rejection, sam
 from experiments.setup.problem import Problem
 from experiments.setup.scorers import load_scorer
 from experiments.setup.sources import check_length
+from experiments.starts.fill import keyword_starts
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from experiments.results.protocol import Run
-    from lm_adapters import CausalLM, KeywordFill, Keywords, MaskedLM, SequenceDistribution
-    from samplers import Energy, Kernel
+    from lm_adapters import CausalLM, Keywords, MaskedLM, SequenceDistribution
+    from samplers import Kernel
 
 __all__ = ["SAMPLERS", "keywords", "scorer_as_proposal"]
 
@@ -69,7 +68,8 @@ def keywords(
     scored = load_scorer(scorer, lm, job.settings)
     fill = KeywordFill(lm, lock, constraints=[*scored.constraints, *job.forbidden(lm.space)], **bounds)
     energy = job.with_custom(lock + scored.terms, lm.space)
-    x0 = _starts(fill, energy, job, tries=1 if sampler in ("rejection", "importance") else TRIES)
+    tries = 1 if sampler in ("rejection", "importance") else TRIES
+    x0 = keyword_starts(fill, scored.lm, energy, job, tries=tries)
     remark_on_spelling(words, lm)
     scored_by = {"fluency": job.named("scorer", scored.model)}
     problem = Problem(lm.space, energy, x0, {"model": lm, "scorer": scored.lm}, lengths=length, scored_by=scored_by)
@@ -85,27 +85,6 @@ def keywords(
         drawn: dict[str, Any] = {"scorer": scored.energy, "temperature": temperature}
         kernel = edit_kernel(lm, lock=lock, swap=any_order, **drawn, **bounds)
     return sample_or_search(problem, Tempered(kernel, BETAS) if sampler == "tempered" else kernel, sampler, job)
-
-
-def _starts(fill: KeywordFill, energy: Energy, job: Job, tries: int) -> Tensor:
-    """``int64 [chains, width]``: for each chain one of ``tries`` texts of its own, drawn by its importance weight.
-
-    Near the target, so that less warm-up is needed, and still apart from each other, as R-hat wants them.
-    """
-    import torch
-
-    from samplers import evaluate, generator
-    from samplers.randomness import categorical
-
-    chains = job.settings.chains
-    rng = generator(job.settings.seed, device=fill.model.device, stream="starts")
-    with torch.inference_mode(), fill.model.space.texts_in_errors():
-        x = fill.draw(chains * tries, rng)
-        log_weight = -evaluate(energy, x, nan=job.settings.nan).energy - fill.log_prob(x)
-        # Where a custom energy forbids every try, any of them.
-        log_weight = log_weight.clamp(min=torch.finfo(torch.float64).min).reshape(chains, tries)
-        chosen = categorical(log_weight, rng)
-        return x.reshape(chains, tries, -1)[torch.arange(chains, device=x.device), chosen]
 
 
 def scorer_as_proposal(

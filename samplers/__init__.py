@@ -10,7 +10,8 @@ Energies
     any function ``x [chains, ...] -> [chains]`` in nats; ``named``, ``Constraint``, ``EnergyTerm`` and ``WeightedSum``
     name and add them; ``evaluate`` scores states and checks the answer.
 Results
-    ``Trace``, ``SMCSample``, ``RejectionSample``, ``ImportanceSample``, ``Annealed``; ``diagnose`` for convergence.
+    ``Trace``, ``SMCSample``, ``RejectionSample``, ``ImportanceSample``, ``Annealed``; ``diagnose`` and
+    ``compare_starts`` for convergence.
 Runs in a folder
     ``run_dir=...`` or ``RunStore``; ``Configurable.config`` is what a resumed run is compared by.
 To implement
@@ -51,6 +52,7 @@ from samplers.randomness import generator
 from samplers.rejection import RejectionSample, rejection_sample
 from samplers.run.chains import iterate, sample
 from samplers.run.diagnostics import Diagnostics, diagnose
+from samplers.run.start_comparison import StartComparison, compare_starts
 from samplers.run.trace import MoveCount, Trace
 from samplers.schedules import constant, geometric, linear, logarithmic
 from samplers.smc import SMCSample, smc
@@ -94,6 +96,7 @@ __all__ = [
     "RunStore",
     "SMCSample",
     "ShortlistGibbs",
+    "StartComparison",
     "StepInfo",
     "StoreError",
     "Tempered",
@@ -105,6 +108,7 @@ __all__ = [
     "WeightedSum",
     "__version__",
     "anneal",
+    "compare_starts",
     "constant",
     "diagnose",
     "evaluate",

@@ -58,11 +58,13 @@ def anneal(
     nan: NaNPolicy = "raise",
     observers: Sequence[Observer] = (),
     progress: bool = True,
+    stream: str = "chains",
 ) -> Annealed:
     """Run ``kernel`` at ``beta = 1 / schedule(step, steps)`` and keep the best state of each chain.
 
     A temperature of 0 accepts no rise in energy (hill climbing). Arguments and errors as in ``sample``; but as the
-    temperatures depend on ``steps``, a run in ``run_dir`` can be resumed and not extended.
+    temperatures depend on ``steps``, a run in ``run_dir`` can be resumed and not extended. ``stream``: see
+    ``generator``; name another one where chains of the same seed start from what is found.
     Reference: Kirkpatrick, Gelatt & Vecchi 1983, Science 220.
     """
     check_arguments(x0, steps=steps, shard_size=shard_size, seed=seed)
@@ -76,9 +78,10 @@ def anneal(
         shard_size=shard_size,
         make_collector=_BestStates,
         observe=ObserverGuard(observers),
-        facts={"betas": digest({"betas": torch.tensor(betas, dtype=torch.float64)})},
+        facts={"betas": digest({"betas": torch.tensor(betas, dtype=torch.float64)}), "stream": stream},
         nan=nan,
         betas=betas.__getitem__,
+        stream=stream,
     )
     with open_store(run_dir) as store:
         finished = run.run(store, shards, progress=progress)

@@ -137,6 +137,8 @@ def _sample(given: Mapping[str, Any]) -> dict[str, Any]:
     """A line of ``samples.jsonl``. Raises ``ValueError``, ``TypeError`` or ``KeyError`` for what is none."""
     if any(type(given[name]) is not int for name in ("chain", "step", "draw") if name in given):
         raise TypeError
+    if given.get("start", "below") not in ("below", "above"):
+        raise ValueError
     terms = {name: _nats(energy) for name, energy in given["terms"].items()}
     return {**given, "energy": _nats(given["energy"]), "terms": terms, "text": str(given["text"])}
 

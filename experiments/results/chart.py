@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["BOX", "Box", "Chart", "chart"]
 
 CHAINS, POINTS = 20, 300  # at most, for people to see and browsers to draw
+BELOW, ABOVE = 215, 30  # hues
 
 
 class Box(NamedTuple):
@@ -28,17 +29,24 @@ BOX = Box(width=640, height=240, left=52, below=24, above=8)
 
 
 class Chart(NamedTuple):
-    """``paths`` as SVG draws them, one a chain; ``levels`` are heights with their nats; ``caption`` is below."""
+    """``paths`` as SVG draws them, one a chain, and their ``hues``; ``levels`` are heights with their nats.
+
+    ``caption`` is below.
+    """
 
     paths: list[str]
+    hues: list[int]
     levels: list[tuple[float, str]]
     first: str
     last: str
     caption: str
 
 
-def chart(steps: Sequence[int], energy: Tensor) -> Chart | None:
-    """``energy [chains, steps]``, in nats; ``None`` where there is no line to draw. Infinities are gaps."""
+def chart(steps: Sequence[int], energy: Tensor, from_below: Tensor | None = None) -> Chart | None:
+    """``energy [chains, steps]``, in nats; ``None`` where there is no line to draw. Infinities are gaps.
+
+    Chains ``from_below bool [chains]`` have one colour and the others another; without it each has its own.
+    """
     every = math.ceil(len(steps) / POINTS)
     steps, rows = steps[::every], energy[:CHAINS, ::every].tolist()
     finite = [value for row in rows for value in row if math.isfinite(value)]
@@ -56,9 +64,9 @@ def chart(steps: Sequence[int], energy: Tensor) -> Chart | None:
     def height(value: float) -> float:
         return float(round(BOX.above + (high - value / unit) * down, 1))
 
-    paths = [" ".join(_strokes(columns, row, height)) for row in rows]
+    paths, hues = [" ".join(_strokes(columns, row, height)) for row in rows], _hues(len(rows), from_below)
     levels = [(height(value * unit), f"{value * unit:,.4g}") for value in (high, (low + high) / 2, low)]
-    return Chart(paths, levels, f"{steps[0]:,}", f"{steps[-1]:,}", _caption(len(energy), every))
+    return Chart(paths, hues, levels, f"{steps[0]:,}", f"{steps[-1]:,}", _caption(len(energy), every, from_below))
 
 
 def _strokes(columns: Sequence[float], row: Sequence[float], height: Callable[[float], float]) -> Iterator[str]:
@@ -69,6 +77,14 @@ def _strokes(columns: Sequence[float], row: Sequence[float], height: Callable[[f
         drawing = math.isfinite(value)
 
 
-def _caption(chains: int, every: int) -> str:
+def _hues(count: int, from_below: Tensor | None) -> list[int]:
+    if from_below is None:
+        return [round(360 * index / count) for index in range(count)]
+    return [BELOW if low else ABOVE for low in from_below[:count].tolist()]
+
+
+def _caption(chains: int, every: int, from_below: Tensor | None) -> str:
     which = f", {CHAINS} of the {chains:,} chains" if chains > CHAINS else ""
-    return f"Energy in nats by step{which}{f', one kept draw in {every:,}' if every > 1 else ''}."
+    thinned = f", one kept draw in {every:,}" if every > 1 else ""
+    colours = "" if from_below is None else "; blue: chains that started from below, orange: from above"
+    return f"Energy in nats by step{which}{thinned}{colours}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -40,6 +41,7 @@ class Spent:
     """Seconds and passes of a run, all processes that worked on it together, and a line of ``news`` if there is any.
 
     ``terms``: texts that each term of the energy scored, and how long it took; ``own`` are the user's own of them.
+    ``starts``: tokens and seconds, of all these, that went into the texts to start from.
     """
 
     seconds: float
@@ -47,16 +49,37 @@ class Spent:
     news: str = ""
     terms: Mapping[str, TermCost] = field(default_factory=dict)
     own: tuple[str, ...] = ()
+    starts: tuple[int, float] = (0, 0.0)
 
     @classmethod
-    def of(cls, totals: Mapping[str, float], own: tuple[str, ...] = ()) -> Spent:
-        """From what a run's folder has added up."""
+    def of(
+        cls, totals: Mapping[str, float], own: tuple[str, ...] = (), starts: Mapping[str, float] | None = None
+    ) -> Spent:
+        """From what has been added up, as ``totals_of`` has it, in the run and in making its ``starts``."""
         from samplers import TermCost
 
+        starts = starts or {}
+        totals = {name: totals.get(name, 0) + starts.get(name, 0) for name in {**totals, **starts}}
         cost = Cost(*(int(totals.get(field.name, 0)) for field in fields(Cost)))
         names = [name.removeprefix(STATES) for name in totals if name.startswith(STATES)]
         terms = {name: TermCost(int(totals[STATES + name]), totals.get(SECONDS + name, 0.0)) for name in names}
-        return cls(max(totals.get("seconds", 0.0), LEAST), cost, terms=terms, own=own)
+        of_starts = (int(starts.get("tokens", 0)), float(starts.get("seconds", 0.0)))
+        return cls(max(totals.get("seconds", 0.0), LEAST), cost, terms=terms, own=own, starts=of_starts)
+
+    def efficiency(self, ess: float) -> dict[str, float]:
+        """Effective draws a second and a million tokens, as ``summary.json`` has them."""
+        return {
+            "ess_per_second": ess / max(self.seconds, LEAST),
+            "ess_per_million_tokens": 1e6 * ess / self.cost.tokens if self.cost.tokens else math.nan,
+        }
+
+    def facts(self) -> Iterator[tuple[str, str]]:
+        """The lines on what the run cost."""
+        yield "cost", str(self.cost)
+        tokens, seconds = self.starts
+        if tokens:
+            yield "of it for starts", f"{tokens:,} tokens, {seconds:.1f} s"
+        yield from self.notable()
 
     @property
     def _dearest_first(self) -> list[tuple[str, TermCost]]:
@@ -79,10 +102,11 @@ class Spent:
                 yield f"time of {name}", words
 
 
-def totals_of(terms: Mapping[str, TermCost]) -> dict[str, float]:
+def totals_of(seconds: float, cost: Cost, terms: Mapping[str, TermCost]) -> dict[str, float]:
     """As a run's folder adds them up."""
     states = {STATES + name: term.states for name, term in terms.items()}
-    return {**states, **{SECONDS + name: term.seconds for name, term in terms.items()}}
+    of_terms = {SECONDS + name: term.seconds for name, term in terms.items()}
+    return {"seconds": seconds, **vars(cost), **states, **of_terms}
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.results.cost import Spent
 from experiments.results.export import Exports
-from experiments.results.figures import distinct, nats, number, self_bleu
+from experiments.results.figures import distinct, efficiency_in_words, nats, number, self_bleu
 from experiments.results.headings import draws_heading
 from experiments.results.trust import about_rejection, about_weights
 
@@ -66,6 +66,7 @@ class DrawsRun(Exports):
             "energy_mean": self.energy.mean().item(),
             "energy_per_token": (self.energy / self.space.lengths(self.x)).mean().item(),
             "ess_bulk": self._ess,
+            **self.spent.efficiency(self._ess),
             "distinct": len(set(texts)),
             "self_bleu": self_bleu(texts),
             "cost": vars(self.spent.cost),
@@ -88,9 +89,9 @@ class DrawsRun(Exports):
         for name, value in self._own().items():
             yield name.replace("_", " "), f"{value:,}" if isinstance(value, int) else number(value, ".4g")
         yield "ESS", number(summary["ess_bulk"], ".1f")
+        yield "ESS by cost", efficiency_in_words(summary)
         yield "distinct texts", distinct(summary, summary["draws"])
-        yield "cost", str(self.spent.cost)
-        yield from self.spent.notable()
+        yield from self.spent.facts()
         yield "speed", f"{self.spent.seconds:.1f} s"
 
     def history(self) -> None:

@@ -32,7 +32,7 @@ class Exports(ABC):
     def shown(self) -> Iterator[tuple[int, float, str]]: ...
 
     def to_pandas(self) -> DataFrame:
-        """A row for each kept draw: chain and step, or draw; energy and each term in nats; text."""
+        """A row for each kept draw: chain, its start and step, or draw; energy and each term in nats; text."""
         from pandas import DataFrame
 
         return DataFrame([{**_numbers(sample), "text": sample["text"]} for sample in self.samples()])
@@ -40,6 +40,7 @@ class Exports(ABC):
     def to_arviz(self) -> DataTree:
         """``posterior`` holds ``energy`` and each term, in nats, and ``length``, in characters: all ``[chain, draw]``.
 
+        The coordinate ``start [chain]`` says ``below`` or ``above`` where chains started so.
         Independent draws are one chain. Raises ``InvalidInput`` for a run without draws.
         """
         import arviz_base
@@ -62,6 +63,9 @@ class Exports(ABC):
             posterior[free] = np.array([[row["terms"][name] for row in rows] for rows in chains.values()], np.float64)
         steps = [row.get("step", row.get("draw")) for row in first]
         tree = arviz_base.from_dict({"posterior": posterior}, coords={"chain": list(chains), "draw": steps})
+        if starts := {chain: rows[0]["start"] for chain, rows in chains.items() if "start" in rows[0]}:
+            coordinate = ("chain", [starts.get(chain, "") for chain in chains])
+            tree["posterior"] = tree["posterior"].to_dataset().assign_coords(start=coordinate)
         for name, variable in tree["posterior"].data_vars.items():
             variable.attrs["units"] = "characters" if name == "length" else "nats"
         return tree
@@ -86,4 +90,4 @@ def _numbers(sample: Mapping[str, Any]) -> dict[str, Any]:
 
 def _free(name: str) -> str:
     """The name of a term as a column, beside those of every sample."""
-    return f"{name} (term)" if name in ("chain", "draw", "energy", "length", "step", "text") else name
+    return f"{name} (term)" if name in ("chain", "draw", "energy", "length", "start", "step", "text") else name

@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-__all__ = ["distinct", "nats", "number", "self_bleu", "shares"]
+__all__ = ["by_start_in_words", "distinct", "efficiency_in_words", "nats", "number", "self_bleu", "shares"]
 
 SELF_BLEU_TEXTS = 200  # self-BLEU compares all pairs; more texts than this would take longer than the sampling
 
@@ -34,6 +34,19 @@ def shares(terms: Mapping[str, float], constraints: Collection[str]) -> Iterator
     parts = [f"{name} {nats(value)}" for name, value in terms.items() if name not in constraints]
     if len(parts) > 1:
         yield "of it", ", ".join(parts)
+
+
+def by_start_in_words(summary: Mapping[str, Any]) -> str:
+    below, above = (
+        f"from {side} {nats(summary[f'energy_from_{side}'])} +- {nats(summary[f'energy_from_{side}_mcse'])}"
+        for side in ("below", "above")
+    )
+    return f"{below}, {above} nats"
+
+
+def efficiency_in_words(summary: Mapping[str, Any]) -> str:
+    second, million = (number(summary[f"ess_per_{unit}"], ".3g") for unit in ("second", "million_tokens"))
+    return f"{second} a second, {million} a million tokens"
 
 
 def nats(value: float) -> str:

@@ -74,7 +74,7 @@ p.small { color: var(--faint); font-size: .875rem; margin: .25rem 0 }
 <text x="{{ box.left }}" y="{{ box.height - 6 }}">step {{ chart.first }}</text>
 <text x="{{ box.width }}" y="{{ box.height - 6 }}" text-anchor="end">step {{ chart.last }}</text>
 {%- for path in chart.paths %}
-<path d="{{ path }}" stroke="hsl({{ (360 * loop.index0 / chart.paths | length) | round | int }} 65% 50%)"/>
+<path d="{{ path }}" stroke="hsl({{ chart.hues[loop.index0] }} 65% 50%)"/>
 {%- endfor %}
 </svg>
 <p class="small">{{ chart.caption }}</p>

@@ -40,5 +40,8 @@ class Run(Protocol):
     def facts(self, summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         """Label and value of each line under the texts."""
 
-    def history(self) -> tuple[Sequence[int], Tensor] | None:
-        """Steps ``[kept]`` and energies ``[chains, kept]`` in nats for the chart; ``None`` for a run without steps."""
+    def history(self) -> tuple[Sequence[int], Tensor] | tuple[Sequence[int], Tensor, Tensor | None] | None:
+        """Steps ``[kept]`` and energies ``[chains, kept]`` in nats for the chart; ``None`` for a run without steps.
+
+        A third part says which chains started from below, ``bool [chains]``, where that is known.
+        """

@@ -89,8 +89,7 @@ class SearchRun(Exports):
         if rejected := self.found.nan_rejected:
             yield "rejected as NaN", f"{rejected:,} energies"
         yield "distinct texts", distinct(summary, summary["chains"])
-        yield "cost", str(self.spent.cost)
-        yield from self.spent.notable()
+        yield from self.spent.facts()
         yield "speed", f"{summary['chain_steps_per_second']:,.0f} chain-steps/s, {self.spent.seconds:.1f} s"
 
     def history(self) -> None:

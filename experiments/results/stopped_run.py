@@ -60,7 +60,7 @@ class StoppedRun(Exports):
         yield "incomplete", self.progress
         yield from self.common.facts(summary)
 
-    def history(self) -> tuple[Sequence[int], Tensor] | None:
+    def history(self) -> tuple[Sequence[int], Tensor] | tuple[Sequence[int], Tensor, Tensor | None] | None:
         return self.common.history()
 
 

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.results.cost import Spent
 from experiments.results.export import Exports
-from experiments.results.figures import distinct, nats, number, self_bleu, shares
+from experiments.results.figures import (
+    by_start_in_words,
+    distinct,
+    efficiency_in_words,
+    nats,
+    number,
+    self_bleu,
+    shares,
+)
 from experiments.results.headings import chains_heading
 from experiments.results.trust import NO_TARGET_LINE, about_chains
 
@@ -17,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lm_adapters import TextSpace
-    from samplers import Diagnostics, Trace
+    from samplers import Diagnostics, StartComparison, Trace
 
 __all__ = ["TextRun", "mixing"]
 
@@ -28,6 +36,7 @@ class TextRun(Exports):
 
     ``fixed_lengths``: chains keep their lengths, so that chains of different lengths have different laws.
     ``constraints``: names of the terms that are 0 or infinite. ``doubt``: what speaks against the user's own energies.
+    ``from_below bool [chains]``: which chains started at likely texts; ``None`` where all started alike.
     """
 
     config: Mapping[str, Any]
@@ -39,6 +48,7 @@ class TextRun(Exports):
     fixed_lengths: bool = False
     constraints: tuple[str, ...] = ()
     doubt: str = ""
+    from_below: Tensor | None = None
 
     def texts(self) -> list[list[str]]:
         """``texts()[chain][kept]``."""
@@ -48,18 +58,20 @@ class TextRun(Exports):
 
     def samples(self) -> Iterator[dict[str, Any]]:
         trace, steps = self.trace, self.trace.steps.tolist()
+        starts = [] if self.from_below is None else ["below" if low else "above" for low in self.from_below.tolist()]
         for chain, texts in enumerate(self.texts()):
+            start = {"start": starts[chain]} if starts else {}
             for index, text in enumerate(texts):
                 terms = dict(zip(trace.term_names, trace.terms[chain, index].tolist(), strict=True))
                 energy = trace.energy[chain, index].item()
-                yield {"chain": chain, "step": steps[index], "energy": energy, "terms": terms, "text": text}
+                yield {"chain": chain, **start, "step": steps[index], "energy": energy, "terms": terms, "text": text}
 
     def summary(self) -> dict[str, Any]:
         chains, kept = self.trace.energy.shape
         texts = self.texts()
         lengths = self.space.lengths(self.trace.draws.flatten(0, 1)).reshape(chains, kept)
         groups = lengths[:, -1].tolist() if self.fixed_lengths else [0] * chains
-        energy = mixing(self.trace, groups)
+        energy, by_start = mixing(self.trace, groups), self._by_start(groups)
         return {
             "target": self.target,
             "chains": chains,
@@ -67,11 +79,13 @@ class TextRun(Exports):
             "energy_mean": energy.mean,
             "energy_per_token": (self.trace.energy / lengths).mean().item(),
             "energy_mcse": energy.mcse,
+            **_as_figures(by_start),
             "terms": self._term_means(),
             "length_mean": lengths.double().mean().item(),
             "ess_bulk": energy.ess_bulk,
             "ess_tail": energy.ess_tail,
             "r_hat": energy.r_hat,
+            **self.spent.efficiency(energy.ess_bulk),
             "acceptance": self.trace.acceptance,
             "changed": self.trace.changed,
             "moves": {kind: vars(count) for kind, count in self.trace.moves.items()},
@@ -83,7 +97,7 @@ class TextRun(Exports):
             "seconds": self.spent.seconds,
             "chain_steps_per_second": chains * self.config["steps"] / self.spent.seconds,
             **({"doubt": self.doubt} if self.doubt else {}),
-            "trust": self._trust(energy, compared=max(map(groups.count, groups))),
+            "trust": self._trust(energy, by_start, compared=max(map(groups.count, groups))),
         }
 
     def heading(self) -> tuple[str, str]:
@@ -98,8 +112,11 @@ class TextRun(Exports):
         yield "target", self.target
         yield "energy", f"{nats(summary['energy_mean'])} nats a text, {nats(summary['energy_per_token'])} a token"
         yield from shares(summary["terms"], self.constraints)
+        if not math.isnan(summary["energy_from_below"]):
+            yield "energy by start", by_start_in_words(summary)
         ess, r_hat = number(summary["ess_bulk"] // 1, ".0f"), number(summary["r_hat"], ".2f")
         yield "ESS, R-hat of it", f"{ess} of {draws:,} draws, {r_hat}"
+        yield "ESS by cost", efficiency_in_words(summary)
         yield "accepted, changed", f"{summary['acceptance']:.0%} of proposals, {summary['changed']:.0%} of steps"
         if len(kinds := _by_kind(self.trace)) > 1:
             yield "accepted by move", ", ".join(kinds)
@@ -107,25 +124,41 @@ class TextRun(Exports):
             yield "rejected as NaN", f"{rejected:,} energies"
         yield "distinct texts", distinct(summary, draws)
         yield "self-BLEU", f"{number(summary['self_bleu'], '.1f')} of 100, last draws (low is diverse)"
-        yield "cost", str(self.spent.cost)
-        yield from self.spent.notable()
+        yield from self.spent.facts()
         yield "speed", f"{summary['chain_steps_per_second']:,.0f} chain-steps/s, {summary['seconds']:.1f} s"
 
-    def history(self) -> tuple[Sequence[int], Tensor]:
-        return self.trace.steps.tolist(), self.trace.energy
+    def history(self) -> tuple[Sequence[int], Tensor, Tensor | None]:
+        return self.trace.steps.tolist(), self.trace.energy, self.from_below
 
-    def _trust(self, energy: Diagnostics, *, compared: int) -> str:
+    def _by_start(self, groups: list[int]) -> StartComparison | None:
+        from samplers import compare_starts
+
+        return None if self.from_below is None else compare_starts(self.trace.energy, self.from_below, groups)
+
+    def _trust(self, energy: Diagnostics, by_start: StartComparison | None, *, compared: int) -> str:
         """``compared``: chains that have the same law, in the largest group of such."""
         if self.doubt:
             return f"Not to be trusted: {self.doubt}."
         if not self.known_target:
             return NO_TARGET_LINE
         chains, kept = self.trace.energy.shape
-        return about_chains(energy, chains=chains, kept=kept, compared=compared)
+        return about_chains(energy, chains=chains, kept=kept, compared=compared, by_start=by_start)
 
     def _term_means(self) -> dict[str, float]:
         means: Tensor = self.trace.terms.mean(dim=(0, 1))
         return dict(zip(self.trace.term_names, means.tolist(), strict=True))
+
+
+def _as_figures(by_start: StartComparison | None) -> dict[str, float]:
+    """As ``summary.json`` has them; NaN where there is nothing to compare."""
+    return {
+        "energy_from_below": by_start.below if by_start else math.nan,
+        "energy_from_below_mcse": by_start.below_mcse if by_start else math.nan,
+        "energy_from_above": by_start.above if by_start else math.nan,
+        "energy_from_above_mcse": by_start.above_mcse if by_start else math.nan,
+        "starts_apart": by_start.standard_errors if by_start else math.nan,
+        "starts_p_value": by_start.p_value if by_start else math.nan,
+    }
 
 
 def _by_kind(trace: Trace) -> list[str]:

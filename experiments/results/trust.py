@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 from experiments.declaration.wording import argument
 
 if TYPE_CHECKING:
-    from samplers import Diagnostics, ImportanceSample, RejectionSample
+    from samplers import Diagnostics, ImportanceSample, RejectionSample, StartComparison
 
 __all__ = ["NO_TARGET_LINE", "SEARCH_LINE", "about_chains", "about_rejection", "about_weights"]
 
 R_HAT = 1.01
 ESS_PER_CHAIN = 100  # Vehtari et al. 2021, section 4: below this neither R-hat nor ESS can be relied on
 FEWEST = 4  # draws of a chain, for R-hat
+P_STARTS = 0.005  # one run in 200 whose chains have forgotten their starts is said not to have
+SHRINKS = 0.8  # a difference of which more is left after half of the draws is not said to shrink
+MOST_TIMES = 100  # the steps, as advice
 PARETO_K = 0.7  # Vehtari et al. 2024, JMLR 25: above it averages cannot be relied on
 ESS = 100  # of weighted draws
 NOT_JUDGED = "The texts themselves were not judged."
@@ -26,7 +29,9 @@ SEARCH_LINE = (
 )
 
 
-def about_chains(energy: Diagnostics, *, chains: int, kept: int, compared: int) -> str:
+def about_chains(
+    energy: Diagnostics, *, chains: int, kept: int, compared: int, by_start: StartComparison | None = None
+) -> str:
     """``energy`` of ``kept`` draws of each of ``chains``, of which up to ``compared`` have the same target."""
     more = argument("steps")
     if kept < FEWEST:
@@ -39,6 +44,9 @@ def about_chains(energy: Diagnostics, *, chains: int, kept: int, compared: int) 
     want, ess = ESS_PER_CHAIN * chains, math.floor(energy.ess_bulk)
     who = "the chains" if compared > 1 else "the halves of the chain" if chains == 1 else "the halves of each chain"
     verdict = f"{who} agree on the energy"
+    measured = f"R-hat {_r_hat(energy.r_hat)} (want {R_HAT}), {ess:,} effective draws (want {want:,})"
+    if by_start and by_start.p_value < P_STARTS:
+        return f"{measured}: {_about_starts(by_start, want / max(1, ess))}. {NOT_JUDGED}"
     if energy.r_hat > R_HAT:
         verdict = f"{who} do not agree yet"
     elif ess < want:
@@ -47,8 +55,25 @@ def about_chains(energy: Diagnostics, *, chains: int, kept: int, compared: int) 
         verdict += f"; give about {max(2, math.ceil(want / max(1, ess))):,} times the {more}"
     elif chains == 1:
         verdict += f", but one chain does not show what it missed; give more {argument('chains')}"
-    measured = f"R-hat {_r_hat(energy.r_hat)} (want {R_HAT}), {ess:,} effective draws (want {want:,})"
     return f"{measured}: {verdict}. {NOT_JUDGED}"
+
+
+def _about_starts(by_start: StartComparison, times: float) -> str:
+    """Of chains that have not forgotten where they started; ``times`` the steps would give the effective draws."""
+    below, above = (
+        f"{by_start.below:.1f} +- {by_start.below_mcse:.1f}",
+        f"{by_start.above:.1f} +- {by_start.above_mcse:.1f}",
+    )
+    verdict = f"the chains depend on where they started, {below} nats from below and {above} from above"
+    error = math.hypot(by_start.below_mcse, by_start.above_mcse)
+    if not 0 < by_start.left < SHRINKS or not error:
+        return f"{verdict}, and do not draw nearer; more {argument('steps')} alone will hardly help"
+    # The difference falls by the factor ``left`` in half of the draws, until it is as small as its error.
+    halves = math.log(max(math.e, abs(by_start.difference) / error)) / -math.log(by_start.left)
+    wanted = max(2, math.ceil(max(times, 1 + halves / 2)))
+    if wanted > MOST_TIMES:
+        return f"{verdict}; more than {MOST_TIMES} times the {argument('steps')} would be needed"
+    return f"{verdict}; give about {wanted:,} times the {argument('steps')}"
 
 
 def about_rejection(result: RejectionSample, wanted: int) -> str:

@@ -25,6 +25,7 @@ from experiments.runs.resume_checks import (
     check_versions,
     how_to_resume,
 )
+from experiments.starts.made import STARTS
 
 if TYPE_CHECKING:
     from samplers import EnergyError, Interrupted, RunStore
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["RunDirectory", "Work", "run_directory", "write_run"]
 
 LIBRARIES = ("mcmc-text", "torch", "transformers", "tokenizers", "numpy", "arviz-stats")
-PINNED = ("config.json", "env.json", "models.json", "fingerprint.json", "problem.json")
+PINNED = ("config.json", "env.json", "models.json", "fingerprint.json", "problem.json", STARTS)
 # What a run has before its first draw.
 BEFORE_DRAWS = {*PINNED, "events.jsonl", "failed.jsonl", "lock", "mcmc-text.json", "owner.json"}
 

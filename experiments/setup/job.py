@@ -18,6 +18,7 @@ from experiments.runs.run_directory import RunDirectory, run_directory, write_ru
 from experiments.setup.models import load_masked
 from experiments.setup.settings import Settings
 from experiments.setup.stored_run import Outline, stored_run
+from experiments.starts.made import Starts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -53,6 +54,7 @@ class Job:
     location: str | None
     share: Share | None = None
     space: list[TextSpace] = field(default_factory=list)  # that of the problem, once it is known
+    starts: Starts = field(default_factory=Starts)
 
     @property
     def progress(self) -> bool | Callable[[int], None]:

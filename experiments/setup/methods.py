@@ -19,6 +19,7 @@ from experiments.setup.job import Job
 from experiments.setup.own_energies import ForbiddenStarts, contradictions, own_terms
 from experiments.setup.problem import Problem
 from experiments.setup.stored_run import PROBLEM, Outline
+from experiments.starts.low import with_low_half
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,6 +46,8 @@ def sample_chains(
 
     settings = job.settings
     warmup, thin = settings.warmup_and_thin
+    with problem.space.texts_in_errors():
+        problem = with_low_half(problem, kernel, job, fixed_lengths=fixed_lengths)
     target = problem.target + _numbers_only(job)
     trace, spent = _do_with_folder(
         lambda **where: sample(
@@ -74,6 +77,7 @@ def sample_chains(
         fixed_lengths,
         problem.constraints,
         _doubt(problem, job, trace.draws.flatten(0, 1), trace.terms.flatten(0, 1), spent) if watched is None else "",
+        job.starts.from_below,
     )
 
 
@@ -233,21 +237,26 @@ def _do_with_folder(
     models = (each.model for each in problem.models.values())
     with counted(models) as cost, measure_terms() as terms, problem.space.texts_in_errors():
         began = time.monotonic()
+
+        def totals() -> dict[str, float]:
+            return totals_of(time.monotonic() - began, cost, terms)
+
         if directory is None:
-            return method(), Spent(time.monotonic() - began, cost, terms=terms, own=own)
+            return method(), Spent.of(totals(), own, job.starts.totals)
         directory.work = work
         directory.pin_models(problem.models)
         directory.store.is_state = lambda x: bool(problem.space.is_state(x).all())
-        directory.store.meter = lambda: {"seconds": time.monotonic() - began, **vars(cost), **totals_of(terms)}
+        directory.store.meter = totals
         if share := job.share:
             result = method(run_dir=directory.store, shards=range(share.first, work.shards, share.apart))
-            return result, Spent(time.monotonic() - began, cost, terms=terms, own=own)
+            return result, Spent.of(totals(), own)
         job.space[:] = [problem.space]
         directory.store.pin(PROBLEM, outline.as_json(), free=outline.as_json())
-        before = directory.done()
+        if not (before := directory.done()):
+            job.starts.keep(directory.store, problem.x0)
         if settings.workers > 1:
             _try_energy(problem, directory, settings.chains_per_shard)
             run_workers(directory, job.location, settings.workers, progress=settings.progress is True)
         result = method(run_dir=directory.store)
-    spent = Spent.of(directory.store.totals(work.shards), own)
+    spent = Spent.of(directory.store.totals(work.shards), own, job.starts.totals)
     return result, spent if directory.done() > before else replace(spent, news=directory.finished_before)

@@ -14,6 +14,7 @@ from experiments.results.stopped_run import DrawsSoFar, StoppedRun
 from experiments.results.text_run import TextRun
 from experiments.setup.own_energies import own_terms
 from experiments.setup.problem import Problem
+from experiments.starts.made import StoredStarts, stored_starts
 
 if TYPE_CHECKING:
     from lm_adapters import TextSpace
@@ -113,12 +114,13 @@ def stored_run(
     """
     store.is_state = lambda x: bool(space.is_state(x).all())
     shards = -(-outline.chains // config["shard_size"]) if outline.method in ("chains", "search") else 1
-    spent = Spent.of(store.totals(shards), tuple(outline.own))
+    starts = stored_starts(store, space, outline.chains)
+    spent = Spent.of(store.totals(shards), tuple(outline.own), starts.totals if starts else None)
     if outline.method in SCALARS:
         return _draws(store, config, outline, space, spent, progress)
     parts = list((_chains if outline.method == "chains" else _searches)(store, config, outline, space, spent))
     done = sum(steps for _, steps, _ in parts)
-    begun = [(first, run) for first, _, run in parts if _kept(run)]
+    begun = [(first, _started(run, first, starts)) for first, _, run in parts if _kept(run)]
     if not begun:
         return None
     least = min(steps for _, steps, run in parts if _kept(run))
@@ -170,6 +172,13 @@ def _searches(
         yield first, done, SearchRun(config, outline.target, space, found, spent, tuple(outline.constraints))
 
 
+def _started(run: TextRun | SearchRun, first: int, starts: StoredStarts | None) -> TextRun | SearchRun:
+    """With where its chains started, of which ``first`` is the first."""
+    if starts is None or starts.from_below is None or not isinstance(run, TextRun):
+        return run
+    return replace(run, from_below=starts.from_below[first : first + len(run.trace.energy)])
+
+
 def _kept(run: TextRun | SearchRun) -> int:
     """The number of draws of each chain."""
     return run.trace.energy.shape[1] if isinstance(run, TextRun) else 1
@@ -195,12 +204,14 @@ def _joined(runs: Sequence[TextRun | SearchRun], replaced: Mapping[str, Any]) ->
         )
         return replace(first, config=replaced, found=whole)
     traces = [run.trace for run in runs if isinstance(run, TextRun)]
+    below = [run.from_below for run in runs if isinstance(run, TextRun) and run.from_below is not None]
     kept = min(trace.energy.shape[1] for trace in traces)
     cut = [
         replace(t, draws=t.draws[:, :kept], energy=t.energy[:, :kept], terms=t.terms[:, :kept], steps=t.steps[:kept])
         for t in traces
     ]
-    return replace(first, config=replaced, trace=Trace.join(cut, seed=replaced["seed"], observer_failures=0))
+    joined = Trace.join(cut, seed=replaced["seed"], observer_failures=0)
+    return replace(first, config=replaced, trace=joined, from_below=torch.cat(below) if below else None)
 
 
 def _draws(

@@ -120,6 +120,7 @@ class ShardedRun:
     nan: NaNPolicy
     betas: Callable[[int], float] | float = 1.0
     kept_from: int | None = None
+    stream: str = "chains"
 
     def __post_init__(self) -> None:
         if self.nan not in ("raise", "reject"):
@@ -170,7 +171,7 @@ class ShardedRun:
     ) -> FinishedShard:
         first_row = index * self.shard_size
         start = self.x0[first_row : first_row + self.shard_size]
-        rng = generator(self.seed, index, self.x0.device)
+        rng = generator(self.seed, index, self.x0.device, stream=self.stream)
         collector, nan_count = self.make_collector(start), NaNCount()
         no_rows = collector.take_rows()
         done, state = self._start_or_resume(start, first_row, collector, nan_count, rng, files)

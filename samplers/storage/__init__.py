@@ -5,17 +5,20 @@ from samplers.storage.code_origin import library_of
 from samplers.storage.description import describe
 from samplers.storage.run_store import RunStore
 from samplers.storage.shard_store import Meter
-from samplers.storage.tensor_file import digest
+from samplers.storage.tensor_file import damaged, digest, load_record, save_record
 
 __all__ = [
     "Meter",
     "RunStore",
     "append_line",
+    "damaged",
     "describe",
     "digest",
     "exists",
     "library_of",
+    "load_record",
     "open_to_read",
+    "save_record",
     "write_atomically",
     "write_parts",
 ]
