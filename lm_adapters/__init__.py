@@ -32,6 +32,7 @@ from lm_adapters.proposals.truncation import Truncation
 from lm_adapters.rewriting.rewrite import RewriteProposal
 from lm_adapters.rewriting.source_batch import SourceBatch
 from lm_adapters.rewriting.span import SpanProposal
+from lm_adapters.rewriting.tasks import fills_spans, same_tokens, writes_words
 from lm_adapters.text import TextSpace
 
 __all__ = [
@@ -78,9 +79,12 @@ __all__ = [
     "check_compatible",
     "check_device",
     "fill_masks",
+    "fills_spans",
     "load_pretrained",
+    "same_tokens",
     "task_of",
     "word_spans",
+    "writes_words",
 ]
 
 # Names of version 0.1; use the classes.

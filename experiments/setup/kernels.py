@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lm_adapters import Lock, MaskedLM
+    from lm_adapters import Lock, MaskedLM, Seq2SeqLM
     from samplers import EnergyTerm, Kernel
 
 __all__ = ["edit_kernel", "shortlist_kernel"]
 
 BLOCK = 2  # sites that a block move redraws together
+REWRITE, SPAN = 0.3, 0.3  # weights beside edits and blocks, which have 1 together
 
 
 def edit_kernel(
@@ -21,13 +23,17 @@ def edit_kernel(
     max_length: int,
     swap: bool = False,
     scorer: EnergyTerm | None = None,
+    writer: Seq2SeqLM | None = None,
     temperature: float = 1.0,
 ) -> Kernel:
     """Replace, insert or delete one token, or redraw two; with ``swap`` two spans may change places.
 
     A ``scorer`` that reads from left to right, in the tokens of ``lm``, writes the end of the text anew as well: what
     it scores it also draws, so nearly all of these moves are accepted, however much they change. Keywords that can be
-    spelt in several ways are respelt. All that is drawn from a model is drawn at the ``temperature`` of the law.
+    spelt in several ways are respelt.
+
+    A ``writer``, a seq2seq model in the tokens of ``lm``, writes whole texts anew around a few of their words, and
+    spans from what is on both sides, as far as it has these tasks; in a template spans only. All that is drawn from a model is drawn at the ``temperature`` of the law.
     """
     from lm_adapters import EditProposal, GibbsProposal, SequenceEnergy, SuffixProposal, SwapProposal, Truncation
     from samplers import MetropolisHastings
@@ -40,6 +46,8 @@ def edit_kernel(
         parts.append((MetropolisHastings(SwapProposal(lm.space)), 0.1))
     if isinstance(scorer, SequenceEnergy):
         parts.append((MetropolisHastings(SuffixProposal(scorer.model, **bounds)), 0.4))
+    if writer is not None:
+        parts += _writing(writer, bounds)
     return _mixture([*parts, *_respelling(lock, min_length, max_length)])
 
 
@@ -72,6 +80,18 @@ def shortlist_kernel(
     parts: list[tuple[Kernel, float]] = [(RescoredReplace(lm, shortlist, lock=lock), 0.5)]
     parts.append((MetropolisHastings(sizes), 0.5))
     return _mixture([*parts, *_respelling(lock, min_length, max_length)])
+
+
+def _writing(writer: Seq2SeqLM, bounds: Mapping[str, Any]) -> list[tuple[Kernel, float]]:
+    from lm_adapters import RewriteProposal, SpanProposal, Template, fills_spans, writes_words
+    from samplers import MetropolisHastings
+
+    parts: list[tuple[Kernel, float]] = []
+    if writes_words(writer) and not isinstance(bounds["lock"], Template):
+        parts.append((MetropolisHastings(RewriteProposal(writer, **bounds)), REWRITE))
+    if fills_spans(writer):
+        parts.append((MetropolisHastings(SpanProposal(writer, **bounds)), SPAN))
+    return parts
 
 
 def _respelling(lock: Lock | None, min_length: int, max_length: int) -> list[tuple[Kernel, float]]:

@@ -10,7 +10,16 @@ from lm_adapters.models.seq2seq_lm import Seq2SeqLM
 from lm_adapters.text import TextSpace
 from samplers import InvalidInput
 
-__all__ = ["SpanTask", "WritingTask", "check_same_tokens", "span_task", "words_task"]
+__all__ = [
+    "SpanTask",
+    "WritingTask",
+    "check_same_tokens",
+    "fills_spans",
+    "same_tokens",
+    "span_task",
+    "words_task",
+    "writes_words",
+]
 
 WORDS, INFILL = "words_to_sentence", "infill"
 OPENING, CLOSING = "<extra_id_0>", "<extra_id_1>"  # T5's names of the first two sentinels
@@ -69,9 +78,25 @@ def span_task(model: Seq2SeqLM) -> SpanTask:
     return SpanTask([], [*model.context, opening], closing, opening)
 
 
+def writes_words(model: Seq2SeqLM) -> bool:
+    """Whether ``RewriteProposal`` needs no prefix: the configuration has the task ``words_to_sentence``."""
+    return model.source_space is model.space and WORDS in _tasks(model)
+
+
+def fills_spans(model: Seq2SeqLM) -> bool:
+    """Whether ``SpanProposal`` takes the model: it has the task ``infill`` with a sentinel, or T5's sentinels."""
+    own = "sentinel" in _tasks(model).get(INFILL, {})
+    return model.source_space is model.space and (own or OPENING in model.tokenizer.get_vocab())
+
+
+def same_tokens(model: Seq2SeqLM, space: TextSpace) -> bool:
+    """Whether states of ``space`` are in the tokens of ``model``."""
+    return model.space.tokenizer.get_vocab() == space.tokenizer.get_vocab()
+
+
 def check_same_tokens(model: Seq2SeqLM, space: TextSpace) -> None:
     """Raise ``InvalidInput`` where the states of ``space`` are not in the tokens of ``model``."""
-    if model.space.tokenizer.get_vocab() != space.tokenizer.get_vocab():
+    if not same_tokens(model, space):
         raise InvalidInput(
             "the seq2seq model has another tokenizer than the states; a move writes tokens of the states, so give a "
             "model with the same vocabulary"
