@@ -33,7 +33,8 @@ def edit_kernel(
     spelt in several ways are respelt.
 
     A ``writer``, a seq2seq model in the tokens of ``lm``, writes whole texts anew around a few of their words, and
-    spans from what is on both sides, as far as it has these tasks; in a template spans only. All that is drawn from a model is drawn at the ``temperature`` of the law.
+    spans from what is on both sides, as far as it has these tasks; in a template spans only. All that is drawn from a
+    model is drawn at the ``temperature`` of the law.
     """
     from lm_adapters import EditProposal, GibbsProposal, SequenceEnergy, SuffixProposal, SwapProposal, Truncation
     from samplers import MetropolisHastings

@@ -41,12 +41,13 @@ def test_the_old_density_is_computed_once():
     table = Table()
     kernel = MetropolisHastings(IndependenceProposal(table))
     energy = Flat()
-    state = kernel.init(STATES, energy)
+    x = STATES.repeat(20, 1)
+    state = kernel.init(x, energy)
     table.scored = 0
     state, info = kernel.step(state, energy, torch.Generator().manual_seed(0))
     kernel.step(state, energy, torch.Generator().manual_seed(1))
     assert bool(info.changed.any())
-    assert table.scored == 2 * len(STATES)
+    assert table.scored == 2 * len(x)
 
 
 def test_what_cannot_be_drawn_from_is_refused():

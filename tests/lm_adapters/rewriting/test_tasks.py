@@ -17,7 +17,8 @@ def test_the_configuration_names_what_is_put_where():
     words, span = words_task(model), span_task(model)
     assert (words.prefix, words.context, words.end) == ([prefix], model.context, model.eos_id)
     assert (span.prefix, span.context, span.end, span.sentinel) == ([prefix], model.context, model.eos_id, blank)
-    assert writes_words(model) and fills_spans(model)
+    assert writes_words(model)
+    assert fills_spans(model)
 
 
 def test_t5_fills_spans_as_it_was_trained_to():
@@ -25,7 +26,8 @@ def test_t5_fills_spans_as_it_was_trained_to():
     opening, closing = model.tokenizer.convert_tokens_to_ids(["<extra_id_0>", "<extra_id_1>"])
     task = span_task(model)
     assert (task.prefix, task.context, task.end, task.sentinel) == ([], [*model.context, opening], closing, opening)
-    assert fills_spans(model) and not writes_words(model)
+    assert fills_spans(model)
+    assert not writes_words(model)
 
 
 def test_a_model_without_the_task_is_refused():
@@ -36,7 +38,8 @@ def test_a_model_without_the_task_is_refused():
         SpanProposal(tiny_seq2seq.lm("bart"), max_length=4)
     with pytest.raises(InvalidInput, match="spells sources otherwise"):
         SpanProposal(tiny_seq2seq.lm("marian"), max_length=4)
-    assert not fills_spans(tiny_seq2seq.lm("marian")) and not writes_words(tiny_seq2seq.lm("bart"))
+    assert not fills_spans(tiny_seq2seq.lm("marian"))
+    assert not writes_words(tiny_seq2seq.lm("bart"))
 
 
 def test_another_vocabulary_is_refused():
