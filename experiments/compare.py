@@ -26,7 +26,7 @@ __all__ = ["compare"]
 
 COLUMNS = (
     ("sampler", "<11"), ("texts", ">5"), ("nats a text", ">11"), ("ESS", ">7"), ("accepted", ">8"),
-    ("forwards", ">8"), ("rows", ">9"), ("tokens", ">11"), ("seconds", ">7"),
+    ("forwards", ">8"), ("rows", ">9"), ("tokens", ">11"), ("seconds", ">7"), ("ESS/s", ">7"), ("ESS/M tokens", ">12"),
 )  # fmt: skip
 
 
@@ -45,7 +45,10 @@ def show_table(found: Mapping[str, Mapping[str, Any]], *, as_json: bool, quiet: 
         click.echo("  ".join(format(name, spec) for name, spec in COLUMNS))
         for sampler, summary in found.items():
             click.echo(row(sampler, summary))
-        click.echo("\nanneal searches: its nats are those of the best texts. ESS counts independent draws.")
+        click.echo(
+            "\nanneal searches: its nats are those of the best texts. ESS counts independent draws; what making the "
+            "starts costs is in all figures."
+        )
         click.echo(f"target: {found['mh']['target']}")
 
 
@@ -96,5 +99,7 @@ def row(sampler: str, summary: Mapping[str, Any]) -> str:
         f"{cost['rows']:,}",
         f"{cost['tokens']:,}",
         f"{summary['seconds']:.1f}",
+        number(summary.get("ess_per_second", math.nan), ".3g"),
+        number(summary.get("ess_per_million_tokens", math.nan), ".3g"),
     )
     return "  ".join(format(cell, spec) for cell, (_, spec) in zip(cells, COLUMNS, strict=True))

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 __all__ = ["below_among", "with_low_half"]
 
 HOT, COLD = 1.0, 0.1  # temperatures, from the first step to the last; energies are nats of a text
+HEATED = 1.5  # temperature
 STEPS = 100  # and no more than the warm-up has
 
 
 def with_low_half(problem: Problem, kernel: Kernel, job: Job, *, fixed_lengths: bool) -> Problem:
     """``problem`` with half of its starts annealed, by the same kernel; ``job.starts`` says which, and what it cost.
 
+    Where all chains would start from one text, which may be a likely one, the other half is heated.
     Read from the run's folder where that has them. As they are: starts that the user gave, those of a single chain,
     and those of a kernel without accept step, which knows no temperature.
     """
@@ -40,8 +42,11 @@ def with_low_half(problem: Problem, kernel: Kernel, job: Job, *, fixed_lengths: 
     starts.from_below = below_among(problem.space.lengths(x0).tolist() if fixed_lengths else [0] * len(x0))
     chains = starts.from_below.nonzero().squeeze(1).to(x0.device)
     with starts.counted(each.model for each in problem.models.values()):
-        low = _annealed(problem, kernel, job, chains)
-    return replace(problem, x0=x0.index_copy(0, chains, low))
+        x = x0.index_copy(0, chains, _annealed(problem, kernel, job, chains))
+        if bool((x0 == x0[:1]).all()) and job.settings.nan == "raise":
+            others = (~starts.from_below).nonzero().squeeze(1).to(x0.device)
+            x = x.index_copy(0, others, _heated(problem, kernel, job, others))
+    return replace(problem, x0=x)
 
 
 def below_among(lengths: list[int]) -> Tensor:
@@ -55,16 +60,38 @@ def below_among(lengths: list[int]) -> Tensor:
     return torch.tensor(below)
 
 
+def _steps(job: Job) -> int:
+    return min(STEPS, job.settings.warmup_and_thin[0])
+
+
+def _at_one_temperature(kernel: Kernel) -> Kernel:
+    from samplers import Tempered
+
+    return kernel.kernel if isinstance(kernel, Tempered) else kernel
+
+
+def _heated(problem: Problem, kernel: Kernel, job: Job, chains: Tensor) -> Tensor:
+    """``int64 [chains, width]``: where these ``chains`` are after some steps at a temperature above 1."""
+    from samplers import generator, iterate
+
+    x = problem.x0[chains]
+    rng = generator(job.settings.seed, device=x.device, stream="high starts")
+    kernel = _at_one_temperature(kernel)
+    for _, state, _ in iterate(kernel, problem.energy, x, steps=_steps(job), rng=rng, beta=1 / HEATED):
+        x = state.x
+    return x
+
+
 def _annealed(problem: Problem, kernel: Kernel, job: Job, chains: Tensor) -> Tensor:
     """``int64 [chains, width]``: the best text that each of these ``chains`` meets while the temperature falls."""
-    from samplers import EnergyError, Tempered, anneal, geometric
+    from samplers import EnergyError, anneal, geometric
 
     settings = job.settings
-    if not (steps := min(STEPS, settings.warmup_and_thin[0])):
+    if not (steps := _steps(job)):
         return problem.x0[chains]
     try:
         return anneal(
-            kernel.kernel if isinstance(kernel, Tempered) else kernel,
+            _at_one_temperature(kernel),
             problem.energy,
             problem.x0[chains],
             schedule=geometric(HOT, COLD),
