@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from experiments.declaration.arguments import Option
 from experiments.declaration.wording import argument, named_arguments
 from experiments.entry.experiment import experiment
+from experiments.laws.real_words import check_words
 from experiments.setup.job import Job
 from experiments.setup.languages import remark_on_language
 from experiments.setup.methods import sample_chains
@@ -20,22 +22,25 @@ if TYPE_CHECKING:
 
     from experiments.results.text_run import TextRun
     from lm_adapters import GibbsProposal, MaskedLM, Truncation
-    from samplers import Kernel
+    from samplers import EnergyTerm, Kernel
 
 __all__ = ["gibbs"]
 
 NO_TARGET = "none known (masked-LM conditionals, always accepted)"
 
 
-def check(settings: Settings, *, top_k: int | None, top_p: float, correct: str, **_: object) -> None:
+def check(settings: Settings, *, init: str | None, top_k: int | None, top_p: float, correct: str, **_: object) -> None:
     """Raise ``InvalidInput`` for a truncation that cannot be, or a target that could have no effect."""
     from lm_adapters import Truncation
     from samplers import InvalidInput
 
     with named_arguments():
         Truncation(settings.temperature, top_k, top_p)
-    if (settings.energies or settings.forbid or settings.nan == "reject") and correct == "none":
-        terms = f"{argument('energies')}, {argument('forbid')} and {argument('nan')} reject"
+    check_words(settings, "init", [init or ""])
+    wanted = settings.energies or settings.forbid or settings.real_words or settings.word_list
+    if (wanted or settings.nan == "reject") and correct == "none":
+        words = f"{argument('forbid')}, {argument('real_words')}, {argument('word_list')}"
+        terms = f"{argument('energies')}, {words} and {argument('nan')} reject"
         raise InvalidInput(f"{terms} need an accept step to have an effect; use {argument('correct')} mh with them")
 
 
@@ -78,7 +83,8 @@ def gibbs(
     lm = job.masked_lm()
     truncation = Truncation(job.settings.temperature, top_k, top_p)
     proposal = GibbsProposal(lm, block, truncation=truncation)
-    x0 = start_states(lm, truncation, job, init=init, length=length)
+    constraints = job.constraints(lm, [init or ""]) if correct == "mh" else []
+    x0 = start_states(lm, truncation, job, constraints, init=init, length=length)
     scored = MaskedEnergy(lm, energy_kind)
     kernel = scanning(proposal, scan, x0.shape[1], corrected=correct == "mh")
     if correct == "none":
@@ -86,7 +92,7 @@ def gibbs(
         return sample_chains(problem, kernel, job, fixed_lengths=True, watched=scored)
     problem = Problem(
         lm.space,
-        job.with_custom(scored, lm.space),
+        job.with_custom(scored, lm.space, constraints),
         x0,
         {"model": lm},
         lengths=_lengths(lm, x0),
@@ -111,14 +117,20 @@ def _lengths(lm: MaskedLM, x: Tensor) -> tuple[int, int]:
 
 
 def start_states(
-    lm: MaskedLM, truncation: Truncation, job: Job, *, init: str | None, length: tuple[int, int]
+    lm: MaskedLM,
+    truncation: Truncation,
+    job: Job,
+    constraints: Sequence[EnergyTerm],
+    *,
+    init: str | None,
+    length: tuple[int, int],
 ) -> Tensor:
-    """``int64 [chains, width]`` start texts: ``init`` for all, or masks filled by the model."""
+    """``int64 [chains, width]`` start texts: ``init`` for all, or masks filled by the model under ``constraints``."""
     if init is not None:
         remark_on_language("init", [init], lm)
         return encode_source(lm, init, job.settings.chains, longer=0, name="init")[0]
     check_length(length, lm)
-    return length_starts(lm, truncation, job, length)
+    return length_starts(lm, truncation, job, constraints, length)
 
 
 def scanning(proposal: GibbsProposal, scan: str, width: int, *, corrected: bool) -> Kernel:

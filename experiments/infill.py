@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from experiments.declaration.arguments import Option
 from experiments.declaration.wording import argument
 from experiments.entry.experiment import experiment
+from experiments.laws.real_words import check_words
 from experiments.setup.common_options import SCORER, SHORTLIST
 from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel, shortlist_kernel
@@ -14,6 +16,7 @@ from experiments.setup.languages import remark_on_language
 from experiments.setup.methods import sample_or_search
 from experiments.setup.problem import Problem
 from experiments.setup.scorers import load_scorer
+from experiments.setup.settings import Settings
 from experiments.starts.fill import template_starts
 
 if TYPE_CHECKING:
@@ -23,7 +26,12 @@ if TYPE_CHECKING:
 __all__ = ["infill"]
 
 
-@experiment()
+def check(settings: Settings, *, template: str, **_: object) -> None:
+    """Raise ``InvalidInput`` for frozen words that the user's list of words lacks."""
+    check_words(settings, "template", [frozen_words(template)])
+
+
+@experiment(check=check)
 def infill(
     job: Job,
     template: Annotated[str, Option("A text with slots.")],
@@ -36,9 +44,9 @@ def infill(
 ) -> Run:
     """Fill the slots of TEMPLATE jointly: "The [MASK] sat on the [MASK:1-4]."
 
-    The law is ``exp(-fluency / temperature)`` among the texts that fit ``template``, in which ``[MASK]`` is one token, ``[MASK:2]``
-    two, ``[MASK:1-4]`` one to four; the rest is frozen. ``fluency`` is ``-log p`` of the whole text under the
-    ``scorer``, in nats.
+    The law is ``exp(-fluency / temperature)`` among the texts that fit ``template``, in which ``[MASK]`` is one token,
+    ``[MASK:2]`` two, ``[MASK:1-4]`` one to four; the rest is frozen. ``fluency`` is ``-log p`` of the whole text under
+    the ``scorer``, in nats.
 
     Raises ``InvalidInput`` for a template without a slot, or one that the models cannot take.
     """
@@ -52,9 +60,10 @@ def infill(
             f"{argument('template')} goes to {lock.max_length} tokens, the model takes {lm.max_length}; shorten it"
         )
     scored = load_scorer(scorer, lm, job.settings)
-    x0 = template_starts(lm, lock, job, scored.constraints)
+    constraints = job.constraints(lm, [frozen_words(template)])
+    x0 = template_starts(lm, lock, job, [*scored.constraints, *constraints])
     remark_on_language("template", lm.space.decode(x0), scored.lm, lm)
-    energy = job.with_custom(lock + scored.terms, lm.space)
+    energy = job.with_custom(lock + scored.terms, lm.space, constraints)
     lengths, scored_by = (lock.min_length, lock.max_length), {"fluency": job.named("scorer", scored.model)}
     problem = Problem(lm.space, energy, x0, {"model": lm, "scorer": scored.lm}, lengths=lengths, scored_by=scored_by)
     given: dict[str, Any] = {
@@ -62,3 +71,8 @@ def infill(
     }  # fmt: skip
     kernel = shortlist_kernel(lm, shortlist=shortlist, **given) if sampler == "gibbs" else edit_kernel(lm, **given)
     return sample_or_search(problem, kernel, sampler, job)
+
+
+def frozen_words(template: str) -> str:
+    """The template without its slots, and without pieces of words beside them."""
+    return re.sub(r"\S*\[MASK[^\]]*\]\S*", " ", template)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from experiments.declaration.arguments import Option
 from experiments.declaration.wording import argument
 from experiments.entry.experiment import experiment
+from experiments.laws.real_words import check_words
 from experiments.setup.common_options import SCORER, SHORTLIST, WORDS
 from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel, shortlist_kernel
@@ -15,6 +16,7 @@ from experiments.setup.languages import remark_on_spelling
 from experiments.setup.methods import draw_by_importance, draw_by_rejection, sample_or_search
 from experiments.setup.problem import Problem
 from experiments.setup.scorers import load_scorer
+from experiments.setup.settings import Settings
 from experiments.setup.sources import check_length
 from experiments.starts.fill import keyword_starts
 
@@ -30,7 +32,12 @@ TRIES = 10  # texts drawn for each chain to start from one of them
 BETAS = (1.0, 0.8, 0.65, 0.5)  # the ladder of the tempered sampler
 
 
-@experiment(steps=800, warmup=400)
+def check(settings: Settings, *, words: Sequence[str], **_: object) -> None:
+    """Raise ``InvalidInput`` for words that the user's list of words lacks."""
+    check_words(settings, "words", words)
+
+
+@experiment(steps=800, warmup=400, check=check)
 def keywords(
     job: Job,
     words: Annotated[Sequence[str], WORDS],
@@ -50,9 +57,10 @@ def keywords(
     """Sentences that contain the given WORDs (or quoted phrases), likely under a language model.
     Whole words: "ladder" is not in "ladders", "ladder's" or "ladder-like".
 
-    The law is ``exp(-fluency / temperature)`` among the texts that contain ``words`` and have a ``length`` in tokens within bounds.
-    ``fluency`` is ``-log p`` of the text under the ``scorer``, in nats. A word given twice must come twice. With a
-    ``scorer`` of another tokenizer than ``model`` each text counts once, in the tokens that ``model`` writes it in.
+    The law is ``exp(-fluency / temperature)`` among the texts that contain ``words`` and have a ``length`` in tokens
+    within bounds. ``fluency`` is ``-log p`` of the text under the ``scorer``, in nats. A word given twice must come
+    twice. With a ``scorer`` of another tokenizer than ``model`` each text counts once, in the tokens that ``model``
+    writes it in.
 
     Raises ``InvalidInput`` for words that the tokenizer cannot spell or that do not fit, before a scorer is loaded.
     """
@@ -66,8 +74,9 @@ def keywords(
     bounds: dict[str, Any] = {"min_length": length[0], "max_length": length[1]}
     temperature = job.settings.temperature
     scored = load_scorer(scorer, lm, job.settings)
-    fill = KeywordFill(lm, lock, constraints=[*scored.constraints, *job.forbidden(lm.space)], **bounds)
-    energy = job.with_custom(lock + scored.terms, lm.space)
+    constraints = job.constraints(lm, words)
+    fill = KeywordFill(lm, lock, constraints=[*scored.constraints, *constraints], **bounds)
+    energy = job.with_custom(lock + scored.terms, lm.space, constraints)
     tries = 1 if sampler in ("rejection", "importance") else TRIES
     x0 = keyword_starts(fill, scored.lm, energy, job, tries=tries)
     remark_on_spelling(words, lm)

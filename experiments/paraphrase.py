@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from experiments.declaration.arguments import Option
 from experiments.entry.experiment import experiment
+from experiments.laws.real_words import check_words
 from experiments.setup.common_options import ANNEAL_OR_SAMPLE, ENCODER, SCORER, SIMILARITY
 from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel
@@ -13,6 +14,7 @@ from experiments.setup.languages import remark_on_language
 from experiments.setup.methods import sample_or_search
 from experiments.setup.problem import Problem
 from experiments.setup.scorers import load_meaning, load_scorer
+from experiments.setup.settings import Settings
 from experiments.setup.sources import encode_source
 
 if TYPE_CHECKING:
@@ -24,7 +26,12 @@ __all__ = ["paraphrase"]
 LONGER = 4  # tokens that a paraphrase may have more than its source
 
 
-@experiment()
+def check(settings: Settings, *, text: str, **_: object) -> None:
+    """Raise ``InvalidInput`` for a text that the user's list of words lacks words of."""
+    check_words(settings, "text", [text])
+
+
+@experiment(check=check)
 def paraphrase(
     job: Job,
     text: Annotated[str, Option("What to paraphrase.")],
@@ -54,7 +61,8 @@ def paraphrase(
     meaning = load_meaning(encoder, lm, job.settings)
     terms = scored.terms + similarity * Similarity(lm.space, meaning, text)
     terms = terms + distance * SourceBleu(lm.space, text)
-    energy = job.with_custom(terms, lm.space)
+    constraints = job.constraints(lm, [text, *lm.space.decode(source[:1])])
+    energy = job.with_custom(terms, lm.space, constraints)
     models = {"model": lm, "scorer": scored.lm, "encoder": meaning}
     scored_by = {"fluency": job.named("scorer", scored.model), "similarity": job.named("encoder", lm.model)}
     problem = Problem(lm.space, energy, source, models, lengths=(1, longest), scored_by=scored_by)

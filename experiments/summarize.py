@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from experiments.declaration.arguments import Option
 from experiments.declaration.wording import argument
 from experiments.entry.experiment import experiment
+from experiments.laws.real_words import check_words
 from experiments.setup.common_options import ANNEAL_OR_SAMPLE, ENCODER, SCORER, SIMILARITY
 from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel
@@ -27,7 +28,7 @@ __all__ = ["summarize"]
 
 
 def check(settings: Settings, *, text: str, max_words: int, **_: object) -> None:
-    """Raise ``InvalidInput`` for a text that is no longer than its summary may be."""
+    """Raise ``InvalidInput`` for a text that is no longer than its summary may be, or not in the user's words."""
     from lm_adapters import word_spans
     from samplers import InvalidInput
 
@@ -35,6 +36,7 @@ def check(settings: Settings, *, text: str, max_words: int, **_: object) -> None
         raise InvalidInput(
             f"{argument('text')} has {count} words and {argument('max_words')} is {max_words}; give a smaller number"
         )
+    check_words(settings, "text", [text])
 
 
 @experiment(check=check)
@@ -64,7 +66,8 @@ def summarize(
     remark_on_language("text", [text], scored.lm, lm)
     meaning = load_meaning(encoder, lm, job.settings)
     terms = WordLimit(lm.space, max_words) + scored.terms + similarity * Similarity(lm.space, meaning, text)
-    energy = job.with_custom(terms, lm.space)
+    constraints = job.constraints(lm, [text, *lm.space.decode(source)])
+    energy = job.with_custom(terms, lm.space, constraints)
     x0 = _starts(lm, text, max_words, job.settings.chains, source.shape[1])
     models = {"model": lm, "scorer": scored.lm, "encoder": meaning}
     scored_by = {"fluency": job.named("scorer", scored.model), "similarity": job.named("encoder", lm.model)}

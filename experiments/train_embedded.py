@@ -14,7 +14,7 @@ __all__ = ["command"]
 
 
 @click.command("train-embedded")
-@click.argument("name", type=click.Choice(["masked-en", "causal-en", "seq2seq-en"]), default="masked-en")
+@click.argument("name", type=click.Choice(["masked-en", "causal-en", "seq2seq-en", "words-en"]), default="masked-en")
 @click.option("--corpus", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True,
               help="Folder with tatoeba.eng.txt.gz and, but for masked-en, books.eng.txt.gz; for seq2seq-en, "
               "tatoeba.eng-{fra,deu}.tsv.gz and tatoeba.eng-paraphrase.tsv.gz too.")  # fmt: skip
@@ -27,9 +27,16 @@ __all__ = ["command"]
 def command(name: str, corpus: Path, out: Path, seed: int, threads: int, steady: int | None) -> None:
     """Train an embedded model, by default masked-en; the same command again resumes.
 
-    Training begins with the weights of that model as it is installed.
+    Training begins with the weights of that model as it is installed. words-en is the list of the words that the
+    training sentences hold, with which texts are kept to real words.
     """
     from dataclasses import replace
+
+    if name == "words-en":
+        from experiments.training.words import write_words
+
+        click.echo(f"{write_words(corpus, out)} is ready; {out / 'README.md'} says what it is")
+        return
 
     from experiments.training.card import export
     from experiments.training.loop import train

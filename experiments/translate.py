@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from experiments.declaration.arguments import Option
 from experiments.declaration.wording import argument
 from experiments.entry.experiment import experiment
+from experiments.laws.real_words import check_words
 from experiments.setup.common_options import ANNEAL_OR_SAMPLE, PREFIX, SOURCE_LANG, TARGET_LANG
 from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel
@@ -17,6 +18,7 @@ from experiments.setup.languages import in_words, remark_on_source
 from experiments.setup.methods import sample_or_search
 from experiments.setup.problem import Problem
 from experiments.setup.scorers import load_seq2seq, source_prefix, spelling, translation_pair
+from experiments.setup.settings import Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +32,12 @@ __all__ = ["translate"]
 LONGER = 6  # tokens that a state may have more than the model's own translation
 
 
-@experiment()
+def check(settings: Settings, *, must_contain: Sequence[str], **_: object) -> None:
+    """Raise ``InvalidInput`` for words that the user's list of words lacks."""
+    check_words(settings, "must_contain", must_contain)
+
+
+@experiment(check=check)
 def translate(
     job: Job,
     text: Annotated[str, Option("What to translate.")],
@@ -47,10 +54,10 @@ def translate(
 ) -> Run:
     """Translate TEXT with words that must come.
 
-    Translations are likely by ``exp(-E / temperature)``, ``E = -log p(translation | text)``, and contain ``must_contain``: words or
-    phrases of the target language, in any order unless ``any_order=False``. Chains start from the model's own
-    translation (beam search), with each missing word put where it costs least. The target side of the ``scorer`` has
-    the tokenizer of ``model``.
+    Translations are likely by ``exp(-E / temperature)``, ``E = -log p(translation | text)``, and contain
+    ``must_contain``: words or phrases of the target language, in any order unless ``any_order=False``. Chains start
+    from the model's own translation (beam search), with each missing word put where it costs least. The target side of
+    the ``scorer`` has the tokenizer of ``model``.
 
     ``source_lang`` and ``target_lang`` are codes of the ``scorer``'s tokenizer (mBART, M2M-100, NLLB), or languages of
     a translation task that its configuration lists.
@@ -69,8 +76,11 @@ def translate(
     scored = SequenceEnergy(seq2seq.condition_on(text, prefix=prefix), name="forward")
     forward = ThroughText.of(scored, lm.space, seq2seq.space, name="translation")
     canonical = spelling(forward, lm.space)
-    energy = job.with_custom(reduce(add, [*([] if lock is None else [lock]), *canonical, forward]), lm.space)
-    own_translation = lm.space.encode([seq2seq.translate(text, prefix=prefix)])[0].to(lm.device)
+    translated = seq2seq.translate(text, prefix=prefix)
+    own_translation = lm.space.encode([translated])[0].to(lm.device)
+    constraints = job.constraints(lm, [text, translated, *must_contain])
+    parts = [*([] if lock is None else [lock]), *canonical, forward]
+    energy = job.with_custom(reduce(add, parts), lm.space, constraints)
     own_nats = float(forward(own_translation.unsqueeze(0))) / (len(own_translation) + 1)
     remark_on_source(seq2seq, pair, text, own_nats, lm)
     start = put_in(must_contain, any_order, own_translation, forward, lm.space, respelt=bool(canonical))

@@ -3,6 +3,7 @@
 from lm_adapters.energies.distance import EditDistance, SourceBleu
 from lm_adapters.energies.lengths import LengthPrior, LengthRange, PerToken
 from lm_adapters.energies.masked_energy import MaskedEnergy
+from lm_adapters.energies.real_words import RealWords, WordList
 from lm_adapters.energies.reconstruction import Reconstruction
 from lm_adapters.energies.retokenized import Canonical, ThroughText
 from lm_adapters.energies.sequence_energy import SequenceEnergy
@@ -55,6 +56,7 @@ __all__ = [
     "MeanPooled",
     "PerToken",
     "PromptedLM",
+    "RealWords",
     "Reconstruction",
     "RescoredReplace",
     "RespellProposal",
@@ -76,6 +78,7 @@ __all__ = [
     "ThroughText",
     "Truncation",
     "WordLimit",
+    "WordList",
     "check_compatible",
     "check_device",
     "fill_masks",

@@ -36,7 +36,7 @@ def in_words(
 
     divided = ""
     if isinstance(energy, AtTemperature):
-        energy, divided = energy.whole, f" / {energy.temperature:g}"
+        divided, energy = f" / {energy.temperature:g}", energy.whole
     term = energy if isinstance(energy, EnergyTerm) else named(term_names(energy)[0], energy)
     parts = term.parts if isinstance(term, WeightedSum) else [(1.0, term)]
     terms = [(weight, part) for weight, part in parts if not part.is_constraint]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from samplers import EnergyTerm, WeightedSum
+from samplers import Energy, EnergyTerm, WeightedSum, named, term_names
 
 __all__ = ["AtTemperature"]
 
@@ -16,9 +16,10 @@ class AtTemperature(WeightedSum):
     ``whole`` is ``energy`` itself.
     """
 
-    def __init__(self, energy: EnergyTerm, temperature: float) -> None:
-        self.whole, self.temperature = energy, temperature
-        parts = energy.parts if isinstance(energy, WeightedSum) else [(1.0, energy)]
+    def __init__(self, energy: Energy, temperature: float) -> None:
+        term = energy if isinstance(energy, EnergyTerm) else named(term_names(energy)[0], energy)
+        self.whole, self.temperature = term, temperature
+        parts = term.parts if isinstance(term, WeightedSum) else [(1.0, term)]
         super().__init__([(weight if part.is_constraint else weight / temperature, part) for weight, part in parts])
 
     def config(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import reduce
@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.declaration.arguments import Argument
 from experiments.declaration.wording import argument, remark
+from experiments.laws.real_words import word_list
 from experiments.results.html import page
 from experiments.results.protocol import Run
 from experiments.runs.run_directory import RunDirectory, run_directory, write_run
+from experiments.setup.languages import languages_of
 from experiments.setup.models import load_masked
 from experiments.setup.settings import Settings
 from experiments.setup.stored_run import Outline, stored_run
@@ -23,8 +25,8 @@ from experiments.starts.made import Starts
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from lm_adapters import ForbiddenWords, MaskedLM, TextSpace
-    from samplers import Energy
+    from lm_adapters import MaskedLM, TextSpace
+    from samplers import Constraint, Energy, EnergyTerm
 
 __all__ = ["Job", "Share", "open_job"]
 
@@ -68,14 +70,31 @@ class Job:
             remark(f"texts of {argument('model')}{name} have {', '.join(lm.space.lost)}")
         return lm
 
-    def forbidden(self, space: TextSpace) -> list[ForbiddenWords]:
+    def constraints(self, lm: MaskedLM, given: Sequence[str]) -> list[Constraint]:
+        """Real words and none that is forbidden, in texts of ``lm``, as the settings have it.
+
+        By default words are real with an embedded model, which knows little else. Without a list of the user's own, all
+        words of the ``given`` texts are.
+        """
+        return [*self._real_words(lm.space, given, usual=bool(languages_of(lm))), *self.forbidden(lm.space)]
+
+    def _real_words(self, space: TextSpace, given: Sequence[str], *, usual: bool) -> list[Constraint]:
+        from lm_adapters import RealWords
+
+        listed = word_list(self.settings, usual=usual)
+        own = self.settings.word_list is not None
+        return [] if listed is None else [RealWords(space, listed, given=() if own else given)]
+
+    def forbidden(self, space: TextSpace) -> list[Constraint]:
         """The constraint that ``forbid`` makes, if it names a word."""
         from lm_adapters import ForbiddenWords
 
         return [ForbiddenWords(space, self.settings.forbid)] if self.settings.forbid else []
 
-    def with_custom(self, energy: Energy, space: TextSpace) -> Energy:
-        """The energy of the law: ``energy`` plus the user's own, at the temperature given, without forbidden words.
+    def with_custom(self, energy: Energy, space: TextSpace, constraints: Sequence[EnergyTerm] | None = None) -> Energy:
+        """The energy of the law: ``energy`` plus the user's own, under ``constraints``, at the temperature given.
+
+        ``constraints``: by default none of the forbidden words, and real ones where they are asked for.
 
         Raises ``InvalidInput`` where one of them has the name of another term, which would hide it in the samples.
         """
@@ -87,7 +106,9 @@ class Job:
                 raise InvalidInput(
                     f"{argument('energies')} names {each.name!r}, which the experiment has already; rename it"
                 )
-        whole = reduce(add, [*(each.term(space) for each in custom), *self.forbidden(space)], energy)
+        if constraints is None:
+            constraints = [*self._real_words(space, (), usual=False), *self.forbidden(space)]
+        whole = reduce(add, [*(each.term(space) for each in custom), *constraints], energy)
         return self.at_temperature(whole)
 
     def at_temperature(self, energy: Energy) -> Energy:

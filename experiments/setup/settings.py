@@ -11,6 +11,7 @@ import click
 
 from experiments.declaration.arguments import Argument, Option, read_arguments
 from experiments.declaration.wording import argument
+from experiments.laws.real_words import word_list
 from experiments.setup.custom_energy import CustomEnergy, load_custom_energies
 
 if TYPE_CHECKING:
@@ -72,6 +73,18 @@ class Settings:
             metavar="WORD",
         ),
     ] = ()
+    real_words: Annotated[
+        bool | None,
+        Option(
+            "Each word of a text is one that the embedded models were trained on, or one that you give, or a number."
+            "  [default: real words with an embedded --model]",
+            names=["--real-words/--any-words"],
+        ),
+    ] = None
+    word_list: Annotated[
+        str | None,
+        Option("Real words are those of this file, one a line, and no others.", metavar="FILE"),
+    ] = None
     device: Annotated[str, Option("cpu, cuda, cuda:1, ...")] = "cpu"
     dtype: Annotated[str, Option("float32, bfloat16 or float16.")] = "float32"
     trust_remote_code: Annotated[
@@ -112,6 +125,10 @@ class Settings:
                 each.check(getattr(self, name))
         if not (math.isfinite(self.temperature) and self.temperature > 0):
             raise InvalidInput(f"{argument('temperature')} is {self.temperature}; give a finite number above 0")
+        if self.word_list is not None:
+            if self.real_words is False:
+                raise InvalidInput(f"{argument('word_list')} is given, but any words will do; leave one of the two out")
+            word_list(self, usual=False)
         if any(not word.strip() for word in self.forbid):
             raise InvalidInput(f"{argument('forbid')} is empty; give a word")
         kind = check_device(self.device).type

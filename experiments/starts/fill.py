@@ -72,12 +72,14 @@ def template_starts(lm: MaskedLM, lock: Template, job: Job, constraints: Sequenc
             for _ in range(job.settings.chains)
         ]
         masks = lock.masks(counts, width=lock.max_length).to(lm.device)
-        return fill_masks(lm, masks, rng, constraints=[lock, *constraints, *job.forbidden(lm.space)])
+        return fill_masks(lm, masks, rng, constraints=[lock, *constraints])
 
     return drawn_starts(job, [lm], draw)
 
 
-def length_starts(lm: MaskedLM, truncation: Truncation, job: Job, length: tuple[int, int]) -> Tensor:
+def length_starts(
+    lm: MaskedLM, truncation: Truncation, job: Job, constraints: Sequence[EnergyTerm], length: tuple[int, int]
+) -> Tensor:
     """Lengths spread evenly over the range, and masks of these filled from left to right by the model."""
     import torch
 
@@ -88,6 +90,6 @@ def length_starts(lm: MaskedLM, truncation: Truncation, job: Job, length: tuple[
 
     def draw(rng: torch.Generator) -> Tensor:
         masks = lm.space.masks(spread).to(lm.device)
-        return fill_masks(lm, masks, rng, truncation=truncation, constraints=job.forbidden(lm.space))
+        return fill_masks(lm, masks, rng, truncation=truncation, constraints=constraints)
 
     return drawn_starts(job, [lm], draw)

@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-__all__ = ["embedded_names", "embedded_path", "figures", "known_languages"]
+__all__ = ["embedded_names", "embedded_path", "figures", "known_languages", "words_path"]
 
 HERE = Path(__file__).parent
 
@@ -19,6 +19,11 @@ def embedded_names() -> list[str]:
 def embedded_path(name: str) -> Path | None:
     """The folder of an embedded model, ``None`` for any other name."""
     return HERE / name if name in embedded_names() else None
+
+
+def words_path() -> Path:
+    """The list of English words: all that the embedded models' training sentences hold, one a line, gzipped."""
+    return HERE / "words-en" / "words.txt.gz"
 
 
 def figures(name: str) -> dict[str, object]:

@@ -16,8 +16,9 @@ from experiments.keywords import keywords
 from experiments.laws.target import in_words
 from experiments.laws.temperature import AtTemperature
 from experiments.translate import translate
-from lm_adapters import SequenceEnergy
-from samplers import Constraint, InvalidInput, evaluate, named
+from lm_adapters import SequenceEnergy, WordList
+from lm_adapters.energies.real_words import _read
+from samplers import Constraint, InvalidInput, McmcTextError, evaluate, named
 from tests.experiments.tiny_scorers import tiny_causal, tiny_seq2seq
 
 QUICK = {"chains": 2, "steps": 4, "warmup": 1, "thin": 1}
@@ -102,3 +103,69 @@ def test_another_temperature_is_another_run(embedded, tmp_path):
     gibbs(temperature=0.5, **given)
     with pytest.raises(InvalidInput, match=r"temperature was 0.5 and is now 0.6"):
         gibbs(temperature=0.6, **given)
+
+
+def one_a_line(tmp_path, *words):
+    path = tmp_path / "words.txt"
+    path.write_text("\n".join(words), encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["keywords", "music", "night"], "lacks 'night' of WORD; add it, or leave --word-list out"),
+        (["infill", "The dog [MASK:1-3]ed night."], "lacks 'The', 'dog', 'night' of TEMPLATE; add it"),
+        (["translate", "Bonjour.", "--must-contain", "night"], "lacks 'night' of --must-contain; add it"),
+        (["paraphrase", "I like music."], "lacks 'I', 'like' of TEXT; add it"),
+        (["summarize", "I like music.", "--max-words", "2"], "lacks 'I', 'like' of TEXT; add it"),
+        (["gibbs", "--init", "I like music."], "lacks 'I', 'like' of --init; add it"),
+        (["gibbs", "--any-words"], "--word-list is given, but any words will do; leave one of the two out"),
+        (["gibbs", "--correct", "none"], "need an accept step to have an effect; use --correct mh"),
+    ],
+)
+def test_a_list_that_will_not_do(given, said, tmp_path):
+    listed = one_a_line(tmp_path, "music")
+    done = CliRunner().invoke(
+        main, [*given, "--word-list", listed, "--out", str(tmp_path / "run"), "--model", "no such model"]
+    )
+    assert done.exit_code == 2
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_files_that_are_no_lists(tmp_path):
+    empty = one_a_line(tmp_path, "", "  ")
+    with pytest.raises(InvalidInput, match=r"words.txt' has no word; give one word a line"):
+        gibbs(word_list=empty, model="no such model")
+    with pytest.raises(InvalidInput, match=r"cannot be read \(No such file or directory\); give a UTF-8 file"):
+        gibbs(word_list=str(tmp_path / "gone"), model="no such model")
+
+
+def test_real_words_are_usual_with_an_embedded_model(embedded):
+    causal = tiny_causal(embedded.space.tokenizer)  # which writes non-words as often as words
+    listed = WordList.english().plus(["zorblax"])
+    run = keywords(["zorblax"], model=embedded, scorer=causal, length=(3, 8), **{**QUICK, "steps": 30})
+    assert run.target.endswith(" that hold 'zorblax', in real words")
+    assert not any(listed.missing(line["text"]) for line in run.samples())
+    free = keywords(["zorblax"], model=embedded, scorer=causal, length=(3, 8), real_words=False, **QUICK)
+    assert free.target.endswith(" that hold 'zorblax'")
+
+
+def test_the_users_list(embedded, tmp_path):
+    listed = one_a_line(tmp_path, "The", "cat", "dog", "sat", "on", "mat")
+    given = {"model": embedded, "scorer": tiny_causal(embedded.space.tokenizer), "word_list": listed}
+    run = infill("The [MASK] sat on the dog.", **given, **{**QUICK, "steps": 20})
+    assert run.target.endswith("that fit 'The [MASK] sat on the dog.', in words of 'words.txt'")
+    assert {line["text"].split()[1] for line in run.samples()} <= {"The", "the", "cat", "dog", "sat", "on", "mat"}
+
+
+def test_another_list_is_another_run(embedded, tmp_path):
+    given = {"out": str(tmp_path / "run"), "init": "I like music.", **QUICK}
+    words = one_a_line(tmp_path, "I like music", "we")
+    gibbs(word_list=words, **given)
+    one_a_line(tmp_path, "I like music", "you")
+    _read.cache_clear()
+    with pytest.raises(McmcTextError, match="words"):
+        gibbs(word_list=words, **given)

@@ -34,7 +34,7 @@ def reader() -> CausalLM:
 
 def test_gibbs(embedded):
     fixed = gibbs(init="I like to play.", forbid=["Tom"], model=embedded, **QUICK)
-    assert fixed.target == "exp(-pll) by masked-en, over token sequences of length 5 without 'Tom'"
+    assert fixed.target == "exp(-pll) by masked-en, over token sequences of length 5 in real words, without 'Tom'"
     with pytest.warns(Remark, match="no step changes"):
         kept = gibbs(init="I like \U0001f600 music.", model=embedded, **QUICK)
     assert kept.target.endswith(" in which '\U0001f600' stays")
@@ -52,7 +52,7 @@ def test_keywords(embedded, sampler):
         **given,
     )
     over = "by LlamaForCausalLM, over token sequences of length 3 to 16 that hold 'night', 'music' in any order, "
-    over += "without 'the'"
+    over += "in real words, without 'the'"
     expected = {
         "mh": f"exp(-fluency) {over}, where no energy is NaN",
         "importance": f"exp(-fluency) {over}",
@@ -79,7 +79,9 @@ def test_infill(embedded):
     template = "The [MASK] sat on the [MASK:1-3]."
     run = infill(template, model=embedded, scorer=tiny_causal(embedded.space.tokenizer), **QUICK)
     assert (
-        run.target == f"exp(-fluency) by LlamaForCausalLM, over token sequences of length 7 to 9 that fit {template!r}"
+        run.target
+        == f"exp(-fluency) by LlamaForCausalLM, over token sequences of length 7 to 9 that fit {template!r}, "
+        "in real words"
     )
     run = infill(template, model=embedded, scorer=reader(), **QUICK)
     assert f"over texts of 7 to 9 tokens that fit {template!r}" in run.target
@@ -91,14 +93,14 @@ def test_searches_say_what_they_make_small(embedded):
     run = paraphrase("I would like to go home now.", model=embedded, scorer=scorer, **SEARCH)
     assert run.objective == (
         "fluency + 100 similarity + 2 source bleu, fluency by LlamaForCausalLM and similarity by "
-        "masked-en, over token sequences of length 1 to 12; temperature from 1 to 0.1"
+        "masked-en, over token sequences of length 1 to 12 in real words; temperature from 1 to 0.1"
     )
     run = summarize(
         "Tom said that he would come home after work.", max_words=6, model=embedded, scorer=scorer, **SEARCH
     )
     assert run.objective == (
         "fluency + 100 similarity, fluency by LlamaForCausalLM and similarity by masked-en, "
-        "over token sequences of length 1 to 10 of at most 6 words; temperature from 1 to 0.1"
+        "over token sequences of length 1 to 10 of at most 6 words, in real words; temperature from 1 to 0.1"
     )
 
 
@@ -109,13 +111,13 @@ def test_translate(embedded):
     )
     said = "exp(-translation) by T5ForConditionalGeneration, over token sequences of length 1 to "
     assert run.target.startswith(said)
-    assert run.target.endswith(" that hold 'shut'")
+    assert run.target.endswith(" that hold 'shut', in real words")
 
 
 def test_compare(embedded, capsys):
     scorer = tiny_causal(embedded.space.tokenizer)
     found = compare(["music"], model=embedded, scorer=scorer, length=(2, 4), **QUICK)
-    law = "by LlamaForCausalLM, over token sequences of length 2 to 4 that hold 'music'"
+    law = "by LlamaForCausalLM, over token sequences of length 2 to 4 that hold 'music', in real words"
     said = {sampler: summary.get("target", summary.get("objective")) for sampler, summary in found.items()}
     assert said.pop("anneal") == f"fluency {law}; temperature from 1 to 0.1"
     assert set(said.values()) == {f"exp(-fluency) {law}"}
