@@ -36,7 +36,7 @@ def check(settings: Settings, *, init: str | None, top_k: int | None, top_p: flo
 
     with named_arguments():
         Truncation(settings.temperature, top_k, top_p)
-    check_words(settings, "init", [init or ""])
+    check_words(settings.word_list, "init", [init or ""])
     wanted = settings.energies or settings.forbid or settings.real_words or settings.word_list
     if (wanted or settings.nan == "reject") and correct == "none":
         words = f"{argument('forbid')}, {argument('real_words')}, {argument('word_list')}"

@@ -28,7 +28,7 @@ __all__ = ["infill"]
 
 def check(settings: Settings, *, template: str, **_: object) -> None:
     """Raise ``InvalidInput`` for frozen words that the user's list of words lacks."""
-    check_words(settings, "template", [frozen_words(template)])
+    check_words(settings.word_list, "template", [frozen_words(template)])
 
 
 @experiment(check=check)

@@ -34,7 +34,7 @@ BETAS = (1.0, 0.8, 0.65, 0.5)  # the ladder of the tempered sampler
 
 def check(settings: Settings, *, words: Sequence[str], **_: object) -> None:
     """Raise ``InvalidInput`` for words that the user's list of words lacks."""
-    check_words(settings, "words", words)
+    check_words(settings.word_list, "words", words)
 
 
 @experiment(steps=800, warmup=400, check=check)

@@ -28,7 +28,7 @@ LONGER = 4  # tokens that a paraphrase may have more than its source
 
 def check(settings: Settings, *, text: str, **_: object) -> None:
     """Raise ``InvalidInput`` for a text that the user's list of words lacks words of."""
-    check_words(settings, "text", [text])
+    check_words(settings.word_list, "text", [text])
 
 
 @experiment(check=check)

@@ -36,7 +36,7 @@ def check(settings: Settings, *, text: str, max_words: int, **_: object) -> None
         raise InvalidInput(
             f"{argument('text')} has {count} words and {argument('max_words')} is {max_words}; give a smaller number"
         )
-    check_words(settings, "text", [text])
+    check_words(settings.word_list, "text", [text])
 
 
 @experiment(check=check)

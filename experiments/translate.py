@@ -34,7 +34,7 @@ LONGER = 6  # tokens that a state may have more than the model's own translation
 
 def check(settings: Settings, *, must_contain: Sequence[str], **_: object) -> None:
     """Raise ``InvalidInput`` for words that the user's list of words lacks."""
-    check_words(settings, "must_contain", must_contain)
+    check_words(settings.word_list, "must_contain", must_contain)
 
 
 @experiment(check=check)

@@ -81,8 +81,8 @@ class Job:
     def _real_words(self, space: TextSpace, given: Sequence[str], *, usual: bool) -> list[Constraint]:
         from lm_adapters import RealWords
 
-        listed = word_list(self.settings, usual=usual)
-        own = self.settings.word_list is not None
+        own, wanted = self.settings.word_list is not None, self.settings.real_words
+        listed = word_list(self.settings.word_list, usual if wanted is None else wanted)
         return [] if listed is None else [RealWords(space, listed, given=() if own else given)]
 
     def forbidden(self, space: TextSpace) -> list[Constraint]:

@@ -128,7 +128,7 @@ class Settings:
         if self.word_list is not None:
             if self.real_words is False:
                 raise InvalidInput(f"{argument('word_list')} is given, but any words will do; leave one of the two out")
-            word_list(self, usual=False)
+            word_list(self.word_list, wanted=True)
         if any(not word.strip() for word in self.forbid):
             raise InvalidInput(f"{argument('forbid')} is empty; give a word")
         kind = check_device(self.device).type

@@ -78,11 +78,8 @@ def test_with_another_tokenizer_the_law_is_over_texts(embedded, sampler):
 def test_infill(embedded):
     template = "The [MASK] sat on the [MASK:1-3]."
     run = infill(template, model=embedded, scorer=tiny_causal(embedded.space.tokenizer), **QUICK)
-    assert (
-        run.target
-        == f"exp(-fluency) by LlamaForCausalLM, over token sequences of length 7 to 9 that fit {template!r}, "
-        "in real words"
-    )
+    over = f"over token sequences of length 7 to 9 that fit {template!r}, in real words"
+    assert run.target == f"exp(-fluency) by LlamaForCausalLM, {over}"
     run = infill(template, model=embedded, scorer=reader(), **QUICK)
     assert f"over texts of 7 to 9 tokens that fit {template!r}" in run.target
     assert bool(embedded.space.is_canonical(run.trace.draws.flatten(0, 1)).all())
