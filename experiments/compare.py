@@ -11,16 +11,16 @@ import click
 
 from experiments.declaration.arguments import Option
 from experiments.entry.experiment import experiment
-from experiments.keywords import SAMPLERS, keywords, scorer_as_proposal
+from experiments.keywords import SAMPLERS, given_words, keywords, scorer_as_proposal
 from experiments.results.figures import number
 from experiments.results.safe_text import json_line
-from experiments.setup.common_options import SCORER, WORDS
+from experiments.setup.common_options import SENTENCE_SCORER, WORDS
 from experiments.setup.job import Job
 from experiments.setup.scorers import load_scorer
 from experiments.setup.settings import Settings
 
 if TYPE_CHECKING:
-    from lm_adapters import CausalLM, MaskedLM
+    from lm_adapters import CausalLM, MaskedLM, Seq2SeqLM
 
 __all__ = ["compare"]
 
@@ -58,7 +58,7 @@ def compare(
     words: Annotated[Sequence[str], WORDS],
     *,
     any_order: Annotated[bool, Option("The words may come in any order.")] = False,
-    scorer: Annotated[str | CausalLM | MaskedLM, SCORER] = "causal-en",
+    scorer: Annotated[str | CausalLM | MaskedLM | Seq2SeqLM, SENTENCE_SCORER] = "causal-en",
     length: Annotated[tuple[int, int], Option("Tokens a text: N or LOW:HIGH.")] = (3, 16),
 ) -> dict[str, dict[str, Any]]:
     """Sentences that contain the WORDs, by all six samplers of `keywords`, with what each costs.
@@ -71,12 +71,12 @@ def compare(
 
     settings = job.settings
     lm = job.masked_lm()
-    loaded = load_scorer(scorer, lm, settings).lm
-    scorer_as_proposal(loaded, lm, Keywords(lm.space, words, any_order), length)  # refuses what rejection cannot do
+    scored = load_scorer(scorer, lm, settings, given_words(words))
+    scorer_as_proposal(scored, lm, Keywords(lm.space, words, any_order), length)  # refuses what rejection cannot do
     found = {}
     for sampler in SAMPLERS:
         shared = settings.as_arguments() | of_sampler(settings, sampler) | {"model": lm}
-        run = keywords(words, any_order=any_order, sampler=sampler, scorer=loaded, length=length, **shared)
+        run = keywords(words, any_order=any_order, sampler=sampler, scorer=scored.lm, length=length, **shared)
         found[sampler] = run.summary()
     return found
 

@@ -9,20 +9,21 @@ from experiments.declaration.arguments import Option
 from experiments.declaration.wording import argument
 from experiments.entry.experiment import experiment
 from experiments.laws.real_words import check_words
-from experiments.setup.common_options import SCORER, SHORTLIST, WORDS
+from experiments.setup.common_options import SENTENCE_SCORER, SHORTLIST, WORDS
 from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel, shortlist_kernel
 from experiments.setup.languages import remark_on_spelling
 from experiments.setup.methods import draw_by_importance, draw_by_rejection, sample_or_search
 from experiments.setup.problem import Problem
-from experiments.setup.scorers import load_scorer
+from experiments.setup.scorers import Given, Scorer, load_scorer
 from experiments.setup.settings import Settings
 from experiments.setup.sources import check_length
 from experiments.starts.fill import keyword_starts
+from experiments.starts.written import written_starts
 
 if TYPE_CHECKING:
     from experiments.results.protocol import Run
-    from lm_adapters import CausalLM, Keywords, MaskedLM, SequenceDistribution
+    from lm_adapters import Autoregressive, CausalLM, Keywords, MaskedLM, Seq2SeqLM, SequenceDistribution
     from samplers import Kernel
 
 __all__ = ["SAMPLERS", "keywords", "scorer_as_proposal"]
@@ -50,21 +51,22 @@ def keywords(
             "whole texts."
         ),
     ] = "mh",
-    scorer: Annotated[str | CausalLM | MaskedLM, SCORER] = "causal-en",
+    scorer: Annotated[str | CausalLM | MaskedLM | Seq2SeqLM, SENTENCE_SCORER] = "causal-en",
     length: Annotated[tuple[int, int], Option("Tokens a text: N or LOW:HIGH.")] = (3, 16),
     shortlist: Annotated[int, SHORTLIST] = 64,
 ) -> Run:
     """Sentences that contain the given WORDs (or quoted phrases), likely under a language model.
     Whole words: "ladder" is not in "ladders", "ladder's" or "ladder-like".
 
-    The law is ``exp(-fluency / temperature)`` among the texts that contain ``words`` and have a ``length`` in tokens
-    within bounds. ``fluency`` is ``-log p`` of the text under the ``scorer``, in nats. A word given twice must come
-    twice. With a ``scorer`` of another tokenizer than ``model`` each text counts once, in the tokens that ``model``
-    writes it in.
+    The law is ``exp(-E / temperature)`` among the texts that contain ``words`` and have a ``length`` in tokens within
+    bounds. ``E`` is ``fluency``, ``-log p`` of the text under a causal or masked ``scorer``; or ``sentence``,
+    ``-log p`` of the text given the words, as a seq2seq ``scorer`` has it that was trained to write sentences with
+    given words. Both are in nats. A word given twice must come twice. With a ``scorer`` of another tokenizer than
+    ``model`` each text counts once, in the tokens that ``model`` writes it in.
 
     Raises ``InvalidInput`` for words that the tokenizer cannot spell or that do not fit, before a scorer is loaded.
     """
-    from lm_adapters import KeywordFill, Keywords, check_compatible
+    from lm_adapters import KeywordFill, Keywords, Seq2SeqLM, check_compatible
     from samplers import Tempered
 
     lm = job.masked_lm()
@@ -73,31 +75,42 @@ def keywords(
     check_compatible(words, lock.min_length, forbidden=job.settings.forbid, max_length=length[1])
     bounds: dict[str, Any] = {"min_length": length[0], "max_length": length[1]}
     temperature = job.settings.temperature
-    scored = load_scorer(scorer, lm, job.settings)
+    scored = load_scorer(scorer, lm, job.settings, given_words(words))
+    informed = scored.writer if isinstance(scored.lm, Seq2SeqLM) else None  # writes texts that hold the words, mostly
     constraints = job.constraints(lm, words)
     fill = KeywordFill(lm, lock, constraints=[*scored.constraints, *constraints], **bounds)
     energy = job.with_custom(lock + scored.terms, lm.space, constraints)
     tries = 1 if sampler in ("rejection", "importance") else TRIES
     x0 = keyword_starts(fill, scored.lm, energy, job, tries=tries)
+    if informed:
+        x0 = written_starts(informed, scored.lm, energy, x0, job, wide=sampler == "anneal", **bounds)
     remark_on_spelling(words, lm)
-    scored_by = {"fluency": job.named("scorer", scored.model)}
+    scored_by = {scored.energy.name: job.named("scorer", scored.model)}
     problem = Problem(lm.space, energy, x0, {"model": lm, "scorer": scored.lm}, lengths=length, scored_by=scored_by)
     if sampler == "importance":
-        return draw_by_importance(problem, fill, job)
+        proposal = whole_texts(informed, length, temperature) if informed else fill
+        return draw_by_importance(problem, proposal, job)
     if sampler == "rejection":
-        proposal = scorer_as_proposal(scored.lm, lm, lock, length, temperature)
-        return draw_by_rejection(problem, proposal, job, log_bound=0.0)
+        exact = scorer_as_proposal(scored, lm, lock, length, temperature)
+        return draw_by_rejection(problem, exact, job, log_bound=0.0)
     kernel: Kernel
     if sampler == "gibbs":
         kernel = shortlist_kernel(lm, lock=lock, shortlist=shortlist, temperature=temperature, **bounds)
     else:
         drawn: dict[str, Any] = {"scorer": scored.energy, "temperature": temperature}
+        if informed:
+            drawn |= {"informed": informed, "writer": scored.lm}
         kernel = edit_kernel(lm, lock=lock, swap=any_order, **drawn, **bounds)
     return sample_or_search(problem, Tempered(kernel, BETAS) if sampler == "tempered" else kernel, sampler, job)
 
 
+def given_words(words: Sequence[str]) -> Given:
+    """What a seq2seq scorer reads: the words in the order given."""
+    return Given("words_to_sentence", " ".join(word.strip() for word in words), "sentence", "-log p(text | words)")
+
+
 def scorer_as_proposal(
-    scorer: CausalLM | MaskedLM, lm: MaskedLM, lock: Keywords, length: tuple[int, int], temperature: float = 1.0
+    scored: Scorer, lm: MaskedLM, lock: Keywords, length: tuple[int, int], temperature: float = 1.0
 ) -> SequenceDistribution:
     """What the scorer draws it scores with the same density or less, so the bound of rejection sampling is 0.
 
@@ -105,24 +118,29 @@ def scorer_as_proposal(
 
     Raises ``InvalidInput`` for a scorer that cannot draw the texts of ``lm``, and for words that it never draws.
     """
-    from lm_adapters import CausalLM, SequenceDistribution, Truncation
     from samplers import InvalidInput
 
-    if not isinstance(scorer, CausalLM) or scorer.space.tokenizer.get_vocab() != lm.space.tokenizer.get_vocab():
+    if scored.writer is None:
         raise InvalidInput(
-            f"{argument('sampler')} rejection draws from the scorer: give a causal one with the tokenizer of "
-            f"{argument('model')}"
+            f"{argument('sampler')} rejection draws from the scorer: give a causal one or a seq2seq one with the "
+            f"tokenizer of {argument('model')}"
         )
     for word, piece in zip(lock.words, lock.spelt, strict=True):
-        if not all(bool(scorer.allowed[list(spelling)].all()) for spelling in piece.spellings):
+        if not all(bool(scored.writer.allowed[list(spelling)].all()) for spelling in piece.spellings):
             raise InvalidInput(
                 f"{argument('sampler')} rejection draws tokens that are text by themselves, and {word!r} is spelt with "
                 "pieces of characters; use another sampler"
             )
-    if (dtype := scorer.model.dtype).itemsize < 4:
+    if (dtype := scored.model.dtype).itemsize < 4:
         raise InvalidInput(
             f"the bound of rejection does not hold in {str(dtype).removeprefix('torch.')}: texts are scored with other "
             f"densities than they were drawn with; give {argument('dtype')} float32"
         )
+    return whole_texts(scored.writer, length, temperature)
+
+
+def whole_texts(writer: Autoregressive, length: tuple[int, int], temperature: float) -> SequenceDistribution:
+    from lm_adapters import SequenceDistribution, Truncation
+
     bounds = {"min_length": length[0], "max_length": length[1]}
-    return SequenceDistribution(scorer.condition_on(), **bounds, truncation=Truncation(temperature))
+    return SequenceDistribution(writer, **bounds, truncation=Truncation(temperature))

@@ -1,29 +1,35 @@
-"""Other words for a sentence: likely under a language model, with near embeddings, far in wording."""
+"""Other words for a sentence: likely as a paraphrase of it, far in wording."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from experiments.declaration.arguments import Option
 from experiments.entry.experiment import experiment
 from experiments.laws.real_words import check_words
-from experiments.setup.common_options import ANNEAL_OR_SAMPLE, ENCODER, SCORER, SIMILARITY
+from experiments.setup.common_options import ANNEAL_OR_SAMPLE, ENCODER, GIVEN_SIMILARITY
 from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel
 from experiments.setup.languages import remark_on_language
 from experiments.setup.methods import sample_or_search
 from experiments.setup.problem import Problem
-from experiments.setup.scorers import load_meaning, load_scorer
+from experiments.setup.scorers import Given, load_meaning, load_scorer
 from experiments.setup.settings import Settings
 from experiments.setup.sources import encode_source
+from experiments.starts.written import written_starts
 
 if TYPE_CHECKING:
     from experiments.results.protocol import Run
-    from lm_adapters import CausalLM, MaskedLM
+    from lm_adapters import CausalLM, MaskedLM, Seq2SeqLM
 
 __all__ = ["paraphrase"]
 
 LONGER = 4  # tokens that a paraphrase may have more than its source
+NEAR = 100.0  # weight of the similarity where the scorer does not read the source
+PARAPHRASE_SCORER = Option(
+    "Model that scores the texts: a seq2seq model with the task paraphrase by -log p of a text given TEXT, a causal or "
+    "masked one by its fluency, -log p."
+)
 
 
 def check(settings: Settings, *, text: str, **_: object) -> None:
@@ -37,34 +43,47 @@ def paraphrase(
     text: Annotated[str, Option("What to paraphrase.")],
     *,
     sampler: Annotated[Literal["anneal", "mh"], ANNEAL_OR_SAMPLE] = "anneal",
-    scorer: Annotated[str | CausalLM | MaskedLM, SCORER] = "causal-en",
+    scorer: Annotated[str | CausalLM | MaskedLM | Seq2SeqLM, PARAPHRASE_SCORER] = "seq2seq-en",
     encoder: Annotated[str | None, ENCODER] = None,
-    similarity: Annotated[float, SIMILARITY] = 100.0,
+    similarity: Annotated[float | None, GIVEN_SIMILARITY] = None,
     distance: Annotated[float, Option("Weight of -log(1.01 - BLEU to TEXT).")] = 2.0,
 ) -> Run:
-    """Other words for TEXT: likely under a language model, with near embeddings, far in wording.
+    """Other words for TEXT: what a model that was trained on paraphrases finds likely, far in wording.
 
-    Texts are made likely by ``exp(-(fluency + similarity * S + distance * D))``, started from ``text``. ``fluency`` is
-    ``-log p`` under the ``scorer``, ``S = -log cos`` of the sentence embeddings, ``D = -log(1.01 - BLEU)`` against
-    ``text``: 4.6 nats for a copy. All three are nats of a sentence, not of a token, so the weights mean the same for
-    short and long texts, and a temperature of 1 is the law as written. ``sampler="anneal"`` gives the best text of
-    each chain, ``"mh"`` draws.
+    Texts are made likely by ``exp(-(E + distance * D))``. ``E`` is ``paraphrase``, ``-log p`` of the text given
+    ``text`` by a seq2seq ``scorer``, which also draws the texts that chains begin with and whole texts on the way;
+    ``D = -log(1.01 - BLEU)`` against ``text``: 4.6 nats for a copy. A causal or masked ``scorer`` has not read
+    ``text``: with it ``E`` is ``fluency + similarity * S``, ``fluency`` its ``-log p`` and ``S = -log cos`` of the
+    sentence embeddings, and chains start from ``text``. All are nats of a sentence, not of a token, so the weights mean
+    the same for short and long texts, and a temperature of 1 is the law as written. ``sampler="anneal"`` gives the best
+    text of each chain, ``"mh"`` draws.
 
-    Raises ``InvalidInput`` for a text that the models cannot take.
+    Raises ``InvalidInput`` for a text that the models cannot take, and for a seq2seq model without the task.
     """
-    from lm_adapters import Similarity, SourceBleu
+    from lm_adapters import Seq2SeqLM, Similarity, SourceBleu
 
     lm = job.masked_lm()
-    source, longest = encode_source(lm, text, job.settings.chains, longer=LONGER, name="text")
-    scored = load_scorer(scorer, lm, job.settings)
+    x0, longest = encode_source(lm, text, job.settings.chains, longer=LONGER, name="text")
+    given = Given("paraphrase", text.strip(), "paraphrase", "-log p(text | source)")
+    scored = load_scorer(scorer, lm, job.settings, given)
     remark_on_language("text", [text], scored.lm, lm)
-    meaning = load_meaning(encoder, lm, job.settings)
-    terms = scored.terms + similarity * Similarity(lm.space, meaning, text)
-    terms = terms + distance * SourceBleu(lm.space, text)
-    constraints = job.constraints(lm, [text, *lm.space.decode(source[:1])])
-    energy = job.with_custom(terms, lm.space, constraints)
-    models = {"model": lm, "scorer": scored.lm, "encoder": meaning}
-    scored_by = {"fluency": job.named("scorer", scored.model), "similarity": job.named("encoder", lm.model)}
-    problem = Problem(lm.space, energy, source, models, lengths=(1, longest), scored_by=scored_by)
-    kernel = edit_kernel(lm, max_length=longest, swap=True, temperature=job.settings.temperature)
+    reads = isinstance(scored.lm, Seq2SeqLM)
+    near = (0.0 if reads else NEAR) if similarity is None else similarity
+    terms = scored.terms
+    models = {"model": lm, "scorer": scored.lm}
+    scored_by = {scored.energy.name: job.named("scorer", scored.model)}
+    if near:
+        meaning = load_meaning(encoder, lm, job.settings)
+        terms = terms + near * Similarity(lm.space, meaning, text)
+        models["encoder"] = meaning
+        scored_by["similarity"] = job.named("encoder", lm.model)
+    constraints = job.constraints(lm, [text, *lm.space.decode(x0[:1])])
+    energy = job.with_custom(terms + distance * SourceBleu(lm.space, text), lm.space, constraints)
+    moves: dict[str, Any] = {"max_length": longest, "temperature": job.settings.temperature}
+    if isinstance(scored.lm, Seq2SeqLM) and scored.writer:
+        wide = sampler == "anneal"
+        x0 = written_starts(scored.writer, scored.lm, energy, x0, job, min_length=1, max_length=longest, wide=wide)
+        moves |= {"scorer": scored.energy, "writer": scored.lm, "informed": scored.writer}
+    problem = Problem(lm.space, energy, x0, models, lengths=(1, longest), scored_by=scored_by)
+    kernel = edit_kernel(lm, swap=True, **moves)
     return sample_or_search(problem, kernel, sampler, job)

@@ -10,7 +10,7 @@ from lm_adapters.energies.sequence_energy import SequenceEnergy
 from lm_adapters.energies.similarity import Similarity
 from lm_adapters.energies.text_energy import TextEnergy
 from lm_adapters.energies.words import ForbiddenWords, WordLimit, check_compatible, word_spans
-from lm_adapters.loading.pretrained import DTYPES, check_device, load_pretrained, task_of
+from lm_adapters.loading.pretrained import DTYPES, check_device, load_pretrained, task_of, tasks_of
 from lm_adapters.locks.base import Lock
 from lm_adapters.locks.keywords import Keywords
 from lm_adapters.locks.template import Template
@@ -22,6 +22,7 @@ from lm_adapters.models.sentence_encoder import MeanPooled, SentenceEncoder
 from lm_adapters.models.seq2seq_lm import Seq2SeqLM
 from lm_adapters.proposals.edits import EditProposal
 from lm_adapters.proposals.gibbs_proposal import GibbsProposal
+from lm_adapters.proposals.held_texts import HeldTexts
 from lm_adapters.proposals.keyword_fill import KeywordFill, fill_masks
 from lm_adapters.proposals.respell import RespellProposal
 from lm_adapters.proposals.sequence_distribution import SequenceDistribution
@@ -45,6 +46,7 @@ __all__ = [
     "EditProposal",
     "ForbiddenWords",
     "GibbsProposal",
+    "HeldTexts",
     "KeywordFill",
     "Keywords",
     "LanguageModel",
@@ -86,6 +88,7 @@ __all__ = [
     "load_pretrained",
     "same_tokens",
     "task_of",
+    "tasks_of",
     "word_spans",
     "writes_words",
 ]

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lm_adapters import TextSpace
-    from samplers import Energy
+    from samplers import Energy, EnergyTerm
 
 __all__ = ["fixed_parts", "in_words"]
 
@@ -25,8 +25,9 @@ def in_words(
 ) -> str:
     """``exp(-(fluency + 2 letters)), fluency by causal-en, over token sequences of length 3 to 16 that hold 'night'``.
 
-    At another temperature than 1 the exponent is divided by it: ``exp(-(fluency + 2 letters) / 0.8)``. A search has an
-    objective: the energy itself. ``lengths`` are bounds in tokens; with ``each_length`` every length is
+    At another temperature than 1 the exponent is divided by it: ``exp(-(fluency + 2 letters) / 0.8)``. A term with a
+    formula has it in place of its name. A search has an objective: the energy itself. ``lengths`` are bounds in tokens;
+    with ``each_length`` every length is
     a law by itself. ``scored_by`` names the model of a term. A law over token sequences counts each text once for every
     tokenisation of it; with the constraint ``Canonical`` it is one over texts.
     """
@@ -44,13 +45,18 @@ def in_words(
     total = " + ".join(part.name if weight == 1 else f"{weight:g} {part.name}" for weight, part in terms)
     grouped = f"({total})" if len(terms) > 1 else total
     law = total if searched else f"exp(-{grouped}{divided})" if terms else "uniform"
-    models = [(part.name, scored_by[part.name]) for _, part in terms if scored_by and part.name in scored_by]
-    said = law if not models else f"{law}, {' and '.join(f'{name} by {model}' for name, model in models)},"
+    models = [(part, scored_by[part.name]) for _, part in terms if scored_by and part.name in scored_by]
+    said = law if not models else f"{law}, {' and '.join(_by(part, model) for part, model in models)},"
     if len(terms) == len(models) == 1:
-        said = f"{law} by {models[0][1]},"
+        formula = models[0][0].formula
+        said = f"{law}, {formula} by {models[0][1]}," if formula else f"{law} by {models[0][1]},"
     canonical = any(isinstance(part, Canonical) for part in constraints)
     clauses = [part.clause or f"given {part.name}" for part in constraints if not isinstance(part, Canonical)]
     return f"{said} over {_states(lengths, each_length, canonical)}" + (f" {', '.join(clauses)}" if clauses else "")
+
+
+def _by(part: EnergyTerm, model: str) -> str:
+    return f"{part.name} = {part.formula} by {model}" if part.formula else f"{part.name} by {model}"
 
 
 def fixed_parts(space: TextSpace, x: Tensor, energy: Energy) -> str:

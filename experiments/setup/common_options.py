@@ -7,8 +7,10 @@ from experiments.declaration.arguments import Option
 __all__ = [
     "ANNEAL_OR_SAMPLE",
     "ENCODER",
+    "GIVEN_SIMILARITY",
     "PREFIX",
     "SCORER",
+    "SENTENCE_SCORER",
     "SHORTLIST",
     "SIMILARITY",
     "SOURCE_LANG",
@@ -22,10 +24,17 @@ WORDS = Option(
     metavar="WORD...",
 )
 SCORER = Option("Language model whose -log p is the fluency.")
+SENTENCE_SCORER = Option(
+    "Model that scores the texts: a seq2seq model with the task words_to_sentence by -log p of a text given the words, "
+    "a causal or masked one by its fluency, -log p."
+)
 SHORTLIST = Option("Candidates that --sampler gibbs scores at a site.", minimum=1)
 ANNEAL_OR_SAMPLE = Option("anneal: search for the lowest energy. mh: draw from the law.")
 ENCODER = Option("Model whose sentence embeddings are compared.  [default: --model]")
 SIMILARITY = Option("Weight of -log cos, nats a sentence.")
+GIVEN_SIMILARITY = Option(
+    "Weight of -log cos, nats a sentence.  [default: 100; 0 beside a seq2seq model that reads TEXT]"
+)
 PREFIX = Option("Stands before the source in the model's input.  [default: that of the model's translation task]")
 SOURCE_LANG = Option(
     "Language of the source, where the model has several: fr, fr_XX, fra_Latn, as it calls them.", metavar="CODE"

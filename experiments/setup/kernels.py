@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lm_adapters import Lock, MaskedLM, Seq2SeqLM
+    from lm_adapters import Autoregressive, Lock, MaskedLM, Seq2SeqLM
     from samplers import EnergyTerm, Kernel
 
 __all__ = ["edit_kernel", "shortlist_kernel"]
 
 BLOCK = 2  # sites that a block move redraws together
-REWRITE, SPAN = 0.3, 0.3  # weights beside edits and blocks, which have 1 together
+REWRITE, SPAN, ANEW = 0.3, 0.3, 0.3  # weights beside edits and blocks, which have 1 together
 
 
 def edit_kernel(
@@ -24,6 +24,7 @@ def edit_kernel(
     swap: bool = False,
     scorer: EnergyTerm | None = None,
     writer: Seq2SeqLM | None = None,
+    informed: Autoregressive | None = None,
     temperature: float = 1.0,
 ) -> Kernel:
     """Replace, insert or delete one token, or redraw two; with ``swap`` two spans may change places.
@@ -33,8 +34,9 @@ def edit_kernel(
     spelt in several ways are respelt.
 
     A ``writer``, a seq2seq model in the tokens of ``lm``, writes whole texts anew around a few of their words, and
-    spans from what is on both sides, as far as it has these tasks; in a template spans only. All that is drawn from a
-    model is drawn at the ``temperature`` of the law.
+    spans from what is on both sides, as far as it has these tasks; in a template spans only. An ``informed`` model, one
+    that has read what is wanted, writes whole texts: where it is the scorer too, nearly all that hold the locked words
+    are accepted. All that is drawn from a model is drawn at the ``temperature`` of the law.
     """
     from lm_adapters import EditProposal, GibbsProposal, SequenceEnergy, SuffixProposal, SwapProposal, Truncation
     from samplers import MetropolisHastings
@@ -49,6 +51,8 @@ def edit_kernel(
         parts.append((MetropolisHastings(SuffixProposal(scorer.model, **bounds)), 0.4))
     if writer is not None:
         parts += _writing(writer, bounds)
+    if informed is not None:
+        parts.append((_anew(informed, **bounds), ANEW))
     return _mixture([*parts, *_respelling(lock, min_length, max_length)])
 
 
@@ -93,6 +97,14 @@ def _writing(writer: Seq2SeqLM, bounds: Mapping[str, Any]) -> list[tuple[Kernel,
     if fills_spans(writer):
         parts.append((MetropolisHastings(SpanProposal(writer, **bounds)), SPAN))
     return parts
+
+
+def _anew(informed: Autoregressive, *, lock: Lock | None, **drawn: Any) -> Kernel:
+    from lm_adapters import HeldTexts, SequenceDistribution
+    from samplers import IndependenceProposal, MetropolisHastings
+
+    whole = SequenceDistribution(informed, **drawn)
+    return MetropolisHastings(IndependenceProposal(whole if lock is None else HeldTexts(whole, lock)))
 
 
 def _respelling(lock: Lock | None, min_length: int, max_length: int) -> list[tuple[Kernel, float]]:

@@ -54,7 +54,7 @@ def remark_on_language(name: str, texts: Sequence[str], *models: LanguageModel) 
 
     The first of ``models`` that is an embedded one judges, by the median of the texts.
     """
-    judge = next((lm for lm in models if languages_of(lm)), None)
+    judge = next((lm for lm in models if lm.task in STRANGE and languages_of(lm)), None)
     nats = [] if judge is None else [nats for text in texts[:MOST] if (nats := _nats_a_token(judge, text)) is not None]
     if judge is None or not nats or statistics.median(nats) < STRANGE[judge.task]:
         return

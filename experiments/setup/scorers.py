@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -15,23 +15,45 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from experiments.setup.settings import Settings
-    from lm_adapters import CausalLM, MaskedLM, SentenceEncoder, Seq2SeqLM, TextSpace
+    from lm_adapters import Autoregressive, CausalLM, MaskedLM, SentenceEncoder, Seq2SeqLM, TextSpace
     from samplers import Energy, EnergyTerm
 
-__all__ = ["Scorer", "load_meaning", "load_scorer", "load_seq2seq", "source_prefix", "spelling", "translation_pair"]
+__all__ = [
+    "Given",
+    "Scorer",
+    "load_meaning",
+    "load_scorer",
+    "load_seq2seq",
+    "source_prefix",
+    "spelling",
+    "translation_pair",
+]
 
 DEFAULT_PAIR = ("fr", "en")  # of a model that translates several, where no languages are given
 
 
 @dataclass(frozen=True)
+class Given:
+    """What a seq2seq scorer reads, and for which ``task`` of its configuration: the ``source`` of each text.
+
+    The term is called ``name``; its ``formula`` is shown in the law.
+    """
+
+    task: str
+    source: str
+    name: str
+    formula: str
+
+
+@dataclass(frozen=True)
 class Scorer:
-    """``energy`` is the term ``fluency`` over the proposing model's states, ``lm`` the model that gives it.
+    """``energy`` is a term over the proposing model's states, ``lm`` the model that gives it.
 
     ``constraints`` belong to it: see ``spelling``.
     """
 
     energy: EnergyTerm
-    lm: MaskedLM | CausalLM
+    lm: MaskedLM | CausalLM | Seq2SeqLM
     constraints: Sequence[EnergyTerm] = ()
 
     @property
@@ -40,36 +62,78 @@ class Scorer:
         return reduce(add, self.constraints, self.energy)
 
     @property
+    def writer(self) -> Autoregressive | None:
+        """What draws the texts that it scores, of a model that reads them from left to right in their own tokens."""
+        from lm_adapters import SequenceEnergy
+
+        return self.energy.model if isinstance(self.energy, SequenceEnergy) else None
+
+    @property
     def model(self) -> PreTrainedModel:
         """Whose passes it costs."""
         return self.lm.model
 
 
-def load_scorer(scorer: str | MaskedLM | CausalLM, lm: MaskedLM, settings: Settings) -> Scorer:
-    """A causal model gives ``-log p(x)``, a masked one minus its pseudo-log-likelihood, in nats.
+def load_scorer(
+    scorer: str | MaskedLM | CausalLM | Seq2SeqLM, lm: MaskedLM, settings: Settings, given: Given | None = None
+) -> Scorer:
+    """A causal model gives ``-log p(x)``, a masked one minus its pseudo-log-likelihood, in nats: ``fluency``.
 
-    ``scorer`` is a name, a folder or a loaded model. One with another tokenizer than ``lm`` sees the decoded text.
-    Raises ``InvalidInput`` for a seq2seq model, which scores no text without a source.
+    A seq2seq model gives ``-log p(x | source)``, where there is a source that is ``given``. ``scorer`` is a name, a
+    folder or a loaded model. One with another tokenizer than ``lm`` sees the decoded text.
+
+    Raises ``InvalidInput`` for a seq2seq model without the task, before its weights are loaded where possible, and for
+    any where no source is given.
     """
-    from lm_adapters import CausalLM, MaskedEnergy, MaskedLM, SequenceEnergy, ThroughText, task_of
+    from lm_adapters import MaskedEnergy, MaskedLM, Seq2SeqLM, SequenceEnergy, ThroughText
+
+    model = lm if isinstance(scorer, str) and scorer == settings.model else _loaded(scorer, settings, given)
+    name, formula = "fluency", ""
+    own: EnergyTerm
+    if isinstance(model, Seq2SeqLM):
+        asked = _checked(given, type(model.model).__name__, model.tasks)
+        own = SequenceEnergy(model.condition_on(asked.source, model.task_prefix(asked.task)))
+        name, formula = asked.name, asked.formula
+    elif isinstance(model, MaskedLM):
+        own = MaskedEnergy(model, "pll")
+    else:
+        own = SequenceEnergy(model.condition_on())
+    energy = ThroughText.of(own, lm.space, model.space, name=name)
+    energy.formula = formula
+    return Scorer(energy, model, spelling(energy, lm.space))
+
+
+def _loaded(
+    scorer: str | MaskedLM | CausalLM | Seq2SeqLM, settings: Settings, given: Given | None
+) -> MaskedLM | CausalLM | Seq2SeqLM:
+    from lm_adapters import CausalLM, MaskedLM, Seq2SeqLM, task_of, tasks_of
+
+    found = named_model(scorer, settings.device, settings.dtype) if isinstance(scorer, str) else scorer
+    if not isinstance(found, str):
+        return found
+    trusted = settings.trust_remote_code
+    kind = task_of(found, trust_remote_code=trusted)
+    if kind == "seq2seq":
+        _checked(given, found, tasks_of(found, trust_remote_code=trusted))
+    adapter = {"causal": CausalLM, "masked": MaskedLM, "seq2seq": Seq2SeqLM}[kind]
+    return adapter.from_pretrained(found, settings.device, settings.dtype, trust_remote_code=trusted)
+
+
+def _checked(given: Given | None, scorer: str, tasks: Collection[str]) -> Given:
+    """What a seq2seq model with these ``tasks`` can be given. Raises ``InvalidInput`` if that is nothing."""
     from samplers import InvalidInput
 
-    if isinstance(scorer, str) and scorer == settings.model:
-        scorer = lm
-    if isinstance(scorer, str):
-        scorer = named_model(scorer, settings.device, settings.dtype)
-    if isinstance(scorer, str):
-        task = task_of(scorer, trust_remote_code=settings.trust_remote_code)
-        if task not in ("causal", "masked"):
-            raise InvalidInput(
-                f"{argument('scorer')} {scorer!r} is a {task} model; give a causal or a masked language model"
-            )
-        scorer = (CausalLM if task == "causal" else MaskedLM).from_pretrained(
-            scorer, settings.device, settings.dtype, trust_remote_code=settings.trust_remote_code
+    if given is None:
+        raise InvalidInput(
+            f"{argument('scorer')} {scorer!r} is a seq2seq model; give a causal or a masked language model"
         )
-    own = MaskedEnergy(scorer, "pll") if isinstance(scorer, MaskedLM) else SequenceEnergy(scorer.condition_on())
-    energy = ThroughText.of(own, lm.space, scorer.space, name="fluency")
-    return Scorer(energy, scorer, spelling(energy, lm.space))
+    if given.task not in tasks:
+        known = f"its configuration lists {', '.join(tasks)}" if tasks else "its configuration lists none"
+        raise InvalidInput(
+            f"{argument('scorer')} {scorer!r} has no task {given.task!r} ({known}); give a model that has it, or a "
+            "causal or masked language model"
+        )
+    return given
 
 
 def spelling(energy: EnergyTerm, space: TextSpace) -> list[EnergyTerm]:

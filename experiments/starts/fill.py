@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["drawn_starts", "keyword_starts", "length_starts", "template_starts"]
 
 
-def drawn_starts(job: Job, models: Sequence[Any], draw: Callable[[torch.Generator], Tensor]) -> Tensor:
+def drawn_starts(
+    job: Job, models: Sequence[Any], draw: Callable[[torch.Generator], Tensor], stream: str = "starts"
+) -> Tensor:
     """``int64 [chains, width]`` that ``draw`` makes of the generator of starts, or those that the run's folder holds.
 
     ``models``: whose passes count; the states are of the first one's ``space``.
@@ -31,7 +33,7 @@ def drawn_starts(job: Job, models: Sequence[Any], draw: Callable[[torch.Generato
     if job.directory is not None and (stored := stored_starts(job.directory.store, lm.space, chains)):
         job.starts.totals = stored.totals
         return stored.x.to(lm.device)
-    rng = generator(job.settings.seed, device=lm.device, stream="starts")
+    rng = generator(job.settings.seed, device=lm.device, stream=stream)
     with job.starts.counted(each.model for each in models), torch.inference_mode():
         return draw(rng)
 

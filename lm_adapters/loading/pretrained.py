@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from logging import CRITICAL
 from pathlib import Path
@@ -24,11 +24,13 @@ __all__ = [
     "Task",
     "check_device",
     "check_dtype",
+    "listed_tasks",
     "load_pretrained",
     "loading_errors",
     "resolve_source",
     "seeded_missing_weights",
     "task_of",
+    "tasks_of",
 ]
 
 Task = Literal["masked", "causal", "seq2seq", "encoder"]
@@ -171,6 +173,24 @@ def task_of(name_or_path: str, *, trust_remote_code: bool = False) -> Task:
     if _has_class(config, "causal", trust_remote_code):
         return "causal"
     raise InvalidInput(f"{name_or_path!r} is a {config.model_type} model, which does not score text; choose another")
+
+
+def tasks_of(name_or_path: str, *, trust_remote_code: bool = False) -> Mapping[str, Mapping[str, Any]]:
+    """What a seq2seq model was trained for, by the names in its configuration, which is all that is read.
+
+    Empty where it names nothing. Raises ``InvalidInput`` if there is no such model.
+    """
+    source, options = resolve_source(name_or_path, trust_remote_code)
+    with loading_errors(name_or_path):
+        return listed_tasks(_configuration(source, options))
+
+
+def listed_tasks(config: PretrainedConfig) -> Mapping[str, Mapping[str, Any]]:
+    """The tasks that a configuration lists, each with its ``prefix`` and other settings."""
+    found = getattr(config, "task_specific_params", None)
+    if not isinstance(found, Mapping):
+        return {}
+    return {str(task): settings if isinstance(settings, Mapping) else {} for task, settings in found.items()}
 
 
 def _configuration(source: str, options: dict[str, Any]) -> PretrainedConfig:

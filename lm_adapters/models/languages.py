@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
+from lm_adapters.loading.pretrained import listed_tasks
 from samplers import InvalidInput
 
 if TYPE_CHECKING:
@@ -40,10 +41,9 @@ def language_codes(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
 
 def translation_tasks(model: PreTrainedModel) -> dict[Pair, str]:
     """The prefix for each pair of languages that the model's configuration has a translation task for."""
-    tasks: Mapping[str, Any] = getattr(model.config, "task_specific_params", None) or {}
     return {
-        (match[1], match[2]): str((settings or {}).get("prefix", ""))
-        for name, settings in tasks.items()
+        (match[1], match[2]): str(settings.get("prefix", ""))
+        for name, settings in listed_tasks(model.config).items()
         if (match := TASK.fullmatch(name))
     }
 

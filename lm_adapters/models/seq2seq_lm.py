@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from lm_adapters.forward.batching import passes
 from lm_adapters.forward.model_inputs import max_positions
 from lm_adapters.forward.route import Route
+from lm_adapters.loading.pretrained import listed_tasks
 from lm_adapters.models.beam_search import beam_search
 from lm_adapters.models.conditioned_decoder import ConditionedDecoder
 from lm_adapters.models.probe import Reading, chosen_route, left_to_right, padded, probe_texts
@@ -57,15 +59,21 @@ class Seq2SeqLM(Seq2SeqParts):
         self._last: tuple[tuple[Any, ...], ConditionedDecoder] | None = None
         self.route = chosen_route(self, self._readings())
 
+    @property
+    def tasks(self) -> Mapping[str, Mapping[str, Any]]:
+        """What the model was trained for, as ``tasks_of`` reads it of one that is not loaded."""
+        return listed_tasks(self.model.config)
+
     def task_prefix(self, task: str) -> str:
         """The prefix that the model's configuration puts before a source for ``task``; empty if it names no tasks.
 
         Raises ``InvalidInput`` for a task that is not among those it names.
         """
-        tasks: dict[str, dict[str, str]] = getattr(self.model.config, "task_specific_params", None) or {}
-        if tasks and task not in tasks:
-            raise InvalidInput(f"the model has no task {task!r}; choose one of {', '.join(tasks)}, or give a prefix")
-        return tasks.get(task, {}).get("prefix", "")
+        if self.tasks and task not in self.tasks:
+            raise InvalidInput(
+                f"the model has no task {task!r}; choose one of {', '.join(self.tasks)}, or give a prefix"
+            )
+        return str(self.tasks.get(task, {}).get("prefix", ""))
 
     def condition_on(self, source: str, prefix: str = "") -> ConditionedDecoder:
         """``p(text | source)`` as an ``Autoregressive``. The encoder runs here, once for this source.

@@ -45,8 +45,9 @@ class EnergyTerm(Configurable, ABC):
     ``is_constraint``: values are 0 or ``+inf`` only. Constraints are evaluated first, and the other terms only on the
     rows that they allow. ``expensive``: the term runs a model; such terms are evaluated last. ``lower_bound``: no value
     is below it, in nats. The higher it is, the sooner the remaining terms of a rejected proposal can be skipped.
-    ``clause`` is what a constraint asks of a state, as it ends "all states ...", such as "that hold 'music'". A term
-    that can tell early that a state is above a limit may implement ``values_within``.
+    ``clause`` is what a constraint asks of a state, as it ends "all states ...", such as "that hold 'music'".
+    ``formula`` is what a term is, where its name does not say it: "-log p(text | words)". A term that can tell early
+    that a state is above a limit may implement ``values_within``.
     """
 
     name: str = "energy"
@@ -54,6 +55,7 @@ class EnergyTerm(Configurable, ABC):
     expensive: bool = False
     lower_bound: float = -math.inf
     clause: str = ""
+    formula: str = ""
 
     @property
     def code(self) -> Callable[..., Any]:

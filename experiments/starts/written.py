@@ -1,0 +1,90 @@
+"""Many texts by a model that knows what is wanted, and the best of them: where a search begins, and chains may."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from experiments.setup.job import Job
+from experiments.starts.fill import drawn_starts
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from lm_adapters import Autoregressive
+    from samplers import Energy
+
+__all__ = ["best_first", "draw_widely", "written_starts"]
+
+TEMPERATURES = (1.0, 0.7, 0.5)  # of a wide draw: warm texts are varied, cold ones likely
+WIDE = 300  # texts of which a search begins with the best
+TRIES = 10  # texts a chain, of which some lack what is wanted
+
+
+def written_starts(
+    writer: Autoregressive,
+    scorer: Any,
+    energy: Energy,
+    x: Tensor,
+    job: Job,
+    *,
+    min_length: int,
+    max_length: int,
+    wide: bool,
+) -> Tensor:
+    """The starts ``x int64 [chains, width]``, each replaced by a text that ``writer`` writes, as far as there are such.
+
+    Only texts that ``energy`` allows: as they are drawn, or the best of a ``wide`` draw, each once. ``scorer`` is the
+    model that ``writer`` belongs to, and whose passes count.
+    """
+    import torch
+
+    from samplers import evaluate
+
+    def draw(rng: torch.Generator) -> Tensor:
+        count = max(WIDE, TRIES * len(x)) if wide else TRIES * len(x)
+        temperatures = TEMPERATURES if wide else (job.settings.temperature,)
+        with writer.space.texts_in_errors():
+            drawn = draw_widely(writer, count, rng, temperatures, min_length=min_length, max_length=max_length)
+            if wide:
+                kept = best_first(drawn, energy, job)
+            else:
+                kept = drawn[evaluate(energy, drawn, nan=job.settings.nan).energy < math.inf]
+        kept = torch.nn.functional.pad(kept, (0, x.shape[1] - max_length), value=writer.space.pad_id)
+        return torch.cat([kept[: len(x)], x[len(kept) :]])
+
+    return drawn_starts(job, [scorer], draw, stream="written starts")
+
+
+def draw_widely(
+    model: Autoregressive,
+    count: int,
+    rng: torch.Generator,
+    temperatures: Sequence[float] = TEMPERATURES,
+    *,
+    min_length: int,
+    max_length: int,
+) -> Tensor:
+    """``int64 [count, max_length]``, about as many at each of ``temperatures``, drawn token by token."""
+    import torch
+
+    from lm_adapters import SequenceDistribution, Truncation
+
+    parts = []
+    for temperature, rows in zip(temperatures, torch.arange(count).chunk(len(temperatures)), strict=True):
+        truncation = Truncation(temperature)
+        law = SequenceDistribution(model, min_length=min_length, max_length=max_length, truncation=truncation)
+        empty = torch.full((len(rows), max_length), model.space.pad_id, device=model.allowed.device)
+        parts.append(law.redraw(empty, empty.new_zeros(len(rows)), rng, score_end=False).x)
+    return torch.cat(parts)
+
+
+def best_first(x: Tensor, energy: Energy, job: Job) -> Tensor:
+    """The different ones of the texts ``x int64 [rows, width]`` that ``energy`` allows, the lowest first."""
+    from samplers import evaluate
+
+    distinct = x.unique(dim=0)
+    nats = evaluate(energy, distinct, nan=job.settings.nan).energy
+    return distinct[nats.argsort(stable=True)[: int((nats < math.inf).sum())]]

@@ -1,0 +1,53 @@
+"""Texts of a distribution that hold what is locked: drawn until one does."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from lm_adapters.locks.base import Lock
+from lm_adapters.proposals.sequence_distribution import SequenceDistribution
+from samplers import InvalidInput
+
+__all__ = ["HeldTexts"]
+
+TOGETHER = 4  # texts drawn in one pass for each that is still wanted
+
+
+class HeldTexts:
+    """``q(x)`` of a ``SequenceDistribution``, given that ``x`` holds every piece of ``lock``: ``tries`` draws at most.
+
+    Where none of them does, the last one is returned. So the density of a text that holds the pieces is ``q(x)`` times
+    a constant, ``(1 - (1 - s)^tries) / s`` for the share ``s`` of such texts, and ``log_prob`` leaves it out: the ratio
+    of an ``IndependenceProposal`` and self-normalised weights do not depend on it, as long as ``lock`` is part of the
+    target. What was returned without the pieces is then rejected, whatever its density.
+
+    Cost: ``tries`` texts at most for each, drawn together. Raises ``InvalidInput`` for ``tries`` below 1.
+    """
+
+    def __init__(self, distribution: SequenceDistribution, lock: Lock, tries: int = 8) -> None:
+        if tries < 1:
+            raise InvalidInput(f"tries is {tries}; give at least 1")
+        self.distribution, self.lock, self.tries = distribution, lock, tries
+
+    def sample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
+        """``int64 [*sample_shape, max_length]``, drawn by torch's global generator."""
+        count, left = math.prod(sample_shape), self.tries
+        missing = torch.arange(count)
+        x: Tensor | None = None
+        while left and (x is None or len(missing)):
+            together = min(TOGETHER, left)
+            drawn = self.distribution.sample((len(missing) * together,))
+            found = self.lock.found(drawn).reshape(len(missing), together)
+            first = torch.where(found.any(dim=1), found.long().argmax(dim=1), together - 1)
+            chosen = drawn.reshape(len(missing), together, -1)[torch.arange(len(missing), device=drawn.device), first]
+            x = chosen if x is None else x.index_copy(0, missing.to(x.device), chosen)
+            missing, left = missing[~found.any(dim=1).cpu()], left - together
+        assert x is not None
+        return x.reshape(*sample_shape, x.shape[1])
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """``float64 [...]`` in nats, up to a constant, for texts ``x int64 [..., width]`` that hold the pieces."""
+        return self.distribution.log_prob(x)

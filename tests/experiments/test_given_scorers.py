@@ -1,0 +1,134 @@
+"""Scorers that know what is wanted: ``-log p(text | source)`` by a task of a seq2seq model."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+
+from experiments.keywords import keywords
+from experiments.paraphrase import paraphrase
+from lm_adapters import SequenceEnergy, tasks_of
+from samplers import InvalidInput
+from tests.experiments.tiny_scorers import tiny_seq2seq, tiny_writer
+from tests.lm_adapters import tiny
+
+WORDS = ["the", "sea", "is", "old"]
+QUICK = {"chains": 3, "steps": 8, "warmup": 2, "thin": 2, "length": (2, 4)}
+
+
+@pytest.fixture(scope="module")
+def lm():
+    return tiny.words_lm(WORDS)
+
+
+@pytest.fixture(scope="module")
+def writer(lm):
+    return tiny_writer(lm.space.tokenizer, "words_to_sentence")
+
+
+@pytest.fixture
+def folder(lm, tmp_path):
+    """The folder of a seq2seq model whose configuration lists a task that is not wanted, and no weights."""
+    model = tiny_writer(lm.space.tokenizer, "denoise").model
+    tiny.save(model, lm.space.tokenizer, tmp_path / "other")
+    (tmp_path / "other" / "model.safetensors").unlink()
+    return tmp_path / "other"
+
+
+@pytest.mark.parametrize("sampler", ["mh", "gibbs", "anneal", "tempered", "rejection", "importance"])
+@pytest.mark.parametrize("any_order", [False, True])
+def test_every_sampler_draws_by_what_the_words_say(lm, writer, sampler, any_order):
+    run = keywords(["sea", "old"], any_order=any_order, model=lm, scorer=writer, sampler=sampler, shortlist=3, **QUICK)
+    texts = [line["text"] for line in run.samples()]
+    order = r"\bsea\b.*\bold\b" + r"|\bold\b.*\bsea\b" * any_order
+    assert texts or sampler == "rejection"
+    assert all(re.search(order, text) for text in texts)
+    said = run.objective if sampler == "anneal" else run.target
+    law = "sentence" if sampler == "anneal" else "exp(-sentence)"
+    assert said.startswith(f"{law}, -log p(text | words) by T5ForConditionalGeneration, over token sequences of length")
+
+
+def test_the_energy_is_that_of_the_text_given_the_words(lm, writer):
+    run = keywords(["old", "sea"], any_order=True, model=lm, scorer=writer, **QUICK)
+    draws = run.trace.draws.flatten(0, 1)
+    own = SequenceEnergy(writer.condition_on("old sea", ""))(draws)
+    torch.testing.assert_close(run.trace.energy.flatten(), own, rtol=0, atol=1e-4)
+    assert run.trace.term_names == ("keywords", "sentence")
+    assert {"suffix", "independent", "rewrite"} <= set(run.trace.moves)
+
+
+def test_chains_follow_the_law_of_the_target(lm, writer):
+    """The mean energy of all texts of one or two words that hold the word, each counted ``p(text | words)`` times."""
+    texts = lm.space.encode(
+        ["sea", *(f"sea {word}" for word in WORDS), *(f"{word} sea" for word in WORDS[:1] + WORDS[2:])]
+    )
+    nats = SequenceEnergy(writer.condition_on("sea", ""))(texts)
+    exact = float((nats * (-nats).softmax(dim=0)).sum())
+    run = keywords(["sea"], model=lm, scorer=writer, length=(1, 2), chains=40, steps=100, warmup=20, thin=1)
+    assert run.trace.energy.mean().item() == pytest.approx(exact, abs=5 * run.summary()["energy_mcse"])
+
+
+def test_a_search_begins_with_the_best_of_many(lm, writer):
+    run = keywords(["sea"], model=lm, scorer=writer, sampler="anneal", **QUICK)
+    assert int(run.found.found_at.min()) == -1, "the best text of some chain is one that it began with"
+
+
+def test_a_scorer_with_other_tokens_reads_the_text(lm):
+    from tests.lm_adapters.tiny import word_level
+
+    other = tiny_writer(word_level(["old", *WORDS[:3]]), "words_to_sentence")
+    run = keywords(["sea"], model=lm, scorer=other, **QUICK)
+    assert "sentence" in run.trace.term_names
+    with pytest.raises(InvalidInput, match="rejection draws from the scorer: give a causal one or a seq2seq one with"):
+        keywords(["sea"], model=lm, scorer=other, sampler="rejection", **QUICK)
+
+
+def test_a_model_without_the_task_is_told_before_its_weights_are_read(mcmc_text, folder):
+    result = mcmc_text("keywords", "sea", "--scorer", folder)
+    assert result.exit_code == 2
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert (
+        f"--scorer {str(folder)!r} has no task 'words_to_sentence' (its configuration lists denoise)" in result.stderr
+    )
+
+
+def test_a_loaded_model_without_the_task_is_told(lm):
+    for scorer, known in ((tiny_seq2seq(lm.space.tokenizer), "none"), (tiny_writer(lm.space.tokenizer, "a"), "a")):
+        with pytest.raises(InvalidInput, match=f"has no task 'words_to_sentence' .its configuration lists {known}"):
+            keywords(["sea"], model=lm, scorer=scorer, **QUICK)
+
+
+@pytest.mark.parametrize("tasks", [None, {}, [1], {"a": None, "b": {"prefix": "c"}}])
+def test_tasks_are_read_from_whatever_a_configuration_has(folder, tasks):
+    import json
+
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "task_specific_params": tasks}))
+    assert tasks_of(str(folder)) == ({"a": {}, "b": {"prefix": "c"}} if tasks and isinstance(tasks, dict) else {})
+
+
+@pytest.mark.parametrize("sampler", ["mh", "anneal"])
+@pytest.mark.parametrize("tasks", [["paraphrase"], ["paraphrase", "words_to_sentence"]])
+def test_a_paraphrase_is_likely_given_its_source_and_far_from_it(lm, sampler, tasks):
+    scorer = tiny_writer(lm.space.tokenizer, *tasks)
+    run = paraphrase("the sea is old", model=lm, scorer=scorer, sampler=sampler, chains=3, steps=12, warmup=2, thin=2)
+    said = run.objective if sampler == "anneal" else run.target
+    assert "paraphrase = -log p(text | source) by T5ForConditionalGeneration" in said or "paraphrase + 2 source" in said
+    found = run.found if sampler == "anneal" else run.trace
+    assert found.term_names == ("paraphrase", "source bleu")
+    x = found.x if sampler == "anneal" else found.draws.flatten(0, 1)
+    own = SequenceEnergy(scorer.condition_on("the sea is old", ""))(x)
+    torch.testing.assert_close(found.terms.reshape(len(x), -1)[:, 0], own, rtol=0, atol=1e-4)
+
+
+def test_a_scorer_that_does_not_read_the_source_is_held_to_its_meaning(lm):
+    run = paraphrase("the sea is old", model=lm, scorer=lm, chains=2, steps=4)
+    assert run.found.term_names == ("fluency", "similarity", "source bleu")
+    assert run.summary()["objective"].startswith("fluency + 100 similarity + 2 source bleu")
+
+
+def test_a_paraphrase_needs_the_task(lm, writer):
+    with pytest.raises(InvalidInput, match=r"has no task 'paraphrase' .its configuration lists words_to_sentence"):
+        paraphrase("the sea is old", model=lm, scorer=writer)
