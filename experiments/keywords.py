@@ -1,4 +1,4 @@
-"""Sentences that hold given words: the same target by six samplers."""
+"""Sentences that hold given words: the same target by seven samplers."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from experiments.declaration.arguments import Option
 from experiments.declaration.wording import argument
 from experiments.entry.experiment import experiment
 from experiments.laws.real_words import check_words
-from experiments.setup.common_options import SENTENCE_SCORER, SHORTLIST, WORDS
+from experiments.setup.common_options import MOVES, PARTICLES, POPULATIONS, SENTENCE_SCORER, SHORTLIST, WORDS
 from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel, shortlist_kernel
 from experiments.setup.languages import remark_on_spelling
 from experiments.setup.methods import draw_by_importance, draw_by_rejection, sample_or_search
+from experiments.setup.populations import draw_by_smc
 from experiments.setup.problem import Problem
 from experiments.setup.scorers import Given, Scorer, load_scorer
 from experiments.setup.settings import Settings
@@ -23,12 +24,12 @@ from experiments.starts.written import written_starts
 
 if TYPE_CHECKING:
     from experiments.results.protocol import Run
-    from lm_adapters import Autoregressive, CausalLM, Keywords, MaskedLM, Seq2SeqLM, SequenceDistribution
+    from lm_adapters import Autoregressive, CausalLM, KeywordFill, Keywords, MaskedLM, Seq2SeqLM, SequenceDistribution
     from samplers import Kernel
 
 __all__ = ["SAMPLERS", "keywords", "scorer_as_proposal"]
 
-SAMPLERS = ("mh", "gibbs", "anneal", "tempered", "rejection", "importance")
+SAMPLERS = ("mh", "gibbs", "anneal", "tempered", "rejection", "importance")  # that ``compare`` runs
 TRIES = 10  # texts drawn for each chain to start from one of them
 BETAS = (1.0, 0.8, 0.65, 0.5)  # the ladder of the tempered sampler
 
@@ -45,15 +46,18 @@ def keywords(
     *,
     any_order: Annotated[bool, Option("The words may come in any order.")] = False,
     sampler: Annotated[
-        Literal["mh", "gibbs", "anneal", "tempered", "rejection", "importance"],
+        Literal["mh", "gibbs", "anneal", "tempered", "smc", "rejection", "importance"],
         Option(
-            "mh, gibbs, tempered: Markov chains. anneal: search for the lowest energy. rejection, importance: draw "
-            "whole texts."
+            "mh, gibbs, tempered: Markov chains. smc: populations, which also give log Z. anneal: search for the "
+            "lowest energy. rejection, importance: draw whole texts."
         ),
     ] = "mh",
     scorer: Annotated[str | CausalLM | MaskedLM | Seq2SeqLM, SENTENCE_SCORER] = "causal-en",
     length: Annotated[tuple[int, int], Option("Tokens a text: N or LOW:HIGH.")] = (3, 16),
     shortlist: Annotated[int, SHORTLIST] = 64,
+    particles: Annotated[int, PARTICLES] = 128,
+    populations: Annotated[int, POPULATIONS] = 4,
+    moves: Annotated[int, MOVES] = 8,
 ) -> Run:
     """Sentences that contain the given WORDs (or quoted phrases), likely under a language model.
     Whole words: "ladder" is not in "ladders", "ladder's" or "ladder-like".
@@ -80,7 +84,7 @@ def keywords(
     constraints = job.constraints(lm, words)
     fill = KeywordFill(lm, lock, constraints=[*scored.constraints, *constraints], **bounds)
     energy = job.with_custom(lock + scored.terms, lm.space, constraints)
-    tries = 1 if sampler in ("rejection", "importance") else TRIES
+    tries = 1 if sampler in ("rejection", "importance", "smc") else TRIES
     x0 = keyword_starts(fill, scored.lm, energy, job, tries=tries)
     if informed:
         x0 = written_starts(informed, scored.lm, energy, x0, job, wide=sampler == "anneal", **bounds)
@@ -101,12 +105,32 @@ def keywords(
         if informed:
             drawn |= {"informed": informed, "writer": scored.lm}
         kernel = edit_kernel(lm, lock=lock, swap=any_order, **drawn, **bounds)
+    if sampler == "smc":
+        begun = whole_texts(informed, length, temperature) if informed else filled_by(scored, fill, temperature)
+        return draw_by_smc(problem, begun, kernel, job, particles=particles, populations=populations, moves=moves)
     return sample_or_search(problem, Tempered(kernel, BETAS) if sampler == "tempered" else kernel, sampler, job)
 
 
 def given_words(words: Sequence[str]) -> Given:
     """What a seq2seq scorer reads: the words in the order given."""
     return Given("words_to_sentence", " ".join(word.strip() for word in words), "sentence", "-log p(text | words)")
+
+
+def filled_by(scored: Scorer, fill: KeywordFill, temperature: float) -> KeywordFill:
+    """``fill``, but the scorer itself, where that reads the same tokens from left to right."""
+    from lm_adapters import LeftToRightFill, SequenceEnergy, Truncation
+
+    if not isinstance(scored.energy, SequenceEnergy):
+        return fill
+    return LeftToRightFill(
+        scored.energy.model,
+        fill.model,
+        fill.lock,
+        min_length=fill.min_length,
+        max_length=fill.max_length,
+        truncation=Truncation(temperature),
+        constraints=fill.constraints,
+    )
 
 
 def scorer_as_proposal(

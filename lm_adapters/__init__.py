@@ -24,6 +24,7 @@ from lm_adapters.proposals.edits import EditProposal
 from lm_adapters.proposals.gibbs_proposal import GibbsProposal
 from lm_adapters.proposals.held_texts import HeldTexts
 from lm_adapters.proposals.keyword_fill import KeywordFill, fill_masks
+from lm_adapters.proposals.left_to_right_fill import LeftToRightFill
 from lm_adapters.proposals.respell import RespellProposal
 from lm_adapters.proposals.sequence_distribution import SequenceDistribution
 from lm_adapters.proposals.sequential_block import SequentialBlock
@@ -50,6 +51,7 @@ __all__ = [
     "KeywordFill",
     "Keywords",
     "LanguageModel",
+    "LeftToRightFill",
     "LengthPrior",
     "LengthRange",
     "Lock",

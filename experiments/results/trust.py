@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from experiments.declaration.wording import argument
 
 if TYPE_CHECKING:
-    from samplers import Diagnostics, ImportanceSample, RejectionSample, StartComparison
+    from samplers import Diagnostics, ImportanceSample, RejectionSample, SMCSample, StartComparison
 
-__all__ = ["NO_TARGET_LINE", "SEARCH_LINE", "about_chains", "about_rejection", "about_weights"]
+__all__ = ["NO_TARGET_LINE", "SEARCH_LINE", "about_chains", "about_populations", "about_rejection", "about_weights"]
 
 R_HAT = 1.01
 ESS_PER_CHAIN = 100  # Vehtari et al. 2021, section 4: below this neither R-hat nor ESS can be relied on
@@ -20,6 +20,9 @@ SHRINKS = 0.8  # a difference of which more is left after half of the draws is n
 MOST_TIMES = 100  # the steps, as advice
 PARETO_K = 0.7  # Vehtari et al. 2024, JMLR 25: above it averages cannot be relied on
 ESS = 100  # of weighted draws
+SPREAD = 0.5  # nats between estimates of log Z of independent populations
+ANCESTORS = 10  # of the draws of a population that have descendants
+POPULATIONS = 4  # from which a spread can be told
 NOT_JUDGED = "The texts themselves were not judged."
 
 NO_TARGET_LINE = f"No known target: the law of these texts depends on the scan and on when you look. {NOT_JUDGED}"
@@ -86,6 +89,29 @@ def about_rejection(result: RejectionSample, wanted: int) -> str:
         f"Independent draws of the target, but {drawn:,} of {wanted:,}: the trials ran out; raise {argument('steps')}. "
         f"{NOT_JUDGED}"
     )
+
+
+def about_populations(result: SMCSample) -> str:
+    """By how far independent populations agree, and by how many of their draws have descendants."""
+    count, fewest = len(result.log_z), int(result.ancestors.min())
+    spread = float(result.log_z.std()) if count > 1 else math.nan
+    more = f"raise {argument('particles')}"
+    if result.uncovered:
+        return (
+            f"Not to be trusted: {result.uncovered:,} of {len(result.x):,} particles are texts that the distribution "
+            f"they came from cannot draw. {NOT_JUDGED}"
+        )
+    if count < POPULATIONS:
+        verdict = f"how far populations agree is not known; give {POPULATIONS} {argument('populations')} or more"
+    elif spread > SPREAD:
+        verdict = f"the populations do not agree; {more}"
+    elif fewest < ANCESTORS:
+        verdict = f"the populations agree, but few ancestors are left; {more}"
+    else:
+        verdict = "the populations agree"
+    spread_said = "-" if math.isnan(spread) else f"{spread:.2f}"
+    measured = f"log Z of {count} populations differs by {spread_said} nats (want {SPREAD})"
+    return f"{measured}, at least {fewest:,} ancestors in each (want {ANCESTORS}): {verdict}. {NOT_JUDGED}"
 
 
 def about_weights(result: ImportanceSample) -> str:

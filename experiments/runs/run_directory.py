@@ -113,10 +113,10 @@ def _enclosing_of_others(store: RunStore) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Work:
-    """What a run has to do: ``total`` of ``unit``, all ``shards`` together."""
+    """What a run has to do: ``total`` of ``unit``, all ``shards`` together; ``None`` where that is not known before."""
 
     shards: int
-    total: int
+    total: int | None
     unit: str
 
 
@@ -187,7 +187,8 @@ class RunDirectory:
     def progress(self) -> str:
         """How far the run came."""
         assert self.work is not None, "the work is not known yet"
-        return f"stopped after {self.done():,} of {self.work.total:,} {self.work.unit}"
+        of = "" if self.work.total is None else f"of {self.work.total:,} "
+        return f"stopped after {self.done():,} {of}{self.work.unit}"
 
     def stopped(self, stop: Interrupted, *, allow_version_change: bool) -> None:
         """Fill in how far the run came and how to resume it."""

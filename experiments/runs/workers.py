@@ -65,6 +65,7 @@ def run_workers(directory: RunDirectory, location: str | None, wanted: int, *, p
 
     work, done = directory.work, directory.done()
     assert work is not None, "the work is not known yet"
+    assert work.total is not None, "it is divided among workers"
     if done == work.total:
         return
     count = min(wanted, work.shards)

@@ -8,6 +8,9 @@ __all__ = [
     "ANNEAL_OR_SAMPLE",
     "ENCODER",
     "GIVEN_SIMILARITY",
+    "MOVES",
+    "PARTICLES",
+    "POPULATIONS",
     "PREFIX",
     "SCORER",
     "SENTENCE_SCORER",
@@ -30,6 +33,9 @@ SENTENCE_SCORER = Option(
 )
 SHORTLIST = Option("Candidates that --sampler gibbs scores at a site.", minimum=1)
 ANNEAL_OR_SAMPLE = Option("anneal: search for the lowest energy. mh: draw from the law.")
+PARTICLES = Option("Of --sampler smc: texts of a population.", minimum=2, maximum=10**6)
+POPULATIONS = Option("Of --sampler smc: independent populations; their spread says what they are worth.", minimum=1)
+MOVES = Option("Of --sampler smc: steps of each particle at a temperature.", minimum=1)
 ENCODER = Option("Model whose sentence embeddings are compared.  [default: --model]")
 SIMILARITY = Option("Weight of -log cos, nats a sentence.")
 GIVEN_SIMILARITY = Option(

@@ -26,7 +26,16 @@ if TYPE_CHECKING:
 
     from samplers import Distribution, Energy, ImportanceSample, Kernel, RejectionSample
 
-__all__ = ["draw_by_importance", "draw_by_rejection", "sample_chains", "sample_or_search", "search_best"]
+__all__ = [
+    "do_with_folder",
+    "doubts",
+    "draw_by_importance",
+    "draw_by_rejection",
+    "sample_chains",
+    "sample_or_search",
+    "search_best",
+    "terms_of",
+]
 
 BATCH = 256  # texts drawn together
 HOT, COLD = 1.0, 0.1  # temperatures of a search; energies are nats of a sentence
@@ -49,7 +58,7 @@ def sample_chains(
     with problem.space.texts_in_errors():
         problem = with_low_half(problem, kernel, job, fixed_lengths=fixed_lengths)
     target = problem.target + _numbers_only(job)
-    trace, spent = _do_with_folder(
+    trace, spent = do_with_folder(
         lambda **where: sample(
             kernel,
             problem.energy,
@@ -76,7 +85,7 @@ def sample_chains(
         watched is None,
         fixed_lengths,
         problem.constraints,
-        _doubt(problem, job, trace.draws.flatten(0, 1), trace.terms.flatten(0, 1), spent) if watched is None else "",
+        doubts(problem, job, trace.draws.flatten(0, 1), trace.terms.flatten(0, 1), spent) if watched is None else "",
         job.starts.from_below,
     )
 
@@ -87,7 +96,7 @@ def search_best(problem: Problem, kernel: Kernel, job: Job) -> SearchRun:
     from samplers.run import forbidding_terms
 
     objective = problem.objective + _numbers_only(job) + f"; temperature from {HOT:g} to {COLD:g}"
-    found, spent = _do_with_folder(
+    found, spent = do_with_folder(
         lambda **where: anneal(
             kernel,
             problem.energy,
@@ -102,7 +111,7 @@ def search_best(problem: Problem, kernel: Kernel, job: Job) -> SearchRun:
         _steps(problem, job),
         Outline.of(problem, "search", objective, kernel.move_names),
     )
-    doubt = _doubt(problem, job, found.x, found.terms, spent)
+    doubt = doubts(problem, job, found.x, found.terms, spent)
     if by := forbidding_terms(problem.energy, found.terms):
         where = "every text" if bool((found.energy == math.inf).all()) else "the best text of some chains"
         doubt = "; ".join(filter(None, [doubt, f"{' and '.join(map(repr, by))} forbids {where}"]))
@@ -137,7 +146,7 @@ def draw_by_rejection(problem: Problem, proposal: Distribution, job: Job, *, log
             result: RejectionSample = error.result
             return result
 
-    result, spent = _do_with_folder(
+    result, spent = do_with_folder(
         draw, problem, job, Work(1, trials, "texts"), Outline.of(problem, "rejection", problem.target)
     )
     return _with_terms(problem, result, result.x, job, spent)
@@ -149,7 +158,7 @@ def draw_by_importance(problem: Problem, proposal: Distribution, job: Job) -> Dr
 
     settings = job.settings
     count = settings.chains * settings.steps
-    result, spent = _do_with_folder(
+    result, spent = do_with_folder(
         lambda **where: importance_sample(
             problem.energy, proposal, num_samples=count, seed=settings.seed, batch_size=BATCH, **where
         ),
@@ -166,26 +175,31 @@ def _with_terms(
     problem: Problem, result: RejectionSample | ImportanceSample, x: Tensor, job: Job, spent: Spent
 ) -> DrawsRun:
     """The run of the draws ``x``, with the terms of their energies."""
+    terms, names = terms_of(problem, x)
+    doubt = doubts(problem, job, x, terms, spent)
+    return DrawsRun(
+        job.config, problem.target, problem.space, result, x, terms, names, job.settings.chains, spent, doubt
+    )
+
+
+def terms_of(problem: Problem, x: Tensor) -> tuple[Tensor, tuple[str, ...]]:
+    """``float64 [draws, terms]`` of the draws ``x``, and the names of the terms."""
     import torch
 
     from samplers import evaluate, term_names
 
     names = term_names(problem.energy)
-    terms = torch.zeros(0, len(names), dtype=torch.float64)
-    if len(x):
-        with torch.inference_mode():
-            terms = evaluate(problem.energy, x).terms
-    doubt = _doubt(problem, job, x, terms, spent)
-    return DrawsRun(
-        job.config, problem.target, problem.space, result, x, terms, names, job.settings.chains, spent, doubt
-    )
+    if not len(x):
+        return torch.zeros(0, len(names), dtype=torch.float64), names
+    with torch.inference_mode():
+        return evaluate(problem.energy, x).terms, names
 
 
 def _numbers_only(job: Job) -> str:
     return ", where no energy is NaN" if job.settings.nan == "reject" else ""
 
 
-def _doubt(problem: Problem, job: Job, x: Tensor, terms: Tensor, spent: Spent) -> str:
+def doubts(problem: Problem, job: Job, x: Tensor, terms: Tensor, spent: Spent) -> str:
     """What speaks against the user's own energies after the run, said in a warning too."""
     if job.share or not (doubt := contradictions(problem.energy, x, terms, spent)):
         return ""
@@ -223,7 +237,7 @@ def _try_energy(problem: Problem, directory: RunDirectory, chains: int) -> None:
         directory.store.make()
 
 
-def _do_with_folder(
+def do_with_folder(
     method: Callable[..., T], problem: Problem, job: Job, work: Work, outline: Outline
 ) -> tuple[T, Spent]:
     """The result of ``method``, kept in the run's folder if it has one, and its cost.

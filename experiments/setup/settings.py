@@ -26,7 +26,12 @@ SHARD_HELP = (
     f"Chains that share a generator; part of what a seed means.  [default: {SHARD['cpu']} on a CPU, "
     f"{SHARD['other']} elsewhere]"
 )
-WITHOUT_CHAINS = ("anneal", "rejection", "importance")  # samplers without warm-up and thinning, and not extensible
+WITHOUT_CHAINS = (
+    "anneal",
+    "rejection",
+    "importance",
+    "smc",
+)  # samplers without warm-up and thinning, and not extensible
 
 
 @dataclass(frozen=True)
@@ -164,8 +169,11 @@ class Settings:
         from samplers import InvalidInput
 
         given = {f"{argument('nan')} reject": self.nan == "reject", argument("workers"): self.workers > 1}
+        refusing = {words: ("rejection", "importance") for words in given} | {
+            argument("workers"): ("rejection", "importance", "smc")
+        }
         for words, is_given in given.items():
-            if is_given and sampler in ("rejection", "importance"):
+            if is_given and sampler in refusing[words]:
                 raise InvalidInput(f"{words} has no meaning for {argument('sampler')} {sampler}; leave it out")
         if self.temperature != 1 and sampler == "anneal":
             raise InvalidInput(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["PROBLEM", "Method", "Outline", "stored_run"]
 
 PROBLEM = "problem.json"
-Method = Literal["chains", "search", "rejection", "importance"]
+Method = Literal["chains", "search", "rejection", "importance", "smc"]
 SCALARS = {"rejection": ["energy"], "importance": ["log_q", "energy"]}
 LARGEST = {"chains": 10**6, "width": 10**5, "vocabulary": 10**8}
 
@@ -113,11 +113,14 @@ def stored_run(
     ``progress`` is what the folder's own process says of it. Raises ``StoreError`` for damaged files.
     """
     store.is_state = lambda x: bool(space.is_state(x).all())
-    shards = -(-outline.chains // config["shard_size"]) if outline.method in ("chains", "search") else 1
+    others = {"smc": config.get("populations", 1), "rejection": 1, "importance": 1}
+    shards = others.get(outline.method, -(-outline.chains // config["shard_size"]))
     starts = stored_starts(store, space, outline.chains)
     spent = Spent.of(store.totals(shards), tuple(outline.own), starts.totals if starts else None)
     if outline.method in SCALARS:
         return _draws(store, config, outline, space, spent, progress)
+    if outline.method == "smc":
+        return _particles(store, config, outline, space, spent, progress)
     parts = list((_chains if outline.method == "chains" else _searches)(store, config, outline, space, spent))
     done = sum(steps for _, steps, _ in parts)
     begun = [(first, _started(run, first, starts)) for first, _, run in parts if _kept(run)]
@@ -233,5 +236,25 @@ def _draws(
         x, energy = x[chosen], energy[chosen]
         note = f"Drawn again by weight from {done:,} weighted draws, which have not been judged yet."
     progress = progress or f"stopped after {done:,} of {config['chains'] * config['steps']:,} texts"
+    draws = DrawsSoFar(config, outline.target, space.decode(x), energy.tolist(), note, spent)
+    return StoppedRun(config, draws, [(0, draws)], progress)
+
+
+def _particles(
+    store: RunStore, config: Mapping[str, Any], outline: Outline, space: TextSpace, spent: Spent, progress: str
+) -> StoppedRun | None:
+    """Of the populations that have reached the target."""
+    from samplers.run import stored_populations
+
+    found = stored_populations(store, config["populations"], config["particles"], seed=config["seed"])
+    if found is None:
+        return None
+    rows = found.resampled(config["chains"], seed=config["seed"])
+    finished = len(found.log_z)
+    progress = progress or f"stopped after {finished} of {config['populations']} populations"
+    note = (
+        f"Drawn again by weight from {finished} of {config['populations']} populations, which have not been judged yet."
+    )
+    x, energy = found.x[rows], found.energy[rows]
     draws = DrawsSoFar(config, outline.target, space.decode(x), energy.tolist(), note, spent)
     return StoppedRun(config, draws, [(0, draws)], progress)

@@ -14,7 +14,7 @@ from lm_adapters.proposals.truncation import Truncation
 from samplers import EnergyTerm, InvalidInput
 from samplers.randomness import categorical, log_share
 
-__all__ = ["KeywordFill", "fill_masks"]
+__all__ = ["KeywordFill", "fill_masks", "in_turn"]
 
 ATTEMPTS = 100  # rounds of redrawing texts that break a constraint
 
@@ -64,13 +64,29 @@ class KeywordFill:
         missing = count
         for _ in range(ATTEMPTS):
             placed, pieces = self._place(missing, rng)
-            x = fill_masks(self.model, placed, rng, truncation=self.truncation)
-            kept.append(x[(self.lock.pieces(x) == pieces).all(dim=1) & _possible(self.constraints, x)])
+            x = self._fill(placed, rng)
+            kept.append(x[(self.lock.pieces(x) == pieces).all(dim=1) & possible_texts(self.constraints, x)])
             missing -= len(kept[-1])
             if not missing:
                 return torch.cat(kept)
         terms = ", ".join(term.name for term in (self.lock, *self.constraints))
         raise InvalidInput(f"no draw of the model satisfies {terms}; relax a constraint")
+
+    def mass(self, count: int, rng: torch.Generator) -> tuple[float, float]:
+        """An estimate from ``count`` texts of what ``exp(log_prob)`` adds up to, and its standard error.
+
+        It is the share of texts that are not rejected, for each of the numbers of free tokens, over which ``log_prob``
+        is not normalised.
+        """
+        rows = [row for _ in range(count) if (row := self._try_row(rng)) is not None]
+        numbers = self._max_free - self._min_free + 1
+        if not rows:
+            return 0.0, 0.0
+        placed, pieces = self._table(rows)
+        x = self._fill(placed, rng)
+        kept = (self.lock.pieces(x) == pieces).all(dim=1) & possible_texts(self.constraints, x)
+        share = int(kept.sum()) / count
+        return numbers * share, numbers * math.sqrt(share * (1 - share) / count)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """``float64 [n]`` in nats, up to a constant, for ``value int64 [n, width]``; ``-inf`` if it is never drawn."""
@@ -101,37 +117,49 @@ class KeywordFill:
 
     def _place(self, count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Masked states, and the number of the keyword at each column or 0, ``int64 [count, max_length]`` each."""
-        x = torch.full((count, self.max_length), self.model.space.pad_id)
+        return self._table([self._row(rng) for _ in range(count)])
+
+    def _table(self, rows: Sequence[tuple[list[int], list[int]]]) -> tuple[Tensor, Tensor]:
+        x = torch.full((len(rows), self.max_length), self.model.space.pad_id)
         pieces = torch.zeros_like(x)
-        for row in range(count):
-            ids, held = self._row(rng)
+        for row, (ids, held) in enumerate(rows):
             x[row, : len(ids)], pieces[row, : len(ids)] = torch.tensor(ids), torch.tensor(held)
         return x.to(self.model.device), pieces.to(self.model.device)
 
     def _row(self, rng: torch.Generator) -> tuple[list[int], list[int]]:
         """Tokens with masks, and the number of the keyword that each belongs to, or 0."""
-        words = len(self.lock.words)
         for _ in range(ATTEMPTS):
-            free = _below(self._min_free, self._max_free + 1, rng)
-            order = _permutation(words, rng) if self.lock.any_order else list(range(words))
-            places = sorted(_permutation(free + words, rng)[:words])
-            keyword_at = dict(zip(places, order, strict=True))
-            ids: list[int] = []
-            held: list[int] = []
-            for item in range(free + words):
-                tokens: Sequence[int] = [self.model.mask_id]
-                if item in keyword_at:
-                    tokens = _one_of((self._later if ids else self._first)[keyword_at[item]], rng)
-                ids += tokens
-                held += [keyword_at.get(item, -1) + 1] * len(tokens)
-            if self.min_length <= len(ids) <= self.max_length and set(range(1, words + 1)) <= set(held):
-                return ids, held
+            if (row := self._try_row(rng)) is not None:
+                return row
         raise InvalidInput(f"no room for {self.lock} in {self.min_length} to {self.max_length} tokens; allow more")
+
+    def _try_row(self, rng: torch.Generator) -> tuple[list[int], list[int]] | None:
+        """``None`` where the length is out of bounds, or a keyword has no spelling at its place."""
+        words = len(self.lock.words)
+        free = _below(self._min_free, self._max_free + 1, rng)
+        order = _permutation(words, rng) if self.lock.any_order else list(range(words))
+        places = sorted(_permutation(free + words, rng)[:words])
+        keyword_at = dict(zip(places, order, strict=True))
+        ids: list[int] = []
+        held: list[int] = []
+        for item in range(free + words):
+            tokens: Sequence[int] = [self.model.mask_id]
+            if item in keyword_at:
+                tokens = _one_of((self._later if ids else self._first)[keyword_at[item]], rng)
+            ids += tokens
+            held += [keyword_at.get(item, -1) + 1] * len(tokens)
+        if self.min_length <= len(ids) <= self.max_length and set(range(1, words + 1)) <= set(held):
+            return ids, held
+        return None
+
+    def _fill(self, placed: Tensor, rng: torch.Generator) -> Tensor:
+        """``placed int64 [rows, width]`` with its masks drawn."""
+        return fill_masks(self.model, placed, rng, truncation=self.truncation)
 
     def _fill_log_prob(self, x: Tensor, free: Tensor) -> Tensor:
         total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         context = x.masked_fill(free, self.model.mask_id)
-        for site in _in_turn(free):
+        for site in in_turn(free):
             chosen = log_share(_scores(self.model, context, site, self.truncation), x[site].unsqueeze(1))
             total.index_add_(0, site.nonzero(as_tuple=True)[0], chosen.squeeze(1))
             context = torch.where(site, x, context)
@@ -154,10 +182,10 @@ def fill_masks(
     """
     truncation = truncation or Truncation()
     filled = x
-    for site in _in_turn(x == model.mask_id):
+    for site in in_turn(x == model.mask_id):
         filled = filled.masked_scatter(site, categorical(_scores(model, filled, site, truncation), rng))
     for _ in range(ATTEMPTS):
-        rows = (~_possible(constraints, filled)).nonzero().squeeze(1)
+        rows = (~possible_texts(constraints, filled)).nonzero().squeeze(1)
         if len(rows) == 0:
             return filled
         filled = filled.index_copy(0, rows, fill_masks(model, x[rows], rng, truncation=truncation))
@@ -183,7 +211,7 @@ def _permutation(count: int, rng: torch.Generator) -> list[int]:
     return torch.randperm(count, generator=rng, device=rng.device).tolist()
 
 
-def _possible(constraints: Sequence[EnergyTerm], x: Tensor) -> Tensor:
+def possible_texts(constraints: Sequence[EnergyTerm], x: Tensor) -> Tensor:
     """``bool [rows]``: no term forbids the text."""
     possible = torch.ones(len(x), dtype=torch.bool, device=x.device)
     for term in constraints:
@@ -191,7 +219,7 @@ def _possible(constraints: Sequence[EnergyTerm], x: Tensor) -> Tensor:
     return possible
 
 
-def _in_turn(free: Tensor) -> Iterator[Tensor]:
+def in_turn(free: Tensor) -> Iterator[Tensor]:
     """``bool [rows, width]``: the first free site of each row, then the second, ..."""
     rank = free.cumsum(dim=1)
     for turn in range(1, int(rank.max()) + 1):

@@ -16,7 +16,7 @@ from samplers.energy.nan_policy import NaNCount, NaNPolicy
 from samplers.energy.terms import Evaluation, WeightedSum, in_order, parts_of
 from samplers.types import Energy
 
-__all__ = ["evaluate", "evaluate_candidates", "rejecting_nan"]
+__all__ = ["Evaluated", "evaluate", "evaluate_candidates", "rejecting_nan"]
 
 
 def evaluate(
@@ -91,6 +91,19 @@ def rejecting_nan(energy: Energy, count: NaNCount) -> Energy:
     Cost: none, except for terms that raise for NaN themselves: the rest of their call is scored again.
     """
     return _RejectingNaN(energy, count)
+
+
+class Evaluated(WeightedSum):
+    """``energy``, whose evaluation of the states ``x`` is ``known`` and is not repeated for this tensor."""
+
+    def __init__(self, energy: Energy, x: Tensor, known: Evaluation) -> None:
+        super().__init__(parts_of(energy))
+        self._energy, self._x, self._known = energy, x, known
+
+    def evaluate(
+        self, x: Tensor, hint: Any = None, limit: Tensor | None = None, rows: Tensor | None = None
+    ) -> Evaluation:
+        return self._known if x is self._x else evaluate(self._energy, x, hint, limit, rows=rows)
 
 
 class _RejectingNaN(WeightedSum):

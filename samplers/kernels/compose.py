@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from samplers.config import Configurable
+from samplers.energy.evaluation import Evaluated
+from samplers.energy.terms import Evaluation
 from samplers.errors import InvalidInput
 from samplers.kernels.hooks import Space, batch_matrices, step_cost
 from samplers.randomness import categorical
@@ -34,7 +36,9 @@ class _Composition(Configurable, ABC):
         return any(getattr(part, "no_accept_step", False) for part in self.parts)
 
     def init(self, x: Tensor, energy: Energy) -> ChainState:
-        states = [part.init(x, energy) for part in self.parts]
+        first = self.parts[0].init(x, energy)
+        known = Evaluated(energy, x, Evaluation(first.energy, first.terms))
+        states = [first, *(part.init(x, known) for part in self.parts[1:])]
         aux: dict[str, Any] = {f"part{index}": state.aux for index, state in enumerate(states)}
         return states[0]._replace(aux=aux)
 

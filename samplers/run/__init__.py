@@ -5,6 +5,7 @@ from samplers.run.progress import progress_bar
 from samplers.run.signals import stop_signals
 from samplers.run.start_check import forbidding_terms
 from samplers.run.stored import stored_annealed, stored_draws, stored_traces
+from samplers.run.stored_populations import stored_populations
 
 __all__ = [
     "forbidding_terms",
@@ -13,5 +14,6 @@ __all__ = [
     "stop_signals",
     "stored_annealed",
     "stored_draws",
+    "stored_populations",
     "stored_traces",
 ]

@@ -9,12 +9,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from lm_adapters import KeywordFill, Keywords, MaskedLM, Template, Truncation, fill_masks
+from lm_adapters import (
+    Autoregressive,
+    CausalLM,
+    KeywordFill,
+    Keywords,
+    LeftToRightFill,
+    MaskedLM,
+    SequenceEnergy,
+    Template,
+    Truncation,
+    fill_masks,
+)
 from samplers import Constraint, InvalidInput, importance_sample, named
 from samplers.randomness import generator
 from samplers.testing.gates import kl_gate, kl_statistic, pool
 from samplers.testing.targets import Enumerated, enumerate_states
-from tests.lm_adapters.tiny import words_lm
+from tests.lm_adapters import tiny_causal
+from tests.lm_adapters.tiny import enlarged, words_lm
 
 WORDS = ("red", "green", "blue", "grey")
 WIDTH = 4
@@ -113,3 +125,56 @@ def test_masks_are_filled_and_the_rest_stays():
 def test_keywords_that_do_not_fit_are_told():
     with pytest.raises(InvalidInput, match="4 tokens at least, the limit is 3"):
         KeywordFill(lm(), Keywords(lm().space, list(WORDS)), min_length=1, max_length=3)
+
+
+@cache
+def reader() -> Autoregressive:
+    tokenizer = lm().space.tokenizer
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        model = enlarged(tiny_causal.gpt2(tokenizer), 10.0).double()
+    return CausalLM(model, tokenizer).condition_on()
+
+
+def read_fill(words: list[str], *, any_order: bool = False, truncation: Truncation | None = None) -> LeftToRightFill:
+    lock = Keywords(lm().space, words, any_order=any_order)
+    return LeftToRightFill(reader(), lm(), lock, min_length=2, max_length=WIDTH, truncation=truncation)
+
+
+@pytest.mark.parametrize(
+    ("words", "any_order", "truncation"),
+    [
+        (["red"], False, None),
+        (["red", "blue"], True, None),
+        (["red", "red"], True, None),
+        (["blue red"], False, Truncation(top_k=3)),
+    ],
+)
+def test_from_left_to_right_too_draws_follow_the_density_and_its_constant_is_estimated(words, any_order, truncation):
+    distribution = read_fill(words, any_order=any_order, truncation=truncation)
+    density = distribution.log_prob(texts()).exp()
+    space = Enumerated(texts(), named("none", lambda x: torch.zeros(len(x))))
+    draws = distribution.draw(DRAWS, generator(5))
+    observed = torch.bincount(space.index(draws), minlength=len(density))
+    counts, pooled = pool(observed, density / density.sum())
+    assert kl_statistic(counts, pooled) < kl_gate(len(pooled))
+    other = fill(words, any_order=any_order, truncation=truncation).log_prob(texts()).exp()
+    counts, pooled = pool(observed, other / other.sum())
+    assert kl_statistic(counts, pooled) > kl_gate(len(pooled))  # the test can tell the two models apart
+    mass = float(density.sum())
+    found, error = distribution.mass(DRAWS, generator(6))
+    assert abs(found - mass) < 6.2 * error + 1e-9
+
+
+def test_the_weight_against_the_reader_is_that_of_the_keywords_and_of_the_end():
+    distribution, energy = read_fill(["red", "blue"]), SequenceEnergy(reader())
+    x = texts()[distribution.lock.found(texts())]
+    x = x[lm().space.lengths(x) == 4]
+    terms = energy.token_terms(x)
+    held = torch.nn.functional.pad(distribution.lock.pieces(x) > 0, (0, 1), value=True)
+    expected = -(terms * held).sum(dim=1)
+    weight = -energy(x) - distribution.log_prob(x)
+    free = -(terms * ~held).sum(dim=1)
+    renormalised = free - (distribution.log_prob(x) + math.log(3) + math.log(6))
+    assert bool((renormalised <= 1e-9).all())  # the reader may also draw tokens that are no text
+    assert torch.allclose(weight, expected + renormalised + math.log(18))
