@@ -9,12 +9,12 @@ from experiments.declaration.arguments import Option
 from experiments.declaration.wording import argument
 from experiments.entry.experiment import experiment
 from experiments.laws.real_words import check_words
+from experiments.populations.draw import draw_by_smc
 from experiments.setup.common_options import MOVES, PARTICLES, POPULATIONS, SENTENCE_SCORER, SHORTLIST, WORDS
 from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel, shortlist_kernel
 from experiments.setup.languages import remark_on_spelling
 from experiments.setup.methods import draw_by_importance, draw_by_rejection, sample_or_search
-from experiments.setup.populations import draw_by_smc
 from experiments.setup.problem import Problem
 from experiments.setup.scorers import Given, Scorer, load_scorer
 from experiments.setup.settings import Settings

@@ -55,7 +55,7 @@ from samplers.run.diagnostics import Diagnostics, diagnose
 from samplers.run.start_comparison import StartComparison, compare_starts
 from samplers.run.trace import MoveCount, Trace
 from samplers.schedules import constant, geometric, linear, logarithmic
-from samplers.smc import SMCSample, smc
+from samplers.sequential_monte_carlo import SMCSample, smc
 from samplers.storage.run_store import RunStore
 from samplers.types import ChainState, Distribution, Energy, Kernel, Proposal, Proposed, StepInfo
 from samplers.version import __version__

@@ -2,10 +2,10 @@
 
 from samplers.run.chains import start_chains
 from samplers.run.progress import progress_bar
+from samplers.run.read_populations import stored_populations
 from samplers.run.signals import stop_signals
 from samplers.run.start_check import forbidding_terms
 from samplers.run.stored import stored_annealed, stored_draws, stored_traces
-from samplers.run.stored_populations import stored_populations
 
 __all__ = [
     "forbidding_terms",

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from experiments.declaration.wording import argument
-from experiments.results.smc_run import SMCRun
+from experiments.populations.smc_run import SMCRun
 from experiments.runs.run_directory import Work
 from experiments.setup.job import Job
 from experiments.setup.methods import do_with_folder, doubts, terms_of

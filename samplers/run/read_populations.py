@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from samplers.run.kept_populations import load_population
-from samplers.smc import SMCSample, smc_sample
+from samplers.sequential_monte_carlo import SMCSample, smc_sample
 from samplers.storage.run_store import RunStore
 
 __all__ = ["stored_populations"]

@@ -1,0 +1,1 @@
+"""``--sampler smc``: populations of texts, and what is reported of them."""
