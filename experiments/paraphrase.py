@@ -13,7 +13,7 @@ from experiments.setup.kernels import edit_kernel
 from experiments.setup.languages import remark_on_language
 from experiments.setup.methods import sample_or_search
 from experiments.setup.problem import Problem
-from experiments.setup.scorers import Given, load_meaning, load_scorer
+from experiments.setup.scorers import Given, load_meaning, load_scorer, rebuilding
 from experiments.setup.settings import Settings
 from experiments.setup.sources import encode_source
 from experiments.starts.written import written_starts
@@ -47,16 +47,20 @@ def paraphrase(
     encoder: Annotated[str | None, ENCODER] = None,
     similarity: Annotated[float | None, GIVEN_SIMILARITY] = None,
     distance: Annotated[float, Option("Weight of -log(1.01 - BLEU to TEXT).")] = 2.0,
+    reconstruction: Annotated[
+        float, Option("Weight of -log p of TEXT given the text, with a seq2seq scorer: what is left out costs.")
+    ] = 0.5,
 ) -> Run:
     """Other words for TEXT: what a model that was trained on paraphrases finds likely, far in wording.
 
-    Texts are made likely by ``exp(-(E + distance * D))``. ``E`` is ``paraphrase``, ``-log p`` of the text given
-    ``text`` by a seq2seq ``scorer``, which also draws the texts that chains begin with and whole texts on the way;
-    ``D = -log(1.01 - BLEU)`` against ``text``: 4.6 nats for a copy. A causal or masked ``scorer`` has not read
-    ``text``: with it ``E`` is ``fluency + similarity * S``, ``fluency`` its ``-log p`` and ``S = -log cos`` of the
-    sentence embeddings, and chains start from ``text``. All are nats of a sentence, not of a token, so the weights mean
-    the same for short and long texts, and a temperature of 1 is the law as written. ``sampler="anneal"`` gives the best
-    text of each chain, ``"mh"`` draws.
+    Texts are made likely by ``exp(-(E + distance * D))``. With a seq2seq ``scorer`` ``E`` is ``paraphrase``, ``-log p``
+    of the text given ``text``, plus ``reconstruction * R``, ``R = -log p`` of ``text`` given the text, without which a
+    text that leaves half of the meaning out is the likeliest. The model also draws the texts that chains begin with and
+    whole texts on the way. A causal or masked ``scorer`` has not read ``text``: with it ``E`` is
+    ``fluency + similarity * S``, ``fluency`` its ``-log p`` and ``S = -log cos`` of the sentence embeddings, and chains
+    start from ``text``. ``D = -log(1.01 - BLEU)`` against ``text``: 4.6 nats for a copy. All are nats of a sentence,
+    not of a token, so the weights mean the same for short and long texts, and a temperature of 1 is the law as written.
+    ``sampler="anneal"`` gives the best text of each chain, ``"mh"`` draws.
 
     Raises ``InvalidInput`` for a text that the models cannot take, and for a seq2seq model without the task.
     """
@@ -72,6 +76,9 @@ def paraphrase(
     terms = scored.terms
     models = {"model": lm, "scorer": scored.lm}
     scored_by = {scored.energy.name: job.named("scorer", scored.model)}
+    if reconstruction and isinstance(scored.lm, Seq2SeqLM):
+        terms = terms + reconstruction * rebuilding(scored.lm, lm, text.strip(), "paraphrase")
+        scored_by["reconstruction"] = scored_by[scored.energy.name]
     if near:
         meaning = load_meaning(encoder, lm, job.settings)
         terms = terms + near * Similarity(lm.space, meaning, text)

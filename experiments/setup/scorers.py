@@ -24,6 +24,7 @@ __all__ = [
     "load_meaning",
     "load_scorer",
     "load_seq2seq",
+    "rebuilding",
     "source_prefix",
     "spelling",
     "translation_pair",
@@ -141,6 +142,16 @@ def spelling(energy: EnergyTerm, space: TextSpace) -> list[EnergyTerm]:
     from lm_adapters import Canonical, ThroughText
 
     return [Canonical(space)] if isinstance(energy, ThroughText) else []
+
+
+def rebuilding(model: Seq2SeqLM, lm: MaskedLM, source: str, task: str) -> EnergyTerm:
+    """``reconstruction``: ``-log p(source | text)`` by a task of ``model``, over the states of ``lm``."""
+    from lm_adapters import Reconstruction, ThroughText
+
+    own = Reconstruction(model, source, model.task_prefix(task))
+    energy = ThroughText.of(own, lm.space, own.space, max_length=min(own.max_length, 10**6), name="reconstruction")
+    energy.formula = "-log p(source | text)"
+    return energy
 
 
 def load_seq2seq(
