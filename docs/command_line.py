@@ -11,13 +11,17 @@ from experiments.cli import main
 class CommandLine(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         parent = click.Context(main, info_name="mcmc-text", **main.context_settings)
-        return [self.section(None, parent)] + [
-            self.section(name, click.Context(main.get_command(parent, name), parent=parent, info_name=name))
-            for name in main.list_commands(parent)
-        ]
+        return [self.section(context) for context in self.contexts(parent)]
 
-    def section(self, name: str | None, context: click.Context) -> nodes.section:
-        title = f"mcmc-text {name or ''}".strip()
+    def contexts(self, context: click.Context) -> list[click.Context]:
+        """Of a command and of all below it."""
+        group, found = context.command, [context]
+        for name in group.list_commands(context) if isinstance(group, click.Group) else []:
+            found += self.contexts(click.Context(group.get_command(context, name), parent=context, info_name=name))
+        return found
+
+    def section(self, context: click.Context) -> nodes.section:
+        title = context.command_path
         context.max_content_width, context.terminal_width = 100, 100
         help_text = nodes.literal_block(text=context.get_help(), language="text")
         return nodes.section("", nodes.title(text=title), help_text, ids=[nodes.make_id(title)], names=[title])

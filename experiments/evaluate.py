@@ -13,14 +13,15 @@ class _Evaluations(click.Group):
     """Makes a command when it is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*EXPERIMENTS, "texts"]
+        return [*EXPERIMENTS, "texts", "truth"]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         from experiments.evaluating.command import evaluation_command
         from experiments.evaluating.texts_command import texts_command
+        from experiments.evaluating.truth_command import truth_command
 
-        if name == "texts":
-            return texts_command()
+        if name in ("texts", "truth"):
+            return texts_command() if name == "texts" else truth_command()
         return evaluation_command(name) if name in EXPERIMENTS else None
 
 
@@ -29,5 +30,6 @@ def command() -> None:
     """Judge texts by what shares nothing with the models that drew them.
 
     Word 4-grams with Kneser-Ney smoothing, a list of words, training sentences, repeated pairs of words: all from a
-    corpus, beside held-out text and baselines, in a table that says which figures of the bar are met.
+    corpus, beside held-out text and baselines, in a table that says which figures of the bar are met. `truth` compares
+    samplers with exact draws instead.
     """

@@ -51,7 +51,9 @@ def test_commands_and_options_exist(block):
         program, *arguments = shlex.split(command, comments=True)
         if program != "mcmc-text" or arguments == ["--help"]:
             continue
-        known = main.get_command(click.Context(main), arguments[0])
+        known, names = main.get_command(click.Context(main), arguments[0]), iter(arguments[1:])
+        while isinstance(known, click.Group):
+            known = known.get_command(click.Context(known), next(names))
         assert known is not None, command
         options = {option for parameter in known.params for option in [*parameter.opts, *parameter.secondary_opts]}
         given = {argument.partition("=")[0] for argument in arguments if re.match("--[a-z]", argument)}
