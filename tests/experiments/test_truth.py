@@ -20,7 +20,7 @@ from tests.lm_adapters.tiny_causal import words_lm
 
 WORDS = ("ape", "bee", "cow", "dog")
 LENGTHS = (2, 4)
-DRAWS = 10 * BATCH
+DRAWS = 25 * BATCH
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ SETS = (("ape",), ("dog",), ("cow", "bee"), ("bee", "bee"))
 @pytest.mark.parametrize("words", SETS, ids=" ".join)
 def test_draws_have_the_law_that_enumeration_gives(lm, pool, words):
     found = pool.holding(words)
-    assert found.draws > 50
+    assert found.draws > 30
     assert max(map(abs, distances(found, exact(lm, words)))) < 5
 
 
