@@ -50,7 +50,7 @@ def truth_command() -> click.Command:
     text = """Samplers of `keywords` beside independent exact draws, for words that are frequent.
 
     Exact draws: texts of the causal scorer, accepted by their probability over that of drawing them, that hold the
-    words. All else are runs of `mcmc-text keywords WORDS --sampler NAME`."""
+    words. All else are runs of `mcmc-text keywords WORDS --any-words --sampler NAME`."""
     return click.Command("truth", params=parameters, callback=evaluate_truth, help=text)
 
 
@@ -88,7 +88,7 @@ def evaluate_truth(
             click.echo(f"\n{' '.join(each)}: {truth.draws:,.0f} of {pool.tried:,} draws\n{HEAD}\n{truth.row(truth)}")
         for sampler in samplers:
             folder = out / "runs" / quote(f"{sampler} {' '.join(each)}", safe=" ")
-            run = keywords(each, sampler=sampler, out=str(folder), progress=False, **options)
+            run = keywords(each, sampler=sampler, out=str(folder), real_words=False, progress=False, **options)
             found.append(of_run(sampler, run))
             if not as_json:
                 click.echo(found[-1].row(truth))
