@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 __all__ = ["edit_kernel", "shortlist_kernel"]
 
 BLOCK = 2  # sites that a block move redraws together
-REWRITE, SPAN, ANEW = 0.3, 0.3, 0.3  # weights beside edits and blocks, which have 1 together
+REWRITE, SPAN, ANEW = 0.2, 0.1, 0.3  # weights beside edits and blocks, which have 1 together
+KEEP, LONGEST = 0.1, 3  # words kept of a text, tokens of a span: with more, fewer new texts are accepted
 
 
 def edit_kernel(
@@ -93,9 +94,9 @@ def _writing(writer: Seq2SeqLM, bounds: Mapping[str, Any]) -> list[tuple[Kernel,
 
     parts: list[tuple[Kernel, float]] = []
     if writes_words(writer) and not isinstance(bounds["lock"], Template):
-        parts.append((MetropolisHastings(RewriteProposal(writer, **bounds)), REWRITE))
+        parts.append((MetropolisHastings(RewriteProposal(writer, keep=KEEP, **bounds)), REWRITE))
     if fills_spans(writer):
-        parts.append((MetropolisHastings(SpanProposal(writer, **bounds)), SPAN))
+        parts.append((MetropolisHastings(SpanProposal(writer, longest=LONGEST, **bounds)), SPAN))
     return parts
 
 

@@ -32,9 +32,9 @@ class RewriteProposal:
 
     A text that lacks a piece, or is longer than ``max_length``, is kept, which counts as rejected. Add ``lock`` to the
     target too. The move crosses between sentences that share little more than the locked words, which edits do not; it
-    does not polish, so mix it with edits. It helps most where the model is near the target: ``keep`` near 0 then, and
-    more where the new texts are seldom accepted. A narrow ``truncation`` makes good texts and leaves others without a
-    way back.
+    does not polish, so mix it with edits. It helps most where the model is near the target. A
+    small ``keep`` was accepted most: words that are kept must come again. A narrow ``truncation`` makes good texts, and
+    was hardly ever accepted: the way back from a text that it seldom draws is what counts.
 
     Cost: two encoder passes over the words kept, a decoder pass of one token for each token of the new texts, and one
     over the old texts that have a way back. There are no models to run for what is rejected by its words.
@@ -52,7 +52,7 @@ class RewriteProposal:
         model: Seq2SeqLM,
         *,
         lock: Lock | None = None,
-        keep: float = 0.3,
+        keep: float = 0.1,
         min_length: int = 1,
         max_length: int,
         truncation: Truncation | None = None,

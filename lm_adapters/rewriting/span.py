@@ -24,7 +24,8 @@ class SpanProposal:
 
     A labelled move ``(a, b)`` keeps ``a`` tokens on the left and ``b`` on the right. The label is uniform on the
     ``N(x)`` pairs whose span has at most ``longest`` tokens, none of them locked or never proposed
-    (``TextSpace.fixed``); an empty span stands at a slot (see ``Editable``). ``y' ~ q(. | left, right)`` by the span
+    (``TextSpace.fixed``); an empty span stands at a slot (see ``Editable``) where the text and its
+    gap have room for a token. ``y' ~ q(. | left, right)`` by the span
     task of the model, within ``longest``, the bounds of the text and those of the lock's gap, and the ratio is
     ``N(x) q(y | left, right) / (N(x') q(y' | left, right))``: the context does not hold the span, so forward and
     reverse share it, and detailed balance holds for each label by itself (Hastings 1970, Biometrika 57, section 2.2).
@@ -49,7 +50,7 @@ class SpanProposal:
         model: Seq2SeqLM,
         *,
         lock: Lock | None = None,
-        longest: int = 8,
+        longest: int = 4,
         min_length: int = 1,
         max_length: int,
         truncation: Truncation | None = None,
@@ -125,7 +126,9 @@ class SpanProposal:
         locked = pad((~free).cumsum(dim=1), (1, 0))
         ahead = pad(locked, (0, self.longest), value=x.shape[1] + 1).unfold(1, self.longest + 1, 1)
         spans = ahead == locked.unsqueeze(2)  # no token that is not free among the next ``size``
-        spans[:, :, 0] = slots
+        spans[:, :, 0] = slots & (lengths < self.max_length).unsqueeze(1)
+        if self.lock is not None and self.lock.gaps is not None:
+            spans[:, :, 0] &= self._gap_room(x)[1] > 0
         return spans & usable.reshape(-1, 1, 1)
 
     def can_undo(self, x: Tensor, start: Tensor, size: Tensor, new: Tensor, new_size: Tensor) -> Tensor:
@@ -165,13 +168,24 @@ class SpanProposal:
         kept = self.model.space.lengths(x) - size
         fewest, most = (self.min_length - kept).clamp(min=0), (self.max_length - kept).clamp(max=self.longest)
         if self.lock is not None and self.lock.gaps is not None:
-            held, text = self.lock.pieces(x), self.model.space.is_token(x)
-            before = pad(held, (1, 0)).cummax(dim=1).values  # the piece on the left of each column
-            gap = before.gather(1, start.unsqueeze(1))
-            rest = ((held == 0) & text & (before[:, :-1] == gap)).sum(dim=1) - size
-            limits = torch.tensor(self.lock.gaps, device=x.device)[gap.squeeze(1)] - rest.unsqueeze(1)
-            fewest, most = torch.maximum(fewest, limits[:, 0]), torch.minimum(most, limits[:, 1])
+            limits = [each.gather(1, start.unsqueeze(1)).squeeze(1) + size for each in self._gap_room(x)]
+            fewest, most = torch.maximum(fewest, limits[0]), torch.minimum(most, limits[1])
         return Bounds(fewest, torch.maximum(most, fewest))
+
+    def _gap_room(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """``int64 [chains, width + 1]`` each: tokens that the gap of the lock at each column lacks at least, at most.
+
+        Negative where the gap has more than it needs.
+        """
+        assert self.lock is not None
+        assert self.lock.gaps is not None
+        held, text = self.lock.pieces(x), self.model.space.is_token(x)
+        gap = pad(held, (1, 0)).cummax(dim=1).values  # by the piece on its left
+        number = torch.arange(len(self.lock.gaps), device=x.device).reshape(1, 1, -1)
+        free = ((held == 0) & text).unsqueeze(2) & (gap[:, :-1].unsqueeze(2) == number)
+        limits = torch.tensor(self.lock.gaps, device=x.device)
+        fewest, most = (limit - free.sum(dim=1) for limit in limits.T)
+        return fewest.gather(1, gap), most.gather(1, gap)
 
 
 def _without(values: Tensor, start: Tensor, size: Tensor, fill: int) -> Tensor:
