@@ -9,7 +9,8 @@ from experiments.declaration.arguments import Option
 from experiments.declaration.wording import argument
 from experiments.entry.experiment import experiment
 from experiments.laws.real_words import check_words
-from experiments.setup.common_options import SCORER, SHORTLIST
+from experiments.laws.top_p import check_top_p, given_tokens, in_nucleus, said, start_truncation
+from experiments.setup.common_options import SCORER, SHORTLIST, TOP_P
 from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel, shortlist_kernel
 from experiments.setup.languages import remark_on_language
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["infill"]
 
 
-def check(settings: Settings, *, template: str, **_: object) -> None:
-    """Raise ``InvalidInput`` for frozen words that the user's list of words lacks."""
+def check(settings: Settings, *, template: str, top_p: float, **_: object) -> None:
+    """Raise ``InvalidInput`` for frozen words that the user's list of words lacks, and a nucleus that cannot be."""
+    check_top_p(top_p)
     check_words(settings.word_list, "template", [frozen_words(template)])
 
 
@@ -41,6 +43,7 @@ def infill(
     ] = "mh",
     scorer: Annotated[str | CausalLM | MaskedLM, SCORER] = "causal-en",
     shortlist: Annotated[int, SHORTLIST] = 64,
+    top_p: Annotated[float, TOP_P] = 1.0,
 ) -> Run:
     """Fill the slots of TEMPLATE jointly: "The [MASK] sat on the [MASK:1-4]."
 
@@ -59,12 +62,14 @@ def infill(
         raise InvalidInput(
             f"{argument('template')} goes to {lock.max_length} tokens, the model takes {lm.max_length}; shorten it"
         )
-    scored = load_scorer(scorer, lm, job.settings)
+    exempt = given_tokens(lock, end=not template.rstrip().endswith("]"))
+    scored = load_scorer(scorer, lm, job.settings, top_p=top_p, exempt=exempt)
     constraints = job.constraints(lm, [frozen_words(template)])
-    x0 = template_starts(lm, lock, job, [*scored.constraints, *constraints])
+    kept = [*scored.constraints, *constraints, *in_nucleus(scored.energy, top_p)]
+    x0 = template_starts(lm, lock, job, start_truncation(top_p), kept)
     remark_on_language("template", lm.space.decode(x0), scored.lm, lm)
     energy = job.with_custom(lock + scored.terms, lm.space, constraints)
-    lengths, scored_by = (lock.min_length, lock.max_length), {"fluency": job.named("scorer", scored.model)}
+    lengths, scored_by = (lock.min_length, lock.max_length), {"fluency": said(job.named("scorer", scored.model), top_p)}
     problem = Problem(lm.space, energy, x0, {"model": lm, "scorer": scored.lm}, lengths=lengths, scored_by=scored_by)
     given: dict[str, Any] = {
         "lock": lock, "min_length": lengths[0], "max_length": lengths[1], "temperature": job.settings.temperature

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -9,8 +10,9 @@ from experiments.declaration.arguments import Option
 from experiments.declaration.wording import argument
 from experiments.entry.experiment import experiment
 from experiments.laws.real_words import check_words
+from experiments.laws.top_p import check_top_p, given_tokens, in_nucleus, said, start_truncation
 from experiments.populations.draw import draw_by_smc
-from experiments.setup.common_options import MOVES, PARTICLES, POPULATIONS, SENTENCE_SCORER, SHORTLIST, WORDS
+from experiments.setup.common_options import MOVES, PARTICLES, POPULATIONS, SENTENCE_SCORER, SHORTLIST, TOP_P, WORDS
 from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel, shortlist_kernel
 from experiments.setup.languages import remark_on_spelling
@@ -34,8 +36,9 @@ TRIES = 10  # texts drawn for each chain to start from one of them
 BETAS = (1.0, 0.8, 0.65, 0.5)  # the ladder of the tempered sampler
 
 
-def check(settings: Settings, *, words: Sequence[str], **_: object) -> None:
-    """Raise ``InvalidInput`` for words that the user's list of words lacks."""
+def check(settings: Settings, *, words: Sequence[str], top_p: float, **_: object) -> None:
+    """Raise ``InvalidInput`` for words that the user's list of words lacks, and for a nucleus that cannot be."""
+    check_top_p(top_p)
     check_words(settings.word_list, "words", words)
 
 
@@ -58,6 +61,7 @@ def keywords(
     particles: Annotated[int, PARTICLES] = 128,
     populations: Annotated[int, POPULATIONS] = 4,
     moves: Annotated[int, MOVES] = 8,
+    top_p: Annotated[float, TOP_P] = 1.0,
 ) -> Run:
     """Sentences that contain the given WORDs (or quoted phrases), likely under a language model.
     Whole words: "ladder" is not in "ladders", "ladder's" or "ladder-like".
@@ -79,24 +83,27 @@ def keywords(
     check_compatible(words, lock.min_length, forbidden=job.settings.forbid, max_length=length[1])
     bounds: dict[str, Any] = {"min_length": length[0], "max_length": length[1]}
     temperature = job.settings.temperature
-    scored = load_scorer(scorer, lm, job.settings, given_words(words))
+    scored = load_scorer(scorer, lm, job.settings, given_words(words), top_p=top_p, exempt=given_tokens(lock))
     informed = scored.writer if isinstance(scored.lm, Seq2SeqLM) else None  # writes texts that hold the words, mostly
     constraints = job.constraints(lm, words)
-    fill = KeywordFill(lm, lock, constraints=[*scored.constraints, *constraints], **bounds)
+    kept = [*scored.constraints, *constraints, *in_nucleus(scored.energy, top_p)]
+    fill = KeywordFill(lm, lock, constraints=kept, truncation=start_truncation(top_p), **bounds)
     energy = job.with_custom(lock + scored.terms, lm.space, constraints)
     tries = 1 if sampler in ("rejection", "importance", "smc") else TRIES
     x0 = keyword_starts(fill, scored.lm, energy, job, tries=tries)
     if informed:
         x0 = written_starts(informed, scored.lm, energy, x0, job, wide=sampler == "anneal", **bounds)
     remark_on_spelling(words, lm)
-    scored_by = {scored.energy.name: job.named("scorer", scored.model)}
+    scored_by = {scored.energy.name: said(job.named("scorer", scored.model), top_p)}
     problem = Problem(lm.space, energy, x0, {"model": lm, "scorer": scored.lm}, lengths=length, scored_by=scored_by)
     if sampler == "importance":
         proposal = whole_texts(informed, length, temperature) if informed else fill
         return draw_by_importance(problem, proposal, job)
     if sampler == "rejection":
         exact = scorer_as_proposal(scored, lm, lock, length, temperature)
-        return draw_by_rejection(problem, exact, job, log_bound=0.0)
+        # The law divides the chance of each token, and of the end, by the mass of its nucleus.
+        log_bound = -(length[1] + 1) * math.log(top_p) / temperature
+        return draw_by_rejection(problem, exact, job, log_bound=log_bound)
     kernel: Kernel
     if sampler == "gibbs":
         kernel = shortlist_kernel(lm, lock=lock, shortlist=shortlist, temperature=temperature, **bounds)

@@ -3,6 +3,7 @@
 from lm_adapters.energies.distance import EditDistance, SourceBleu
 from lm_adapters.energies.lengths import LengthPrior, LengthRange, PerToken
 from lm_adapters.energies.masked_energy import MaskedEnergy
+from lm_adapters.energies.nucleus_energy import NucleusEnergy
 from lm_adapters.energies.real_words import RealWords, WordList
 from lm_adapters.energies.reconstruction import Reconstruction
 from lm_adapters.energies.retokenized import Canonical, ThroughText
@@ -58,6 +59,7 @@ __all__ = [
     "MaskedEnergy",
     "MaskedLM",
     "MeanPooled",
+    "NucleusEnergy",
     "PerToken",
     "PromptedLM",
     "RealWords",

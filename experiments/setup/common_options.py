@@ -18,6 +18,7 @@ __all__ = [
     "SIMILARITY",
     "SOURCE_LANG",
     "TARGET_LANG",
+    "TOP_P",
     "WORDS",
 ]
 
@@ -30,6 +31,10 @@ SCORER = Option("Language model whose -log p is the fluency.")
 SENTENCE_SCORER = Option(
     "Model that scores the texts: a seq2seq model with the task words_to_sentence by -log p of a text given the words, "
     "a causal or masked one by its fluency, -log p."
+)
+TOP_P = Option(
+    "The scorer's -log p is that of sampling with this nucleus: renormalised inside, forbidden outside; words that are "
+    "given are exempt. For scorers that read from left to right."
 )
 SHORTLIST = Option("Candidates that --sampler gibbs scores at a site.", minimum=1)
 ANNEAL_OR_SAMPLE = Option("anneal: search for the lowest energy. mh: draw from the law.")

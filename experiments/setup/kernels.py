@@ -39,7 +39,15 @@ def edit_kernel(
     that has read what is wanted, writes whole texts: where it is the scorer too, nearly all that hold the locked words
     are accepted. All that is drawn from a model is drawn at the ``temperature`` of the law.
     """
-    from lm_adapters import EditProposal, GibbsProposal, SequenceEnergy, SuffixProposal, SwapProposal, Truncation
+    from lm_adapters import (
+        EditProposal,
+        GibbsProposal,
+        NucleusEnergy,
+        SequenceEnergy,
+        SuffixProposal,
+        SwapProposal,
+        Truncation,
+    )
     from samplers import MetropolisHastings
 
     drawn: dict[str, Any] = {"lock": lock, "truncation": Truncation(temperature)}
@@ -49,7 +57,10 @@ def edit_kernel(
     if swap:
         parts.append((MetropolisHastings(SwapProposal(lm.space)), 0.1))
     if isinstance(scorer, SequenceEnergy):
-        parts.append((MetropolisHastings(SuffixProposal(scorer.model, **bounds)), 0.4))
+        # At another temperature the nucleus that a proposal cuts is not that of the law.
+        same = isinstance(scorer, NucleusEnergy) and temperature == 1
+        own = {"truncation": scorer.truncation} if same else {}
+        parts.append((MetropolisHastings(SuffixProposal(scorer.model, **{**bounds, **own})), 0.4))
     if writer is not None:
         parts += _writing(writer, bounds)
     if informed is not None:

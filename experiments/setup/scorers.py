@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -12,6 +12,7 @@ from experiments.declaration.wording import argument
 from experiments.setup.models import named_model
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel
 
     from experiments.setup.settings import Settings
@@ -76,29 +77,48 @@ class Scorer:
 
 
 def load_scorer(
-    scorer: str | MaskedLM | CausalLM | Seq2SeqLM, lm: MaskedLM, settings: Settings, given: Given | None = None
+    scorer: str | MaskedLM | CausalLM | Seq2SeqLM,
+    lm: MaskedLM,
+    settings: Settings,
+    given: Given | None = None,
+    *,
+    top_p: float = 1.0,
+    exempt: Callable[[Tensor], Tensor] | None = None,
 ) -> Scorer:
     """A causal model gives ``-log p(x)``, a masked one minus its pseudo-log-likelihood, in nats: ``fluency``.
 
     A seq2seq model gives ``-log p(x | source)``, where there is a source that is ``given``. ``scorer`` is a name, a
-    folder or a loaded model. One with another tokenizer than ``lm`` sees the decoded text.
+    folder or a loaded model. One with another tokenizer than ``lm`` sees the decoded text. With ``top_p`` below 1 a
+    model that reads from left to right has a ``NucleusEnergy``, in which tokens that are ``exempt`` are given.
 
     Raises ``InvalidInput`` for a seq2seq model without the task, before its weights are loaded where possible, and for
-    any where no source is given.
+    any where no source is given; for a model that cannot be truncated.
     """
-    from lm_adapters import MaskedEnergy, MaskedLM, Seq2SeqLM, SequenceEnergy, ThroughText
+    from lm_adapters import MaskedEnergy, MaskedLM, NucleusEnergy, Seq2SeqLM, SequenceEnergy, ThroughText
+    from samplers import InvalidInput
 
     model = lm if isinstance(scorer, str) and scorer == settings.model else _loaded(scorer, settings, given)
     name, formula = "fluency", ""
     own: EnergyTerm
+    if top_p < 1 and (
+        isinstance(model, MaskedLM) or model.space.tokenizer.get_vocab() != lm.space.tokenizer.get_vocab()
+    ):
+        raise InvalidInput(
+            f"{argument('top_p')} {top_p:g} needs a {argument('scorer')} that reads from left to right and has the "
+            f"tokenizer of {argument('model')}; leave it out, or give another"
+        )
+
+    def left_to_right(reader: Autoregressive) -> EnergyTerm:
+        return NucleusEnergy(reader, top_p, exempt=exempt) if top_p < 1 else SequenceEnergy(reader)
+
     if isinstance(model, Seq2SeqLM):
         asked = _checked(given, type(model.model).__name__, model.tasks)
-        own = SequenceEnergy(model.condition_on(asked.source, model.task_prefix(asked.task)))
+        own = left_to_right(model.condition_on(asked.source, model.task_prefix(asked.task)))
         name, formula = asked.name, asked.formula
     elif isinstance(model, MaskedLM):
         own = MaskedEnergy(model, "pll")
     else:
-        own = SequenceEnergy(model.condition_on())
+        own = left_to_right(model.condition_on())
     energy = ThroughText.of(own, lm.space, model.space, name=name)
     energy.formula = formula
     return Scorer(energy, model, spelling(energy, lm.space))

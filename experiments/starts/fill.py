@@ -62,7 +62,9 @@ def keyword_starts(fill: KeywordFill, scorer: Any, energy: Energy, job: Job, tri
     return drawn_starts(job, [fill.model, scorer], draw)
 
 
-def template_starts(lm: MaskedLM, lock: Template, job: Job, constraints: Sequence[EnergyTerm]) -> Tensor:
+def template_starts(
+    lm: MaskedLM, lock: Template, job: Job, truncation: Truncation, constraints: Sequence[EnergyTerm]
+) -> Tensor:
     """Slots of lengths drawn uniformly, filled from left to right by the masked model."""
     import torch
 
@@ -74,7 +76,7 @@ def template_starts(lm: MaskedLM, lock: Template, job: Job, constraints: Sequenc
             for _ in range(job.settings.chains)
         ]
         masks = lock.masks(counts, width=lock.max_length).to(lm.device)
-        return fill_masks(lm, masks, rng, constraints=[lock, *constraints])
+        return fill_masks(lm, masks, rng, truncation=truncation, constraints=[lock, *constraints])
 
     return drawn_starts(job, [lm], draw)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import unicodedata
 import zlib
 from collections.abc import Iterable, Sequence
@@ -22,14 +23,15 @@ from samplers import Constraint, InvalidInput
 __all__ = ["RealWords", "WordList"]
 
 POSSESSIVE = "'s"
+NUMBER = re.compile(r"\d+(?:st|nd|rd|th|s)?")
 
 
 class WordList:
     """Words that count as real; ``missing`` finds those of a text that do not.
 
     Words are those of ``word_spans``: letters and digits, with apostrophes inside; both halves of "well-known" are
-    words. Case, and the form of apostrophes and letters (NFKC), make no difference. Numbers are words, and so is a word
-    of the list with "'s". Whatever stands in ``words`` is split likewise.
+    words. Case, and the form of apostrophes and letters (NFKC), make no difference. Numbers are words ("3rd" too),
+    and so is a word of the list with "'s". Whatever stands in ``words`` is split likewise.
 
     ``name`` is how a target calls texts in these words. Raises ``InvalidInput`` for a list without a word.
     """
@@ -57,7 +59,7 @@ class WordList:
         return [word for word in spans if not all(map(self._is_real, _words(word)))]
 
     def _is_real(self, word: str) -> bool:
-        return word in self.words or word.removesuffix(POSSESSIVE) in self.words or word.isdigit()
+        return word in self.words or word.removesuffix(POSSESSIVE) in self.words or bool(NUMBER.fullmatch(word))
 
     def plus(self, texts: Iterable[str], space: TextSpace | None = None) -> WordList:
         """With the words of ``texts``, and with all words as ``space`` writes them, perhaps without accents."""

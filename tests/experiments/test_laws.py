@@ -169,3 +169,18 @@ def test_another_list_is_another_run(embedded, tmp_path):
     _read.cache_clear()
     with pytest.raises(McmcTextError, match="words"):
         gibbs(word_list=words, **given)
+
+
+def test_a_nucleus_is_part_of_the_law(embedded):
+    causal = tiny_causal(embedded.space.tokenizer)
+    run = infill("The [MASK:1-2] sat.", top_p=0.9, model=embedded, scorer=causal, **QUICK)
+    assert "by LlamaForCausalLM at top-p 0.9 but for given words, over " in run.target
+    assert bool(run.trace.energy.isfinite().all())
+    with pytest.raises(InvalidInput, match=r"^top_p 0.9 needs a scorer that reads from left to right"):
+        keywords(["music"], top_p=0.9, model=embedded, scorer=embedded, **QUICK)
+
+
+@pytest.mark.parametrize("top_p", [0.0, 1.5])
+def test_a_nucleus_that_cannot_be(top_p):
+    with pytest.raises(InvalidInput, match=r"^top_p is"):
+        keywords(["music"], top_p=top_p, model="no such model")

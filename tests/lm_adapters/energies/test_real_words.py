@@ -22,7 +22,7 @@ from tests.lm_adapters import tiny
         ("a well-known dog", ["a"]),
         ("don't sat't", ["sat't"]),
         ("caf\u00e9 cafe\u0301 cafe", ["cafe"]),
-        ("3rd B2B", ["3rd", "B2B"]),
+        ("3rd 1980s B2B", ["B2B"]),
         ("... !?", []),
     ],
 )
