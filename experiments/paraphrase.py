@@ -74,7 +74,7 @@ def paraphrase(
     reads = isinstance(scored.lm, Seq2SeqLM)
     near = (0.0 if reads else NEAR) if similarity is None else similarity
     terms = scored.terms
-    models = {"model": lm, "scorer": scored.lm}
+    models: dict[str, Any] = {"model": lm, "scorer": scored.lm}
     scored_by = {scored.energy.name: job.named("scorer", scored.model)}
     if reconstruction and isinstance(scored.lm, Seq2SeqLM):
         terms = terms + reconstruction * rebuilding(scored.lm, lm, text.strip(), "paraphrase")

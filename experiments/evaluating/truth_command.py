@@ -76,9 +76,9 @@ def evaluate_truth(
         raise InvalidInput("--words is empty; give words with spaces between")
     settings = Settings(**{name: value for name, value in options.items() if name in SHARED})
     lm = load_masked(settings)
-    scorer = load_scorer(options["scorer"], lm, settings).lm
+    scored = load_scorer(options["scorer"], lm, settings)
     locks = [Keywords(lm.space, each) for each in sets]
-    distribution, *_ = [scorer_as_proposal(scorer, lm, lock, options["length"]) for lock in locks]
+    distribution, *_ = [scorer_as_proposal(scored, lm, lock, options["length"]) for lock in locks]
     with progress_bar(draws, shown=not as_json, unit="text") as bar:
         pool = fill_pool(out / "pool", distribution, draws, options["seed"], bar.update)
     for each in sets:

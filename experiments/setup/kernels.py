@@ -58,8 +58,7 @@ def edit_kernel(
         parts.append((MetropolisHastings(SwapProposal(lm.space)), 0.1))
     if isinstance(scorer, SequenceEnergy):
         # At another temperature the nucleus that a proposal cuts is not that of the law.
-        same = isinstance(scorer, NucleusEnergy) and temperature == 1
-        own = {"truncation": scorer.truncation} if same else {}
+        own = {"truncation": scorer.truncation} if isinstance(scorer, NucleusEnergy) and temperature == 1 else {}
         parts.append((MetropolisHastings(SuffixProposal(scorer.model, **{**bounds, **own})), 0.4))
     if writer is not None:
         parts += _writing(writer, bounds)

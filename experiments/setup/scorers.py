@@ -136,8 +136,9 @@ def _loaded(
     kind = task_of(found, trust_remote_code=trusted)
     if kind == "seq2seq":
         _checked(given, found, tasks_of(found, trust_remote_code=trusted))
-    adapter = {"causal": CausalLM, "masked": MaskedLM, "seq2seq": Seq2SeqLM}[kind]
-    return adapter.from_pretrained(found, settings.device, settings.dtype, trust_remote_code=trusted)
+    adapters: dict[str, type[CausalLM | MaskedLM | Seq2SeqLM]]
+    adapters = {"causal": CausalLM, "masked": MaskedLM, "seq2seq": Seq2SeqLM}
+    return adapters[kind].from_pretrained(found, settings.device, settings.dtype, trust_remote_code=trusted)
 
 
 def _checked(given: Given | None, scorer: str, tasks: Collection[str]) -> Given:

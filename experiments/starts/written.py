@@ -87,4 +87,6 @@ def best_first(x: Tensor, energy: Energy, job: Job) -> Tensor:
 
     distinct = x.unique(dim=0)
     nats = evaluate(energy, distinct, nan=job.settings.nan).energy
-    return distinct[nats.argsort(stable=True)[: int((nats < math.inf).sum())]]
+    order = nats.argsort(stable=True)[: int((nats < math.inf).sum())]
+    ranked: Tensor = distinct[order]
+    return ranked
