@@ -176,7 +176,7 @@ def test_a_distribution_that_misses_a_part_of_the_target_is_told():
         ({"seed": -1}, "seed is -1"),
         ({"kernel": PseudoGibbs(TabularProposal(TARGET, Q.expand(27, 27)))}, "PseudoGibbs accepts proposals whatever"),
     ],
-    ids=str,
+    ids=lambda each: "-".join(each) if isinstance(each, dict) else each,
 )
 def test_bad_input(options, message):
     with pytest.raises(InvalidInput, match=message):
