@@ -78,7 +78,11 @@ def of_independent(name: str, energy: Tensor, length: Tensor, tried: int) -> Est
 
 
 def of_run(name: str, run: Run) -> Estimate:
-    """Of Markov chains with errors by ESS; of whole draws as if they were independent, but for their own ESS."""
+    """Of Markov chains with errors by ESS; of populations by how they differ; of whole draws by their own ESS.
+
+    Populations are worth as many draws as they have ancestors left, at most.
+    """
+    from experiments.populations.smc_run import SMCRun
     from experiments.results.text_run import TextRun
     from samplers import diagnose
 
@@ -89,12 +93,15 @@ def of_run(name: str, run: Run) -> Estimate:
         energies, lengths = diagnose(run.trace.energy), diagnose(length)
         own = (energies.mean, energies.mcse, lengths.mean, lengths.mcse)
         return Estimate(name, energies.ess_bulk, *own, _quantiles(run.trace.energy.flatten()))
+    if isinstance(run, SMCRun):
+        particles, quantiles = run.result, _quantiles(run.energy)
+        means = (*run.mean_of(particles.energy), *run.mean_of(run.space.lengths(particles.x).double()))
+        return Estimate(name, int(particles.ancestors.sum()), *means, quantiles, *run.log_z)
     drawn: Any = run
     ess = min(figures["ess_bulk"], len(drawn.energy))
     length = drawn.space.lengths(drawn.x).double()
     own = (*_mean_and_error(drawn.energy, ess), *_mean_and_error(length, ess))
-    log_z = figures.get("log_z", math.nan)
-    return Estimate(name, ess, *own, _quantiles(drawn.energy), log_z, figures.get("log_z_error", math.nan))
+    return Estimate(name, ess, *own, _quantiles(drawn.energy))
 
 
 def _mean_and_error(values: Tensor, draws: float) -> tuple[float, float]:

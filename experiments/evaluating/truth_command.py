@@ -22,7 +22,10 @@ __all__ = ["WORD_SETS", "truth_command"]
 DRAWS = 20_000
 WORD_SETS = ("music", "night", "money", "school", "Tom home", "last night", "want go", "know what", "never seen",
              "Mary Tom")  # fmt: skip
-OPTIONS = ("scorer", "length", "model", "chains", "steps", "warmup", "thin", "seed", "shortlist", "device")
+OPTIONS = (
+    "scorer", "length", "model", "chains", "steps", "warmup", "thin", "seed", "shortlist", "particles", "populations",
+    "moves", "device",
+)  # fmt: skip
 """Of ``keywords``: those that leave the law as it is, or change it for the draws too."""
 LEGEND = (
     "draws: independent ones, or what those of chains are worth (ESS). nats: energy.\n"

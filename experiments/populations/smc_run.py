@@ -63,7 +63,7 @@ class SMCRun(Exports):
     def summary(self) -> dict[str, Any]:
         result, (log_z, error) = self.result, self.log_z
         lengths = self.space.lengths(result.x)
-        mean, mcse = self._mean_of(result.energy)
+        mean, mcse = self.mean_of(result.energy)
         best = int(result.energy.argmin())
         return {
             "target": self.target,
@@ -94,7 +94,7 @@ class SMCRun(Exports):
             "trust": f"Not to be trusted: {self.doubt}." if self.doubt else about_populations(result),
         }
 
-    def _mean_of(self, values: Tensor) -> tuple[float, float]:
+    def mean_of(self, values: Tensor) -> tuple[float, float]:
         """Weighted mean of ``values [n]`` over the particles, and its standard error over the populations."""
         weights = self.result.log_weights.exp()
         count = len(self.result.log_z)
