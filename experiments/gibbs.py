@@ -1,4 +1,4 @@
-"""Unconditional text from a masked language model, with or without the Metropolis-Hastings correction."""
+"""Text from a masked language model, alone or beside a causal one, with or without the Metropolis-Hastings step."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from experiments.declaration.wording import argument, named_arguments
 from experiments.entry.experiment import experiment
 from experiments.laws.real_words import check_words
 from experiments.setup.job import Job
+from experiments.setup.kernels import free_kernel, scanning
 from experiments.setup.languages import remark_on_language
 from experiments.setup.methods import sample_chains
 from experiments.setup.problem import Problem
+from experiments.setup.scorers import load_scorer
 from experiments.setup.settings import Settings
 from experiments.setup.sources import check_length, encode_source
 from experiments.starts.fill import length_starts
@@ -21,15 +23,28 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from experiments.results.text_run import TextRun
-    from lm_adapters import GibbsProposal, MaskedLM, Truncation
-    from samplers import EnergyTerm, Kernel
+    from lm_adapters import CausalLM, MaskedLM, Truncation
+    from samplers import EnergyTerm
 
 __all__ = ["gibbs"]
 
+PARTNERS = {"masked-en": "causal-en"}  # models that score beside each other by default
+SHARE = 0.5  # weight of the masked model's energy beside that of a scorer
+DRAWN = 0.75  # of the law's temperature: what the masked model draws should suit the scorer too
+BLOCK = 3  # sites redrawn together beside a scorer
 NO_TARGET = "none known (masked-LM conditionals, always accepted)"
 
 
-def check(settings: Settings, *, init: str | None, top_k: int | None, top_p: float, correct: str, **_: object) -> None:
+def check(
+    settings: Settings,
+    *,
+    scorer: object,
+    init: str | None,
+    top_k: int | None,
+    top_p: float,
+    correct: str,
+    **_: object,
+) -> None:
     """Raise ``InvalidInput`` for a truncation that cannot be, or a target that could have no effect."""
     from lm_adapters import Truncation
     from samplers import InvalidInput
@@ -42,18 +57,30 @@ def check(settings: Settings, *, init: str | None, top_k: int | None, top_p: flo
         words = f"{argument('forbid')}, {argument('real_words')}, {argument('word_list')}"
         terms = f"{argument('energies')}, {words} and {argument('nan')} reject"
         raise InvalidInput(f"{terms} need an accept step to have an effect; use {argument('correct')} mh with them")
+    if scorer not in (None, "none") and correct == "none":
+        raise InvalidInput(f"{argument('scorer')} needs an accept step to have an effect; use {argument('correct')} mh")
 
 
-@experiment(chains=14, check=check)  # two of each length
+@experiment(chains=14, check=check)  # without a scorer two of each length
 def gibbs(
     job: Job,
     *,
+    scorer: Annotated[
+        str | CausalLM | None,
+        Option(
+            "Causal model that scores the texts too, and writes their ends anew; none: the masked model alone.  "
+            "[default: causal-en beside masked-en, none beside another model]"
+        ),
+    ] = None,
     length: Annotated[tuple[int, int], Option("Tokens a text: N or LOW:HIGH.")] = (6, 12),
     init: Annotated[
-        str | None, Option("Start every chain from this text instead of from masks.", metavar="TEXT")
+        str | None, Option("Start every chain from this text instead of from drawn ones.", metavar="TEXT")
     ] = None,
     scan: Literal["random", "systematic"] = "random",
-    block: Annotated[int, Option("Sites redrawn together.", minimum=1)] = 1,
+    block: Annotated[
+        int | None,
+        Option("Sites redrawn together, one after the other.  [default: 3 beside a scorer, else 1]", minimum=1),
+    ] = None,
     top_k: Annotated[int | None, Option("Propose among the k likeliest tokens only.")] = None,
     top_p: Annotated[float, Option("Propose within this nucleus only.")] = 1.0,
     correct: Annotated[
@@ -67,40 +94,63 @@ def gibbs(
         Literal["raw", "pll"], Option("Target of mh: pseudo-log-likelihood, or sum of logits.")
     ] = "pll",
 ) -> TextRun:
-    """Unconditional text from a masked language model.
+    """Unconditional text from a masked language model, by default beside a causal one.
 
-    Chains are spread evenly over the ``length`` range of token counts and keep theirs (each length is a distribution
-    of its own). They start from ``init``, or from masks filled from left to right by the model. With ``correct="mh"``
-    the law is ``exp(-E / T)``, ``E`` the ``energy_kind`` plus weighted ``energies``, exactly; with ``correct="none"``
-    proposals are always taken, and there is no known target. ``block`` sites are redrawn together, at the same
-    ``temperature`` ``T``, and with ``top_k`` and ``top_p`` in the proposal only.
+    With ``correct="mh"`` the law is ``exp(-E / T)``, exactly. ``E`` is ``fluency + 0.5 energy_kind`` plus weighted
+    ``energies``, ``fluency`` minus the log-probability by the ``scorer``, over the texts of all lengths within
+    ``length``. Ends of texts are written anew by the scorer, tokens are replaced, inserted and deleted, and ``block``
+    sites redrawn by the masked model. Chains start from masks that it fills from left to right, or all from ``init``.
+
+    Without a scorer ``E`` is the ``energy_kind`` alone, which compares texts of one length only: chains are spread
+    evenly over the ``length`` range and keep theirs, each length a law of its own, and ``block`` sites are redrawn.
+    With ``correct="none"`` proposals are always taken, and there is no known target. ``top_k`` and ``top_p`` are of the
+    proposals only.
 
     Raises ``InvalidInput`` before the model is loaded where possible; ``EnergyError`` with the text at fault.
     """
-    from lm_adapters import GibbsProposal, MaskedEnergy, Truncation
+    from lm_adapters import MaskedEnergy, SequentialBlock, Truncation
     from samplers import Flat
 
     lm = job.masked_lm()
-    truncation = Truncation(job.settings.temperature, top_k, top_p)
-    proposal = GibbsProposal(lm, block, truncation=truncation)
+    temperature = job.settings.temperature
+    pll = MaskedEnergy(lm, energy_kind)
+    if scorer is None and correct == "mh" and energy_kind == "pll" and isinstance(job.settings.model, str):
+        scorer = PARTNERS.get(job.settings.model)
+    scored = None if scorer in (None, "none") else load_scorer(scorer, lm, job.settings)
+    truncation = Truncation(DRAWN * temperature if scored else temperature, top_k, top_p)
     constraints = job.constraints(lm, [init or ""]) if correct == "mh" else []
-    x0 = start_states(lm, truncation, job, constraints, init=init, length=length)
-    scored = MaskedEnergy(lm, energy_kind)
+    needed = [*constraints, *(scored.constraints if scored else ())]
+    x0 = start_states(lm, truncation, job, needed, init=init, length=length, widest=length[1] if scored else 0)
+    proposal = SequentialBlock(lm, block or (BLOCK if scored else 1), truncation=truncation)
     kernel = scanning(proposal, scan, x0.shape[1], corrected=correct == "mh")
     if correct == "none":
         problem = Problem(lm.space, Flat(), x0, {"model": lm}, NO_TARGET)
-        return sample_chains(problem, kernel, job, fixed_lengths=True, watched=scored)
+        return sample_chains(problem, kernel, job, fixed_lengths=True, watched=pll)
+    own: dict[str, str] = {energy_kind: job.named("model", lm.model)}
+    if scored is None:
+        problem = Problem(
+            lm.space,
+            job.with_custom(pll, lm.space, constraints),
+            x0,
+            {"model": lm},
+            lengths=_lengths(lm, x0),
+            each_length=True,
+            scored_by=own,
+            note=reached(truncation),
+        )
+        return sample_chains(problem, kernel, job, fixed_lengths=True)
+    bounds = length if init is None else (min(length[0], _lengths(lm, x0)[0]), x0.shape[1])
     problem = Problem(
         lm.space,
-        job.with_custom(scored, lm.space, constraints),
+        job.with_custom(scored.terms + SHARE * pll, lm.space, constraints),
         x0,
-        {"model": lm},
-        lengths=_lengths(lm, x0),
-        each_length=True,
-        scored_by={energy_kind: job.named("model", lm.model)},
+        {"model": lm, "scorer": scored.lm},
+        lengths=bounds,
+        scored_by={"fluency": job.named("scorer", scored.model) if job.config["scorer"] else str(scorer), **own},
         note=reached(truncation),
     )
-    return sample_chains(problem, kernel, job, fixed_lengths=True)
+    ends = Truncation(temperature, top_k, top_p)
+    return sample_chains(problem, free_kernel(kernel, lm, scored.energy, truncation, ends, bounds), job)
 
 
 def reached(truncation: Truncation) -> str:
@@ -124,20 +174,18 @@ def start_states(
     *,
     init: str | None,
     length: tuple[int, int],
+    widest: int,
 ) -> Tensor:
-    """``int64 [chains, width]`` start texts: ``init`` for all, or masks filled by the model under ``constraints``."""
+    """``int64 [chains, width]`` start texts: ``init`` for all, or masks filled by the model under ``constraints``.
+
+    ``widest``: the tokens for which there must be room.
+    """
+    import torch
+
     if init is not None:
         remark_on_language("init", [init], lm)
-        return encode_source(lm, init, job.settings.chains, longer=0, name="init")[0]
-    check_length(length, lm)
-    return length_starts(lm, truncation, job, constraints, length)
-
-
-def scanning(proposal: GibbsProposal, scan: str, width: int, *, corrected: bool) -> Kernel:
-    """One site after the other, or random ones; with the accept step if ``corrected``."""
-    from samplers import Cycle, MetropolisHastings, PseudoGibbs
-
-    make = MetropolisHastings if corrected else PseudoGibbs
-    if scan == "random":
-        return make(proposal)
-    return Cycle([make(turn) for turn in proposal.scan(width)])
+        x0 = encode_source(lm, init, job.settings.chains, longer=0, name="init")[0]
+    else:
+        check_length(length, lm)
+        x0 = length_starts(lm, truncation, job, constraints, length)
+    return torch.nn.functional.pad(x0, (0, max(0, widest - x0.shape[1])), value=lm.space.pad_id)

@@ -1,4 +1,4 @@
-"""The mixtures of moves with which texts under constraints are sampled."""
+"""The mixtures of moves with which texts are sampled."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lm_adapters import Autoregressive, Lock, MaskedLM, Seq2SeqLM
+    from lm_adapters import Autoregressive, GibbsProposal, Lock, MaskedLM, Seq2SeqLM, Truncation
     from samplers import EnergyTerm, Kernel
 
-__all__ = ["edit_kernel", "shortlist_kernel"]
+__all__ = ["edit_kernel", "free_kernel", "scanning", "shortlist_kernel"]
 
 BLOCK = 2  # sites that a block move redraws together
 REWRITE, SPAN, ANEW = 0.2, 0.1, 0.3  # weights beside edits and blocks, which have 1 together
@@ -116,6 +116,40 @@ def _anew(informed: Autoregressive, *, lock: Lock | None, **drawn: Any) -> Kerne
 
     whole = SequenceDistribution(informed, **drawn)
     return MetropolisHastings(IndependenceProposal(whole if lock is None else HeldTexts(whole, lock)))
+
+
+def free_kernel(
+    redraw: Kernel,
+    lm: MaskedLM,
+    scorer: EnergyTerm,
+    truncation: Truncation,
+    ends: Truncation,
+    length: tuple[int, int],
+) -> Kernel:
+    """Edits and ``redraw``; a ``scorer`` that reads from left to right in the tokens of ``lm`` writes ends anew.
+
+    ``truncation`` is of the edits, ``ends`` of what the scorer draws: at the law's temperature it draws all that the
+    law holds, so that no text keeps a chain for long.
+    """
+    from lm_adapters import EditProposal, SequenceEnergy, SuffixProposal
+    from samplers import MetropolisHastings, Mixture
+
+    bounds: dict[str, Any] = {"min_length": length[0], "max_length": length[1]}
+    edits = MetropolisHastings(EditProposal(lm, truncation=truncation, **bounds))
+    if not isinstance(scorer, SequenceEnergy):
+        return Mixture([(edits, 0.5), (redraw, 0.5)])
+    anew = MetropolisHastings(SuffixProposal(scorer.model, cuts="open", truncation=ends, **bounds))
+    return Mixture([(anew, 0.7), (edits, 0.1), (redraw, 0.2)])
+
+
+def scanning(proposal: GibbsProposal, scan: str, width: int, *, corrected: bool) -> Kernel:
+    """One site after the other, or random ones; with the accept step if ``corrected``."""
+    from samplers import Cycle, MetropolisHastings, PseudoGibbs
+
+    make = MetropolisHastings if corrected else PseudoGibbs
+    if scan == "random":
+        return make(proposal)
+    return Cycle([make(turn) for turn in proposal.scan(width)])
 
 
 def _respelling(lock: Lock | None, min_length: int, max_length: int) -> list[tuple[Kernel, float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from lm_adapters.models.autoregressive import Autoregressive
 from lm_adapters.proposals.sequence_distribution import SequenceDistribution
 from lm_adapters.proposals.truncation import Truncation
 from samplers import InvalidInput, Proposed
-from samplers.randomness import draw_site
+from samplers.randomness import categorical
 
 __all__ = ["SuffixProposal"]
 
@@ -30,6 +31,12 @@ class SuffixProposal:
     no reverse move (``-inf``). A text that lacks a piece is kept, which counts as rejected. Add ``lock`` to the target
     too. A text longer than ``max_length`` is kept as well. Likewise the cut is after the last token that is never
     proposed (``TextSpace.fixed``).
+
+    With ``cuts="open"`` the cut is drawn in proportion to ``w_t(x) = 1 - p(x_t | x_<t)``, the end of the text included:
+    the probability that redrawing from there changes the text at once. Uniform cuts often fall where the next token is
+    all but certain, and draw the same text again. ``w_t(x) / sum w(x)`` replaces ``1 / (l + 1)`` in both directions;
+    a text in which nothing is open is kept. Cuts by the entropy of the next token (arXiv:2605.30327) serve the same
+    purpose; ``w`` needs nothing that the memory does not hold.
 
     Cost: one pass over what is before the cuts, then for each further token a pass of one token over the unfinished
     texts. The old texts' density is kept as the proposal's ``memory``; texts that another kernel has changed cost one
@@ -49,10 +56,13 @@ class SuffixProposal:
         max_length: int,
         truncation: Truncation | None = None,
         lock: Lock | None = None,
+        cuts: Literal["uniform", "open"] = "uniform",
     ) -> None:
+        if cuts not in ("uniform", "open"):
+            raise InvalidInput(f"cuts is {cuts!r}; choose 'uniform' or 'open'")
         if lock is not None:
             lock.check_length(max_length)
-        self.model, self.lock = model, lock
+        self.model, self.lock, self.cuts = model, lock, cuts
         self.distribution = SequenceDistribution(
             model, min_length=min_length, max_length=max_length, truncation=truncation
         )
@@ -67,19 +77,18 @@ class SuffixProposal:
             raise InvalidInput(f"the states are {x.shape[1]} wide and max_length is {longest}; widen them to that")
         if memory is None:
             memory = self.memory(x)
-        cuts = self._cuts(x)
-        stuck = ~cuts.any(dim=1)
-        cut = draw_site(cuts | stuck.unsqueeze(1), rng)
+        weights = self._cut_weights(x, memory)
+        stuck = ~(weights > 0).any(dim=1)
+        cut = categorical(weights.where(~stuck.unsqueeze(1), 1.0).log(), rng)
         new, scores = self.distribution.redraw(x, cut.clamp(max=longest), rng)
-        after = torch.arange(cuts.shape[1], device=x.device) >= cut.unsqueeze(1)
+        after = torch.arange(weights.shape[1], device=x.device) >= cut.unsqueeze(1)
         drawn, old = (each[:, 0].where(after, 0.0).sum(dim=1) for each in (scores, memory))
         scores = torch.where((after & ~stuck.unsqueeze(1)).unsqueeze(1), scores, memory)
-        back = self._cuts(new)
-        reversible = back.gather(1, cut.unsqueeze(1)).squeeze(1) & ~stuck
+        there, back = (_log_share(each, cut) for each in (weights, self._cut_weights(new, scores)))
         return Proposed(
             x.where(stuck.unsqueeze(1), new),
-            (drawn - cuts.sum(dim=1).double().log()).masked_fill(stuck, 0.0),
-            (old - back.sum(dim=1).double().log()).masked_fill(~reversible, -math.inf),
+            (drawn + there).masked_fill(stuck, 0.0),
+            (old + back).masked_fill((back == -math.inf) | stuck, -math.inf),
             hint=TextHint(self.model, scores[:, 1].sum(dim=1).masked_fill(stuck, math.nan)),
             memory=scores,
         )
@@ -93,16 +102,28 @@ class SuffixProposal:
 
         A text without any cut keeps itself; that move is listed at ``t = 0``.
         """
-        cuts = self._cuts(x_from)
+        weights = self._cut_weights(x_from, None if self.cuts == "uniform" else self.memory(x_from))
         drawn = self.distribution.token_scores(x_to)[:, 0].flip(1).cumsum(dim=1).flip(1)
         same = (x_to == x_from).cumprod(dim=1).bool()
         before = torch.nn.functional.pad(same, (1, 0), value=True)  # everything before the cut
-        within = torch.arange(cuts.shape[1], device=x_to.device) <= self.model.space.lengths(x_to).unsqueeze(1)
-        total = drawn.masked_fill(~(cuts & before & within), -math.inf) - cuts.sum(dim=1, keepdim=True).double().log()
-        stuck = ~cuts.any(dim=1)
+        within = torch.arange(weights.shape[1], device=x_to.device) <= self.model.space.lengths(x_to).unsqueeze(1)
+        total = (drawn + weights.log() - weights.sum(dim=1, keepdim=True).log()).masked_fill(
+            ~((weights > 0) & before & within), -math.inf
+        )
+        stuck = ~(weights > 0).any(dim=1)
         total[stuck] = -math.inf
         total[stuck & same[:, -1], 0] = 0.0
         return total
+
+    def _cut_weights(self, x: Tensor, scores: Tensor | None) -> Tensor:
+        """``float64 [chains, width + 1]``: the probability of each cut is in proportion to it; 0: impossible.
+
+        ``scores`` are those of ``x``, as in ``memory``.
+        """
+        cuts = self._cuts(x)
+        if self.cuts == "uniform" or scores is None:
+            return cuts.double()
+        return (-torch.expm1(scores[:, 0])).where(cuts, 0.0).clamp(min=0.0)
 
     def _cuts(self, x: Tensor) -> Tensor:
         """``bool [chains, width + 1]``: where a text may be cut; nowhere if it must be kept."""
@@ -113,3 +134,8 @@ class SuffixProposal:
             held, found = self.lock.search(x)
             stays, cuts = stays | (held > 0), cuts & found.unsqueeze(1)
         return cuts & (column >= (stays * column[1:]).amax(dim=1, keepdim=True))
+
+
+def _log_share(weights: Tensor, column: Tensor) -> Tensor:
+    """``float64 [rows]``: log of the share of ``column int64 [rows]`` in each row of ``weights``."""
+    return weights.gather(1, column.unsqueeze(1)).squeeze(1).log() - weights.sum(dim=1).log()

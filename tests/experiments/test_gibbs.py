@@ -8,8 +8,9 @@ import torch
 
 from experiments.declaration.wording import Remark
 from experiments.gibbs import NO_TARGET, gibbs
-from lm_adapters import MaskedEnergy
+from lm_adapters import CausalLM, MaskedEnergy, SequenceEnergy
 from samplers import EnergyError, InvalidInput
+from tests.lm_adapters import tiny_causal
 from tests.lm_adapters.tiny import build
 
 QUICK = {"chains": 4, "steps": 8, "warmup": 2, "thin": 3}
@@ -141,6 +142,48 @@ def test_diagnostics_compare_chains_of_one_length_only(embedded):
     assert 1500 < figures.ess_bulk < 2500
     assert math.isclose(figures.mean, energy.mean().item(), rel_tol=1e-9)
     assert trace.diagnostics()["energy"].r_hat > 1.5
+
+
+SCORED = {"model": "masked-en", "scorer": "causal-en", "chains": 6, "steps": 12, "warmup": 2, "thin": 2}
+
+
+def test_beside_a_scorer_the_law_is_over_texts_of_all_lengths(embedded):
+    run = gibbs(length=(3, 6), **SCORED)
+    assert run.target == (
+        "exp(-(fluency + 0.5 pll)), fluency by causal-en and pll by masked-en, over token sequences of length 3 to 6"
+    )
+    x = run.trace.draws.flatten(0, 1)
+    causal = SequenceEnergy(CausalLM.from_pretrained("causal-en").condition_on())
+    expected = causal(x) + 0.5 * MaskedEnergy(embedded, "pll")(x)
+    torch.testing.assert_close(run.trace.energy.flatten(), expected.double(), rtol=0, atol=1e-3)
+    lengths = embedded.space.lengths(x)
+    assert 3 <= int(lengths.min()) < int(lengths.max()) <= 6
+    assert list(run.trace.moves) == ["suffix", "replace", "insert", "delete", "block"]
+    assert gibbs(length=(3, 6), **{**SCORED, "scorer": None}).target == run.target
+
+
+def test_a_scorer_of_other_tokens_writes_no_ends(embedded):
+    other = tiny_causal.build("gpt2")
+    run = gibbs(length=(3, 6), **{**SCORED, "scorer": other})
+    assert "suffix" not in run.trace.moves
+    assert "as their tokenizer" not in run.target
+    assert run.trace.energy.isfinite().all()
+
+
+def test_a_start_may_be_out_of_the_usual_lengths():
+    run = gibbs(init="Tom is here.", length=(6, 8), **{**SCORED, "steps": 3, "warmup": 0, "thin": 1})
+    assert run.target.endswith("of length 4 to 8")
+
+
+def test_without_a_scorer_the_law_is_that_of_the_masked_model():
+    run = gibbs(**{**SCORED, "scorer": "none", "steps": 3, "warmup": 0, "thin": 1})
+    assert run.target == "exp(-pll) by masked-en, over token sequences, at each length from 6 to 11 tokens"
+    assert list(run.trace.moves) == ["replace"]
+
+
+def test_a_scorer_without_an_accept_step_is_refused():
+    with pytest.raises(InvalidInput, match="scorer needs an accept step to have an effect"):
+        gibbs(scorer="causal-en", correct="none", **QUICK)
 
 
 def test_self_bleu_orders_by_diversity():

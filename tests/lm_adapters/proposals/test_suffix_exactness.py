@@ -26,6 +26,7 @@ WORDS = ("red", "green", "blue", "grey", "white")
 LONGEST = 4
 CHAINS = 2**12
 TRUNCATIONS = {"whole": Truncation(), "top-k": Truncation(top_k=3), "all three": Truncation(1.4, 4, 0.9)}
+CUTS = ("uniform", "open")
 truncations = pytest.mark.parametrize("truncation", TRUNCATIONS.values(), ids=list(TRUNCATIONS))
 targets = pytest.mark.parametrize("target", ["nll", "other"])
 locked_targets = pytest.mark.parametrize(("target", "locked"), [("nll", False), ("other", False), ("locked", True)])
@@ -75,9 +76,15 @@ class Tabled(SuffixProposal):
     """Looks densities up where texts are compared in pairs."""
 
     def __init__(
-        self, truncation: Truncation, *, shortest: int = 1, locked: bool = False, cut_factor: bool = True
+        self,
+        truncation: Truncation,
+        *,
+        shortest: int = 1,
+        locked: bool = False,
+        cut_factor: bool = True,
+        cuts: str = "uniform",
     ) -> None:
-        options = {"min_length": shortest, "max_length": LONGEST, "lock": lock() if locked else None}
+        options = {"min_length": shortest, "max_length": LONGEST, "lock": lock() if locked else None, "cuts": cuts}
         super().__init__(lm().condition_on(), truncation=truncation, **options)
         self.table = self.distribution.token_scores(texts())
         self.cut_factor = cut_factor
@@ -93,9 +100,9 @@ class Tabled(SuffixProposal):
 
 
 @cache
-def by_cut(truncation: Truncation, shortest: int = 1, locked: bool = False) -> Tensor:
+def by_cut(truncation: Truncation, shortest: int = 1, locked: bool = False, cuts: str = "uniform") -> Tensor:
     """``float64 [cuts, from, to]`` of all ``texts()``."""
-    proposal, size = Tabled(truncation, shortest=shortest, locked=locked), len(texts())
+    proposal, size = Tabled(truncation, shortest=shortest, locked=locked, cuts=cuts), len(texts())
     rows = [proposal.cut_log_probs(texts(), row.expand(size, -1)) for row in texts()]
     return torch.stack(rows).permute(2, 0, 1)
 
@@ -135,9 +142,10 @@ def test_the_laws_are_not_trivial():
 @locked_targets
 @truncations
 @pytest.mark.parametrize("shortest", [1, 2])
-def test_exact_matrix(truncation: Truncation, shortest: int, target: str, locked: bool):
+@pytest.mark.parametrize("cuts", CUTS)
+def test_exact_matrix(truncation: Truncation, shortest: int, target: str, locked: bool, cuts: str):
     """Texts below ``min_length`` may be left, never to come back: no such move is made."""
-    law, labelled = space(target).probabilities(), by_cut(truncation, shortest, locked)
+    law, labelled = space(target).probabilities(), by_cut(truncation, shortest, locked, cuts)
     matrix = step_matrix(space(target), labelled, labelled)
     assert float((matrix.sum(dim=1) - 1).abs().max()) < 1e-12
     assert invariance_error(matrix, law) < 1e-12
@@ -205,8 +213,9 @@ def test_the_table_is_the_model():
 
 @truncations
 @pytest.mark.parametrize("locked", [False, True])
-def test_draws_follow_the_density(truncation: Truncation, locked: bool):
-    options = {"max_length": LONGEST, "lock": lock() if locked else None}
+@pytest.mark.parametrize("cuts", CUTS)
+def test_draws_follow_the_density(truncation: Truncation, locked: bool, cuts: str):
+    options = {"max_length": LONGEST, "lock": lock() if locked else None, "cuts": cuts}
     proposal = SuffixProposal(lm().condition_on(), truncation=truncation, **options)
     places = (1, 60, 185) if locked else (2, 200, 700)
     assert not locked or bool(lock().found(texts()[list(places)]).all())
@@ -219,9 +228,10 @@ def test_draws_follow_the_density(truncation: Truncation, locked: bool):
 @locked_targets
 @truncations
 @pytest.mark.parametrize("steps", [1, 8])
-def test_end_states_follow_the_law(truncation: Truncation, steps: int, target: str, locked: bool):
+@pytest.mark.parametrize("cuts", CUTS)
+def test_end_states_follow_the_law(truncation: Truncation, steps: int, target: str, locked: bool, cuts: str):
     start = space(target).sample(CHAINS, generator(11))
-    options = {"max_length": LONGEST, "lock": lock() if locked else None}
+    options = {"max_length": LONGEST, "lock": lock() if locked else None, "cuts": cuts}
     proposal = SuffixProposal(lm().condition_on(), truncation=truncation, **options)
     x = end_states(proposal, space(target), start, steps)
     assert not torch.equal(x, start)
@@ -242,3 +252,37 @@ def test_texts_grow_and_shrink_to_the_due_lengths(length: int, target: str):
     assert strain(space(target).index(x), after) < 1
     assert strain(lm().space.lengths(x), by_length(after)) < 1
     assert float(by_length(after)[1:].min()) > 0.002
+
+
+class ByTheOldCuts(Tabled):
+    """The new text's law of the cut taken to be that of the old one."""
+
+    def _cut_weights(self, x: Tensor, scores: Tensor | None) -> Tensor:
+        if self.old is None:
+            self.old = super()._cut_weights(x, scores)
+        return self.old
+
+    def __call__(self, x: Tensor, rng: torch.Generator, memory: Tensor | None = None) -> Proposed:
+        self.old = None
+        return super().__call__(x, rng, memory)
+
+
+@pytest.mark.parametrize("kind", [Tabled, ByTheOldCuts])
+def test_open_cuts_with_the_law_of_the_old_text_alone_miss_the_law(kind: type[Tabled]):
+    """The negative control; the first is whole."""
+    start = space("nll").sample(8 * CHAINS, generator(1))
+    x = end_states(kind(Truncation(), cuts="open"), space("nll"), start, 16)
+    assert (strain(space("nll").index(x), space("nll").probabilities()) > 1) == (kind is ByTheOldCuts)
+
+
+@truncations
+def test_open_cuts_add_up_to_one_and_are_never_where_the_end_is_certain(truncation: Truncation):
+    labelled = by_cut(truncation, cuts="open")
+    assert float((labelled.exp().sum(dim=(0, 2)) - 1).abs().max()) < 1e-10
+    longest = lm().space.lengths(texts()) == LONGEST
+    assert bool((labelled[LONGEST, longest] == -torch.inf).all())
+
+
+def test_other_cuts_are_refused():
+    with pytest.raises(InvalidInput, match="cuts is 'entropy'; choose 'uniform' or 'open'"):
+        SuffixProposal(lm().condition_on(), max_length=LONGEST, cuts="entropy")
