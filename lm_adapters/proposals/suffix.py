@@ -137,5 +137,6 @@ class SuffixProposal:
 
 
 def _log_share(weights: Tensor, column: Tensor) -> Tensor:
-    """``float64 [rows]``: log of the share of ``column int64 [rows]`` in each row of ``weights``."""
-    return weights.gather(1, column.unsqueeze(1)).squeeze(1).log() - weights.sum(dim=1).log()
+    """``float64 [rows]``: log of the share of ``column int64 [rows]`` in ``weights``; ``-inf`` where they are 0."""
+    weight = weights.gather(1, column.unsqueeze(1)).squeeze(1)
+    return (weight.log() - weights.sum(dim=1).log()).masked_fill(weight == 0, -math.inf)
