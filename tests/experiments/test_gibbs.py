@@ -88,7 +88,7 @@ def test_a_truncated_proposal_limits_what_is_claimed(embedded, cut):
     reached = " and ".join(f"{name.replace('_', '-')} {value}" for name, value in cut.items())
     assert gibbs(model=embedded, **cut, **QUICK).target.endswith(f" that the proposal reaches with {reached}")
     assert gibbs(model=embedded, **QUICK).target == (
-        "exp(-pll) by masked-en, over token sequences, at each length from 6 to 9 tokens"
+        "exp(-pll) by masked-en, over token sequences, at each length from 6 to 9 tokens in real words"
     )
 
 
@@ -150,7 +150,8 @@ SCORED = {"model": "masked-en", "scorer": "causal-en", "chains": 6, "steps": 12,
 def test_beside_a_scorer_the_law_is_over_texts_of_all_lengths(embedded):
     run = gibbs(length=(3, 6), **SCORED)
     assert run.target == (
-        "exp(-(fluency + 0.5 pll)), fluency by causal-en and pll by masked-en, over token sequences of length 3 to 6"
+        "exp(-(fluency + 0.5 pll)), fluency by causal-en and pll by masked-en, over token sequences of length 3 to 6 "
+            "in real words"
     )
     x = run.trace.draws.flatten(0, 1)
     causal = SequenceEnergy(CausalLM.from_pretrained("causal-en").condition_on())
@@ -172,12 +173,12 @@ def test_a_scorer_of_other_tokens_writes_no_ends(embedded):
 
 def test_a_start_may_be_out_of_the_usual_lengths():
     run = gibbs(init="Tom is here.", length=(6, 8), **{**SCORED, "steps": 3, "warmup": 0, "thin": 1})
-    assert run.target.endswith("of length 4 to 8")
+    assert run.target.endswith("of length 4 to 8 in real words")
 
 
 def test_without_a_scorer_the_law_is_that_of_the_masked_model():
     run = gibbs(**{**SCORED, "scorer": "none", "steps": 3, "warmup": 0, "thin": 1})
-    assert run.target == "exp(-pll) by masked-en, over token sequences, at each length from 6 to 11 tokens"
+    assert run.target == "exp(-pll) by masked-en, over token sequences, at each length from 6 to 11 tokens in real words"
     assert list(run.trace.moves) == ["replace"]
 
 
