@@ -98,7 +98,7 @@ def test_run_directory_holds_config_before_and_samples_after(embedded, tmp_path)
     lines = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
     assert len(lines) == 4 * 2
     assert [line["text"] for line in lines] == [text for chain in run.texts() for text in chain]
-    assert lines[0]["terms"] == {"pll": lines[0]["energy"]}
+    assert lines[0]["terms"] == {"pll": lines[0]["energy"], "real words": 0.0}
     config = json.loads((folder / "config.json").read_text())
     assert (config["seed"], config["chains"], config["correct"]) == (0, 4, "mh")
     summary = json.loads((folder / "summary.json").read_text())
