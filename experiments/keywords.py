@@ -42,7 +42,7 @@ def check(settings: Settings, *, words: Sequence[str], top_p: float, **_: object
     check_words(settings.word_list, "words", words)
 
 
-@experiment(steps=800, warmup=400, check=check)
+@experiment(check=check)
 def keywords(
     job: Job,
     words: Annotated[Sequence[str], WORDS],
@@ -55,7 +55,7 @@ def keywords(
             "lowest energy. rejection, importance: draw whole texts."
         ),
     ] = "mh",
-    scorer: Annotated[str | CausalLM | MaskedLM | Seq2SeqLM, SENTENCE_SCORER] = "causal-en",
+    scorer: Annotated[str | CausalLM | MaskedLM | Seq2SeqLM, SENTENCE_SCORER] = "seq2seq-en",
     length: Annotated[tuple[int, int], Option("Tokens a text: N or LOW:HIGH.")] = (3, 16),
     shortlist: Annotated[int, SHORTLIST] = 64,
     particles: Annotated[int, PARTICLES] = 128,
