@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["compare"]
 
 COLUMNS = (
-    ("sampler", "<11"), ("texts", ">5"), ("nats a text", ">11"), ("ESS", ">7"), ("accepted", ">8"),
-    ("forwards", ">8"), ("rows", ">9"), ("tokens", ">11"), ("seconds", ">7"), ("ESS/s", ">7"), ("ESS/M tokens", ">12"),
+    ("sampler", "<10"), ("texts", ">5"), ("nats", ">7"), ("ESS", ">7"), ("accepted", ">8"),
+    ("forwards", ">8"), ("tokens", ">10"), ("seconds", ">7"), ("ESS/s", ">6"), ("ESS/M", ">6"),
 )  # fmt: skip
 
 
@@ -46,8 +46,8 @@ def show_table(found: Mapping[str, Mapping[str, Any]], *, as_json: bool, quiet: 
         for sampler, summary in found.items():
             click.echo(row(sampler, summary))
         click.echo(
-            "\nanneal searches: its nats are those of the best texts. ESS counts independent draws; what making the "
-            "starts costs is in all figures."
+            "\nanneal searches: its nats, of a text, are those of the best. ESS counts independent draws, ESS/M those by a "
+            "million tokens; what making the starts costs is in all figures."
         )
         click.echo(f"target: {found['mh']['target']}")
 
@@ -96,7 +96,6 @@ def row(sampler: str, summary: Mapping[str, Any]) -> str:
         number(summary.get("ess_bulk", math.nan), ".1f"),
         number(accepted, ".0%" if not accepted < 0.01 else ".1g"),
         f"{cost['forwards']:,}",
-        f"{cost['rows']:,}",
         f"{cost['tokens']:,}",
         f"{summary['seconds']:.1f}",
         number(summary.get("ess_per_second", math.nan), ".3g"),

@@ -29,7 +29,7 @@ def print_run(run: Run) -> None:
     width = terminal_width()
     summary = run.summary()
     counted, shown = run.heading()
-    click.echo(f"{counted:>5}  {'nats':>7}  {shown}")
+    click.echo(cut(f"{counted:>5}  {'nats':>7}  {shown}", width))
     for index, energy, text in run.shown():
         click.echo(f"{index:>5}  {nats(energy):>7}  {cut(printable(text), width and width - 16)}")
     click.echo()

@@ -44,6 +44,8 @@ class Decoding:
         Returns logits ``[rows, vocabulary]`` of the first token. Raises ``InvalidInput`` for a source that is longer
         than the encoder takes.
         """
+        if not sources.shape[1]:  # no word is kept of any text
+            sources = sources.new_full((len(sources), 1), lm.source_space.pad_id)
         distinct, of_row = sources.unique(dim=0, return_inverse=True)
         ids, mask = lm.encoder_input(distinct, prefix)
         encoded = lm.model.get_encoder()(input_ids=ids, attention_mask=mask)

@@ -121,7 +121,7 @@ def test_json_prints_samples_and_nothing_else(mcmc_text):
     assert result.exit_code == 0, result.stderr
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert [(line["chain"], line["step"]) for line in lines] == [(0, 3), (0, 5), (1, 3), (1, 5)]
-    assert set(lines[0]) == {"chain", "step", "energy", "terms", "text"}
+    assert set(lines[0]) == {"chain", "start", "step", "energy", "terms", "text"}
 
 
 def test_quiet_prints_nothing(mcmc_text):
@@ -148,6 +148,7 @@ def test_table_fits_the_terminal_and_ends_with_an_honest_line(mcmc_text, monkeyp
         "report.html",
         "samples.jsonl",
         "shards",
+        "starts.safetensors",
         "summary.json",
     }
 
@@ -186,7 +187,7 @@ def test_ctrl_c_exits_130(monkeypatch, mcmc_text):
     ],
     ids=lambda error: type(error).__name__,
 )
-@pytest.mark.parametrize("where", ["lm_adapters.MaskedLM.from_pretrained", "lm_adapters.GibbsProposal.__call__"])
+@pytest.mark.parametrize("where", ["lm_adapters.MaskedLM.from_pretrained", "lm_adapters.SuffixProposal.__call__"])
 def test_memory_that_does_not_suffice_is_one_line(monkeypatch, mcmc_text, where, error):
     """Also where nothing can be split: while a model is loaded, or a proposal asks it."""
 
@@ -194,7 +195,7 @@ def test_memory_that_does_not_suffice_is_one_line(monkeypatch, mcmc_text, where,
         raise error
 
     monkeypatch.setattr(where, too_much)
-    result = mcmc_text("gibbs", "--chains", 1, "--steps", 2, "--warmup", 0, "--thin", 1, "--init", "Tom is here.")
+    result = mcmc_text("gibbs", "--chains", 1, "--steps", 9, "--warmup", 0, "--thin", 1, "--init", "Tom is here.")
     assert (result.exit_code, result.stdout) == (1, "")
     (line,) = result.stderr.splitlines()
     assert line.startswith("error: memory does not suffice (")

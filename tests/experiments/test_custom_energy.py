@@ -28,7 +28,7 @@ def test_texts_energy_is_added_with_its_weight(embedded, write):
             return [len(text) for text in texts]
     """)
     run = gibbs(model=embedded, energies=[f"{path}:letters=0.5"], **QUICK)
-    assert run.trace.term_names == ("pll", "letters")
+    assert run.trace.term_names == ("pll", "letters", "real words")
     lengths = torch.tensor([[len(text) for text in chain] for chain in run.texts()], dtype=torch.float64)
     torch.testing.assert_close(run.trace.terms[..., 1], 0.5 * lengths)
     torch.testing.assert_close(run.trace.terms.sum(dim=2), run.trace.energy)

@@ -15,7 +15,7 @@ from experiments.evaluating.evaluation import EVALUATIONS
 from experiments.evaluating.table import MEASURES, Texts, bar_line, bars
 from experiments.judging.judge import Verdict
 from experiments.training import data
-from tests.experiments.tiny_scorers import tiny_causal, tiny_seq2seq
+from tests.experiments.tiny_scorers import tiny_causal, tiny_writer
 
 NOUNS = ("house", "garden", "music", "piano", "school", "river", "money", "question")
 VERBS = ("likes", "finds", "wants", "loses", "paints")
@@ -44,7 +44,10 @@ def corpus(tmp_path, monkeypatch):
 
 @pytest.fixture
 def tiny(embedded, monkeypatch):
-    causal, seq2seq = tiny_causal(embedded.space.tokenizer), tiny_seq2seq(embedded.space.tokenizer)
+    causal, seq2seq = (
+        tiny_causal(embedded.space.tokenizer),
+        tiny_writer(embedded.space.tokenizer, "words_to_sentence", "paraphrase", "translation_fr_to_en"),
+    )
     monkeypatch.setattr("lm_adapters.MaskedLM.from_pretrained", lambda *_, **__: embedded)
     monkeypatch.setattr("lm_adapters.CausalLM.from_pretrained", lambda *_, **__: causal)
     monkeypatch.setattr("lm_adapters.Seq2SeqLM.from_pretrained", lambda *_, **__: seq2seq)

@@ -30,7 +30,7 @@ from experiments.training.tasks.seq2seq import Seq2SeqTask
 from lm_adapters import CausalLM, MaskedLM, Seq2SeqLM, pretrained
 from samplers import McmcTextError
 from tests.experiments.fuzzing import COMMANDS, MODULES, RUNS, SMALL, cases, command_lines, spoiled_runs, usual
-from tests.experiments.tiny_scorers import tiny_causal, tiny_seq2seq
+from tests.experiments.tiny_scorers import tiny_causal, tiny_writer
 from tests.lm_adapters.tiny import byte_level, save, sizes
 from tests.samplers.damaging import damage
 
@@ -226,7 +226,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     for name, model in {
         "masked-en": masked,
         "causal-en": tiny_causal(tokenizer).model,
-        "seq2seq-en": tiny_seq2seq(tokenizer).model,
+        "seq2seq-en": tiny_writer(tokenizer, "words_to_sentence", "paraphrase").model,
     }.items():
         save(model, tokenizer, made.kept / "models" / name)
         shutil.copy(figures / name / "figures.json", made.kept / "models" / name)

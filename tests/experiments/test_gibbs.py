@@ -151,7 +151,7 @@ def test_beside_a_scorer_the_law_is_over_texts_of_all_lengths(embedded):
     run = gibbs(length=(3, 6), **SCORED)
     assert run.target == (
         "exp(-(fluency + 0.5 pll)), fluency by causal-en and pll by masked-en, over token sequences of length 3 to 6 "
-            "in real words"
+        "in real words"
     )
     x = run.trace.draws.flatten(0, 1)
     causal = SequenceEnergy(CausalLM.from_pretrained("causal-en").condition_on())
@@ -178,7 +178,9 @@ def test_a_start_may_be_out_of_the_usual_lengths():
 
 def test_without_a_scorer_the_law_is_that_of_the_masked_model():
     run = gibbs(**{**SCORED, "scorer": "none", "steps": 3, "warmup": 0, "thin": 1})
-    assert run.target == "exp(-pll) by masked-en, over token sequences, at each length from 6 to 11 tokens in real words"
+    assert (
+        run.target == "exp(-pll) by masked-en, over token sequences, at each length from 6 to 11 tokens in real words"
+    )
     assert list(run.trace.moves) == ["replace"]
 
 
