@@ -46,8 +46,8 @@ def show_table(found: Mapping[str, Mapping[str, Any]], *, as_json: bool, quiet: 
         for sampler, summary in found.items():
             click.echo(row(sampler, summary))
         click.echo(
-            "\nanneal searches: its nats, of a text, are those of the best. ESS counts independent draws, ESS/M those by a "
-            "million tokens; what making the starts costs is in all figures."
+            "\nanneal searches: its nats, of a text, are those of the best. ESS counts independent draws, ESS/M those "
+            "by a million tokens; what making the starts costs is in all figures."
         )
         click.echo(f"target: {found['mh']['target']}")
 

@@ -19,6 +19,7 @@ __all__ = ["StartComparison", "compare_starts", "two_sided_p"]
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Groups = NDArray[np.int64]
+LARGEST = 1e150  # whose square is a number
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ def compare_starts(values: Tensor, from_below: Tensor, groups: Sequence[int] | N
     level where effective sample sizes are too few to be estimated. Their variance is pooled over all chains, after the
     means of groups and of both kinds are taken out (analysis of variance of two ways without interaction).
 
-    ``None`` where no two chains can be compared, or a value is infinite. Raises ``InvalidInput`` for other shapes.
+    ``None`` where no two chains can be compared, or a value or its square is infinite. Raises ``InvalidInput`` for
+    other shapes.
     """
     if values.dim() != 2 or from_below.shape != values.shape[:1]:
         raise InvalidInput(
@@ -64,7 +66,7 @@ def compare_starts(values: Tensor, from_below: Tensor, groups: Sequence[int] | N
     group: Groups = np.asarray(groups if groups is not None else [0] * len(array))
     both = [g for g in np.unique(group) if len(set(below[group == g])) == 2]
     chosen = np.isin(group, both)
-    if not both or not array.shape[1] or not np.isfinite(array).all():
+    if not both or not array.shape[1] or not (np.abs(array) < LARGEST).all():
         return None
     array, below, group = array[chosen], below[chosen], group[chosen]
     half = array.shape[1] // 2

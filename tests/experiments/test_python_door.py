@@ -36,9 +36,9 @@ def test_a_signature_shows_every_argument():
     parameters = inspect.signature(keywords).parameters
     assert list(parameters)[:3] == ["words", "any_order", "sampler"]
     assert set(SHARED) <= set(parameters)
-    assert parameters["steps"].default == 800
+    assert parameters["steps"].default == 300
     assert parameters["length"].annotation == tuple[int, int]
-    assert str(parameters["scorer"]) == "scorer: str | CausalLM | MaskedLM = 'causal-en'"
+    assert str(parameters["scorer"]) == "scorer: str | CausalLM | MaskedLM | Seq2SeqLM = 'seq2seq-en'"
     assert str(inspect.signature(gibbs).parameters["init"]) == "init: str | None = None"
     assert "Option(" not in str(inspect.signature(keywords))
     assert "``warmup``: Steps not kept." in gibbs.__doc__

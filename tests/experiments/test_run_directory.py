@@ -12,7 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from experiments import load_run
+from experiments import Job, Problem, TextRun, experiment, load_run, sample_chains
 from experiments.cli import main
 from experiments.gibbs import gibbs
 from experiments.infill import infill
@@ -23,7 +23,18 @@ from experiments.scoring.lines import read_lines
 from experiments.setup.settings import Settings
 from experiments.summarize import summarize
 from experiments.translate import translate
-from samplers import EnergyError, Flat, Interrupted, InvalidInput, McmcTextError, RunStore, StoreError, sample
+from lm_adapters import GibbsProposal
+from samplers import (
+    EnergyError,
+    Flat,
+    Interrupted,
+    InvalidInput,
+    McmcTextError,
+    MetropolisHastings,
+    RunStore,
+    StoreError,
+    sample,
+)
 from tests.experiments.tiny_scorers import tiny_causal, tiny_seq2seq
 from tests.lm_adapters.tiny import build
 from tests.samplers.doubles import climb
@@ -168,7 +179,7 @@ def test_a_finished_run_does_nothing_and_says_so(lm, causal, sampler, way, tmp_p
         ({"shard_size": 3}, "shard_size was 2 and is now 3"),
         ({"warmup": 1}, "warmup was 2 and is now 1"),
         ({"thin": 1}, "thin was 2 and is now 1"),
-        ({"block": 2}, "block was 1 and is now 2"),
+        ({"block": 2}, "block was None and is now 2"),
         ({"temperature": 2.0}, "temperature was 1.0 and is now 2.0"),
         ({"top_k": 9}, "top_k was None and is now 9"),
         ({"length": (3, 4)}, "length was [6, 12] and is now [3, 4]"),
@@ -451,7 +462,13 @@ def test_they_are_recorded_and_stay_when_a_run_grows(lm, tmp_path):
         gibbs(**quick, steps=30, out=str(tmp_path / "run"))
 
 
-def test_each_experiment_has_its_own_share(lm, causal):
-    run = keywords(["sea"], model=lm, scorer=causal, length=(2, 4), chains=2, steps=8)
+def test_each_experiment_has_its_own_share(lm):
+    def own(job: Job) -> TextRun:
+        """Sentences with the sea."""
+        problem = Problem(lm.space, Flat(), lm.space.encode(["the sea"] * 2), {"model": lm})
+        return sample_chains(problem, MetropolisHastings(GibbsProposal(lm, 1)), job)
+
+    declared = experiment(steps=800, warmup=400)(own)
+    run = declared(model=lm, chains=2, steps=8)
     assert (run.config["warmup"], run.config["thin"]) == (4, 1)
-    assert "[default: 400; of fewer than 800 steps the same share]" in " ".join(keywords.__doc__.split())
+    assert "[default: 400; of fewer than 800 steps the same share]" in " ".join(declared.__doc__.split())
