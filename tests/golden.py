@@ -48,6 +48,8 @@ DRAWN = {
         f"keywords, {sampler}": f"keywords music night {SHORT} --sampler {sampler} --shortlist 16"
         for sampler in ("mh", "gibbs", "tempered", "anneal", "importance")
     },
+    "keywords, smc": "keywords music --sampler smc --particles 16 --populations 2 --moves 1 --chains 6",
+    "keywords, causal": f"keywords music night {SHORT} --scorer causal-en",
     "keywords, any order": f"keywords night music last {SHORT} --any-order",
     "keywords, rejection": "keywords the --sampler rejection --steps 20 --chains 6",
     "infill": f"infill {BLANKS} {SHORT}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -15,6 +16,7 @@ from experiments.evaluating.evaluation import EVALUATIONS
 from experiments.results.safe_text import json_line
 
 if TYPE_CHECKING:
+    from experiments.declaration.arguments import Argument
     from experiments.evaluating.estimate import Estimate
 
 __all__ = ["WORD_SETS", "truth_command"]
@@ -47,7 +49,7 @@ def truth_command() -> click.Command:
         click.Option(["--sampler", "samplers"], multiple=True, default=("mh",), show_default=True,
                      type=click.Choice([name for name in samplers if name not in ("anneal", "rejection")]),
                      help="To compare; repeatable."),
-        *(click_parameter(each) for each in keywords.arguments if each.name in OPTIONS),
+        *(click_parameter(_of_causal(each)) for each in keywords.arguments if each.name in OPTIONS),
         JSON,
     ]  # fmt: skip
     text = """Samplers of `keywords` beside independent exact draws, for words that are frequent.
@@ -55,6 +57,11 @@ def truth_command() -> click.Command:
     Exact draws: texts of the causal scorer, accepted by their probability over that of drawing them, that hold the
     words. All else are runs of `mcmc-text keywords WORDS --any-words --sampler NAME`."""
     return click.Command("truth", params=parameters, callback=evaluate_truth, help=text)
+
+
+def _of_causal(argument: Argument) -> Argument:
+    """The scorer has to draw texts without being given words."""
+    return replace(argument, default="causal-en") if argument.name == "scorer" else argument
 
 
 def evaluate_truth(
