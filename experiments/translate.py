@@ -19,6 +19,7 @@ from experiments.setup.methods import sample_or_search
 from experiments.setup.problem import Problem
 from experiments.setup.scorers import load_seq2seq, source_prefix, spelling, translation_pair
 from experiments.setup.settings import Settings
+from experiments.starts.written import written_starts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,8 +57,8 @@ def translate(
 
     Translations are likely by ``exp(-E / temperature)``, ``E = -log p(translation | text)``, and contain
     ``must_contain``: words or phrases of the target language, in any order unless ``any_order=False``. Chains start
-    from the model's own translation (beam search), with each missing word put where it costs least. The target side of
-    the ``scorer`` has the tokenizer of ``model``.
+    from texts that the model draws and that hold the words, or from its own translation (beam search), with each
+    missing word put where it costs least. The target side of the ``scorer`` has the tokenizer of ``model``.
 
     ``source_lang`` and ``target_lang`` are codes of the ``scorer``'s tokenizer (mBART, M2M-100, NLLB), or languages of
     a translation task that its configuration lists.
@@ -94,8 +95,12 @@ def translate(
     x0[:, : len(start)] = start
     languages = f" ({in_words(pair[:1])} to {in_words(pair[1:])})" if pair else ""
     scored_by = {"translation": job.named("scorer", seq2seq.model) + languages}
-    problem = Problem(lm.space, energy, x0, {"model": lm, "scorer": seq2seq}, lengths=(1, longest), scored_by=scored_by)
     drawn: dict[str, Any] = {"scorer": forward, "temperature": job.settings.temperature}
+    if not canonical:
+        wide = sampler == "anneal"
+        x0 = written_starts(scored.model, seq2seq, energy, x0, job, min_length=1, max_length=longest, wide=wide)
+        drawn["informed"] = scored.model
+    problem = Problem(lm.space, energy, x0, {"model": lm, "scorer": seq2seq}, lengths=(1, longest), scored_by=scored_by)
     kernel = edit_kernel(lm, lock=lock, max_length=longest, swap=any_order, **drawn)
     return sample_or_search(problem, kernel, sampler, job)
 

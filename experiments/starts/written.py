@@ -36,8 +36,8 @@ def written_starts(
 ) -> Tensor:
     """The starts ``x int64 [chains, width]``, each replaced by a text that ``writer`` writes, as far as there are such.
 
-    Only texts that ``energy`` allows: as they are drawn, or the best of a ``wide`` draw, each once. ``scorer`` is the
-    model that ``writer`` belongs to, and whose passes count.
+    Only texts that ``energy`` allows: as they are drawn, or the best of a ``wide`` draw and of ``x``, each once.
+    ``scorer`` is the model that ``writer`` belongs to, and whose passes count.
     """
     import torch
 
@@ -48,11 +48,11 @@ def written_starts(
         temperatures = TEMPERATURES if wide else (job.settings.temperature,)
         with writer.space.texts_in_errors():
             drawn = draw_widely(writer, count, rng, temperatures, min_length=min_length, max_length=max_length)
+            drawn = torch.nn.functional.pad(drawn, (0, x.shape[1] - max_length), value=writer.space.pad_id)
             if wide:
-                kept = best_first(drawn, energy, job)
+                kept = best_first(torch.cat([drawn, x]), energy, job)
             else:
                 kept = drawn[evaluate(energy, drawn, nan=job.settings.nan).energy < math.inf]
-        kept = torch.nn.functional.pad(kept, (0, x.shape[1] - max_length), value=writer.space.pad_id)
         return torch.cat([kept[: len(x)], x[len(kept) :]])
 
     return drawn_starts(job, [scorer], draw, stream="written starts")
