@@ -65,7 +65,7 @@ def draw_by_smc(
     x = result.x[result.resampled(settings.chains, seed=settings.seed)]
     terms, names = terms_of(problem, x)
     doubt = doubts(problem, job, x, terms, spent)
-    log_mass = _log_mass(distribution, x.device, job)
+    log_mass = (0.0, 0.0) if job.share else _log_mass(distribution, x.device, job)
     return SMCRun(job.config, target, problem.space, result, x, terms, names, log_mass, spent, doubt)
 
 
