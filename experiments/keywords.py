@@ -35,6 +35,7 @@ __all__ = ["SAMPLERS", "keywords", "scorer_as_proposal"]
 SAMPLERS = ("mh", "gibbs", "anneal", "tempered", "rejection", "importance")  # that ``compare`` runs
 TRIES = 10  # texts drawn for each chain to start from one of them
 PATH = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 1.0)  # the rungs of the tempered sampler, before they are placed
+SHORT_PATH = (0.5, 1.0)  # where what is drawn follows the law nearly
 
 
 def check(settings: Settings, *, words: Sequence[str], top_p: float, **_: object) -> None:
@@ -119,8 +120,8 @@ def keywords(
     begun = texts_of(informed, lock, length, temperature) if informed else filled_by(scored, fill, temperature)
     if sampler == "smc":
         return draw_by_smc(problem, begun, kernel, job, particles=particles, populations=populations, moves=moves)
-    placed = job.settings.warmup_and_thin[0]
-    return sample_or_search(problem, PathTempered(kernel, begun, PATH, tune=placed), sampler, job)
+    tempered = PathTempered(kernel, begun, SHORT_PATH if informed else PATH, tune=job.settings.warmup_and_thin[0])
+    return sample_or_search(problem, tempered, sampler, job)
 
 
 def given_words(words: Sequence[str]) -> Given:
