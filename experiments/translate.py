@@ -117,8 +117,7 @@ def translate(
     kernel = edit_kernel(lm, lock=lock, max_length=longest, swap=any_order, **drawn)
     if sampler != "smc":
         return sample_or_search(problem, kernel, sampler, job)
-    writer = forward.model if isinstance(forward, SequenceEnergy) else None
-    begun = texts_of(writer, lock, (1, longest), job.settings.temperature)
+    begun = texts_of(None if canonical else scored.model, lock, (1, longest), job.settings.temperature)
     return draw_by_smc(problem, begun, kernel, job, particles=particles, populations=populations, moves=moves)
 
 
