@@ -9,6 +9,9 @@ from experiments.declaration.arguments import Option
 from experiments.declaration.wording import argument, named_arguments
 from experiments.entry.experiment import experiment
 from experiments.laws.real_words import check_words
+from experiments.populations.begin import whole_texts
+from experiments.populations.draw import draw_by_smc
+from experiments.setup.common_options import MOVES, PARTICLES, POPULATIONS
 from experiments.setup.job import Job
 from experiments.setup.kernels import free_kernel, scanning
 from experiments.setup.languages import remark_on_language
@@ -22,9 +25,10 @@ from experiments.starts.fill import length_starts
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from experiments.populations.smc_run import SMCRun
     from experiments.results.text_run import TextRun
     from lm_adapters import CausalLM, MaskedLM, Truncation
-    from samplers import EnergyTerm
+    from samplers import Distribution, EnergyTerm
 
 __all__ = ["gibbs"]
 
@@ -38,6 +42,7 @@ NO_TARGET = "none known (masked-LM conditionals, always accepted)"
 def check(
     settings: Settings,
     *,
+    sampler: str,
     scorer: object,
     init: str | None,
     top_k: int | None,
@@ -52,6 +57,9 @@ def check(
     with named_arguments():
         Truncation(settings.temperature, top_k, top_p)
     check_words(settings.word_list, "init", [init or ""])
+    of_chains = {"correct": correct == "none", "init": init is not None, "top_k": top_k is not None, "top_p": top_p < 1}
+    for name in (name for name, given in of_chains.items() if given and sampler == "smc"):
+        raise InvalidInput(f"{argument(name)} has no meaning for {argument('sampler')} smc; leave it out")
     wanted = settings.energies or settings.forbid or settings.real_words or settings.word_list
     if (wanted or settings.nan == "reject") and correct == "none":
         words = f"{argument('forbid')}, {argument('real_words')}, {argument('word_list')}"
@@ -65,6 +73,9 @@ def check(
 def gibbs(
     job: Job,
     *,
+    sampler: Annotated[
+        Literal["mh", "smc"], Option("mh: Markov chains. smc: populations of texts of all lengths, which give log Z.")
+    ] = "mh",
     scorer: Annotated[
         str | CausalLM | None,
         Option(
@@ -93,7 +104,10 @@ def gibbs(
     energy_kind: Annotated[
         Literal["raw", "pll"], Option("Target of mh: pseudo-log-likelihood, or sum of logits.")
     ] = "pll",
-) -> TextRun:
+    particles: Annotated[int, PARTICLES] = 128,
+    populations: Annotated[int, POPULATIONS] = 4,
+    moves: Annotated[int, MOVES] = 8,
+) -> TextRun | SMCRun:
     """Unconditional text from a masked language model, by default beside a causal one.
 
     With ``correct="mh"`` the law is ``exp(-E / T)``, exactly. ``E`` is ``fluency + 0.5 energy_kind`` plus weighted
@@ -106,9 +120,12 @@ def gibbs(
     With ``correct="none"`` proposals are always taken, and there is no known target. ``top_k`` and ``top_p`` are of the
     proposals only.
 
+    With ``sampler="smc"`` all lengths are one law in either case. Populations begin with texts that the scorer writes;
+    without one with lengths drawn evenly, filled from left to right by the masked model.
+
     Raises ``InvalidInput`` before the model is loaded where possible; ``EnergyError`` with the text at fault.
     """
-    from lm_adapters import MaskedEnergy, SequentialBlock, Truncation
+    from lm_adapters import MaskedEnergy, SequentialBlock, Template, TemplateFill, Truncation
     from samplers import Flat
 
     lm = job.masked_lm()
@@ -120,14 +137,15 @@ def gibbs(
     truncation = Truncation(DRAWN * temperature if scored else temperature, top_k, top_p)
     constraints = job.constraints(lm, [init or ""]) if correct == "mh" else []
     needed = [*constraints, *(scored.constraints if scored else ())]
-    x0 = start_states(lm, truncation, job, needed, init=init, length=length, widest=length[1] if scored else 0)
+    widest = length[1] if scored or sampler == "smc" else 0
+    x0 = start_states(lm, truncation, job, needed, init=init, length=length, widest=widest)
     proposal = SequentialBlock(lm, block or (BLOCK if scored else 1), truncation=truncation)
     kernel = scanning(proposal, scan, x0.shape[1], corrected=correct == "mh")
     if correct == "none":
         problem = Problem(lm.space, Flat(), x0, {"model": lm}, NO_TARGET)
         return sample_chains(problem, kernel, job, fixed_lengths=True, watched=pll)
     own: dict[str, str] = {energy_kind: job.named("model", lm.model)}
-    if scored is None:
+    if scored is None and sampler == "mh":
         problem = Problem(
             lm.space,
             job.with_custom(pll, lm.space, constraints),
@@ -140,17 +158,28 @@ def gibbs(
         )
         return sample_chains(problem, kernel, job, fixed_lengths=True)
     bounds = length if init is None else (min(length[0], _lengths(lm, x0)[0]), x0.shape[1])
+    energy, models = (pll, {}) if scored is None else (scored.terms + SHARE * pll, {"scorer": scored.lm})
+    if scored is not None:
+        own = {"fluency": job.named("scorer", scored.model) if job.config["scorer"] else str(scorer), **own}
     problem = Problem(
         lm.space,
-        job.with_custom(scored.terms + SHARE * pll, lm.space, constraints),
+        job.with_custom(energy, lm.space, constraints),
         x0,
-        {"model": lm, "scorer": scored.lm},
+        {"model": lm, **models},
         lengths=bounds,
-        scored_by={"fluency": job.named("scorer", scored.model) if job.config["scorer"] else str(scorer), **own},
+        scored_by=own,
         note=reached(truncation),
     )
     ends = Truncation(temperature, top_k, top_p)
-    return sample_chains(problem, free_kernel(kernel, lm, scored.energy, truncation, ends, bounds), job)
+    kernel = free_kernel(kernel, lm, pll if scored is None else scored.energy, truncation, ends, bounds)
+    if sampler == "mh":
+        return sample_chains(problem, kernel, job)
+    if scored is not None and scored.writer is not None:
+        begun: Distribution = whole_texts(scored.writer, length, temperature)
+    else:
+        every = Template(lm.space, f"[MASK:{length[0]}-{length[1]}]")
+        begun = TemplateFill(lm, every, truncation=Truncation(temperature), constraints=needed)
+    return draw_by_smc(problem, begun, kernel, job, particles=particles, populations=populations, moves=moves)
 
 
 def reached(truncation: Truncation) -> str:

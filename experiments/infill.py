@@ -10,7 +10,8 @@ from experiments.declaration.wording import argument
 from experiments.entry.experiment import experiment
 from experiments.laws.real_words import check_words
 from experiments.laws.top_p import check_top_p, given_tokens, in_nucleus, said, start_truncation
-from experiments.setup.common_options import SCORER, SHORTLIST, TOP_P
+from experiments.populations.draw import draw_by_smc
+from experiments.setup.common_options import MOVES, PARTICLES, POPULATIONS, SCORER, SHORTLIST, TOP_P
 from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel, shortlist_kernel
 from experiments.setup.languages import remark_on_language
@@ -39,10 +40,16 @@ def infill(
     template: Annotated[str, Option("A text with slots.")],
     *,
     sampler: Annotated[
-        Literal["mh", "gibbs", "anneal"], Option("mh, gibbs: Markov chains. anneal: search for the lowest energy.")
+        Literal["mh", "gibbs", "smc", "anneal"],
+        Option(
+            "mh, gibbs: Markov chains. smc: populations, which also give log Z. anneal: search for the lowest energy."
+        ),
     ] = "mh",
     scorer: Annotated[str | CausalLM | MaskedLM, SCORER] = "causal-en",
     shortlist: Annotated[int, SHORTLIST] = 64,
+    particles: Annotated[int, PARTICLES] = 128,
+    populations: Annotated[int, POPULATIONS] = 4,
+    moves: Annotated[int, MOVES] = 8,
     top_p: Annotated[float, TOP_P] = 1.0,
 ) -> Run:
     """Fill the slots of TEMPLATE jointly: "The [MASK] sat on the [MASK:1-4]."
@@ -53,7 +60,7 @@ def infill(
 
     Raises ``InvalidInput`` for a template without a slot, or one that the models cannot take.
     """
-    from lm_adapters import Template
+    from lm_adapters import Template, TemplateFill, Truncation
     from samplers import InvalidInput
 
     lm = job.masked_lm()
@@ -75,7 +82,11 @@ def infill(
         "lock": lock, "min_length": lengths[0], "max_length": lengths[1], "temperature": job.settings.temperature
     }  # fmt: skip
     kernel = shortlist_kernel(lm, shortlist=shortlist, **given) if sampler == "gibbs" else edit_kernel(lm, **given)
-    return sample_or_search(problem, kernel, sampler, job)
+    if sampler != "smc":
+        return sample_or_search(problem, kernel, sampler, job)
+    truncation = Truncation(job.settings.temperature)
+    begun = TemplateFill(lm, lock, reader=scored.writer, truncation=truncation, constraints=kept)
+    return draw_by_smc(problem, begun, kernel, job, particles=particles, populations=populations, moves=moves)
 
 
 def frozen_words(template: str) -> str:

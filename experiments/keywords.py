@@ -11,6 +11,7 @@ from experiments.declaration.wording import argument
 from experiments.entry.experiment import experiment
 from experiments.laws.real_words import check_words
 from experiments.laws.top_p import check_top_p, given_tokens, in_nucleus, said, start_truncation
+from experiments.populations.begin import filled_by, texts_of, whole_texts
 from experiments.populations.draw import draw_by_smc
 from experiments.setup.common_options import MOVES, PARTICLES, POPULATIONS, SENTENCE_SCORER, SHORTLIST, TOP_P, WORDS
 from experiments.setup.job import Job
@@ -26,14 +27,15 @@ from experiments.starts.written import written_starts
 
 if TYPE_CHECKING:
     from experiments.results.protocol import Run
-    from lm_adapters import Autoregressive, CausalLM, KeywordFill, Keywords, MaskedLM, Seq2SeqLM, SequenceDistribution
+    from lm_adapters import CausalLM, Keywords, MaskedLM, Seq2SeqLM, SequenceDistribution
     from samplers import Kernel
 
 __all__ = ["SAMPLERS", "keywords", "scorer_as_proposal"]
 
 SAMPLERS = ("mh", "gibbs", "anneal", "tempered", "rejection", "importance")  # that ``compare`` runs
 TRIES = 10  # texts drawn for each chain to start from one of them
-BETAS = (1.0, 0.8, 0.65, 0.5)  # the ladder of the tempered sampler
+PATH = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 1.0)  # the rungs of the tempered sampler, before they are placed
+SHORT_PATH = (0.5, 1.0)  # where what is drawn follows the law nearly
 
 
 def check(settings: Settings, *, words: Sequence[str], top_p: float, **_: object) -> None:
@@ -51,8 +53,9 @@ def keywords(
     sampler: Annotated[
         Literal["mh", "gibbs", "anneal", "tempered", "smc", "rejection", "importance"],
         Option(
-            "mh, gibbs, tempered: Markov chains. smc: populations, which also give log Z. anneal: search for the "
-            "lowest energy. rejection, importance: draw whole texts."
+            "mh, gibbs: Markov chains. tempered: with replicas on the way to a law that can be drawn from. smc: "
+            "populations, which also give log Z. anneal: search for the lowest energy. rejection, importance: draw "
+            "whole texts."
         ),
     ] = "mh",
     scorer: Annotated[str | CausalLM | MaskedLM | Seq2SeqLM, SENTENCE_SCORER] = "seq2seq-en",
@@ -75,7 +78,7 @@ def keywords(
     Raises ``InvalidInput`` for words that the tokenizer cannot spell or that do not fit, before a scorer is loaded.
     """
     from lm_adapters import KeywordFill, Keywords, Seq2SeqLM, check_compatible
-    from samplers import Tempered
+    from samplers import PathTempered
 
     lm = job.masked_lm()
     check_length(length, lm)
@@ -112,32 +115,18 @@ def keywords(
         if informed:
             drawn |= {"informed": informed, "writer": scored.lm}
         kernel = edit_kernel(lm, lock=lock, swap=any_order, **drawn, **bounds)
+    if sampler not in ("smc", "tempered"):
+        return sample_or_search(problem, kernel, sampler, job)
+    begun = texts_of(informed, lock, length, temperature) if informed else filled_by(scored, fill, temperature)
     if sampler == "smc":
-        begun = whole_texts(informed, length, temperature) if informed else filled_by(scored, fill, temperature)
         return draw_by_smc(problem, begun, kernel, job, particles=particles, populations=populations, moves=moves)
-    return sample_or_search(problem, Tempered(kernel, BETAS) if sampler == "tempered" else kernel, sampler, job)
+    tempered = PathTempered(kernel, begun, SHORT_PATH if informed else PATH, tune=job.settings.warmup_and_thin[0])
+    return sample_or_search(problem, tempered, sampler, job)
 
 
 def given_words(words: Sequence[str]) -> Given:
     """What a seq2seq scorer reads: the words in the order given."""
     return Given("words_to_sentence", " ".join(word.strip() for word in words), "sentence", "-log p(text | words)")
-
-
-def filled_by(scored: Scorer, fill: KeywordFill, temperature: float) -> KeywordFill:
-    """``fill``, but the scorer itself, where that reads the same tokens from left to right."""
-    from lm_adapters import LeftToRightFill, SequenceEnergy, Truncation
-
-    if not isinstance(scored.energy, SequenceEnergy):
-        return fill
-    return LeftToRightFill(
-        scored.energy.model,
-        fill.model,
-        fill.lock,
-        min_length=fill.min_length,
-        max_length=fill.max_length,
-        truncation=Truncation(temperature),
-        constraints=fill.constraints,
-    )
 
 
 def scorer_as_proposal(
@@ -168,10 +157,3 @@ def scorer_as_proposal(
             f"densities than they were drawn with; give {argument('dtype')} float32"
         )
     return whole_texts(scored.writer, length, temperature)
-
-
-def whole_texts(writer: Autoregressive, length: tuple[int, int], temperature: float) -> SequenceDistribution:
-    from lm_adapters import SequenceDistribution, Truncation
-
-    bounds = {"min_length": length[0], "max_length": length[1]}
-    return SequenceDistribution(writer, **bounds, truncation=Truncation(temperature))

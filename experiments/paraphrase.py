@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from experiments.declaration.arguments import Option
 from experiments.entry.experiment import experiment
 from experiments.laws.real_words import check_words
-from experiments.setup.common_options import ANNEAL_OR_SAMPLE, ENCODER, GIVEN_SIMILARITY
+from experiments.populations.begin import texts_of
+from experiments.populations.draw import draw_by_smc
+from experiments.setup.common_options import (
+    ANNEAL_SAMPLE_OR_SMC,
+    ENCODER,
+    GIVEN_SIMILARITY,
+    MOVES,
+    PARTICLES,
+    POPULATIONS,
+)
 from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel
 from experiments.setup.languages import remark_on_language
@@ -42,7 +51,7 @@ def paraphrase(
     job: Job,
     text: Annotated[str, Option("What to paraphrase.")],
     *,
-    sampler: Annotated[Literal["anneal", "mh"], ANNEAL_OR_SAMPLE] = "anneal",
+    sampler: Annotated[Literal["anneal", "mh", "smc"], ANNEAL_SAMPLE_OR_SMC] = "anneal",
     scorer: Annotated[str | CausalLM | MaskedLM | Seq2SeqLM, PARAPHRASE_SCORER] = "seq2seq-en",
     encoder: Annotated[str | None, ENCODER] = None,
     similarity: Annotated[float | None, GIVEN_SIMILARITY] = None,
@@ -50,6 +59,9 @@ def paraphrase(
     reconstruction: Annotated[
         float, Option("Weight of -log p of TEXT given the text, with a seq2seq scorer: what is left out costs.")
     ] = 0.5,
+    particles: Annotated[int, PARTICLES] = 128,
+    populations: Annotated[int, POPULATIONS] = 4,
+    moves: Annotated[int, MOVES] = 8,
 ) -> Run:
     """Other words for TEXT: what a model that was trained on paraphrases finds likely, far in wording.
 
@@ -60,7 +72,8 @@ def paraphrase(
     ``fluency + similarity * S``, ``fluency`` its ``-log p`` and ``S = -log cos`` of the sentence embeddings, and chains
     start from ``text``. ``D = -log(1.01 - BLEU)`` against ``text``: 4.6 nats for a copy. All are nats of a sentence,
     not of a token, so the weights mean the same for short and long texts, and a temperature of 1 is the law as written.
-    ``sampler="anneal"`` gives the best text of each chain, ``"mh"`` draws.
+    ``sampler="anneal"`` gives the best text of each chain, ``"mh"`` and ``"smc"`` draw; populations begin with texts
+    that the scorer writes.
 
     Raises ``InvalidInput`` for a text that the models cannot take, and for a seq2seq model without the task.
     """
@@ -86,11 +99,14 @@ def paraphrase(
         scored_by["similarity"] = job.named("encoder", lm.model)
     constraints = job.constraints(lm, [text, *lm.space.decode(x0[:1])])
     energy = job.with_custom(terms + distance * SourceBleu(lm.space, text), lm.space, constraints)
-    moves: dict[str, Any] = {"max_length": longest, "temperature": job.settings.temperature}
+    bounds: dict[str, Any] = {"max_length": longest, "temperature": job.settings.temperature}
     if isinstance(scored.lm, Seq2SeqLM) and scored.writer:
         wide = sampler == "anneal"
         x0 = written_starts(scored.writer, scored.lm, energy, x0, job, min_length=1, max_length=longest, wide=wide)
-        moves |= {"scorer": scored.energy, "writer": scored.lm, "informed": scored.writer}
+        bounds |= {"scorer": scored.energy, "writer": scored.lm, "informed": scored.writer}
     problem = Problem(lm.space, energy, x0, models, lengths=(1, longest), scored_by=scored_by)
-    kernel = edit_kernel(lm, swap=True, **moves)
-    return sample_or_search(problem, kernel, sampler, job)
+    kernel = edit_kernel(lm, swap=True, **bounds)
+    if sampler != "smc":
+        return sample_or_search(problem, kernel, sampler, job)
+    begun = texts_of(scored.writer, None, (1, longest), job.settings.temperature)
+    return draw_by_smc(problem, begun, kernel, job, particles=particles, populations=populations, moves=moves)

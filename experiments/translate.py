@@ -11,7 +11,17 @@ from experiments.declaration.arguments import Option
 from experiments.declaration.wording import argument
 from experiments.entry.experiment import experiment
 from experiments.laws.real_words import check_words
-from experiments.setup.common_options import ANNEAL_OR_SAMPLE, PREFIX, SOURCE_LANG, TARGET_LANG
+from experiments.populations.begin import texts_of
+from experiments.populations.draw import draw_by_smc
+from experiments.setup.common_options import (
+    ANNEAL_SAMPLE_OR_SMC,
+    MOVES,
+    PARTICLES,
+    POPULATIONS,
+    PREFIX,
+    SOURCE_LANG,
+    TARGET_LANG,
+)
 from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel
 from experiments.setup.languages import in_words, remark_on_source
@@ -47,11 +57,14 @@ def translate(
         Sequence[str], Option("A word or phrase of the translation, as a whole word. Repeatable.", metavar="WORD")
     ] = (),
     any_order: Annotated[bool, Option("Of several words.", names=["--any-order/--in-order"])] = True,
-    sampler: Annotated[Literal["anneal", "mh"], ANNEAL_OR_SAMPLE] = "anneal",
+    sampler: Annotated[Literal["anneal", "mh", "smc"], ANNEAL_SAMPLE_OR_SMC] = "anneal",
     scorer: Annotated[str | Seq2SeqLM, Option("Seq2seq model.")] = "seq2seq-en",
     source_lang: Annotated[str | None, SOURCE_LANG] = None,
     target_lang: Annotated[str | None, TARGET_LANG] = None,
     prefix: Annotated[str | None, PREFIX] = None,
+    particles: Annotated[int, PARTICLES] = 128,
+    populations: Annotated[int, POPULATIONS] = 4,
+    moves: Annotated[int, MOVES] = 8,
 ) -> Run:
     """Translate TEXT with words that must come.
 
@@ -102,7 +115,10 @@ def translate(
         drawn["informed"] = scored.model
     problem = Problem(lm.space, energy, x0, {"model": lm, "scorer": seq2seq}, lengths=(1, longest), scored_by=scored_by)
     kernel = edit_kernel(lm, lock=lock, max_length=longest, swap=any_order, **drawn)
-    return sample_or_search(problem, kernel, sampler, job)
+    if sampler != "smc":
+        return sample_or_search(problem, kernel, sampler, job)
+    begun = texts_of(None if canonical else scored.model, lock, (1, longest), job.settings.temperature)
+    return draw_by_smc(problem, begun, kernel, job, particles=particles, populations=populations, moves=moves)
 
 
 def put_in(

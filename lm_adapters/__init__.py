@@ -32,6 +32,7 @@ from lm_adapters.proposals.sequential_block import SequentialBlock
 from lm_adapters.proposals.shortlist import RescoredReplace
 from lm_adapters.proposals.suffix import SuffixProposal
 from lm_adapters.proposals.swap import SwapProposal
+from lm_adapters.proposals.template_fill import TemplateFill
 from lm_adapters.proposals.truncation import Truncation
 from lm_adapters.rewriting.rewrite import RewriteProposal
 from lm_adapters.rewriting.source_batch import SourceBatch
@@ -79,6 +80,7 @@ __all__ = [
     "SuffixProposal",
     "SwapProposal",
     "Template",
+    "TemplateFill",
     "TextEnergy",
     "TextSpace",
     "ThroughText",

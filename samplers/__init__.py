@@ -5,7 +5,7 @@ Draw
     for the lowest energy; ``iterate`` is the bare loop of a kernel.
 Kernels
     ``MetropolisHastings``, ``Gibbs``, ``ShortlistGibbs``, ``PseudoGibbs`` (no known target); ``Mixture``, ``Cycle``,
-    ``Tempered`` and ``ConditionalSMC`` are made of other kernels.
+    ``Tempered``, ``PathTempered`` and ``ConditionalSMC`` are made of other kernels.
 Energies
     any function ``x [chains, ...] -> [chains]`` in nats; ``named``, ``Constraint``, ``EnergyTerm`` and ``WeightedSum``
     name and add them; ``evaluate`` scores states and checks the answer.
@@ -46,8 +46,10 @@ from samplers.kernels.compose import Cycle, Mixture
 from samplers.kernels.conditional_smc import ConditionalSMC
 from samplers.kernels.gibbs import Gibbs, PseudoGibbs
 from samplers.kernels.metropolis import MetropolisHastings
+from samplers.kernels.path_tempering import PathTempered
+from samplers.kernels.replicas import swap_report
 from samplers.kernels.shortlist_gibbs import ShortlistGibbs
-from samplers.kernels.tempering import Tempered, swap_report
+from samplers.kernels.tempering import Tempered
 from samplers.randomness import generator
 from samplers.rejection import RejectionSample, rejection_sample
 from samplers.run.chains import iterate, sample
@@ -87,6 +89,7 @@ __all__ = [
     "MoveCount",
     "NaNPolicy",
     "OutOfMemory",
+    "PathTempered",
     "PopulationDied",
     "Proposal",
     "ProposalError",

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
 from torch import Tensor
 
-from samplers.energy.terms import EnergyTerm, WeightedSum, parts_of
+from samplers.energy.evaluation import summed_like
+from samplers.energy.terms import EnergyTerm, parts_of
 from samplers.errors import InvalidInput
 from samplers.types import Distribution, Energy
 
-__all__ = ["Surprisal", "check_temperatures", "energy_and_log_q", "path_energy"]
+__all__ = ["Surprisal", "check_temperatures", "energy_and_log_q", "path_energy", "path_log_ratio"]
 
 
 class Surprisal(EnergyTerm):
@@ -36,12 +38,25 @@ def path_energy(energy: Energy, distribution: Distribution, t: float) -> Energy:
     """``t E - (1 - t) log q``, in nats, for ``0 < t <= 1``; at 1 the target itself."""
     if t == 1:
         return energy
-    return WeightedSum([(t * weight, part) for weight, part in parts_of(energy)] + [(1 - t, Surprisal(distribution))])
+    scaled = [(t * weight, part) for weight, part in parts_of(energy)]
+    return summed_like(energy, [*scaled, (1 - t, Surprisal(distribution))])
 
 
 def energy_and_log_q(terms: Tensor, t: float) -> tuple[Tensor, Tensor]:
     """``E`` and ``log q``, ``float64 [chains]``, from the terms of ``path_energy`` at ``t < 1``."""
     return terms[:, :-1].sum(dim=1) / t, terms[:, -1] / (t - 1)
+
+
+def path_log_ratio(energy: Tensor, log_q: Tensor, low: float, high: float, betas: Tensor) -> Tensor:
+    """``float64 [rows]``: log of the law at ``high`` less that at ``low``, up to a constant, of states with these.
+
+    Both to the power of beta, as kernels have it; at 0 it is ``q``, to no power. ``-inf`` for a forbidden state.
+    """
+    allowed = energy != math.inf
+    ratio = (high - low) * (-energy.where(allowed, 0.0) - log_q) * betas
+    if low == 0:
+        ratio = ratio + (betas - 1) * log_q
+    return ratio.where(allowed, -math.inf)
 
 
 def check_temperatures(temperatures: Sequence[float]) -> list[float]:

@@ -111,6 +111,7 @@ def smc(
     seed: int = 0,
     nan: NaNPolicy = "raise",
     run_dir: str | Path | RunStore | None = None,
+    shards: Sequence[int] | None = None,
     progress: bool = True,
 ) -> SMCSample:
     """Draw particles from ``distribution`` and lead them to ``exp(-energy)``.
@@ -132,8 +133,8 @@ def smc(
     Other arguments
         ``temperatures`` rise to 1; by default each is the highest that leaves half of the particles in effect (an
         effective sample size of half of those that the target allows). ``populations`` are independent of each other,
-        each of ``num_particles``. ``min_ancestors``: fewer draws with descendants are an error. ``nan`` as in
-        ``sample``.
+        each of ``num_particles``; ``shards`` names those to run here, in any order and anywhere. ``min_ancestors``:
+        fewer draws with descendants are an error. ``nan`` as in ``sample``.
     Run folder
         with ``run_dir`` each stage of a population is committed, and the same call resumes a run that stopped; see
         ``sample``.
@@ -150,6 +151,9 @@ def smc(
         raise InvalidInput(f"nan is {nan!r}; choose 'raise' or 'reject'")
     if getattr(kernel, "no_accept_step", False):
         raise InvalidInput(f"{type(kernel).__name__} accepts proposals whatever their energy; give an exact kernel")
+    chosen = range(populations) if shards is None else shards
+    if not chosen or len(set(chosen)) < len(chosen) or not set(chosen) <= set(range(populations)):
+        raise InvalidInput(f"shards is {list(chosen)}; give some of 0..{populations - 1}, each once")
     given = None if temperatures is None else check_temperatures(temperatures)
     facts = {
         "sampler": "smc",
@@ -168,12 +172,12 @@ def smc(
     with (
         open_store(run_dir) as store,
         stop_signals(caught=store is not None) as stop,
-        progress_bar(populations, shown=progress, unit="population") as bar,
+        progress_bar(len(chosen), shown=progress, unit="population") as bar,
     ):
         if store:
             pin_fingerprint(store, facts)
         finished = []
-        for index in range(populations):
+        for index in chosen:
             finished.append(run.population(index, store.shard(index) if store else None, stop))
             bar.update(1)
     sample = smc_sample(*zip(*finished, strict=True), seed=seed)

@@ -14,11 +14,13 @@ from experiments.setup.problem import Problem
 from experiments.setup.stored_run import Outline
 
 if TYPE_CHECKING:
+    import torch
+
     from samplers import Distribution, Kernel, SMCSample
 
 __all__ = ["draw_by_smc"]
 
-TRIED = 2000  # texts drawn to know what the density of a distribution adds up to
+TRIED = 500  # texts drawn to know what the density of a distribution adds up to
 
 
 def draw_by_smc(
@@ -63,21 +65,23 @@ def draw_by_smc(
     x = result.x[result.resampled(settings.chains, seed=settings.seed)]
     terms, names = terms_of(problem, x)
     doubt = doubts(problem, job, x, terms, spent)
-    return SMCRun(
-        job.config, target, problem.space, result, x, terms, names, _log_mass(distribution, job), spent, doubt
-    )
+    log_mass = (0.0, 0.0) if job.share else _log_mass(distribution, x.device, job)
+    return SMCRun(job.config, target, problem.space, result, x, terms, names, log_mass, spent, doubt)
 
 
-def _log_mass(distribution: Distribution, job: Job) -> tuple[float, float]:
-    """Log of what the density of the distribution adds up to, and its standard error in nats."""
+def _log_mass(distribution: Distribution, device: torch.device, job: Job) -> tuple[float, float]:
+    """Log of what the density of the distribution adds up to, and its standard error in nats; 0 for a normalised one.
+
+    Those that draw until a text will do know their density up to a constant only, and have a method ``mass``.
+    """
     import torch
 
-    from lm_adapters import KeywordFill
     from samplers import generator
 
-    if not isinstance(distribution, KeywordFill):
+    estimate = getattr(distribution, "mass", None)
+    if estimate is None:
         return 0.0, 0.0
-    rng = generator(job.settings.seed, device=distribution.model.device, stream="mass")
+    rng = generator(job.settings.seed, device=device, stream="mass")
     with torch.inference_mode():
-        mass, error = distribution.mass(TRIED, rng)
+        mass, error = estimate(TRIED, rng)
     return (math.log(mass), error / mass) if mass else (math.nan, math.nan)

@@ -89,6 +89,7 @@ class TextRun(Exports):
             "acceptance": self.trace.acceptance,
             "changed": self.trace.changed,
             "moves": {kind: vars(count) for kind, count in self.trace.moves.items()},
+            **_swaps(self.trace),
             "nan_rejected": self.trace.nan_rejected,
             "distinct": len({text for chain in texts for text in chain}),
             "self_bleu": self_bleu([chain[-1] for chain in texts]),
@@ -120,6 +121,8 @@ class TextRun(Exports):
         yield "accepted, changed", f"{summary['acceptance']:.0%} of proposals, {summary['changed']:.0%} of steps"
         if len(kinds := _by_kind(self.trace)) > 1:
             yield "accepted by move", ", ".join(kinds)
+        if "barrier" in summary:
+            yield "swaps", _swaps_in_words(summary)
         if rejected := self.trace.nan_rejected:
             yield "rejected as NaN", f"{rejected:,} energies"
         yield "distinct texts", distinct(summary, draws)
@@ -164,6 +167,31 @@ def _as_figures(by_start: StartComparison | None) -> dict[str, float]:
 def _by_kind(trace: Trace) -> list[str]:
     """Of the kinds of move that were tried."""
     return [f"{kind} {count.accepted / count.tried:.0%}" for kind, count in trace.moves.items() if count.tried]
+
+
+def _swaps(trace: Trace) -> dict[str, Any]:
+    """Of a kernel with replicas: means over the shards, whose rungs may differ, and all round trips together."""
+    from samplers import swap_report
+
+    reports = [swap_report(state) for state in trace.final if "swapped" in state.aux]
+    if not reports:
+        return {}
+    rates = zip(*(report["swap_rates"] for report in reports), strict=True)
+    return {
+        "swap_rates": [sum(pair) / len(reports) for pair in rates],
+        "barrier": sum(report["barrier"] for report in reports) / len(reports),
+        "rungs_wanted": max(report["rungs_wanted"] for report in reports),
+        "round_trips": sum(sum(report["round_trips"]) for report in reports),
+    }
+
+
+def _swaps_in_words(summary: Mapping[str, Any]) -> str:
+    rates = summary["swap_rates"]
+    if math.isnan(summary["barrier"]):
+        return "some pair of rungs was never tried since they were placed"
+    accepted = f"{min(rates):.0%} to {max(rates):.0%} accepted between {len(rates) + 1} rungs"
+    asked = f"a barrier of {summary['barrier']:.1f}, which asks for {summary['rungs_wanted']}"
+    return f"{accepted}, {asked}; {summary['round_trips']:,} round trips"
 
 
 def mixing(trace: Trace, groups: list[int]) -> Diagnostics:

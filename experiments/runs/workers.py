@@ -65,26 +65,35 @@ def run_workers(directory: RunDirectory, location: str | None, wanted: int, *, p
 
     work, done = directory.work, directory.done()
     assert work is not None, "the work is not known yet"
-    assert work.total is not None, "it is divided among workers"
     if done == work.total:
         return
     count = min(wanted, work.shards)
     if count < wanted:
         warnings.warn(
-            f"{argument('workers')} is {wanted}, but there is work for {count}: {directory.config['chains']} chains in "
-            f"shards of {directory.config['shard_size']} are {work.shards} of these; a smaller "
-            f"{argument('shard_size')} makes more, with other draws",
-            stacklevel=2,
+            f"{argument('workers')} is {wanted}, but there is work for {count}: {_parts(directory)}", stacklevel=2
         )
-    with stop_signals() as stop, progress_bar(work.total, shown=progress) as bar:
+    known = work.total is not None
+    with stop_signals() as stop, progress_bar(work.total or 0, shown=progress and known) as bar:
         bar.update(done)
         with _started(directory, location, count) as (workers, news):
             stopped = _watched(workers, news, stop, bar.update)
-            if stopped and (done := directory.done()) < work.total:
+            done = directory.done()
+            if stopped and (work.total is None or done < work.total):
                 raise Interrupted(stopped, directory.path, done)
             if errors := [error for number, worker in enumerate(workers, start=1)
                           if (error := worker.end(f"worker {number} of {count}"))]:  # fmt: skip
                 raise errors[0]
+
+
+def _parts(directory: RunDirectory) -> str:
+    """What workers share, and how there would be more of it."""
+    config, shards = directory.config, directory.work.shards if directory.work else 0
+    if config.get("sampler") == "smc":
+        return f"populations are done whole, and there are {shards}; {argument('populations')} makes more"
+    return (
+        f"{config['chains']} chains in shards of {config['shard_size']} are {shards} of these; a smaller "
+        f"{argument('shard_size')} makes more, with other draws"
+    )
 
 
 @contextmanager

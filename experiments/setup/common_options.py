@@ -6,6 +6,7 @@ from experiments.declaration.arguments import Option
 
 __all__ = [
     "ANNEAL_OR_SAMPLE",
+    "ANNEAL_SAMPLE_OR_SMC",
     "ENCODER",
     "GIVEN_SIMILARITY",
     "MOVES",
@@ -38,6 +39,10 @@ TOP_P = Option(
 )
 SHORTLIST = Option("Candidates that --sampler gibbs scores at a site.", minimum=1)
 ANNEAL_OR_SAMPLE = Option("anneal: search for the lowest energy. mh: draw from the law.")
+ANNEAL_SAMPLE_OR_SMC = Option(
+    "anneal: search for the lowest energy. mh: draw from the law. smc: draw from it by populations, which also give "
+    "log Z."
+)
 PARTICLES = Option("Of --sampler smc: texts of a population.", minimum=2, maximum=10**6)
 POPULATIONS = Option("Of --sampler smc: independent populations; their spread says what they are worth.", minimum=1)
 MOVES = Option("Of --sampler smc: steps of each particle at a temperature.", minimum=1)

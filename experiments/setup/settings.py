@@ -169,11 +169,8 @@ class Settings:
         from samplers import InvalidInput
 
         given = {f"{argument('nan')} reject": self.nan == "reject", argument("workers"): self.workers > 1}
-        refusing = {words: ("rejection", "importance") for words in given} | {
-            argument("workers"): ("rejection", "importance", "smc")
-        }
         for words, is_given in given.items():
-            if is_given and sampler in refusing[words]:
+            if is_given and sampler in ("rejection", "importance"):
                 raise InvalidInput(f"{words} has no meaning for {argument('sampler')} {sampler}; leave it out")
         if self.temperature != 1 and sampler == "anneal":
             raise InvalidInput(

@@ -65,9 +65,9 @@ def _steps(job: Job) -> int:
 
 
 def _at_one_temperature(kernel: Kernel) -> Kernel:
-    from samplers import Tempered
+    from samplers import PathTempered, Tempered
 
-    return kernel.kernel if isinstance(kernel, Tempered) else kernel
+    return kernel.kernel if isinstance(kernel, Tempered | PathTempered) else kernel
 
 
 def _heated(problem: Problem, kernel: Kernel, job: Job, chains: Tensor) -> Tensor:

@@ -51,3 +51,19 @@ class HeldTexts:
     def log_prob(self, x: Tensor) -> Tensor:
         """``float64 [...]`` in nats, up to a constant, for texts ``x int64 [..., width]`` that hold the pieces."""
         return self.distribution.log_prob(x)
+
+    def mass(self, count: int, rng: torch.Generator) -> tuple[float, float]:
+        """An estimate from ``count`` texts of the constant that ``log_prob`` leaves out, and its standard error.
+
+        ``exp(log_prob)`` divided by it is the density of a text that holds the pieces.
+        """
+        device = self.distribution.model.allowed.device
+        empty = torch.full((count, self.distribution.max_length), self.distribution.model.space.pad_id, device=device)
+        drawn = self.distribution.redraw(empty, empty.new_zeros(count), rng, score_end=False).x
+        share = int(self.lock.found(drawn).sum()) / count
+        error = math.sqrt(share * (1 - share) / count)
+        return self._constant(share), (self._constant(share + error) - self._constant(max(0.0, share - error))) / 2
+
+    def _constant(self, share: float) -> float:
+        """Where so large a share of the texts holds the pieces."""
+        return share / (1 - (1 - min(1.0, share)) ** self.tries) if share else 0.0

@@ -14,7 +14,7 @@ from lm_adapters.proposals.truncation import Truncation
 from samplers import EnergyTerm, InvalidInput
 from samplers.randomness import categorical, log_share
 
-__all__ = ["KeywordFill", "fill_masks", "in_turn"]
+__all__ = ["KeywordFill", "fill_masks", "global_generator", "in_turn", "masks_log_prob", "possible_texts"]
 
 ATTEMPTS = 100  # rounds of redrawing texts that break a constraint
 
@@ -54,9 +54,7 @@ class KeywordFill:
 
     def sample(self, sample_shape: torch.Size) -> Tensor:
         """``int64 [n, max_length]``, drawn by the device's global generator, as in ``torch.distributions``."""
-        device = self.model.device
-        rng = torch.default_generator if device.type == "cpu" else torch.cuda.default_generators[device.index or 0]
-        return self.draw(math.prod(sample_shape), rng)
+        return self.draw(math.prod(sample_shape), global_generator(self.model.device))
 
     def draw(self, count: int, rng: torch.Generator) -> Tensor:
         """``int64 [count, max_length]``. Raises ``InvalidInput`` if rejections do not end."""
@@ -157,13 +155,7 @@ class KeywordFill:
         return fill_masks(self.model, placed, rng, truncation=self.truncation)
 
     def _fill_log_prob(self, x: Tensor, free: Tensor) -> Tensor:
-        total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-        context = x.masked_fill(free, self.model.mask_id)
-        for site in in_turn(free):
-            chosen = log_share(_scores(self.model, context, site, self.truncation), x[site].unsqueeze(1))
-            total.index_add_(0, site.nonzero(as_tuple=True)[0], chosen.squeeze(1))
-            context = torch.where(site, x, context)
-        return total
+        return masks_log_prob(self.model, x, free, self.truncation)
 
 
 def fill_masks(
@@ -193,9 +185,25 @@ def fill_masks(
     raise InvalidInput(f"no draw of the model satisfies {terms}; relax a constraint")
 
 
+def masks_log_prob(model: MaskedLM, x: Tensor, free: Tensor, truncation: Truncation) -> Tensor:
+    """``float64 [rows]`` in nats: of drawing the ``free`` tokens of ``x int64 [rows, width]`` by ``fill_masks``."""
+    total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+    context = x.masked_fill(free, model.mask_id)
+    for site in in_turn(free):
+        chosen = log_share(_scores(model, context, site, truncation), x[site].unsqueeze(1))
+        total.index_add_(0, site.nonzero(as_tuple=True)[0], chosen.squeeze(1))
+        context = torch.where(site, x, context)
+    return total
+
+
 def _scores(model: MaskedLM, x: Tensor, site: Tensor, truncation: Truncation) -> Tensor:
     """Log-weights ``[sites, vocabulary]`` of the tokens at ``site bool [rows, width]`` given the rest."""
     return truncation.scores(model.logits(x, site), model.allowed)
+
+
+def global_generator(device: torch.device) -> torch.Generator:
+    """Torch's own, which ``torch.distributions`` draw from."""
+    return torch.default_generator if device.type == "cpu" else torch.cuda.default_generators[device.index or 0]
 
 
 def _below(low: int, high: int, rng: torch.Generator) -> int:

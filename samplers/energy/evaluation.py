@@ -13,10 +13,10 @@ from torch import Tensor
 from samplers.energy.candidates import rectangles, replaced
 from samplers.energy.checked_call import checked_values
 from samplers.energy.nan_policy import NaNCount, NaNPolicy
-from samplers.energy.terms import Evaluation, WeightedSum, in_order, parts_of
+from samplers.energy.terms import EnergyTerm, Evaluation, WeightedSum, in_order, parts_of
 from samplers.types import Energy
 
-__all__ = ["Evaluated", "evaluate", "evaluate_candidates", "rejecting_nan"]
+__all__ = ["Evaluated", "evaluate", "evaluate_candidates", "rejecting_nan", "summed_like"]
 
 
 def evaluate(
@@ -93,6 +93,12 @@ def rejecting_nan(energy: Energy, count: NaNCount) -> Energy:
     return _RejectingNaN(energy, count)
 
 
+def summed_like(energy: Energy, parts: list[tuple[float, EnergyTerm]]) -> WeightedSum:
+    """The sum of ``parts``, which treats NaN as ``energy`` does."""
+    total = WeightedSum(parts)
+    return _RejectingNaN(total, energy.count) if isinstance(energy, _RejectingNaN) else total
+
+
 class Evaluated(WeightedSum):
     """``energy``, whose evaluation of the states ``x`` is ``known`` and is not repeated for this tensor."""
 
@@ -109,11 +115,11 @@ class Evaluated(WeightedSum):
 class _RejectingNaN(WeightedSum):
     def __init__(self, energy: Energy, count: NaNCount) -> None:
         super().__init__(parts_of(energy))
-        self._count, self._summed = count, isinstance(energy, WeightedSum)
+        self.count, self._summed = count, isinstance(energy, WeightedSum)
         self._first = next((column for column, _, part in in_order(self.parts) if not part.is_constraint), 0)
 
     def nan_counter(self, column: int) -> Callable[..., None]:
-        return partial(self._count.add, term=self.parts[column][1].name, first=column == self._first)
+        return partial(self.count.add, term=self.parts[column][1].name, first=column == self._first)
 
     def evaluate(
         self, x: Tensor, hint: Any = None, limit: Tensor | None = None, rows: Tensor | None = None

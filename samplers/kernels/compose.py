@@ -14,7 +14,7 @@ from samplers.config import Configurable
 from samplers.energy.evaluation import Evaluated
 from samplers.energy.terms import Evaluation
 from samplers.errors import InvalidInput
-from samplers.kernels.hooks import Space, batch_matrices, step_cost
+from samplers.kernels.hooks import Space, batch_matrices, is_reversible, step_cost
 from samplers.randomness import categorical
 from samplers.types import ChainState, Energy, Kernel, StepInfo
 
@@ -84,6 +84,8 @@ class Cycle(_Composition):
         one part's step a step.
     """
 
+    reversible = False
+
     def init(self, x: Tensor, energy: Energy) -> ChainState:
         state = super().init(x, energy)
         return state._replace(aux={**state.aux, "turn": torch.zeros((), dtype=torch.int64)})
@@ -133,6 +135,11 @@ class Mixture(_Composition):
     ) -> tuple[ChainState, StepInfo]:
         log_weights = torch.tensor([self.weights], dtype=torch.float64, device=rng.device).log()
         return self._run(int(categorical(log_weights, rng)), state, energy, rng, beta)
+
+    @property
+    def reversible(self) -> bool:
+        """Whether every part is."""
+        return all(map(is_reversible, self.parts))
 
     @property
     def branches(self) -> tuple[Kernel, ...]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import reduce
 from typing import NamedTuple
 
@@ -15,9 +14,9 @@ from samplers.config import Configurable
 from samplers.energy.evaluation import evaluate
 from samplers.energy.row_numbers import row_numbers
 from samplers.errors import InvalidInput, ProposalError
-from samplers.kernels.hooks import MissingHook, Space, branches, step_matrices
+from samplers.kernels.hooks import MissingHook, OtherLaw, Space, branches, is_reversible, step_matrices
 from samplers.kernels.metropolis import start, step_info
-from samplers.path import Surprisal, check_temperatures, energy_and_log_q, path_energy
+from samplers.path import Surprisal, check_temperatures, energy_and_log_q, path_energy, path_log_ratio
 from samplers.randomness import categorical
 from samplers.rejection import draw_scored
 from samplers.run.arguments import check_counts
@@ -75,6 +74,11 @@ class ConditionalSMC(Configurable):
         check_counts(moves=moves)
         if getattr(kernel, "no_accept_step", False):
             raise InvalidInput(f"{type(kernel).__name__} accepts proposals whatever their energy; give an exact kernel")
+        if kernel is not None and not is_reversible(kernel):
+            raise InvalidInput(
+                f"{type(kernel).__name__} is not reversible, and the path to the current state is drawn backwards; "
+                "give a reversible kernel, such as a Mixture of its parts"
+            )
         self.temperatures = tuple(check_temperatures(temperatures))
         if kernel is None and len(self.temperatures) > 1:
             raise InvalidInput(f"temperatures is {list(self.temperatures)}: those below 1 need a kernel; give one")
@@ -146,16 +150,7 @@ class ConditionalSMC(Configurable):
         return _Particles(state.x, *energy_and_log_q(state.terms, t))
 
     def _log_weights(self, particles: _Particles, last: float, t: float, betas: Tensor) -> Tensor:
-        """``float64 [rows]``: from the law at ``last`` to that at ``t``, both to the power of beta.
-
-        At 0 it is ``q``, to no power.
-        """
-        allowed = particles.energy != math.inf
-        energy = particles.energy.where(allowed, 0.0)
-        gain = (t - last) * (-energy - particles.log_q) * betas
-        if last == 0:
-            gain = gain + (betas - 1) * particles.log_q
-        return gain.where(allowed, -math.inf)
+        return path_log_ratio(particles.energy, particles.log_q, last, t, betas)
 
     def step_matrix(self, space: Space, beta: float = 1.0) -> Tensor:
         """``float64 [from, to]``: the exact probabilities of one step with two particles (see ``hooks``).
@@ -184,17 +179,8 @@ class ConditionalSMC(Configurable):
         """Of ``moves`` steps of the kernel on the law at ``t``."""
         assert self.kernel is not None, "temperatures below 1 have a kernel"
         law = path_energy(space.energy, self.distribution, t)
-        matrices = step_matrices(self.kernel, _Law(space.states, law, space.index), beta)
+        matrices = step_matrices(self.kernel, OtherLaw(space.states, law, space.index), beta)
         return reduce(torch.matmul, [matrices[move % len(matrices)] for move in range(self.moves)])
-
-
-@dataclass
-class _Law:
-    """A ``Space`` with another energy."""
-
-    states: Tensor
-    energy: Callable[[Tensor], Tensor]
-    index: Callable[[Tensor], Tensor]
 
 
 def _rows(log_weights: Tensor, count: int, rng: torch.Generator) -> Tensor:

@@ -66,6 +66,11 @@ class Gibbs(Configurable):
             raise InvalidInput(f"max_rows is {max_rows}; give at least 1")
         self.scan, self.free, self.max_rows = scan, free, max_rows
 
+    @property
+    def reversible(self) -> bool:
+        """Whether each chain draws its own site."""
+        return self.scan == "random"
+
     def init(self, x: Tensor, energy: Energy) -> ChainState:
         if bool((self.values.to(x).to(self.values) != self.values).any()):
             raise InvalidInput(f"states of {x.dtype} cannot hold all of the values {self.values.tolist()}")

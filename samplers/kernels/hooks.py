@@ -6,13 +6,17 @@
 ``cost(x) -> (calls, rows)``
     the most that one step from ``x [chains, ...]`` may ask of the energy.
 
+``reversible``
+    ``False`` for a kernel whose steps leave the target invariant, but are not their own reverse: one that takes turns.
+
 A kernel that makes one random choice for all chains of a step, as ``Mixture`` does, also has ``branches``, the kernels
 that it may be in a step, and ``batch_matrices``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import reduce
 from typing import Protocol
 
@@ -22,7 +26,17 @@ from torch import Tensor
 from samplers.errors import InvalidInput
 from samplers.types import Kernel, Proposal
 
-__all__ = ["MissingHook", "Space", "batch_matrices", "branches", "proposal_matrix", "step_cost", "step_matrices"]
+__all__ = [
+    "MissingHook",
+    "OtherLaw",
+    "Space",
+    "batch_matrices",
+    "branches",
+    "is_reversible",
+    "proposal_matrix",
+    "step_cost",
+    "step_matrices",
+]
 
 
 class Space(Protocol):
@@ -36,6 +50,15 @@ class Space(Protocol):
     def energy(self, x: Tensor, /) -> Tensor: ...
 
     def index(self, x: Tensor, /) -> Tensor: ...
+
+
+@dataclass
+class OtherLaw:
+    """The states of a ``Space`` with another energy."""
+
+    states: Tensor
+    energy: Callable[[Tensor], Tensor]
+    index: Callable[[Tensor], Tensor]
 
 
 class MissingHook(InvalidInput):
@@ -77,6 +100,11 @@ def step_cost(kernel: Kernel, x: Tensor) -> tuple[int, int]:
 def branches(kernel: Kernel) -> list[Kernel]:
     """What the kernel is, given the choice that all chains of a step share; itself if there is none."""
     return list(getattr(kernel, "branches", [kernel]))
+
+
+def is_reversible(kernel: Kernel) -> bool:
+    """Whether a sequence of its steps is its own reverse: what a kernel's ``reversible`` says, by default yes."""
+    return bool(getattr(kernel, "reversible", True))
 
 
 def proposal_matrix(proposal: Proposal, states: Tensor, *, max_rows: int = 4096) -> Tensor:

@@ -16,7 +16,7 @@ from samplers.kernels.hooks import Space, proposal_matrix
 from samplers.randomness import log_uniform
 from samplers.types import ChainState, Energy, Proposal, Proposed, StepInfo, select
 
-__all__ = ["MetropolisHastings", "check_proposed", "log_acceptance", "start"]
+__all__ = ["MetropolisHastings", "check_proposed", "current_memory", "log_acceptance", "start"]
 
 SLACK = 1e-9  # relative to an energy: far above float64 rounding, far below any effect on acceptance
 
@@ -59,7 +59,7 @@ class MetropolisHastings(Configurable):
     def step(
         self, state: ChainState, energy: Energy, rng: torch.Generator, *, beta: float | Tensor = 1.0
     ) -> tuple[ChainState, StepInfo]:
-        memory = [] if self._memory is None else [_current_memory(self._memory, state)]
+        memory = [] if self._memory is None else [current_memory(self._memory, state.x, **state.aux)]
         # A copy: a proposal that writes into its argument must not change the state of the chain.
         proposed = check_proposed(self.proposal(state.x.clone(), rng, *memory), state.x, *memory)
         log_u = log_uniform(len(state.x), rng)
@@ -87,14 +87,13 @@ class MetropolisHastings(Configurable):
         return 1, len(x)
 
 
-def _current_memory(compute: Callable[[Tensor], Tensor], state: ChainState) -> Tensor:
-    """``memory [chains, ...]`` of the states, recomputed for those that another kernel has changed."""
-    kept: Tensor = state.aux["memory"]
-    changed = (state.x != state.aux["of"]).reshape(len(state.x), -1).any(dim=1)
+def current_memory(compute: Callable[[Tensor], Tensor], x: Tensor, of: Tensor, memory: Tensor) -> Tensor:
+    """``memory [chains, ...]`` of the states ``x``, recomputed where they are not those it was computed ``of``."""
+    changed = (x != of).reshape(len(x), -1).any(dim=1)
     if not bool(changed.any()):
-        return kept
-    memory = kept.clone()
-    memory[changed] = compute(state.x[changed])
+        return memory
+    memory = memory.clone()
+    memory[changed] = compute(x[changed])
     return memory
 
 

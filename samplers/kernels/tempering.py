@@ -15,10 +15,10 @@ from samplers.energy.row_numbers import row_numbers
 from samplers.errors import InvalidInput
 from samplers.kernels.hooks import Space, batch_matrices, branches, step_cost
 from samplers.kernels.metropolis import log_acceptance
-from samplers.randomness import log_uniform
-from samplers.types import ChainState, Energy, Kernel, StepInfo, select
+from samplers.kernels.replicas import counters, swap_matrix, swap_neighbours
+from samplers.types import ChainState, Energy, Kernel, StepInfo
 
-__all__ = ["Tempered", "swap_report"]
+__all__ = ["Tempered"]
 
 
 class Tempered(Configurable):
@@ -40,6 +40,8 @@ class Tempered(Configurable):
     the inner kernel, bit for bit.
     """
 
+    reversible = False
+
     def __init__(self, kernel: Kernel, betas: Sequence[float], *, swap_every: int = 1) -> None:
         betas = [float(b) for b in betas]
         if not betas or betas[0] != 1.0:
@@ -60,19 +62,13 @@ class Tempered(Configurable):
         rungs, chains = len(self.betas), len(x)
         with row_numbers(lambda row: row % chains):
             inner = self.kernel.init(x.repeat(rungs, *[1] * (x.dim() - 1)), energy)
-        pairs = rungs - 1
         aux: dict[str, Any] = {
             # Rung 0 is the state itself; the hotter ones follow, rung by rung.
             "x": inner.x[chains:],
             "energy": inner.energy[chains:],
             "terms": inner.terms[chains:],
             "inner": inner.aux,
-            "turn": torch.zeros((), dtype=torch.int64),
-            "tried": torch.zeros(pairs, dtype=torch.int64),
-            "swapped": torch.zeros(pairs, dtype=torch.int64),
-            # A replica that has visited the hottest rung is marked; when it returns to rung 0, that is a round trip.
-            "marked": torch.zeros(rungs, chains, dtype=torch.bool, device=x.device),
-            "round_trips": torch.zeros(chains, dtype=torch.int64, device=x.device),
+            **counters(rungs, x),
         }
         return ChainState(inner.x[:chains], inner.energy[:chains], aux, inner.terms[:chains])
 
@@ -131,52 +127,21 @@ class Tempered(Configurable):
     def _swap(
         self, replicas: list[Tensor], ladder: Tensor, first: int, aux: dict[str, Any], rng: torch.Generator
     ) -> list[Tensor]:
-        """Try the pairs ``(first, first+1), (first+2, first+3), ...``; each chain accepts or rejects on its own."""
-        rungs, chains = ladder.shape
-        replicas = [*replicas, aux["marked"]]
-        aux["tried"], aux["swapped"] = aux["tried"].clone(), aux["swapped"].clone()
-        for low in range(first, rungs - 1, 2):
+        """Those from the pair ``(first, first+1)`` on."""
+
+        def log_ratio(low: int, replicas: Sequence[Tensor]) -> Tensor:
             value = replicas[1]
-            zero = torch.zeros(chains, dtype=torch.float64, device=value.device)
+            zero = torch.zeros_like(value[low])
             # Betas fall strictly: two rungs at infinity differ by infinity, so a swap must not raise the colder energy.
             gap = (ladder[low] - ladder[low + 1]).nan_to_num(nan=math.inf, posinf=math.inf)
-            log_ratio = log_acceptance(value[low], value[low + 1], zero, zero, gap)
-            swap = log_uniform(chains, rng) < log_ratio
-            for index, part in enumerate(replicas):
-                part = part.clone()
-                part[low], part[low + 1] = (
-                    select(swap, part[low + 1], part[low]),
-                    select(swap, part[low], part[low + 1]),
-                )
-                replicas[index] = part
-            aux["tried"][low] += chains
-            aux["swapped"][low] += int(swap.sum())
-        marked = replicas.pop()
-        marked[-1] = True
-        aux["round_trips"] = aux["round_trips"] + marked[0]
-        marked[0] = False
-        aux["marked"] = marked
-        return replicas
+            return log_acceptance(value[low], value[low + 1], zero, zero, gap)
+
+        return swap_neighbours(replicas, first, log_ratio, aux, rng)
 
 
 def _swap_matrix(space: Space, betas: list[float], low: int) -> Tensor:
     """Of the swap of rungs ``low`` and ``low + 1``."""
-    size, rungs = len(space.states), len(betas)
-    points = torch.arange(size**rungs)
-    place, next_place = size ** (rungs - 1 - low), size ** (rungs - 2 - low)
-    i, j = points // place % size, points // next_place % size
-    energy, zero = space.energy(space.states), torch.zeros(len(points), dtype=torch.float64)
-    accept = log_acceptance(energy[i], energy[j], zero, zero, betas[low] - betas[low + 1]).clamp(max=0).exp()
-    matrix = torch.diag(1 - accept)
-    matrix.index_put_((points, points + (j - i) * (place - next_place)), accept, accumulate=True)
-    return matrix
-
-
-def swap_report(state: ChainState) -> dict[str, Any]:
-    """Statistics of a run with ``Tempered``, whose last state is ``state``.
-
-    ``swap_rates``: share of accepted swaps for each pair of neighbours, NaN if none was tried; ``round_trips``: for
-    each chain, how often a replica went from the coldest rung to the hottest and returned.
-    """
-    rates = state.aux["swapped"].double() / state.aux["tried"].double()
-    return {"swap_rates": rates.tolist(), "round_trips": state.aux["round_trips"].tolist()}
+    energy = space.energy(space.states)
+    colder, hotter = energy.unsqueeze(1).expand(-1, len(energy)), energy.expand(len(energy), -1)
+    zero = torch.zeros_like(hotter)
+    return swap_matrix(log_acceptance(colder, hotter, zero, zero, betas[low] - betas[low + 1]), len(betas), low)

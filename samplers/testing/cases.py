@@ -13,6 +13,7 @@ from samplers.kernels.compose import Cycle, Mixture
 from samplers.kernels.conditional_smc import ConditionalSMC
 from samplers.kernels.gibbs import Gibbs, PseudoGibbs
 from samplers.kernels.metropolis import MetropolisHastings
+from samplers.kernels.path_tempering import PathTempered
 from samplers.kernels.shortlist_gibbs import ShortlistGibbs
 from samplers.kernels.tempering import Tempered
 from samplers.run.chains import sample
@@ -67,6 +68,7 @@ CUBE = random_target(3, 3, seed=2588105456)
 HOLES = random_target(3, 3, seed=2004911389, forbidden=5)
 PAIR = random_target(2, 2, seed=4060205735)
 TRIPLE = random_target(2, 3, seed=1134066760)
+GAPS = random_target(2, 3, seed=1134066760, forbidden=3)
 MODES = two_mode_target(4, depth=1.2)
 
 
@@ -117,6 +119,10 @@ def _populations(
     return make(_drawn(target, 40), kernel, num_particles=particles, temperatures=temperatures)
 
 
+def _path(make: type[PathTempered], kernel: Kernel, target: Enumerated, *temperatures: float) -> PathTempered:
+    return make(kernel, _drawn(target, 40), temperatures)
+
+
 _mh = MetropolisHastings
 _free_ends = torch.tensor([True, False, True]).expand_as
 _subset = _restricted(MAIN, lambda x: (x[:, 1] == 3) & ((x[:, [0, 2]] == 0) | (x[:, [0, 2]] == 2)).all(dim=1))
@@ -125,6 +131,7 @@ _conditionals = TabularProposal(CUBE, transition_matrix(Gibbs(3), CUBE))
 _shortlist = TabularShortlist(4, 3, 3, seed=3195440608)
 _mixture = Mixture([(_mh(_site(MAIN, 13)), 0.7), (_mh(_jump(MAIN, 2)), 0.3)])
 _hot = Tempered(_mh(_site(TRIPLE, 29)), [1.0, 0.4])
+_far = _path(PathTempered, _mh(_site(TRIPLE, 29)), TRIPLE, 1.0)
 _tempered_mixture = Tempered(Mixture([(Gibbs(2), 0.5), (_mh(_jump(PAIR, 3)), 0.5)]), [1.0, 0.5])
 _forgetful = Mixture([(mutants.StaleMemory(_remembering(CUBE, 20)), 0.5), (Gibbs(3), 0.5)])
 _cycle = Cycle([_mh(_site(CUBE, 39)), Gibbs(3, scan="systematic")])
@@ -166,6 +173,12 @@ CASES: tuple[Case, ...] = (
     Case("Tempered 3, every 2", Tempered(Gibbs(2), [1.0, 0.5, 0.1], swap_every=2), PAIR),
     Case("Tempered memory 2^3", Tempered(_mh(_remembering(TRIPLE, 5)), [1.0, 0.3]), TRIPLE, reversible=False),
     Case("Tempered Mixture 2^2", _tempered_mixture, PAIR, reversible=False),
+    Case("Path 2 rungs 2^3", _path(PathTempered, Gibbs(2), TRIPLE, 1.0), TRIPLE, reversible=False),
+    Case("Path 2 rungs, holes", _path(PathTempered, _mh(_site(GAPS, 17)), GAPS, 1.0), GAPS, reversible=False),
+    Case("Path 3 rungs 2^2", _path(PathTempered, _mh(_site(PAIR, 1)), PAIR, 0.3, 1.0), PAIR, reversible=False),
+    Case("Path 3, memory", _path(PathTempered, _mh(_remembering(PAIR, 5)), PAIR, 0.6, 1.0), PAIR, reversible=False),
+    Case("Path 4 rungs 2^2", _path(PathTempered, Gibbs(2), PAIR, 0.2, 0.7, 1.0), PAIR, reversible=False),
+    Case("Mixture of path, MH", Mixture([(_far, 0.6), (_mh(_jump(TRIPLE, 4)), 0.4)]), TRIPLE, reversible=False),
     Case("Conditional SMC 2, 3^3", _populations(ConditionalSMC, HOLES, 2, 1.0), HOLES),
     Case("Conditional SMC 2, path", _populations(ConditionalSMC, HOLES, 2, 0.3, 0.7, 1.0), HOLES),
     Case("Conditional SMC 8, path", _populations(ConditionalSMC, TRIPLE, 8, 0.5, 1.0), TRIPLE, betas=(1.0,)),
@@ -193,6 +206,10 @@ MUTANTS: tuple[Mutant, ...] = (
     _broken("stale memory", _forgetful, CUBE, "T3"),
     _broken("stale energy cache", mutants.StaleEnergyCache(_site(MAIN, 13)), MAIN, "T0", "T3"),
     _broken("swap sign", mutants.SwapSign(Gibbs(2), [1.0, 0.3]), TRIPLE, "T3", "T4b", reversible=False),
+    _broken(
+        "path without log q", _path(mutants.SwapWithoutLogQ, Gibbs(2), TRIPLE, 1.0), TRIPLE, "T3", reversible=False
+    ),
+    _broken("last rung copied", _path(mutants.LastRungCopied, Gibbs(2), TRIPLE, 1.0), TRIPLE, "T3", reversible=False),
     _broken("adaptive resampling", _populations(mutants.AdaptiveResampling, TRIPLE, 2, 0.5, 1.0), TRIPLE, "T3"),
     _broken("forgotten path", _populations(mutants.ForgottenPath, TRIPLE, 2, 0.5, 1.0), TRIPLE, "T3"),
     _broken("weights without log q", _populations(mutants.WithoutLogQ, TRIPLE, 2, 0.5, 1.0), TRIPLE, "T3"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import reduce
 
 import torch
@@ -19,6 +20,8 @@ __all__ = [
     "stationary_law",
     "transition_matrix",
 ]
+
+GELFAND = 64  # power of a matrix, whose norm tells the largest eigenvalue
 
 
 def transition_matrix(kernel: Kernel, space: Space, beta: float = 1.0) -> Tensor:
@@ -51,8 +54,15 @@ def is_primitive(matrix: Tensor) -> bool:
 
 
 def spectral_gap(matrix: Tensor) -> float:
-    """``1 - |lambda_2|``."""
-    sizes = torch.linalg.eigvals(matrix).abs().sort(descending=True).values
+    """``1 - |lambda_2|``; a little less (Gelfand's formula) for a matrix whose eigenvalues cannot be computed.
+
+    That is so where many of them are 0, as for a rung that is drawn anew.
+    """
+    try:
+        sizes = torch.linalg.eigvals(matrix).abs().sort(descending=True).values
+    except RuntimeError:
+        rest = torch.linalg.matrix_power(matrix - stationary_law(matrix), GELFAND)
+        return 1.0 - math.pow(float(torch.linalg.matrix_norm(rest)), 1 / GELFAND)
     return 1.0 - float(sizes[1]) if len(sizes) > 1 else 1.0
 
 

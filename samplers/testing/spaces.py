@@ -1,8 +1,9 @@
 """Hidden coordinates of a kernel: what a test must draw exactly besides the states to start a chain in equilibrium.
 
 A kernel that runs copies of each chain, as ``Tempered`` does, lists their betas in ``betas``, the chain's own first,
-and keeps the other copies in its ``aux``: ``x [copies * chains, ...]``, ``energy`` and ``terms``, beta by beta. A
-kernel made of others lists them in ``parts``, or has the one in ``kernel``.
+and keeps the other copies in its ``aux``: ``x [copies * chains, ...]``, ``energy`` and ``terms``, beta by beta. Where
+their laws are not the target to these powers, ``rung_laws(space, beta)`` are. A kernel made of others lists them in
+``parts``, or has the one in ``kernel``.
 
 A point of the *joint space* of ``r`` betas over ``S`` states has the number ``i_0 S^(r-1) + ... + i_(r-1)``.
 """
@@ -46,7 +47,13 @@ def ladder(kernel: Kernel) -> tuple[float, ...]:
 
 def joint_law(kernel: Kernel, target: Enumerated, beta: float = 1.0) -> Tensor:
     """``float64 [joint states]``: the law that the kernel must leave invariant."""
-    return reduce(torch.kron, [target.probabilities(beta * b) for b in ladder(kernel)])
+    laws = getattr(_with_copies(kernel), "rung_laws", None)
+    return reduce(torch.kron, laws(target, beta) if laws else [target.probabilities(beta * b) for b in ladder(kernel)])
+
+
+def _with_copies(kernel: Kernel) -> Kernel:
+    """The part of ``kernel`` that runs copies, itself if there is none."""
+    return next((_with_copies(part) for part in parts_of(kernel) if len(ladder(part)) > 1), kernel)
 
 
 def joint_states(kernel: Kernel, target: Enumerated, points: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -48,6 +48,15 @@ def test_energies_are_minus_the_log_probability_of_the_draws(embedded, causal, s
     assert run.trace.term_names == ("keywords", "fluency", "real words")
 
 
+def test_tempered_chains_have_a_barrier_that_asks_for_rungs(embedded, causal):
+    run = keywords(["music"], sampler="tempered", model=embedded, scorer=causal, **QUICK)
+    summary = run.summary()
+    assert len(summary["swap_rates"]) == 7
+    assert summary["barrier"] == pytest.approx(sum(1 - rate for rate in summary["swap_rates"]))
+    assert f"which asks for {summary['rungs_wanted']}" in dict(run.facts(summary))["swaps"]
+    assert "barrier" not in keywords(["music"], model=embedded, scorer=causal, **QUICK).summary()
+
+
 def test_a_scorer_that_can_write_writes_the_end_anew(embedded, causal):
     run = keywords(["music"], model=embedded, scorer=causal, **{**QUICK, "steps": 30})
     assert run.trace.moves["suffix"].tried > 3

@@ -8,11 +8,16 @@ import math
 import pytest
 import torch
 
+from experiments.gibbs import gibbs
+from experiments.infill import infill
 from experiments.keywords import keywords
+from experiments.paraphrase import paraphrase
 from experiments.results.trust import about_populations
-from lm_adapters import Keywords, MaskedEnergy
+from experiments.translate import translate
+from lm_adapters import Keywords, MaskedEnergy, SequenceEnergy, SourceBleu, Template
 from samplers import InvalidInput, PopulationDied, SMCSample
 from samplers.testing.targets import enumerate_states
+from tests.experiments.tiny_scorers import tiny_causal, tiny_seq2seq, tiny_writer
 from tests.lm_adapters import tiny
 
 WORDS = ["the", "sea", "is", "old"]
@@ -28,12 +33,69 @@ def run(lm, **options):
     return keywords(["sea"], model=lm, scorer=lm, sampler="smc", **options)
 
 
-def exact_log_z(lm):
+def texts(lm, shortest=2, longest=3):
     words, pad = lm.space.encode([" ".join(WORDS)])[0], lm.space.pad_id
-    parts = [words[enumerate_states(len(WORDS), length)] for length in (2, 3)]
-    x = torch.cat([torch.nn.functional.pad(part, (0, 3 - part.shape[1]), value=pad) for part in parts])
-    energy = Keywords(lm.space, ["sea"]) + MaskedEnergy(lm, "pll")
+    parts = [words[enumerate_states(len(WORDS), length)] for length in range(shortest, longest + 1)]
+    return torch.cat([torch.nn.functional.pad(part, (0, longest - part.shape[1]), value=pad) for part in parts])
+
+
+def log_z(energy, x):
     return float((-energy(x)).logsumexp(dim=0))
+
+
+def exact_log_z(lm):
+    return log_z(Keywords(lm.space, ["sea"]) + MaskedEnergy(lm, "pll"), texts(lm))
+
+
+MANY = {"sampler": "smc", "chains": 5, "particles": 400, "moves": 2}
+
+
+def test_log_z_of_keywords_by_a_scorer_that_has_read_the_words(lm):
+    writer = tiny_writer(lm.space.tokenizer, "words_to_sentence")
+    found = keywords(["sea", "old"], model=lm, scorer=writer, length=(2, 3), **MANY).summary()
+    energy = Keywords(lm.space, ["sea", "old"]) + SequenceEnergy(writer.condition_on("sea old", ""))
+    assert found["log_z"] == pytest.approx(log_z(energy, texts(lm)), abs=0.3)
+
+
+@pytest.mark.parametrize("reads", [False, True])
+def test_log_z_of_infill(lm, reads):
+    scorer = tiny_causal(lm.space.tokenizer) if reads else lm
+    found = infill("the [MASK:1-2]", model=lm, scorer=scorer, **MANY).summary()
+    fluency = SequenceEnergy(scorer.condition_on()) if reads else MaskedEnergy(lm, "pll")
+    assert found["log_z"] == pytest.approx(log_z(Template(lm.space, "the [MASK:1-2]") + fluency, texts(lm)), abs=0.2)
+
+
+def test_log_z_of_paraphrase(lm):
+    writer = tiny_writer(lm.space.tokenizer, "paraphrase")
+    options = {"reconstruction": 0.0, "distance": 0.5}
+    run = paraphrase("sea", model=lm, scorer=writer, **options, **MANY)
+    energy = SequenceEnergy(writer.condition_on("sea", "")) + 0.5 * SourceBleu(lm.space, "sea")
+    assert run.summary()["log_z"] == pytest.approx(log_z(energy, texts(lm, 1, 5)), abs=0.2)
+
+
+def test_log_z_of_translate_with_a_word_that_must_come(lm, monkeypatch):
+    writer = tiny_seq2seq(lm.space.tokenizer)
+    monkeypatch.setattr(writer, "translate", lambda text, prefix: "the old")  # short, so that all texts can be listed
+    monkeypatch.setattr("experiments.translate.LONGER", 2)
+    run = translate("old", must_contain=["sea"], model=lm, scorer=writer, prefix="", **MANY)
+    energy = Keywords(lm.space, ["sea"]) + SequenceEnergy(writer.condition_on("old", prefix=""))
+    assert all("sea" in text.split() for text in run.texts())
+    assert run.x.shape[1] == 5
+    assert run.log_mass[0] < -0.1, "texts without the word were left out"
+    assert run.summary()["log_z"] == pytest.approx(log_z(energy, texts(lm, 1, 5)), abs=0.3)
+
+
+def test_log_z_of_all_lengths_of_gibbs_together(lm):
+    run = gibbs(length=(2, 4), model=lm, **MANY)
+    assert run.summary()["log_z"] == pytest.approx(log_z(MaskedEnergy(lm, "pll"), texts(lm, 2, 4)), abs=0.2)
+    assert run.target == "exp(-pll) by BertForMaskedLM, over token sequences of length 2 to 4"
+    with pytest.raises(InvalidInput, match="top_p has no meaning for sampler smc; leave it out"):
+        gibbs(length=(2, 4), top_p=0.9, model=lm, **MANY)
+
+
+def test_a_scorer_that_draws_nothing_is_refused(lm):
+    with pytest.raises(InvalidInput, match="sampler smc draws its texts from the scorer: give one that reads"):
+        paraphrase("sea", model=lm, scorer=lm, **MANY)
 
 
 def test_log_z_is_that_of_the_law_whatever_the_density_of_the_fill_adds_up_to(lm):

@@ -83,6 +83,16 @@ def test_any_number_of_workers_gives_the_same_samples(model, tmp_path):
     assert gibbs(model=model, out=str(tmp_path / "two"), workers=3, **QUICK).spent.news.startswith("The run was")
 
 
+def test_workers_share_populations(model, tmp_path):
+    options = {"sampler": "smc", "particles": 6, "populations": 3, "moves": 1, "model": model, "length": (2, 4)}
+    alone = gibbs(out=str(tmp_path / "alone"), **options)
+    with pytest.warns(UserWarning, match="is 4, but there is work for 3: populations are done whole, and there are 3;"):
+        four = gibbs(out=str(tmp_path / "four"), workers=4, **options)
+    assert samples(tmp_path / "alone") == samples(tmp_path / "four")
+    assert four.spent.cost == alone.spent.cost
+    assert four.log_z == alone.log_z
+
+
 def test_a_worker_that_dies_is_told_and_the_others_finish(model, own, tmp_path, capfd):
     died = own("print('a last word', file=sys.stderr, flush=True); os._exit(9)")
 

@@ -174,6 +174,8 @@ def test_a_distribution_that_misses_a_part_of_the_target_is_told():
         ({"temperatures": [0.5]}, "give numbers above 0 that rise to 1"),
         ({"nan": "ignore"}, "nan is 'ignore'; choose 'raise' or 'reject'"),
         ({"seed": -1}, "seed is -1"),
+        ({"shards": []}, r"shards is \[\]; give some of 0..2, each once"),
+        ({"shards": [3]}, r"shards is \[3\]; give some of 0..2, each once"),
         ({"kernel": PseudoGibbs(TabularProposal(TARGET, Q.expand(27, 27)))}, "PseudoGibbs accepts proposals whatever"),
     ],
     ids=lambda each: "-".join(each) if isinstance(each, dict) else each,
@@ -248,6 +250,12 @@ runs = pytest.mark.parametrize("name", RUNS)
 
 @pytest.mark.usefixtures("_no_sync")
 class TestFolder:
+    def test_populations_can_be_run_apart(self, tmp_path):
+        parts = [run(energy=Watched(TARGET.energy), run_dir=tmp_path, shards=[index]) for index in (2, 0, 1)]
+        whole = run(energy=Watched(TARGET.energy))
+        assert everything(run(energy=failing_at(0), run_dir=tmp_path)) == everything(whole)
+        assert [float(part.log_z) for part in parts] == [float(whole.log_z[index]) for index in (2, 0, 1)]
+
     @runs
     def test_a_run_that_crashed_at_any_call_ends_in_the_same_particles(self, name, tmp_path):
         whole = everything(run(energy=Watched(TARGET.energy), **RUNS[name]))

@@ -18,7 +18,12 @@ def test_one_rung_is_the_plain_kernel_bit_for_bit(name):
     assert torch.equal(plain.energy, tempered.energy)
     assert torch.equal(plain.terms, tempered.terms)
     assert plain.moves == tempered.moves
-    assert swap_report(tempered.final[0]) == {"swap_rates": [], "round_trips": [0, 0, 0]}
+    assert swap_report(tempered.final[0]) == {
+        "swap_rates": [],
+        "round_trips": [0, 0, 0],
+        "barrier": 0.0,
+        "rungs_wanted": 1,
+    }
 
 
 def rungs_of(state):
@@ -114,7 +119,7 @@ def test_without_swaps_there_are_no_round_trips():
     kernel = Tempered(stand(), [1.0, 0.5, 0.1])
     state = with_rungs(kernel, steep, torch.tensor([[[1]], [[2]], [[3]]]))
     *_, (_, state, _) = iterate(kernel, steep, state, steps=10, rng=generator(0))
-    assert swap_report(state) == {"swap_rates": [0.0, 0.0], "round_trips": [0]}
+    assert swap_report(state) == {"swap_rates": [0.0, 0.0], "round_trips": [0], "barrier": 2.0, "rungs_wanted": 5}
     fresh = kernel.init(torch.zeros(1, 1), steep)
     assert all(math.isnan(rate) for rate in swap_report(fresh)["swap_rates"])
 

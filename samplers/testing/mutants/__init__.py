@@ -11,6 +11,7 @@ from samplers.testing.mutants.accept_steps import (
     drop_rejected,
 )
 from samplers.testing.mutants.moves import DataDependentSite, ForcedCurrent, RenormalisedLiu, SwapSign, WrongNormaliser
+from samplers.testing.mutants.paths import LastRungCopied, SwapWithoutLogQ
 from samplers.testing.mutants.populations import AdaptiveResampling, ForgottenPath, WithoutLogQ
 
 __all__ = [
@@ -20,12 +21,14 @@ __all__ = [
     "ForcedCurrent",
     "ForgottenPath",
     "KeepAdapting",
+    "LastRungCopied",
     "MissingHastings",
     "NoAccept",
     "RenormalisedLiu",
     "StaleEnergyCache",
     "StaleMemory",
     "SwapSign",
+    "SwapWithoutLogQ",
     "UntilAccepted",
     "WithoutLogQ",
     "WrongNormaliser",

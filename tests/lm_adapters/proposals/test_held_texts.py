@@ -105,3 +105,11 @@ def test_chains_stay_in_the_target(lock):
 def test_tries_are_at_least_one():
     with pytest.raises(InvalidInput, match="tries is 0; give at least 1"):
         held((["red"], False), 0)
+
+
+@locks
+def test_the_constant_that_is_left_out_is_estimated(lock):
+    law = held(lock, 3)
+    share = float(law.distribution.log_prob(texts()).exp()[law.lock.found(texts())].sum())
+    found, error = law.mass(2**11, generator(7))
+    assert abs(found - share / (1 - (1 - share) ** 3)) < 6.2 * error + 1e-3 * (share < 1e-3)
