@@ -49,7 +49,7 @@ def paraphrase(
     distance: Annotated[float, Option("Weight of -log(1.01 - BLEU to TEXT).")] = 2.0,
     reconstruction: Annotated[
         float, Option("Weight of -log p of TEXT given the text, with a seq2seq scorer: what is left out costs.")
-    ] = 0.5,
+    ] = 1.0,
 ) -> Run:
     """Other words for TEXT: what a model that was trained on paraphrases finds likely, far in wording.
 
