@@ -58,7 +58,7 @@ def paraphrase(
     distance: Annotated[float, Option("Weight of -log(1.01 - BLEU to TEXT).")] = 2.0,
     reconstruction: Annotated[
         float, Option("Weight of -log p of TEXT given the text, with a seq2seq scorer: what is left out costs.")
-    ] = 0.5,
+    ] = 1.0,
     particles: Annotated[int, PARTICLES] = 128,
     populations: Annotated[int, POPULATIONS] = 4,
     moves: Annotated[int, MOVES] = 8,

@@ -1,30 +1,33 @@
-"""A short sentence for a long one: likely under a language model, with near embeddings."""
+"""A short sentence for a long one: likely under a language model, and so that the long one can be rebuilt from it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from experiments.declaration.arguments import Option
 from experiments.declaration.wording import argument
 from experiments.entry.experiment import experiment
 from experiments.laws.real_words import check_words
-from experiments.setup.common_options import ANNEAL_OR_SAMPLE, ENCODER, SCORER, SIMILARITY
+from experiments.setup.common_options import ANNEAL_OR_SAMPLE, ENCODER, SCORER
 from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel
 from experiments.setup.languages import remark_on_language
 from experiments.setup.methods import sample_or_search
 from experiments.setup.problem import Problem
-from experiments.setup.scorers import load_meaning, load_scorer
+from experiments.setup.scorers import load_meaning, load_rebuilder, load_scorer, rebuilding, spelling
 from experiments.setup.settings import Settings
 from experiments.setup.sources import encode_source
+from experiments.starts.extracts import extracts, shorter_starts
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from experiments.results.protocol import Run
-    from lm_adapters import CausalLM, MaskedLM
+    from lm_adapters import CausalLM, MaskedLM, Seq2SeqLM
 
 __all__ = ["summarize"]
+
+REBUILT = "paraphrase"  # the task by which a source is rebuilt from its summary
+NEAR = 100.0  # weight of the similarity where nothing is rebuilt
+KEEP = 0.6  # words kept of a summary that is written anew: with fewer it says something else
 
 
 def check(settings: Settings, *, text: str, max_words: int, **_: object) -> None:
@@ -47,41 +50,66 @@ def summarize(
     max_words: Annotated[int, Option("Words that the summary may have.", minimum=1)],
     sampler: Annotated[Literal["anneal", "mh"], ANNEAL_OR_SAMPLE] = "anneal",
     scorer: Annotated[str | CausalLM | MaskedLM, SCORER] = "causal-en",
+    rebuilder: Annotated[
+        str | Seq2SeqLM, Option(f"Seq2seq model with the task {REBUILT}, from which -log p of TEXT is.")
+    ] = "seq2seq-en",
+    reconstruction: Annotated[
+        float, Option("Weight of -log p of TEXT given the summary: what it leaves out costs.")
+    ] = 1.0,
     encoder: Annotated[str | None, ENCODER] = None,
-    similarity: Annotated[float, SIMILARITY] = 100.0,
+    similarity: Annotated[
+        float | None, Option("Weight of -log cos, nats a sentence.  [default: 0; 100 where --reconstruction is 0]")
+    ] = None,
 ) -> Run:
-    """TEXT in at most so many words: likely under a language model, with near embeddings.
+    """TEXT in at most so many words: likely under a language model, and telling what TEXT says.
 
-    Texts of at most ``max_words`` words, likely by ``exp(-(fluency + similarity * S))``. ``S = -log cos`` of the
-    sentence embeddings of the summary and ``text``; both terms are nats of a sentence. Chains start from ``max_words``
-    neighbouring words of ``text``, each from another place.
+    Texts of at most ``max_words`` words, likely by ``exp(-(fluency + reconstruction * R))``. ``R = -log p`` of ``text``
+    given the summary, by the ``rebuilder``: a summary is good if the whole can be rebuilt from it. Both terms are nats
+    of a sentence. With ``reconstruction=0`` no seq2seq model is needed, and ``similarity * S`` takes the place of
+    ``R``, ``S = -log cos`` of the sentence embeddings of the summary and ``text``.
 
-    Raises ``InvalidInput`` for a text that is no longer than the summary may be, or that the models cannot take.
+    Chains start from parts of ``text``, and from sentences that the ``rebuilder`` writes of some of its words, as far
+    as it has a task for that; a search starts from the best of many.
+
+    Raises ``InvalidInput`` for a text that is no longer than the summary may be, or that the models cannot take, and
+    for a ``rebuilder`` without the task.
     """
-    from lm_adapters import Similarity, WordLimit
+    import torch
+
+    from lm_adapters import Similarity, WordLimit, same_tokens, word_spans
 
     lm = job.masked_lm()
     source, longest = encode_source(lm, text, 1, longer=0, name="text")
+    whole = load_rebuilder(rebuilder, job.settings, REBUILT) if reconstruction else None
     scored = load_scorer(scorer, lm, job.settings)
     remark_on_language("text", [text], scored.lm, lm)
-    meaning = load_meaning(encoder, lm, job.settings)
-    terms = WordLimit(lm.space, max_words) + scored.terms + similarity * Similarity(lm.space, meaning, text)
+    terms = WordLimit(lm.space, max_words) + scored.terms
+    models: dict[str, Any] = {"model": lm, "scorer": scored.lm}
+    scored_by = {"fluency": job.named("scorer", scored.model)}
+    if whole:
+        rebuilt = rebuilding(whole, lm, text.strip(), REBUILT)
+        for each in [] if scored.constraints else spelling(rebuilt, lm.space):
+            terms = terms + each
+        terms = terms + reconstruction * rebuilt
+        models["rebuilder"] = whole
+        scored_by["reconstruction"] = job.named("rebuilder", whole.model)
+    near = (0.0 if whole else NEAR) if similarity is None else similarity
+    if near:
+        meaning = load_meaning(encoder, lm, job.settings)
+        terms = terms + near * Similarity(lm.space, meaning, text)
+        models["encoder"] = meaning
+        scored_by["similarity"] = job.named("encoder", lm.model)
     constraints = job.constraints(lm, [text, *lm.space.decode(source)])
     energy = job.with_custom(terms, lm.space, constraints)
-    x0 = _starts(lm, text, max_words, job.settings.chains, source.shape[1])
-    models = {"model": lm, "scorer": scored.lm, "encoder": meaning}
-    scored_by = {"fluency": job.named("scorer", scored.model), "similarity": job.named("encoder", lm.model)}
+    parts = lm.space.encode(extracts(text.strip(), max_words)).to(lm.device)
+    parts = parts[lm.space.lengths(parts) <= longest, :longest]
+    x0 = torch.nn.functional.pad(parts, (0, longest - parts.shape[1]), value=lm.space.pad_id)
+    moves: dict[str, Any] = {"max_length": longest, "temperature": job.settings.temperature, "scorer": scored.energy}
+    writer = whole if whole and same_tokens(whole, lm.space) else None
+    if writer:
+        moves |= {"writer": writer, "keep": KEEP}
+    share = max_words / len(word_spans(text))
+    wide = sampler == "anneal"
+    x0 = shorter_starts(x0, source, writer, list(models.values()), energy, job, share=share, wide=wide)
     problem = Problem(lm.space, energy, x0, models, lengths=(1, longest), scored_by=scored_by)
-    kernel = edit_kernel(lm, max_length=longest, swap=True, temperature=job.settings.temperature)
-    return sample_or_search(problem, kernel, sampler, job)
-
-
-def _starts(lm: MaskedLM, text: str, max_words: int, chains: int, width: int) -> Tensor:
-    """``int64 [chains, width]``: neighbouring words of the text, each chain from another place."""
-    from lm_adapters import word_spans
-
-    words = word_spans(text)
-    places = len(words) - max_words + 1
-    firsts = (chain % places for chain in range(chains))
-    windows = [text[words[i][0] : words[i + max_words - 1][1]] for i in firsts]
-    return lm.space.encode(windows, width=width).to(lm.device)
+    return sample_or_search(problem, edit_kernel(lm, swap=True, **moves), sampler, job)

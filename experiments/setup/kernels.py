@@ -26,6 +26,7 @@ def edit_kernel(
     scorer: EnergyTerm | None = None,
     writer: Seq2SeqLM | None = None,
     informed: Autoregressive | None = None,
+    keep: float = KEEP,
     temperature: float = 1.0,
 ) -> Kernel:
     """Replace, insert or delete one token, or redraw two; with ``swap`` two spans may change places.
@@ -34,8 +35,9 @@ def edit_kernel(
     it scores it also draws, so nearly all of these moves are accepted, however much they change. Keywords that can be
     spelt in several ways are respelt.
 
-    A ``writer``, a seq2seq model in the tokens of ``lm``, writes whole texts anew around a few of their words, and
-    spans from what is on both sides, as far as it has these tasks; in a template spans only. An ``informed`` model, one
+    A ``writer``, a seq2seq model in the tokens of ``lm``, writes whole texts anew around a few of their words, of which
+    each is kept with probability ``keep``, and spans from what is on both sides, as far as it has these tasks; in a
+    template spans only. An ``informed`` model, one
     that has read what is wanted, writes whole texts: where it is the scorer too, nearly all that hold the locked words
     are accepted. All that is drawn from a model is drawn at the ``temperature`` of the law.
     """
@@ -61,7 +63,7 @@ def edit_kernel(
         own = {"truncation": scorer.truncation} if isinstance(scorer, NucleusEnergy) and temperature == 1 else {}
         parts.append((MetropolisHastings(SuffixProposal(scorer.model, **{**bounds, **own})), 0.4))
     if writer is not None:
-        parts += _writing(writer, bounds)
+        parts += _writing(writer, keep, bounds)
     if informed is not None:
         parts.append((_anew(informed, **bounds), ANEW))
     return _mixture([*parts, *_respelling(lock, min_length, max_length)])
@@ -98,13 +100,13 @@ def shortlist_kernel(
     return _mixture([*parts, *_respelling(lock, min_length, max_length)])
 
 
-def _writing(writer: Seq2SeqLM, bounds: Mapping[str, Any]) -> list[tuple[Kernel, float]]:
+def _writing(writer: Seq2SeqLM, keep: float, bounds: Mapping[str, Any]) -> list[tuple[Kernel, float]]:
     from lm_adapters import RewriteProposal, SpanProposal, Template, fills_spans, writes_words
     from samplers import MetropolisHastings
 
     parts: list[tuple[Kernel, float]] = []
     if writes_words(writer) and not isinstance(bounds["lock"], Template):
-        parts.append((MetropolisHastings(RewriteProposal(writer, keep=KEEP, **bounds)), REWRITE))
+        parts.append((MetropolisHastings(RewriteProposal(writer, keep=keep, **bounds)), REWRITE))
     if fills_spans(writer):
         parts.append((MetropolisHastings(SpanProposal(writer, longest=LONGEST, **bounds)), SPAN))
     return parts

@@ -23,6 +23,7 @@ __all__ = [
     "Given",
     "Scorer",
     "load_meaning",
+    "load_rebuilder",
     "load_scorer",
     "load_seq2seq",
     "rebuilding",
@@ -173,6 +174,33 @@ def rebuilding(model: Seq2SeqLM, lm: MaskedLM, source: str, task: str) -> Energy
     energy = ThroughText.of(own, lm.space, own.space, max_length=min(own.max_length, 10**6), name="reconstruction")
     energy.formula = "-log p(source | text)"
     return energy
+
+
+def load_rebuilder(rebuilder: str | Seq2SeqLM, settings: Settings, task: str) -> Seq2SeqLM:
+    """The seq2seq model of that name, that folder, or already loaded, which ``rebuilding`` asks for a source.
+
+    Raises ``InvalidInput`` for a model of another kind or without the ``task``, before its weights are loaded.
+    """
+    from lm_adapters import Seq2SeqLM, task_of, tasks_of
+    from samplers import InvalidInput
+
+    found = named_model(rebuilder, settings.device, settings.dtype) if isinstance(rebuilder, str) else rebuilder
+    trusted = settings.trust_remote_code
+    if isinstance(found, str):
+        fits = task_of(found, trust_remote_code=trusted) == "seq2seq"
+        tasks = tasks_of(found, trust_remote_code=trusted) if fits else {}
+    else:
+        fits, tasks = isinstance(found, Seq2SeqLM), getattr(found, "tasks", {})
+    if task not in tasks:
+        known = f"its configuration lists {', '.join(tasks) or 'none'}" if fits else "it is no seq2seq model"
+        raise InvalidInput(
+            f"{argument('rebuilder')} {rebuilder!r} has no task {task!r} ({known}); give a model that has it, or "
+            f"{argument('reconstruction')} 0"
+        )
+    if isinstance(found, str):
+        return Seq2SeqLM.from_pretrained(found, settings.device, settings.dtype, trust_remote_code=trusted)
+    assert isinstance(found, Seq2SeqLM)
+    return found
 
 
 def load_seq2seq(

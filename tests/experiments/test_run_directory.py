@@ -35,7 +35,7 @@ from samplers import (
     StoreError,
     sample,
 )
-from tests.experiments.tiny_scorers import tiny_causal, tiny_seq2seq
+from tests.experiments.tiny_scorers import tiny_causal, tiny_seq2seq, tiny_writer
 from tests.lm_adapters.tiny import build
 from tests.samplers.doubles import climb
 
@@ -112,11 +112,12 @@ def test_gibbs_stopped_and_gone_on_writes_the_same_samples(lm, how, tmp_path, st
 
 def test_experiments_that_start_from_a_text_go_on_too(lm, causal, embedded, tmp_path, stop_after):
     seq2seq = tiny_seq2seq(embedded.space.tokenizer)
+    writer = tiny_writer(lm.space.tokenizer, "paraphrase", "words_to_sentence")
     runs = {
         "infill": lambda out: infill("the [MASK] is the pupil", model=lm, scorer=causal, out=out, **QUICK),
         "paraphrase": lambda out: paraphrase("the teacher", model=lm, scorer=causal, out=out, **QUICK),
         "summarize": lambda out: summarize(
-            "the teacher is the pupil", max_words=3, model=lm, scorer=causal, out=out, **QUICK
+            "the teacher is the pupil", max_words=3, model=lm, scorer=causal, rebuilder=writer, out=out, **QUICK
         ),
         "translate": lambda out: translate("Tom est ici.", model=embedded, scorer=seq2seq, out=out, **QUICK),
     }

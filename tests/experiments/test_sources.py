@@ -12,7 +12,7 @@ from experiments.summarize import summarize
 from experiments.translate import put_in, translate
 from lm_adapters import Keywords, MeanPooled, SequenceEnergy, Similarity, SourceBleu
 from samplers import InvalidInput
-from tests.experiments.tiny_scorers import tiny_causal, tiny_seq2seq
+from tests.experiments.tiny_scorers import tiny_causal, tiny_seq2seq, tiny_writer
 
 QUICK = {"chains": 3, "steps": 6, "warmup": 2, "thin": 2}
 LONG = "Tom said that he would come to the old house by the sea after work."
@@ -66,7 +66,8 @@ def test_what_no_step_can_change_stays_and_is_remarked_on(embedded, causal):
 
 @pytest.mark.parametrize("sampler", ["anneal", "mh"])
 def test_a_summary_has_no_more_words_than_allowed(embedded, causal, sampler):
-    run = summarize(LONG, max_words=5, sampler=sampler, model=embedded, scorer=causal, **QUICK)
+    models = {"model": embedded, "scorer": causal, "rebuilder": tiny_writer(embedded.space.tokenizer, "paraphrase")}
+    run = summarize(LONG, max_words=5, sampler=sampler, **models, **QUICK)
     assert all(len(text.split()) <= 5 for text in texts_of(run))
 
 

@@ -92,9 +92,8 @@ def test_searches_say_what_they_make_small(embedded):
         "fluency + 100 similarity + 2 source bleu, fluency by LlamaForCausalLM and similarity by "
         "masked-en, over token sequences of length 1 to 12 in real words; temperature from 1 to 0.1"
     )
-    run = summarize(
-        "Tom said that he would come home after work.", max_words=6, model=embedded, scorer=scorer, **SEARCH
-    )
+    said = "Tom said that he would come home after work."
+    run = summarize(said, max_words=6, reconstruction=0, model=embedded, scorer=scorer, **SEARCH)
     assert run.objective == (
         "fluency + 100 similarity, fluency by LlamaForCausalLM and similarity by masked-en, "
         "over token sequences of length 1 to 10 of at most 6 words, in real words; temperature from 1 to 0.1"
