@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["WORD_SETS", "truth_command"]
 
 DRAWS = 20_000
-WORD_SETS = ("music", "night", "money", "school", "Tom home", "last night", "want go", "know what", "never seen",
+WORD_SETS = ("music", "night", "money", "school", "Tom home", "last night", "want go", "know what", "Tom money",
              "Mary Tom")  # fmt: skip
 OPTIONS = (
     "scorer", "length", "model", "chains", "steps", "warmup", "thin", "seed", "shortlist", "particles", "populations",
