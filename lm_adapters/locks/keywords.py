@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cached_property
 
 from torch import Tensor
 
 from lm_adapters.locks.base import Lock
+from lm_adapters.locks.occurrences import PieceSearch
 from lm_adapters.locks.piece import Piece
 from lm_adapters.locks.span_matching import UNBOUNDED, first_in_order, longest_first, piece_numbers, tokens_after
 from lm_adapters.text import TextSpace
@@ -46,13 +48,15 @@ class Keywords(Lock):
         self.min_length = sum(min(map(len, piece.spellings)) for piece in self.spelt)
 
     def pieces(self, x: Tensor) -> Tensor:
-        sizes = [piece.sizes(x) for piece in self.spelt]
+        occurrences = self._occurrences(x)
         if self.any_order:
-            starts, found = longest_first(sizes, self._precedence)
-        else:
-            gaps = [(0, UNBOUNDED)] * (len(sizes) + 1)
-            starts, found = first_in_order(sizes, gaps, self.space.is_token(x))
-        return piece_numbers(sizes, starts, found, x)
+            return piece_numbers(*longest_first(occurrences, self._precedence, len(x)), x)
+        gaps = [(0, UNBOUNDED)] * (len(self.spelt) + 1)
+        return piece_numbers(*first_in_order(occurrences, gaps, self.space.lengths(x)), x)
+
+    @cached_property
+    def _occurrences(self) -> PieceSearch:
+        return PieceSearch(self.spelt)
 
     def start_text(self, order: Sequence[int] | None = None) -> str:
         """The keywords joined by spaces, as given or in ``order``, a permutation of their numbers from 0.

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property
 from itertools import accumulate
-from operator import or_
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from lm_adapters.text import TextSpace
 from lm_adapters.word_edges import (
@@ -27,7 +25,11 @@ from lm_adapters.word_edges import (
     word_goes_on,
 )
 
-__all__ = ["Piece"]
+__all__ = ["ALLOWED", "EDGES", "FORBIDDEN", "START", "UNDECIDED", "Piece"]
+
+START = 5  # no neighbour on the left, beside the kinds of ``lm_adapters.word_edges``
+EDGES = (ENDS, LETTER, JOINED, MARKED, UNSURE, START)
+ALLOWED, UNDECIDED, FORBIDDEN = range(3)
 
 
 @dataclass(frozen=True)
@@ -43,34 +45,6 @@ class Piece:
     glued_left: bool = False
     glued_right: bool = False
 
-    def sizes(self, x: Tensor) -> Tensor:
-        """``int64 [chains, width + 1]``: the length of the piece that starts at each column, 0 where none starts."""
-        width = x.shape[1]
-        sizes = torch.zeros(len(x), width + 1, dtype=torch.int64, device=x.device)
-        longest = max(map(len, self.spellings))
-        tokens = pad(x, (0, longest), value=self.space.pad_id)
-        after, before = self.space.word_edges(x)
-        after, before = pad(after, (0, longest + 1), value=ENDS), pad(before, (1, 0), value=ENDS)
-        for spelling, border in zip(self.spellings, self._borders, strict=True):
-            size = len(spelling)
-            here = tokens[:, : width + 1] == spelling[0]
-            for offset in range(1, size):
-                here &= tokens[:, offset : width + 1 + offset] == spelling[offset]
-            unsure = torch.zeros_like(here)
-            if not self.glued_right:
-                edge = after[:, size : width + 1 + size]
-                here &= ~_one_of(edge, border.goes_on)
-                unsure |= _one_of(edge, border.may_go_on)
-            if not self.glued_left:
-                here[:, 1:] &= not border.at_start
-                here &= ~_one_of(before, border.began)
-                unsure |= _one_of(before, border.may_have_begun)
-            if bool((unsure := unsure & here).any()):
-                rows, starts = unsure.nonzero(as_tuple=True)
-                here[rows, starts] = self._stand(x, rows, starts, size)
-            sizes = torch.where(here, size, sizes)
-        return sizes
-
     def spellings_at(self, column: int) -> list[Sequence[int]]:
         """The spellings that may stand there, as far as the column decides."""
         return [
@@ -79,11 +53,24 @@ class Piece:
             if column == 0 or not border.at_start
         ]
 
+    def verdicts(self) -> list[tuple[list[int], list[int]]]:
+        """For each spelling: what a neighbour of each kind of ``EDGES`` makes of it, on its left and on its right.
+
+        One of ``ALLOWED``, ``UNDECIDED`` (the text tells, see ``stands``) and ``FORBIDDEN``.
+        """
+        return [
+            (
+                [ALLOWED if self.glued_left else border.left(edge) for edge in EDGES],
+                [ALLOWED if self.glued_right else border.right(edge) for edge in EDGES],
+            )
+            for border in self._borders
+        ]
+
     @cached_property
     def _borders(self) -> list[Border]:
         return [Border.of(text, self.space.sets_spaces) for text in self.space.after_word(self.spellings)]
 
-    def _stand(self, x: Tensor, rows: Tensor, starts: Tensor, size: int) -> Tensor:
+    def stands(self, x: Tensor, rows: Tensor, starts: Tensor, size: int) -> Tensor:
         """``bool [places]``: whether the text of each row has a word edge on both sides of its place."""
         whole, columns = x[rows], torch.arange(x.shape[1], device=x.device)
         parts = [whole.masked_fill(columns >= end.unsqueeze(1), self.space.pad_id) for end in (starts, starts + size)]
@@ -129,6 +116,14 @@ class Border(NamedTuple):
         may_go_on = [UNSURE] + [ENDS] * (mark and sets_spaces)
         return cls(at_start, began, may_have_begun, goes_on, may_go_on)
 
+    def left(self, edge: int) -> int:
+        """The verdict on a spelling behind a neighbour of that kind."""
+        if edge == START:
+            edge = ENDS
+        elif self.at_start:
+            return FORBIDDEN
+        return FORBIDDEN if edge in self.began else UNDECIDED if edge in self.may_have_begun else ALLOWED
 
-def _one_of(edges: Tensor, kinds: list[int]) -> Tensor:
-    return reduce(or_, (edges == kind for kind in kinds), torch.zeros_like(edges, dtype=torch.bool))
+    def right(self, edge: int) -> int:
+        """The verdict on a spelling before a neighbour of that kind."""
+        return FORBIDDEN if edge in self.goes_on else UNDECIDED if edge in self.may_go_on else ALLOWED

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from lm_adapters.locks.base import Lock
+from lm_adapters.locks.occurrences import PieceSearch
 from lm_adapters.locks.piece import Piece
 from lm_adapters.locks.span_matching import first_in_order, piece_numbers, tokens_after
 from lm_adapters.text import TextSpace
@@ -60,9 +62,16 @@ class Template(Lock):
         return self.search(x)[0]
 
     def _search(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        sizes = [piece.sizes(x) for piece in self._pieces]
-        starts, found = first_in_order(sizes, self.gaps, self.space.is_token(x))
-        return piece_numbers(sizes, starts, found, x), found
+        lengths = self.space.lengths(x)
+        if not self._pieces:
+            fewest, most = self.gaps[0]
+            return torch.zeros_like(x), (lengths >= fewest) & (lengths <= most)
+        start, size, found = first_in_order(self._occurrences(x), self.gaps, lengths)
+        return piece_numbers(start, size, found, x), found
+
+    @cached_property
+    def _occurrences(self) -> PieceSearch:
+        return PieceSearch(self._pieces)
 
     def masks(self, counts: Sequence[Sequence[int]], width: int | None = None) -> Tensor:
         """``int64 [texts, width]``: the template with mask tokens in its slots, for ``fill_masks``.
