@@ -29,7 +29,9 @@ __all__ = ["ALLOWED", "EDGES", "FORBIDDEN", "START", "UNDECIDED", "Piece"]
 
 START = 5  # no neighbour on the left, beside the kinds of ``lm_adapters.word_edges``
 EDGES = (ENDS, LETTER, JOINED, MARKED, UNSURE, START)
-ALLOWED, UNDECIDED, FORBIDDEN = range(3)
+ALLOWED = 0
+UNDECIDED = 1
+FORBIDDEN = 2
 
 
 @dataclass(frozen=True)
