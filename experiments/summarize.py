@@ -55,7 +55,7 @@ def summarize(
     ] = "seq2seq-en",
     reconstruction: Annotated[
         float, Option("Weight of -log p of TEXT given the summary: what it leaves out costs.")
-    ] = 1.0,
+    ] = 1.25,
     encoder: Annotated[str | None, ENCODER] = None,
     similarity: Annotated[
         float | None, Option("Weight of -log cos, nats a sentence.  [default: 0; 100 where --reconstruction is 0]")
