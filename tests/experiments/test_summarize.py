@@ -49,13 +49,14 @@ def test_extracts_are_neighbouring_words_or_the_beginning_with_the_end():
 @pytest.mark.parametrize("tasks", [["paraphrase"], ["paraphrase", "words_to_sentence", "denoise"]])
 def test_the_source_is_rebuilt_from_the_summary(lm, sampler, tasks):
     rebuilder = tiny_writer(lm.space.tokenizer, *tasks)
-    run = summarize(TEXT, max_words=3, model=lm, scorer=lm, rebuilder=rebuilder, sampler=sampler, **QUICK)
+    given = {"rebuilder": rebuilder, "reconstruction": 2.0, "sampler": sampler}
+    run = summarize(TEXT, max_words=3, model=lm, scorer=lm, **given, **QUICK)
     assert all(len(line["text"].split()) <= 3 for line in run.samples())
     found, said = (run.found, run.objective) if sampler == "anneal" else (run.trace, run.target)
     assert found.term_names == ("words", "fluency", "reconstruction")
     assert "reconstruction = -log p(source | text) by T5ForConditionalGeneration" in said
     x = found.x if sampler == "anneal" else found.draws.flatten(0, 1)
-    own = Reconstruction(rebuilder, TEXT)(x)
+    own = 2 * Reconstruction(rebuilder, TEXT)(x)
     torch.testing.assert_close(found.terms.reshape(len(x), -1)[:, 2], own, rtol=0, atol=1e-4)
     if sampler == "mh":
         assert ("rewrite" in run.trace.moves) == ("words_to_sentence" in tasks)
