@@ -59,7 +59,7 @@ from samplers.run.trace import MoveCount, Trace
 from samplers.schedules import constant, geometric, linear, logarithmic
 from samplers.sequential_monte_carlo import SMCSample, smc
 from samplers.storage.run_store import RunStore
-from samplers.types import ChainState, Distribution, Energy, Kernel, Proposal, Proposed, StepInfo
+from samplers.types import ChainState, Distribution, Drawn, Energy, Kernel, Proposal, Proposed, StepInfo
 from samplers.version import __version__
 
 __all__ = [
@@ -73,6 +73,7 @@ __all__ = [
     "Cycle",
     "Diagnostics",
     "Distribution",
+    "Drawn",
     "Energy",
     "EnergyError",
     "EnergyTerm",

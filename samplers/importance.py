@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from samplers.drawing import draw_scored
 from samplers.energy.evaluation import evaluate
 from samplers.errors import InvalidInput
 from samplers.randomness import generator, repeated
-from samplers.rejection import draw_scored
 from samplers.run.arguments import check_counts
 from samplers.run.independent_draws import kept_draws
 from samplers.run.start_check import forbidding_terms
@@ -77,7 +77,7 @@ def importance_sample(
     Reference
         Owen 2013, Monte Carlo theory, methods and examples, chapter 9.
     Cost
-        ``num_samples`` energy rows.
+        ``num_samples`` energy rows; none of an energy that the proposal's ``sample_and_log_prob`` tells with the draws.
     Run folder
         with ``run_dir`` each batch is committed, and the same call resumes a run that stopped; see ``sample``.
     Raises
@@ -96,8 +96,8 @@ def importance_sample(
     with kept_draws(run_dir, facts, rng, ("log_q", "energy")) as kept:
         while kept.done < num_samples:
             size = min(batch_size, num_samples - kept.done)
-            drawn = draw_scored(energy, proposal, size, rng)
-            kept.add(size, dict(zip(("x", "log_q", "energy"), drawn, strict=True)))
+            x, log_q, (value, _) = draw_scored(energy, proposal, size, rng)
+            kept.add(size, {"x": x, "log_q": log_q, "energy": value})
     rows = kept.rows
     x, log_q, value = rows["x"], rows["log_q"], rows["energy"]
     raw = -value - log_q

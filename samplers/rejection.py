@@ -7,18 +7,17 @@ from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from samplers.energy.evaluation import evaluate
+from samplers.drawing import draw_scored
 from samplers.errors import BoundViolated, InvalidInput, TrialsExhausted
-from samplers.randomness import generator, log_uniform, scoped_global_seed
+from samplers.randomness import generator, log_uniform
 from samplers.run.arguments import check_counts
 from samplers.run.independent_draws import kept_draws
 from samplers.storage.run_store import RunStore
 from samplers.types import Distribution, Energy
 
-__all__ = ["RejectionSample", "draw_scored", "rejection_sample"]
+__all__ = ["RejectionSample", "rejection_sample"]
 
 ROUNDING = 1e-9  # nats by which rounding may exceed a bound that is attained exactly
 
@@ -85,7 +84,8 @@ def rejection_sample(
     Reference
         von Neumann 1951, NBS Applied Mathematics Series 12.
     Cost
-        ``exp(log_bound) / Z`` energy rows a draw, in calls of ``batch_size`` rows.
+        ``exp(log_bound) / Z`` energy rows a draw, in calls of ``batch_size`` rows; none of an energy that the
+        proposal's ``sample_and_log_prob`` tells with the draws.
     Run folder
         with ``run_dir`` each batch is committed, and the same call resumes a run that stopped; see ``sample``.
     Raises
@@ -110,7 +110,7 @@ def rejection_sample(
     with kept_draws(run_dir, facts, rng, ("energy",)) as kept:
         while kept.done < max_trials and kept.count < num_samples:
             size = min(batch_size, max_trials - kept.done)
-            x, log_q, value = draw_scored(energy, proposal, size, rng)
+            x, log_q, (value, _) = draw_scored(energy, proposal, size, rng)
             log_accept = -value - log_q - log_bound
             if float(log_accept.max()) > ROUNDING:
                 raise BoundViolated(x[log_accept.argmax()], float(log_accept.max()))
@@ -128,21 +128,3 @@ def rejection_sample(
             result,
         )
     return result
-
-
-def draw_scored(
-    energy: Energy, proposal: Distribution, count: int, rng: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """``count`` draws of ``proposal``, their ``log q`` and their energies, both ``float64 [count]``."""
-    with torch.inference_mode():
-        with scoped_global_seed(rng):
-            x = proposal.sample(torch.Size([count]))
-        log_q = proposal.log_prob(x).to(torch.float64)
-        if log_q.shape != (count,):
-            raise InvalidInput(
-                f"proposal.log_prob gave shape {list(log_q.shape)} for {count} draws, not [{count}]; "
-                "wrap a factorised distribution in torch.distributions.Independent"
-            )
-        if not bool(log_q.isfinite().all()):
-            raise InvalidInput("proposal.log_prob of its own draws is not finite; the proposal cannot be used")
-        return x, log_q, evaluate(energy, x).energy

@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from samplers.drawing import draw_scored
 from samplers.energy.evaluation import rejecting_nan
 from samplers.energy.nan_policy import NaNCount, NaNPolicy
 from samplers.errors import Interrupted, InvalidInput
 from samplers.path import check_temperatures, path_energy
 from samplers.population import Population
 from samplers.randomness import check_seed, generator, repeated
-from samplers.rejection import draw_scored
 from samplers.run.arguments import check_counts, open_store
 from samplers.run.kept_populations import commit_population, load_population
 from samplers.run.progress import progress_bar
@@ -248,5 +248,5 @@ class _Run:
         """A population of new draws."""
         energy = rejecting_nan(self.energy, count) if self.nan == "reject" else self.energy
         rng = generator(self.seed, index, stream="smc draws")
-        x, log_q, value = draw_scored(energy, self.distribution, self.num_particles, rng)
+        x, log_q, (value, _) = draw_scored(energy, self.distribution, self.num_particles, rng)
         return Population(index, x, value, log_q, torch.arange(len(x), device=x.device))

@@ -9,7 +9,18 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-__all__ = ["ChainState", "Distribution", "Energy", "Kernel", "Proposal", "Proposed", "StepInfo", "Term", "select"]
+__all__ = [
+    "ChainState",
+    "Distribution",
+    "Drawn",
+    "Energy",
+    "Kernel",
+    "Proposal",
+    "Proposed",
+    "StepInfo",
+    "Term",
+    "select",
+]
 
 
 class ChainState(NamedTuple):
@@ -55,8 +66,8 @@ class Proposed:
     ``log_q_forward`` is ``log q(x' | x)`` and ``log_q_reverse`` is ``log q(x | x')``. A reverse density of ``-inf``
     means that the reverse move is impossible: the proposal is rejected. ``move`` (``int64 [chains]``) is an index into
     the proposal's ``move_names``. ``hint`` is what the proposal has computed about ``x'`` and an energy of the same
-    model may reuse; samplers pass it on without reading it. ``memory`` is the memory of ``x'``, for a proposal that has
-    one.
+    model may reuse; samplers pass it on without reading it, or its rows ``hint[rows]`` with those states. ``memory`` is
+    the memory of ``x'``, for a proposal that has one.
     """
 
     x: Tensor
@@ -65,6 +76,18 @@ class Proposed:
     move: Tensor | None = None
     hint: Any = None
     memory: Tensor | None = None
+
+
+class Drawn(NamedTuple):
+    """States ``x [n, ...]`` drawn from a distribution, and what drawing them told.
+
+    ``log_q float64 [n]`` is their log-density in nats. ``hint`` is what an energy of the same model may reuse, as in
+    ``Proposed``.
+    """
+
+    x: Tensor
+    log_q: Tensor
+    hint: Any = None
 
 
 @runtime_checkable
@@ -133,7 +156,12 @@ class Kernel(Protocol):
 
 
 class Distribution(Protocol):
-    """A proposal of rejection and importance sampling, such as any ``torch.distributions`` object."""
+    """A proposal of rejection and importance sampling, such as any ``torch.distributions`` object.
+
+    A distribution that knows the density of what it draws, or something of its energy, may return it with the draws:
+    implement ``sample_and_log_prob(count) -> Drawn``, which draws what ``sample(torch.Size([count]))`` would and
+    saves ``log_prob``, and with a hint the energy. A subclass with another ``sample`` or ``log_prob`` needs its own.
+    """
 
     def sample(self, sample_shape: torch.Size) -> Tensor: ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -61,3 +62,8 @@ class TextHint:
 
     def __getitem__(self, rows: Tensor) -> TextHint:
         return replace(self, nlls=self.nlls[rows])
+
+    @classmethod
+    def join(cls, parts: Sequence[TextHint]) -> TextHint:
+        """All rows of ``parts``, which are of one model."""
+        return replace(parts[0], nlls=torch.cat([part.nlls for part in parts]))

@@ -7,9 +7,10 @@ import math
 import torch
 from torch import Tensor
 
+from lm_adapters.energies.hints import TextHint
 from lm_adapters.locks.base import Lock
 from lm_adapters.proposals.sequence_distribution import SequenceDistribution
-from samplers import InvalidInput
+from samplers import Drawn, InvalidInput
 
 __all__ = ["HeldTexts"]
 
@@ -34,19 +35,25 @@ class HeldTexts:
 
     def sample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
         """``int64 [*sample_shape, max_length]``, drawn by torch's global generator."""
-        count, left = math.prod(sample_shape), self.tries
-        missing = torch.arange(count)
-        x: Tensor | None = None
-        while left and (x is None or len(missing)):
-            together = min(TOGETHER, left)
-            drawn = self.distribution.sample((len(missing) * together,))
-            found = self.lock.found(drawn).reshape(len(missing), together)
-            first = torch.where(found.any(dim=1), found.long().argmax(dim=1), together - 1)
-            chosen = drawn.reshape(len(missing), together, -1)[torch.arange(len(missing), device=drawn.device), first]
-            x = chosen if x is None else x.index_copy(0, missing.to(x.device), chosen)
-            missing, left = missing[~found.any(dim=1).cpu()], left - together
-        assert x is not None
+        x = self.sample_and_log_prob(math.prod(sample_shape)).x
         return x.reshape(*sample_shape, x.shape[1])
+
+    def sample_and_log_prob(self, count: int) -> Drawn:
+        """``count`` texts with their ``log_prob`` and a hint, as ``SequenceDistribution`` draws them."""
+        missing, left = torch.arange(count), self.tries
+        kept: list[Tensor] = []
+        while left and (not kept or len(missing)):
+            together = min(TOGETHER, left)
+            drawn = self.distribution.sample_and_log_prob(len(missing) * together)
+            found = self.lock.found(drawn.x).reshape(len(missing), together)
+            first = torch.where(found.any(dim=1), found.long().argmax(dim=1), together - 1)
+            chosen = torch.arange(len(missing), device=first.device) * together + first
+            new = [each[chosen] for each in (drawn.x, drawn.log_q, drawn.hint.nlls)]
+            at = missing.to(first.device)
+            kept = [old.index_copy(0, at, each) for old, each in zip(kept, new, strict=True)] if kept else new
+            missing, left = missing[~found.any(dim=1).cpu()], left - together
+        x, log_q, nlls = kept
+        return Drawn(x, log_q, TextHint(self.distribution.model, nlls))
 
     def log_prob(self, x: Tensor) -> Tensor:
         """``float64 [...]`` in nats, up to a constant, for texts ``x int64 [..., width]`` that hold the pieces."""

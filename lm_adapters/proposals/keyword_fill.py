@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from lm_adapters.energies.hints import TextHint
 from lm_adapters.locks.keywords import Keywords
 from lm_adapters.models.masked_lm import MaskedLM
 from lm_adapters.proposals.truncation import Truncation
-from samplers import EnergyTerm, InvalidInput
-from samplers.randomness import categorical, log_share
+from samplers import Drawn, EnergyTerm, InvalidInput
+from samplers.randomness import Weights, log_share
 
-__all__ = ["KeywordFill", "fill_masks", "global_generator", "in_turn", "masks_log_prob", "possible_texts"]
+__all__ = [
+    "KeywordFill",
+    "draw_masks",
+    "drawn_in_turns",
+    "fill_masks",
+    "global_generator",
+    "in_turn",
+    "masks_log_prob",
+    "possible_texts",
+    "rows_of",
+]
 
 ATTEMPTS = 100  # rounds of redrawing texts that break a constraint
 
@@ -30,7 +41,8 @@ class KeywordFill:
     ``constraints`` forbids it. The constant is the probability of not being rejected; self-normalised weights, and so
     importance sampling, do not depend on it.
 
-    Cost: one pass for each free token, to draw and to score. Raises ``InvalidInput`` where the keywords do not fit.
+    Cost: one pass for each free token to draw, which tells the density too, and as many to score. Raises
+    ``InvalidInput`` where the keywords do not fit.
     """
 
     def __init__(
@@ -56,19 +68,23 @@ class KeywordFill:
         """``int64 [n, max_length]``, drawn by the device's global generator, as in ``torch.distributions``."""
         return self.draw(math.prod(sample_shape), global_generator(self.model.device))
 
+    def sample_and_log_prob(self, count: int) -> Drawn:
+        """``sample`` of ``count`` texts, with their ``log_prob``, which costs no pass."""
+        return self._drawn(count, global_generator(self.model.device))
+
     def draw(self, count: int, rng: torch.Generator) -> Tensor:
         """``int64 [count, max_length]``. Raises ``InvalidInput`` if rejections do not end."""
-        kept: list[Tensor] = []
-        missing = count
-        for _ in range(ATTEMPTS):
+        return self._drawn(count, rng).x
+
+    def _drawn(self, count: int, rng: torch.Generator) -> Drawn:
+        def attempt(missing: int) -> Drawn:
             placed, pieces = self._place(missing, rng)
-            x = self._fill(placed, rng)
-            kept.append(x[(self.lock.pieces(x) == pieces).all(dim=1) & possible_texts(self.constraints, x)])
-            missing -= len(kept[-1])
-            if not missing:
-                return torch.cat(kept)
-        terms = ", ".join(term.name for term in (self.lock, *self.constraints))
-        raise InvalidInput(f"no draw of the model satisfies {terms}; relax a constraint")
+            x, log_q, hint = self._fill(placed, rng)
+            ways = self._log_places((placed == self.model.mask_id).sum(dim=1)) + self._log_spellings(pieces)
+            allowed = (self.lock.pieces(x) == pieces).all(dim=1) & possible_texts(self.constraints, x)
+            return rows_of(Drawn(x, log_q - ways, hint), allowed)
+
+        return drawn_in_turns(attempt, count, (self.lock, *self.constraints))
 
     def mass(self, count: int, rng: torch.Generator) -> tuple[float, float]:
         """An estimate from ``count`` texts of what ``exp(log_prob)`` adds up to, and its standard error.
@@ -81,7 +97,7 @@ class KeywordFill:
         if not rows:
             return 0.0, 0.0
         placed, pieces = self._table(rows)
-        x = self._fill(placed, rng)
+        x = self._fill(placed, rng).x
         kept = (self.lock.pieces(x) == pieces).all(dim=1) & possible_texts(self.constraints, x)
         share = int(kept.sum()) / count
         return numbers * share, numbers * math.sqrt(share * (1 - share) / count)
@@ -150,9 +166,9 @@ class KeywordFill:
             return ids, held
         return None
 
-    def _fill(self, placed: Tensor, rng: torch.Generator) -> Tensor:
-        """``placed int64 [rows, width]`` with its masks drawn."""
-        return fill_masks(self.model, placed, rng, truncation=self.truncation)
+    def _fill(self, placed: Tensor, rng: torch.Generator) -> Drawn:
+        """``placed int64 [rows, width]`` with its masks drawn, and their ``_fill_log_prob``."""
+        return draw_masks(self.model, placed, rng, self.truncation)
 
     def _fill_log_prob(self, x: Tensor, free: Tensor) -> Tensor:
         return masks_log_prob(self.model, x, free, self.truncation)
@@ -173,9 +189,7 @@ def fill_masks(
     ``InvalidInput`` if that does not end. Cost: one pass for each mask of the row that has the most.
     """
     truncation = truncation or Truncation()
-    filled = x
-    for site in in_turn(x == model.mask_id):
-        filled = filled.masked_scatter(site, categorical(_scores(model, filled, site, truncation), rng))
+    filled = draw_masks(model, x, rng, truncation).x
     for _ in range(ATTEMPTS):
         rows = (~possible_texts(constraints, filled)).nonzero().squeeze(1)
         if len(rows) == 0:
@@ -183,6 +197,17 @@ def fill_masks(
         filled = filled.index_copy(0, rows, fill_masks(model, x[rows], rng, truncation=truncation))
     terms = ", ".join(term.name for term in constraints)
     raise InvalidInput(f"no draw of the model satisfies {terms}; relax a constraint")
+
+
+def draw_masks(model: MaskedLM, x: Tensor, rng: torch.Generator, truncation: Truncation) -> Drawn:
+    """``fill_masks`` without constraints, and ``masks_log_prob`` of what was drawn, which costs no pass."""
+    total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+    for site in in_turn(x == model.mask_id):
+        weights = Weights(_scores(model, x, site, truncation).softmax(dim=1))
+        token = weights.draw(rng)
+        total.index_add_(0, site.nonzero(as_tuple=True)[0], weights.log_prob(token.unsqueeze(1)).squeeze(1))
+        x = x.masked_scatter(site, token)
+    return Drawn(x, total)
 
 
 def masks_log_prob(model: MaskedLM, x: Tensor, free: Tensor, truncation: Truncation) -> Tensor:
@@ -199,6 +224,29 @@ def masks_log_prob(model: MaskedLM, x: Tensor, free: Tensor, truncation: Truncat
 def _scores(model: MaskedLM, x: Tensor, site: Tensor, truncation: Truncation) -> Tensor:
     """Log-weights ``[sites, vocabulary]`` of the tokens at ``site bool [rows, width]`` given the rest."""
     return truncation.scores(model.logits(x, site), model.allowed)
+
+
+def drawn_in_turns(attempt: Callable[[int], Drawn], count: int, terms: Sequence[EnergyTerm]) -> Drawn:
+    """``count`` draws, by calls of ``attempt`` with the number that is missing, which returns so many or fewer.
+
+    Raises ``InvalidInput`` with the ``terms`` that forbid draws where that does not end.
+    """
+    kept: list[Drawn] = []
+    missing = count
+    for _ in range(ATTEMPTS):
+        kept.append(attempt(missing))
+        missing -= len(kept[-1].x)
+        if not missing:
+            x, log_q, hints = zip(*kept, strict=True)
+            return Drawn(torch.cat(x), torch.cat(log_q), None if hints[0] is None else TextHint.join(hints))
+    names = ", ".join(term.name for term in terms)
+    raise InvalidInput(f"no draw of the model satisfies {names}; relax a constraint")
+
+
+def rows_of(drawn: Drawn, allowed: Tensor) -> Drawn:
+    """Those rows of ``drawn`` that are ``allowed bool [rows]``."""
+    rows = allowed.nonzero().squeeze(1)
+    return Drawn(drawn.x[rows], drawn.log_q[rows], None if drawn.hint is None else drawn.hint[rows])
 
 
 def global_generator(device: torch.device) -> torch.Generator:

@@ -8,13 +8,14 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from lm_adapters.energies.hints import TextHint
 from lm_adapters.forward.kv_cache import batchable_rows
 from lm_adapters.forward.oom import run_passes, split_on_oom
 from lm_adapters.models.autoregressive import Autoregressive, with_end_token
 from lm_adapters.proposals.redraw import Redrawn, redraw
 from lm_adapters.proposals.token_distribution import TokenDistribution
 from lm_adapters.proposals.truncation import Truncation
-from samplers import InvalidInput
+from samplers import Drawn, InvalidInput
 
 __all__ = ["SequenceDistribution"]
 
@@ -50,6 +51,16 @@ class SequenceDistribution:
         empty = torch.full(shape, self.model.space.pad_id, device=self.model.allowed.device)
         texts = self.redraw(empty, empty.new_zeros(len(empty)), score_end=False).x
         return texts.reshape(*sample_shape, self.max_length)
+
+    def sample_and_log_prob(self, count: int) -> Drawn:
+        """``sample`` of ``count`` texts, with their ``log_prob`` and, as a ``TextHint``, the model's own ``-log p``.
+
+        Cost: that of the draw; texts of ``max_length`` tokens are one token longer, the end.
+        """
+        empty = torch.full((count, self.max_length), self.model.space.pad_id, device=self.model.allowed.device)
+        x, scores = self.redraw(empty, empty.new_zeros(count))
+        log_q, nlls = scores.sum(dim=2).unbind(dim=1)
+        return Drawn(x, log_q, TextHint(self.model, nlls))
 
     def log_prob(self, x: Tensor) -> Tensor:
         """``float64 [...]`` in nats, for texts ``x int64 [..., width]`` of any width."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,14 +12,19 @@ from torch import Tensor
 from lm_adapters.locks.template import Template
 from lm_adapters.models.autoregressive import Autoregressive
 from lm_adapters.models.masked_lm import MaskedLM
-from lm_adapters.proposals.keyword_fill import fill_masks, global_generator, masks_log_prob, possible_texts
+from lm_adapters.proposals.keyword_fill import (
+    draw_masks,
+    drawn_in_turns,
+    global_generator,
+    masks_log_prob,
+    possible_texts,
+    rows_of,
+)
 from lm_adapters.proposals.left_to_right_fill import read_fill, read_fill_log_prob
 from lm_adapters.proposals.truncation import Truncation
-from samplers import EnergyTerm, InvalidInput
+from samplers import Drawn, EnergyTerm
 
 __all__ = ["TemplateFill"]
-
-ATTEMPTS = 100  # rounds of redrawing texts that break a constraint
 
 
 class TemplateFill:
@@ -31,7 +37,8 @@ class TemplateFill:
     rejected, of which ``mass`` is an estimate. A template that is one slot, ``"[MASK:6-12]"``, is a law of texts of
     these lengths.
 
-    Cost: to draw, a pass for each free token; to score as many, with a ``reader`` one.
+    Cost: to draw, a pass for each free token, which tells the density too, and with a ``reader`` its own energy; to
+    score as many, with a ``reader`` one.
     """
 
     def __init__(
@@ -50,21 +57,20 @@ class TemplateFill:
         """``int64 [n, max_length]``, drawn by the device's global generator. Raises as ``draw`` does."""
         return self.draw(math.prod(sample_shape), global_generator(self.model.device))
 
+    def sample_and_log_prob(self, count: int) -> Drawn:
+        """``sample`` of ``count`` texts with their ``log_prob``, and with a ``reader`` its own ``-log p`` as a hint."""
+        return self._drawn(count, global_generator(self.model.device))
+
     def draw(self, count: int, rng: torch.Generator) -> Tensor:
         """``int64 [count, max_length]``. Raises ``InvalidInput`` if rejections do not end."""
-        kept: list[Tensor] = []
-        missing = count
-        for _ in range(ATTEMPTS):
-            kept.append(self._kept(missing, rng))
-            missing -= len(kept[-1])
-            if not missing:
-                return torch.cat(kept)
-        terms = ", ".join(term.name for term in (self.lock, *self.constraints))
-        raise InvalidInput(f"no draw of the model satisfies {terms}; relax a constraint")
+        return self._drawn(count, rng).x
+
+    def _drawn(self, count: int, rng: torch.Generator) -> Drawn:
+        return drawn_in_turns(partial(self._kept, rng=rng), count, (self.lock, *self.constraints))
 
     def mass(self, count: int, rng: torch.Generator) -> tuple[float, float]:
         """An estimate from ``count`` texts of what ``exp(log_prob)`` adds up to, and its standard error."""
-        share = len(self._kept(count, rng)) / count
+        share = len(self._kept(count, rng).x) / count
         return share, math.sqrt(share * (1 - share) / count)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -79,10 +85,15 @@ class TemplateFill:
                 filled = masks_log_prob(self.model, x, free, self.truncation)
             else:
                 filled = read_fill_log_prob(self.reader, x, free, self.truncation)
-            total[rows] = filled - sum(math.log(most - fewest + 1) for fewest, most in self.lock.slots)
+            total[rows] = filled - self._log_lengths
         return total
 
-    def _kept(self, count: int, rng: torch.Generator) -> Tensor:
+    @property
+    def _log_lengths(self) -> float:
+        """Log of the number of ways to choose lengths for the slots."""
+        return sum(math.log(most - fewest + 1) for fewest, most in self.lock.slots)
+
+    def _kept(self, count: int, rng: torch.Generator) -> Drawn:
         """Those of ``count`` draws that are not rejected."""
         counts = [
             [
@@ -94,9 +105,10 @@ class TemplateFill:
         placed = self.lock.masks(counts, width=self.lock.max_length).to(self.model.device)
         free = placed == self.model.mask_id
         if self.reader is None:
-            x = fill_masks(self.model, placed, rng, truncation=self.truncation)
+            x, log_q, hint = draw_masks(self.model, placed, rng, self.truncation)
         else:
-            x = read_fill(self.reader, placed, free, rng, self.truncation)
+            x, log_q, hint = read_fill(self.reader, placed, free, rng, self.truncation)
         held, found = self.lock.search(x)
         where = self.model.space.is_token(x) & (held == 0)
-        return x[found & (where == free).all(dim=1) & possible_texts(self.constraints, x)]
+        allowed = found & (where == free).all(dim=1) & possible_texts(self.constraints, x)
+        return rows_of(Drawn(x, log_q - self._log_lengths, hint), allowed)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from samplers.config import Configurable
+from samplers.drawing import draw_scored
 from samplers.energy.evaluation import evaluate
 from samplers.energy.row_numbers import row_numbers
 from samplers.errors import InvalidInput, ProposalError
@@ -18,7 +19,6 @@ from samplers.kernels.hooks import MissingHook, OtherLaw, Space, branches, is_re
 from samplers.kernels.metropolis import start, step_info
 from samplers.path import Surprisal, check_temperatures, energy_and_log_q, path_energy, path_log_ratio
 from samplers.randomness import categorical
-from samplers.rejection import draw_scored
 from samplers.run.arguments import check_counts
 from samplers.types import ChainState, Distribution, Energy, Kernel, StepInfo, select
 
@@ -129,7 +129,7 @@ class ConditionalSMC(Configurable):
         return path[::-1]
 
     def _draw(self, energy: Energy, count: int, rng: torch.Generator) -> _Particles:
-        x, log_q, value = draw_scored(energy, self.distribution, count, rng)
+        x, log_q, (value, _) = draw_scored(energy, self.distribution, count, rng)
         return _Particles(x, value, log_q)
 
     def _move_each(self, x: Tensor, energy: Energy, t: float, betas: Tensor, rng: torch.Generator) -> _Particles:

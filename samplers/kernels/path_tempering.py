@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from samplers.config import Configurable
+from samplers.drawing import draw
 from samplers.energy.evaluation import Evaluated, evaluate, summed_like
 from samplers.energy.terms import Evaluation, parts_of
 from samplers.errors import InvalidInput, ProposalError
@@ -19,7 +20,6 @@ from samplers.kernels.hooks import MissingHook, OtherLaw, Space, step_cost, step
 from samplers.kernels.metropolis import current_memory
 from samplers.kernels.replicas import counters, swap_matrix, swap_neighbours
 from samplers.path import Surprisal, check_temperatures, path_log_ratio
-from samplers.randomness import scoped_global_seed
 from samplers.run.arguments import check_counts
 from samplers.types import ChainState, Distribution, Energy, Kernel, StepInfo, select
 
@@ -152,13 +152,14 @@ class PathTempered(Configurable):
 
     def _drawn(self, energy: Energy, like: Tensor, rng: torch.Generator) -> tuple[Tensor, Evaluation, Tensor]:
         """As many new draws of the distribution as there are chains, their energies and ``log q``."""
-        with scoped_global_seed(rng):
-            x = self.distribution.sample(torch.Size([len(like)]))
+        x, log_q, hint = draw(self.distribution, len(like), rng)
         if x.shape != like.shape or x.dtype != like.dtype:
             raise ProposalError(
                 f"draws of the distribution are {x.dtype} {list(x.shape)}, the chains {like.dtype} {list(like.shape)}"
             )
-        return x, evaluate(energy, x), self._log_q(x)
+        if bool((log_q.isnan() | log_q.isposinf()).any()):
+            raise ProposalError("log_prob of the distribution's own draw is no density (NaN or inf); correct it")
+        return x, evaluate(energy, x, hint), log_q
 
     def cost(self, x: Tensor) -> tuple[int, int]:
         calls, rows = step_cost(self.kernel, x)
