@@ -17,8 +17,8 @@ from experiments.declaration.user_code import prints_to_stderr, shielded
 from experiments.declaration.wording import argument
 from experiments.results.safe_text import json_line
 from experiments.scoring.lines import Format, Line, Origin, read_given, read_lines
-from experiments.scoring.terms import Conditions, load_terms
-from experiments.scoring.windows import OnError, check_lines, score_lines
+from experiments.scoring.terms import Conditions, asking_model, load_terms
+from experiments.scoring.windows import OnError, check_lines, check_reading, score_lines
 from experiments.setup.common_options import PREFIX, SOURCE_LANG, TARGET_LANG
 from experiments.setup.settings import SHARED
 
@@ -55,6 +55,8 @@ def score(
         For seq2seq models: ``source``; ``prefix`` before it, by default that of the model's translation task;
         ``source_lang`` and ``target_lang``, of models that have several. ``on_error="null"``: a text that cannot be
         scored has the energy ``None``, and an ``error``. ``trust_remote_code``: run code that models bring.
+    Cost
+        A pass for texts of similar length, with sources of their own for seq2seq models; see ``pair_log_probs``.
     Precision
         Texts are scored together with others of similar length. In float32 this changes an energy by less than 1e-4.
     Raises
@@ -67,10 +69,12 @@ def score(
         raise InvalidInput(f"texts is one {type(texts).__name__}; give a list of texts")
     if on_error not in ("stop", "null"):
         raise InvalidInput(f"on_error is {on_error!r}; choose 'stop' or 'null'")
-    conditions = Conditions(source, prefix, source_lang, target_lang)
+    conditions, origin = Conditions(source, prefix, source_lang, target_lang), Origin("texts", is_file=False)
+    checked = on_error == "stop" and isinstance(texts, Sequence)
+    if checked:
+        check_reading(read_given(texts), origin, asking_model(models, conditions, trust_remote_code))
     terms = load_terms(models, energies, conditions, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
-    origin = Origin("texts", is_file=False)
-    if on_error == "stop" and isinstance(texts, Sequence):
+    if checked:
         check_lines(read_given(texts), terms, origin)
     return score_lines(read_given(texts), terms, on_error, origin, device)
 
@@ -107,29 +111,27 @@ def command(
 ) -> None:
     """Energies of the texts in FILE (one a line, or JSON Lines with "text"), in nats, as JSON Lines.
 
-    Every line has its line in the output, a blank one too. Without FILE, or for -, standard input is read.
+    A seq2seq model scores a text given its "source", or --source; pairs of similar length share passes. Every line has
+    its line in the output, a blank one too. Without FILE, or for -, standard input is read.
     """
+    conditions = Conditions(source, prefix, source_lang, target_lang)
     with _opened(file) as (stream, origin):
-        with prints_to_stderr():
-            terms = load_terms(
-                models,
-                energies,
-                Conditions(source, prefix, source_lang, target_lang),
-                device=device,
-                dtype=dtype,
-                trust_remote_code=trust_remote_code,
-            )
         if form == "auto" and file is not None and file.suffix in JSON_LINES:
             form = "jsonl"
+        start = stream.tell() if on_error == "stop" and _is_regular(stream) else None
 
         def lines() -> Iterator[Line]:
+            if start is not None:
+                stream.seek(start)
             return read_lines(stream, form, origin.name)
 
-        count = None
-        if on_error == "stop" and _is_regular(stream):
-            start = stream.tell()
-            count = check_lines(lines(), terms, origin)
-            stream.seek(start)
+        if start is not None:
+            check_reading(lines(), origin, asking_model(models, conditions, trust_remote_code))
+        with prints_to_stderr():
+            terms = load_terms(
+                models, energies, conditions, device=device, dtype=dtype, trust_remote_code=trust_remote_code
+            )
+        count = None if start is None else check_lines(lines(), terms, origin)
         _print(shielded(lambda: score_lines(lines(), terms, on_error, origin, device)), count)
 
 

@@ -19,6 +19,7 @@ from lm_adapters.models.autoregressive import Autoregressive
 from lm_adapters.models.causal_lm import CausalLM, PromptedLM
 from lm_adapters.models.language_model import LanguageModel
 from lm_adapters.models.masked_lm import MaskedLM
+from lm_adapters.models.pair_scores import pair_log_probs
 from lm_adapters.models.sentence_encoder import MeanPooled, SentenceEncoder
 from lm_adapters.models.seq2seq_lm import Seq2SeqLM
 from lm_adapters.proposals.edits import EditProposal
@@ -92,6 +93,7 @@ __all__ = [
     "fill_masks",
     "fills_spans",
     "load_pretrained",
+    "pair_log_probs",
     "same_tokens",
     "task_of",
     "tasks_of",

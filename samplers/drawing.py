@@ -7,23 +7,33 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from samplers.energy.evaluation import Evaluation, evaluate
-from samplers.errors import InvalidInput
+from samplers.energy.evaluation import evaluate
+from samplers.energy.terms import Evaluation
+from samplers.errors import InvalidInput, ProposalError
 from samplers.randomness import scoped_global_seed
 from samplers.types import Distribution, Drawn, Energy
 
 __all__ = ["draw", "draw_scored"]
 
 
-def draw(distribution: Distribution, count: int, rng: torch.Generator) -> Drawn:
+def draw(distribution: Distribution, count: int, rng: torch.Generator, like: Tensor | None = None) -> Drawn:
     """``count`` draws with their ``log q``, by ``sample_and_log_prob`` where the distribution has that.
 
-    Raises ``InvalidInput`` for log-densities of another shape.
+    Raises ``InvalidInput`` for log-densities of another shape, ``ProposalError`` for draws that have not the type and
+    shape of ``like``.
     """
-    together = distribution.sample_and_log_prob if _knows_its_draws(distribution) else None  # type: ignore[attr-defined]
+    log_q, hint = None, None
     with scoped_global_seed(rng):
-        drawn = together(count) if together else distribution.sample(torch.Size([count]))
-    x, log_q, hint = drawn if together else (drawn, distribution.log_prob(drawn), None)
+        if _knows_its_draws(distribution):
+            x, log_q, hint = distribution.sample_and_log_prob(count)  # type: ignore[attr-defined]
+        else:
+            x = distribution.sample(torch.Size([count]))
+    if like is not None and (x.shape != like.shape or x.dtype != like.dtype):
+        raise ProposalError(
+            f"draws of the distribution are {x.dtype} {list(x.shape)}, the chains {like.dtype} {list(like.shape)}"
+        )
+    if log_q is None:
+        log_q = distribution.log_prob(x)
     if log_q.shape != (count,):
         raise InvalidInput(
             f"proposal.log_prob gave shape {list(log_q.shape)} for {count} draws, not [{count}]; "

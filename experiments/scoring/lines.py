@@ -18,6 +18,7 @@ CHUNK = 2**16  # bytes read together
 LONGEST = 2**24  # bytes of a line that are held in memory
 SHOWN = 100  # characters of what cannot be read
 UTF8_MARK, UTF16_MARKS = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")  # at the start of a file
+AS_OBJECT = '{"text": "..."}, for a seq2seq model {"source": "...", "text": "..."}'
 CONVERT = "convert it (iconv -f UTF-16 -t UTF-8)"
 
 
@@ -147,10 +148,10 @@ def _from_json(raw: str) -> Line:
 
 def _from_object(given: Mapping[str, Any], shown: str) -> Line:
     if "text" not in given:
-        return Line(shown, problem="no JSON object with a 'text'")
+        return Line(shown, problem=f"no JSON object with a 'text'; write {AS_OBJECT}")
     text, source = given["text"], given.get("source")
     if not isinstance(text, str):
-        return Line(shown, problem=f"'text' is {text!r:.{SHOWN}}, not a string")
+        return Line(shown, problem=f"'text' is {text!r:.{SHOWN}}, not a string; write {AS_OBJECT}")
     if not isinstance(source, str | None):
-        return Line(text, problem=f"'source' is {source!r:.{SHOWN}}, not a string")
+        return Line(text, problem=f"'source' is {source!r:.{SHOWN}}, not a string; write {AS_OBJECT}")
     return Line(text, source)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from experiments.declaration.plugins import find_plugin
 from experiments.declaration.wording import argument
 from experiments.scoring.lines import Line
 from experiments.setup.custom_energy import load_custom_energies
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 
     from experiments.setup.custom_energy import GivenEnergy
     from lm_adapters import Seq2SeqLM, TextSpace
-    from samplers import Energy
+    from samplers import Energy, InvalidInput
 
-__all__ = ["Conditions", "Term", "load_terms"]
+__all__ = ["Conditions", "Term", "asking_model", "load_terms", "needs_source"]
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,9 @@ class Conditions:
 class Term:
     """An energy by its name, of texts that the model ``reader`` reads in ``space``, up to ``max_length`` tokens.
 
-    ``given(source)`` is the energy, and ``check_source`` raises ``InvalidInput`` for a source that the model cannot
-    take; it is ``None`` where there is none to give.
+    ``given(source)`` is the energy. Of a seq2seq model ``paired(sources, x)`` is the energy of states
+    ``x int64 [texts, width]`` with a source each, and the states that it scores; ``check_source`` raises
+    ``InvalidInput`` for a source that it cannot take. Both are ``None`` where there is no source to give.
     """
 
     name: str
@@ -47,9 +49,10 @@ class Term:
     given: Callable[[str | None], Energy]
     source: str | None = None
     check_source: Callable[[str | None], None] | None = None
+    paired: Callable[[Sequence[str], Tensor], tuple[Energy, Tensor]] | None = None
 
     def source_of(self, line: Line) -> str | None:
-        """What a line is scored given: its own source, or that of all. Lines of one source are scored together."""
+        """What a line is scored given: its own source, or that of all."""
         if self.check_source is None:
             return None
         return self.source if line.source is None else line.source
@@ -68,15 +71,39 @@ class Term:
         return x
 
     def values(self, lines: Sequence[Line], device: str) -> list[float]:
-        """Nats of lines of one source. Raises as ``encode`` and ``evaluate`` do."""
+        """Nats of lines. Raises as ``encode`` and ``evaluate`` do."""
         import torch
 
         from samplers import evaluate
 
-        x = self.encode(lines).to(device)
+        x, sources = self.encode(lines).to(device), [self.source_of(line) for line in lines]
+        if self.paired is None or len(set(sources)) == 1:
+            energy = self.given(sources[0])
+        else:
+            energy, x = self.paired([source or "" for source in sources], x)
         with torch.inference_mode(), self.space.texts_in_errors():
-            energies: list[float] = evaluate(self.given(self.source_of(lines[0])), x).energy.tolist()
+            energies: list[float] = evaluate(energy, x).energy.tolist()
         return energies
+
+
+def needs_source(model: str) -> InvalidInput:
+    """Of a seq2seq model, where a line has no source and there is none for all."""
+    from samplers import InvalidInput
+
+    return InvalidInput(
+        f"{model!r} is a seq2seq model and scores a text given a source; give {argument('source')}, or lines of "
+        '{"source": "...", "text": "..."}'
+    )
+
+
+def asking_model(models: Sequence[str], conditions: Conditions, trust_remote_code: bool) -> str | None:
+    """The first of the models that needs a source where none is given for all, by its configuration alone."""
+    from lm_adapters import task_of
+
+    if conditions.source is not None:
+        return None
+    known = (name for name in models if find_plugin("models", name) is None)
+    return next((name for name in known if task_of(name, trust_remote_code=trust_remote_code) == "seq2seq"), None)
 
 
 def load_terms(
@@ -134,21 +161,27 @@ def _always(energy: Energy) -> Callable[[str | None], Energy]:
 
 
 def _conditional_term(name: str, model: Seq2SeqLM, conditions: Conditions) -> Term:
-    from lm_adapters import SequenceEnergy
-    from samplers import InvalidInput
+    import torch
+
+    from lm_adapters import SequenceEnergy, pair_log_probs
+    from samplers import InvalidInput, named
 
     prefix = source_prefix(model, conditions.prefix)
     before = model.prefix_ids(prefix)
 
     def check(source: str | None) -> None:
         if source is None:
-            raise InvalidInput(
-                f"{name!r} is a seq2seq model and scores a text given a source; give {argument('source')}"
-            )
+            raise needs_source(name)
         try:
             model.encoder_input(model.source_space.encode([source]), before)
         except InvalidInput as error:
             raise InvalidInput(f"{argument('source')}: {error}") from error
+
+    def paired(sources: Sequence[str], x: Tensor) -> tuple[Energy, Tensor]:
+        read = model.source_space.encode([source.strip() for source in sources]).to(x.device)
+        width = read.shape[1]
+        energy = named(name, lambda both: -pair_log_probs(model, both[:, :width], both[:, width:], prefix))
+        return energy, torch.cat([read, x], dim=1)
 
     if conditions.source is not None:
         check(conditions.source)
@@ -160,4 +193,5 @@ def _conditional_term(name: str, model: Seq2SeqLM, conditions: Conditions) -> Te
         lambda source: SequenceEnergy(model.condition_on(source or "", prefix=prefix)),
         conditions.source,
         check,
+        paired,
     )

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Literal
 
 from experiments.scoring.lines import Line, Origin
-from experiments.scoring.terms import Term
+from experiments.scoring.terms import Term, needs_source
 
-__all__ = ["OnError", "check_lines", "score_lines"]
+__all__ = ["OnError", "check_lines", "check_reading", "score_lines"]
 
 OnError = Literal["stop", "null"]
 
 # Windows grow, so that the first answers, and most errors, come early. They are smaller where texts are long.
 FIRST_LINES, MOST_LINES, MOST_CHARACTERS = 16, 4096, 2**20
 BATCH_LINES, BATCH_CHARACTERS = 256, 2**18  # of one call, padding counted
+SHARED = 16  # lines of one source that are a call by themselves
 
 
 def score_lines(
@@ -44,6 +46,25 @@ def score_lines(
             else:
                 named = values[index]
                 yield {**found, "energy": sum(named.values()) if named else None, "terms": named}
+    if not some:
+        raise origin.no_text()
+
+
+def check_reading(lines: Iterable[Line], origin: Origin, asks: str | None) -> None:
+    """Raise ``InvalidInput`` for a malformed line, or one without the source that a model ``asks`` for, with its place.
+
+    For no text at all too. It needs no model that is loaded.
+    """
+    from samplers import InvalidInput
+
+    some = False
+    for index, line in enumerate(lines):
+        if line.problem:
+            raise _with_place(InvalidInput(line.problem), line, origin.place(index))
+        if not _is_blank(line):
+            some = True
+            if asks is not None and line.source is None:
+                raise _with_place(needs_source(asks), line, origin.place(index))
     if not some:
         raise origin.no_text()
 
@@ -98,14 +119,19 @@ def _scored(
 
 
 def _batches(window: Sequence[Line], term: Term, problems: Collection[int]) -> Iterator[list[int]]:
-    """Numbers of lines to score together: of one source, of similar length, and so many that they fit in memory."""
+    """Numbers of lines to score together: of similar length, and so many that they fit in memory.
+
+    Lines of a source that many have are together, the others by the length of both sides.
+    """
     wanted = [index for index, line in enumerate(window) if index not in problems and not _is_blank(line)]
-    keys = {index: (term.source_of(window[index]) or "", len(window[index].text)) for index in wanted}
+    sources = {index: term.source_of(window[index]) or "" for index in wanted}
+    counts = Counter(sources.values())
+    lengths = {index: len(window[index].text) + len(sources[index]) for index in wanted}
+    shared = {index: sources[index] if counts[sources[index]] >= SHARED else "" for index in wanted}
     batch: list[int] = []
-    for index in sorted(wanted, key=keys.__getitem__):
-        source, length = keys[index]
-        full = len(batch) == BATCH_LINES or (len(batch) + 1) * length > BATCH_CHARACTERS
-        if batch and (full or source != keys[batch[0]][0]):
+    for index in sorted(wanted, key=lambda index: (shared[index], lengths[index])):
+        full = len(batch) == BATCH_LINES or (len(batch) + 1) * lengths[index] > BATCH_CHARACTERS
+        if batch and (full or shared[index] != shared[batch[0]]):
             yield batch
             batch = []
         batch.append(index)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from lm_adapters.forward.route import Route
 from lm_adapters.loading.pretrained import listed_tasks
 from lm_adapters.models.beam_search import beam_search
 from lm_adapters.models.conditioned_decoder import ConditionedDecoder
+from lm_adapters.models.pair_scores import pair_log_probs
 from lm_adapters.models.probe import Reading, chosen_route, left_to_right, padded, probe_texts
 from lm_adapters.models.seq2seq_parts import Seq2SeqParts
 from samplers import InvalidInput
@@ -31,11 +32,11 @@ EXTRA_TOKENS = 10  # that a translation may have beyond twice its source, unless
 class Seq2SeqLM(Seq2SeqParts):
     """An encoder-decoder model (T5, mT5, BART, mBART, Marian, EncoderDecoder) and its tokenizer.
 
-    Two energies come from it, in nats: ``-log p(x | source)`` is ``SequenceEnergy(lm.condition_on(source))`` and scores
-    states of ``space``; ``-log p(source | x)`` is ``Reconstruction(lm, source)`` and scores states of ``source_space``.
-    The two spaces are the same, except for Marian tokenizers, which have a sentencepiece model for each language over
-    one vocabulary: there ``ThroughText`` converts states (the class itself: ``ThroughText.of`` compares only the
-    vocabularies).
+    ``log_prob`` scores pairs of texts. Two energies come from it, in nats: ``-log p(x | source)`` is
+    ``SequenceEnergy(lm.condition_on(source))`` and scores states of ``space``; ``-log p(source | x)`` is
+    ``Reconstruction(lm, source)`` and scores states of ``source_space``. The two spaces are the same, except for Marian
+    tokenizers, which have a sentencepiece model for each language over one vocabulary: there ``ThroughText`` converts
+    states (the class itself: ``ThroughText.of`` compares only the vocabularies).
 
     ``source_lang`` and ``target_lang`` are needed where the tokenizer has codes of languages (mBART, M2M-100, NLLB),
     unless it was made with ``src_lang`` and ``tgt_lang``; for a model with translation tasks they choose one of these.
@@ -85,6 +86,24 @@ class Seq2SeqLM(Seq2SeqParts):
         if self._last is None or self._last[0] != key:
             self._last = (key, ConditionedDecoder(self, source, prefix))
         return self._last[1]
+
+    def log_prob(self, sources: Sequence[str], targets: Sequence[str], prefix: str = "") -> Tensor:
+        """``float64 [pairs]`` in nats: ``log p(target | source)`` of each pair, the end of the target included.
+
+        ``prefix`` stands before every source, as in ``condition_on``. Pairs of similar length share passes, so that
+        their order costs nothing; see ``pair_log_probs`` for the cost. Raises ``InvalidInput`` for lists of different
+        lengths, and for a text that is empty, that the tokenizer cannot represent, or that is longer than the model
+        takes.
+        """
+        if len(sources) != len(targets):
+            raise InvalidInput(f"{len(sources)} sources and {len(targets)} targets; give a source for each target")
+        x, read = self.space.encode(targets), self.source_space.encode([source.strip() for source in sources])
+        longest = int(self.space.lengths(x).max())
+        if longest > self.max_length:
+            raise InvalidInput(f"a target has {longest} tokens, the decoder takes {self.max_length}; shorten it")
+        with torch.inference_mode():
+            found = pair_log_probs(self, read.to(self.device), x.to(self.device), prefix)
+        return found.clone()
 
     def translate(self, source: str, prefix: str = "", *, max_length: int | None = None, beams: int = 4) -> str:
         """The model's own text for a source, by beam search: at most ``max_length`` tokens, no special ones.

@@ -152,11 +152,7 @@ class PathTempered(Configurable):
 
     def _drawn(self, energy: Energy, like: Tensor, rng: torch.Generator) -> tuple[Tensor, Evaluation, Tensor]:
         """As many new draws of the distribution as there are chains, their energies and ``log q``."""
-        x, log_q, hint = draw(self.distribution, len(like), rng)
-        if x.shape != like.shape or x.dtype != like.dtype:
-            raise ProposalError(
-                f"draws of the distribution are {x.dtype} {list(x.shape)}, the chains {like.dtype} {list(like.shape)}"
-            )
+        x, log_q, hint = draw(self.distribution, len(like), rng, like)
         if bool((log_q.isnan() | log_q.isposinf()).any()):
             raise ProposalError("log_prob of the distribution's own draw is no density (NaN or inf); correct it")
         return x, evaluate(energy, x, hint), log_q

@@ -337,12 +337,65 @@ def test_a_text_may_bring_its_source(scored):
 
 
 def test_a_source_that_cannot_be_read_names_the_line(mcmc_text, tmp_path):
-    write(tmp_path, '{"text": "a", "source": "Oui."}\n{"text": "a", "source": ""}\n{"text": "a", "source": 3}\n')
+    lines = '{"text": "a", "source": "Oui."}\n{"text": "a", "source": ""}\n'
+    write(tmp_path, lines)
     result = mcmc_text("score", "texts.txt", "--model", "seq2seq-en")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "line 2: --source: the text '' has no tokens" in result.stderr
+    write(tmp_path, lines + '{"text": "a", "source": 3}\n')
     result = mcmc_text("score", "texts.txt", "--model", "seq2seq-en", "--on-error", "null")
     assert ["error" in json.loads(line) for line in result.stdout.splitlines()] == [False, True, True]
+
+
+PAIRS = [
+    ("il pleut .", "it rains ."),
+    ("je voudrais rentrer à la maison .", "home"),
+    ("oui", "yes , I would like that ."),
+]
+
+
+def test_pairs_are_scored_together_and_as_alone(scored, monkeypatch):
+    pairs = [*PAIRS * 3, *((PAIRS[0][0], "it rains " + "and " * n) for n in range(20))]
+    content = "\n".join(json.dumps({"source": source, "text": text}) for source, text in pairs)
+    passes = []
+    forward = torch.nn.Module._call_impl
+
+    def count(module, *arguments, **named):
+        passes.extend([1] if type(module).__name__.endswith("ForConditionalGeneration") else [])
+        return forward(module, *arguments, **named)
+
+    monkeypatch.setattr(torch.nn.Module, "_call_impl", count)
+    found = [line["energy"] for line in scored(content, "--model", "seq2seq-en", name="pairs.jsonl")]
+    reads = len(passes)
+    lm = Seq2SeqLM.from_pretrained("seq2seq-en")
+    probes = len(passes) - reads  # of loading
+    assert reads - probes <= 6, "a pass for a batch, not for a pair"
+    for (source, text), energy in zip(pairs, found, strict=True):
+        alone = SequenceEnergy(lm.condition_on(source, prefix=source_prefix(lm)))(lm.space.encode([text]))
+        assert energy == pytest.approx(float(alone), abs=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ('{"source": "oui", "target": "yes"}', 'no JSON object with a \'text\'; write {"text": "..."}, for a seq2seq'),
+        ('{"source": "oui", "text": "yes"', "no JSON object with a 'text'; write"),
+        ('{"source": "oui", "text": ["yes"]}', "'text' is ['yes'], not a string; write"),
+        ('{"source": 3, "text": "yes"}', "'source' is 3, not a string; write"),
+        (
+            '{"text": "yes"}',
+            "'seq2seq-en' is a seq2seq model and scores a text given a source; give --source, or lines",
+        ),
+    ],
+)
+def test_a_malformed_line_is_told_before_a_model_is_loaded(mcmc_text, tmp_path, monkeypatch, line, problem):
+    monkeypatch.setattr("lm_adapters.models.language_model.load_pretrained", None)
+    write(tmp_path, '{"source": "oui", "text": "yes"}\n\n' + line + "\n")
+    result = mcmc_text("score", "texts.txt", "--model", "seq2seq-en")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"error: FILE 'texts.txt', line 3: {problem}")
+    with pytest.raises(InvalidInput, match=r"^texts\[1\]: "):
+        score([{"source": "oui", "text": "yes"}, {"source": 3, "text": "yes"}], models=["seq2seq-en"])
 
 
 # What a text is scored by is what the models themselves say
