@@ -126,14 +126,17 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 
 def _exit_code(error: Exception) -> int | None:
-    from lm_adapters.forward import is_out_of_memory
     from samplers import Interrupted, InvalidInput, McmcTextError
 
     if isinstance(error, Interrupted):
         return 128 + error.signal
     if isinstance(error, InvalidInput):
         return 2
-    return 1 if isinstance(error, McmcTextError) or is_out_of_memory(error) else None
+    if isinstance(error, McmcTextError):
+        return 1
+    from lm_adapters.forward import is_out_of_memory
+
+    return 1 if is_out_of_memory(error) else None
 
 
 def _in_one_line(error: Exception) -> str:

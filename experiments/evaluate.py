@@ -16,12 +16,16 @@ class _Evaluations(click.Group):
         return [*EXPERIMENTS, "texts", "truth"]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        from experiments.evaluating.command import evaluation_command
-        from experiments.evaluating.texts_command import texts_command
-        from experiments.evaluating.truth_command import truth_command
+        if name == "texts":
+            from experiments.evaluating.texts_command import texts_command
 
-        if name in ("texts", "truth"):
-            return texts_command() if name == "texts" else truth_command()
+            return texts_command()
+        if name == "truth":
+            from experiments.evaluating.truth_command import truth_command
+
+            return truth_command()
+        from experiments.evaluating.command import evaluation_command
+
         return evaluation_command(name) if name in EXPERIMENTS else None
 
 

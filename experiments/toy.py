@@ -37,6 +37,9 @@ BIGRAMS = (
 )
 WISH = 1.0  # nats that each "cat" is worth
 CAT = WORDS.index("cat")
+CHAINS, WARMUP = 100, 50  # a step of a few more chains takes hardly longer
+PER_DRAW = 12  # steps of chains, whose draws depend on each other, in place of an independent draw
+TOGETHER = 5  # words that vary inside a part of the enumeration
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ def _rows(length: int, draws: int, seed: int) -> Iterator[Row]:
         TrialsExhausted,
         anneal,
         diagnose,
+        generator,
         geometric,
         importance_sample,
         rejection_sample,
@@ -84,7 +88,7 @@ def _rows(length: int, draws: int, seed: int) -> Iterator[Row]:
     bound = -lowest + length * math.log(len(WORDS))
     try:
         exact_draws = rejection_sample(
-            energy, uniform, log_bound=bound, num_samples=draws, seed=seed, max_trials=2_000_000
+            energy, uniform, log_bound=bound, num_samples=draws, seed=seed, max_trials=2_000_000, batch_size=2**16
         )
     except TrialsExhausted as exhausted:
         exact_draws = exhausted.result
@@ -98,21 +102,21 @@ def _rows(length: int, draws: int, seed: int) -> Iterator[Row]:
     error = math.sqrt(spread / weighted.ess)
     yield Row("importance", length, exact_cats, mean, error, draws * 10 / weighted.ess)
 
-    chains, steps = 40, draws // 40 + 50
-    start = uniform.sample(torch.Size([chains])) * 0
+    start = torch.randint(len(WORDS), (CHAINS, length), generator=generator(seed, stream="starts"))
+    steps = PER_DRAW * draws // CHAINS + WARMUP
     for name, kernel in (
         ("Metropolis-Hastings", MetropolisHastings(one_word_proposal())),
         ("Gibbs", Gibbs(len(WORDS))),
     ):
         counter = CallCounter(energy)
-        trace = sample(kernel, counter, start, steps=10 * steps, warmup=50, seed=seed, progress=False)
+        trace = sample(kernel, counter, start, steps=steps, warmup=WARMUP, seed=seed, progress=False)
         facts = diagnose(count_cats(trace.draws))
         yield Row(name, length, exact_cats, facts.mean, facts.mcse, counter.rows / facts.ess_bulk)
 
     counter = CallCounter(energy)
     kernel = MetropolisHastings(one_word_proposal())
     best = anneal(kernel, counter, start, schedule=geometric(4.0, 0.05), steps=200, seed=seed, progress=False)
-    yield Row("annealing", length, lowest, float(best.energy.min()), 0.0, counter.rows / chains)
+    yield Row("annealing", length, lowest, float(best.energy.min()), 0.0, counter.rows / CHAINS)
 
 
 def toy_energy() -> EnergyTerm:
@@ -138,9 +142,16 @@ def enumerate_exactly(length: int) -> tuple[float, float]:
     """Expected number of cats, and the lowest energy, over all ``6 ** length`` texts."""
     import torch
 
-    x = torch.tensor(list(product(range(len(WORDS)), repeat=length)))
-    energy = toy_energy()(x)
-    return float((torch.softmax(-energy, dim=0) * count_cats(x)).sum()), float(energy.min())
+    energy, words = toy_energy(), torch.arange(len(WORDS))
+    inner = min(length, TOGETHER)
+    last = torch.cartesian_prod(*[words] * inner).reshape(-1, inner)
+    log_weights, cats = [], []
+    for first in product(range(len(WORDS)), repeat=length - inner):  # all at once would take 600 MB
+        x = torch.cat([torch.tensor(first, dtype=torch.int64).expand(len(last), -1), last], dim=1)
+        log_weights.append(-energy(x))
+        cats.append(count_cats(x))
+    log_weight = torch.cat(log_weights)
+    return float((torch.softmax(log_weight, dim=0) * torch.cat(cats)).sum()), -float(log_weight.max())
 
 
 def one_word_proposal() -> Proposal:

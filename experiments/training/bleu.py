@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
-
-import torch
-from sacrebleu import corpus_bleu
-from torch.nn.utils.rnn import pad_sequence
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from typing import TYPE_CHECKING, Any
 
 from experiments.training.data import MAX_LENGTH, Pair
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 __all__ = ["bleu", "generate", "paraphrase_figures", "paraphrase_scores", "translation_figures"]
 
@@ -18,9 +16,11 @@ BEAMS = 4
 ROWS = 50
 
 
-@torch.no_grad()
 def generate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, texts: list[str], *, prefix: str) -> list[str]:
     """The model's likeliest outputs by beam search, in the order of ``texts``."""
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
     model.eval()
     written: list[str] = []
     for start in range(0, len(texts), ROWS):
@@ -28,9 +28,10 @@ def generate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, texts: 
         # Padded here: the tokenizer would remember having padded, and be saved so.
         ids = pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=tokenizer.pad_token_id)
         real = (ids != tokenizer.pad_token_id).long()
-        out = model.generate(  # type: ignore[operator]  # PreTrainedModel alone does not declare it
-            input_ids=ids, attention_mask=real, num_beams=BEAMS, do_sample=False, max_new_tokens=MAX_LENGTH
-        )
+        with torch.no_grad():
+            out = model.generate(  # type: ignore[operator]  # PreTrainedModel alone does not declare it
+                input_ids=ids, attention_mask=real, num_beams=BEAMS, do_sample=False, max_new_tokens=MAX_LENGTH
+            )
         written += tokenizer.batch_decode(out, skip_special_tokens=True)
     return written
 
@@ -68,4 +69,6 @@ def _sides(pairs: list[Pair]) -> tuple[list[str], list[str]]:
 
 
 def bleu(written: list[str], references: list[str]) -> float:
+    from sacrebleu import corpus_bleu
+
     return corpus_bleu(written, [references]).score

@@ -11,13 +11,11 @@ import random
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
-from transformers import PreTrainedTokenizerFast
-
-from lm_adapters.pretrained import embedded_path
-from samplers import InvalidInput
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerFast
 
 Batch = TypeVar("Batch")
 Pair = tuple[str, str]  # source, target
@@ -28,6 +26,8 @@ EOS = "</s>"
 
 
 def read_rows(corpus: Path, name: str) -> list[str]:
+    from samplers import InvalidInput
+
     if not (corpus / name).exists():
         raise InvalidInput(f"--corpus {str(corpus)!r} has no file {name}; put it there")
     try:
@@ -74,6 +74,8 @@ def paraphrase_split(corpus: Path) -> tuple[list[Pair], list[Pair]]:
 
 
 def _pairs(corpus: Path, name: str) -> list[Pair]:
+    from samplers import InvalidInput
+
     rows = [row.split("\t") for row in read_rows(corpus, name)]
     for number, row in enumerate(rows, start=1):
         if len(row) != 2:
@@ -91,12 +93,18 @@ def _unseen(held_out: list[Pair], training: list[Pair]) -> list[Pair]:
 
 def embedded_tokenizer() -> PreTrainedTokenizerFast:
     """That of the embedded masked model: all of them share its tokens."""
+    from transformers import PreTrainedTokenizerFast
+
+    from lm_adapters.pretrained import embedded_path
+
     tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(str(embedded_path("masked-en")))
     return tokenizer
 
 
 def by_length(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], limit: int) -> dict[int, torch.Tensor]:
     """Texts of at most ``limit`` tokens as one ``int64 [rows, length]`` tensor per length, special tokens included."""
+    import torch
+
     groups: dict[int, list[list[int]]] = {}
     for ids in tokenizer(list(texts))["input_ids"]:
         if len(ids) <= limit:
@@ -108,6 +116,8 @@ def with_a_share_of(
     groups: dict[int, torch.Tensor], others: dict[int, torch.Tensor], share: float, rng: torch.Generator
 ) -> dict[int, torch.Tensor]:
     """All rows of ``groups`` and a ``share`` of the ``others``, drawn anew, by length as in ``by_length``."""
+    import torch
+
     joined = dict(groups)
     for length, rows in others.items():
         drawn = rows[torch.randperm(len(rows), generator=rng)[: round(share * len(rows))]]
@@ -118,6 +128,8 @@ def with_a_share_of(
 
 def same_length_batches(groups: dict[int, torch.Tensor], tokens: int, rng: torch.Generator) -> list[torch.Tensor]:
     """Every row once, as ``int64 [rows, length]`` of about ``tokens`` tokens each and never any padding."""
+    import torch
+
     cuts: list[torch.Tensor] = []
     for rows in groups.values():
         order = torch.randperm(len(rows), generator=rng)
@@ -130,6 +142,10 @@ def epochs(cut: Callable[[torch.Generator], list[Batch]], seed: int, first_step:
 
     Every epoch depends on ``(seed, epoch)`` alone, so a resumed run reads the rows it would have read.
     """
+    import torch
+
+    from samplers import InvalidInput
+
     step = epoch = 0
     while True:
         rng = torch.Generator().manual_seed(seed * 1_000_003 + epoch)

@@ -24,13 +24,13 @@ RNG, EMPTY = "rng", "nothing/"  # names in a commit; the second: empty tensors o
 
 
 class KeptDraws:
-    """The number of trials ``done`` and the ``rows`` that they gave, including those of earlier processes.
+    """The number of trials ``done``, and the ``rows``, ``count`` of them, that they gave, earlier processes included.
 
     Rows are ``x [rows, ...]`` and, for each name in ``scalars``, ``float64 [rows]``.
     """
 
     def __init__(self, scalars: Sequence[str], rng: torch.Generator, files: ShardStore | None, stop: Stop) -> None:
-        self.done, self._rng, self._files, self._stop = 0, rng, files, stop
+        self.done, self.count, self._rng, self._files, self._stop = 0, 0, rng, files, stop
         self._parts: list[dict[str, Tensor]] = []
         if files and (saved := files.load(lambda forms: _is_ours(forms, rng))):
             self.done = files.done
@@ -44,15 +44,12 @@ class KeptDraws:
                 raise StoreError(damaged(files.record_path)) from error
             device = stored_device(saved.facts.get("device"), files)
             self._parts = [{n: t.to(device) for n, t in files.rows(empty).items()}]
+            self.count = len(self._parts[0]["x"])
 
     @property
     def rows(self) -> dict[str, Tensor]:
         """The rows of all batches, ``[rows, ...]`` by name."""
         return {name: torch.cat([part[name] for part in self._parts]) for name in self._parts[0]}
-
-    @property
-    def count(self) -> int:
-        return sum(len(next(iter(part.values()))) for part in self._parts)
 
     def add(self, trials: int, rows: Mapping[str, Tensor]) -> None:
         """Keep a batch. Raises ``Interrupted`` afterwards if SIGINT or SIGTERM was received."""
@@ -60,6 +57,7 @@ class KeptDraws:
             now, was = _form(rows["x"]), _form(self._parts[0]["x"])
             raise InvalidInput(f"the proposal draws {now}, and earlier {was}; give the same proposal")
         self.done += int(trials)
+        self.count += len(rows["x"])
         self._parts.append(dict(rows))
         if self._files:
             empty = {f"{EMPTY}{name}": part[:0] for name, part in rows.items()}

@@ -24,6 +24,24 @@ def test_help_is_instant_because_torch_stays_out(fresh_process):
     assert all(name in done.stdout for name in ("gibbs", "toy", "models"))
 
 
+@pytest.mark.parametrize(
+    "line",
+    [["models"], ["evaluate", "texts", "--help"], ["evaluate", "keywords", "--help"], ["evaluate", "truth", "--help"],
+     ["score", "--help"], ["benchmark", "--help"], ["report", "--help"], ["keywords", "night", "--length", "0"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_what_needs_no_model_imports_no_torch(fresh_process, line):
+    code = (
+        "import sys\n"
+        "from experiments.cli import main\n"
+        f"try: main({line})\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('torch', 'transformers', 'sacrebleu', 'arviz_stats') if m in sys.modules])"
+    )
+    done = fresh_process(code)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
 @pytest.mark.parametrize("name", ["gibbs", "toy", "models", "train-embedded"])
 def test_every_command_explains_itself(mcmc_text, name):
     result = mcmc_text(name, "-h")
