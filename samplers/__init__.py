@@ -5,7 +5,7 @@ Draw
     for the lowest energy; ``iterate`` is the bare loop of a kernel.
 Kernels
     ``MetropolisHastings``, ``Gibbs``, ``ShortlistGibbs``, ``PseudoGibbs`` (no known target); ``Mixture``, ``Cycle``,
-    ``Tempered``, ``PathTempered`` and ``ConditionalSMC`` are made of other kernels.
+    ``Tempered``, ``PathTempered``, ``ConditionalSMC`` and ``DelayedAcceptance`` are made of other kernels.
 Energies
     any function ``x [chains, ...] -> [chains]`` in nats; ``named``, ``Constraint``, ``EnergyTerm`` and ``WeightedSum``
     name and add them; ``evaluate`` scores states and checks the answer.
@@ -44,6 +44,7 @@ from samplers.importance import ImportanceSample, importance_sample
 from samplers.independence import IndependenceProposal
 from samplers.kernels.compose import Cycle, Mixture
 from samplers.kernels.conditional_smc import ConditionalSMC
+from samplers.kernels.delayed_acceptance import DelayedAcceptance, delayed_report
 from samplers.kernels.gibbs import Gibbs, PseudoGibbs
 from samplers.kernels.metropolis import MetropolisHastings
 from samplers.kernels.path_tempering import PathTempered
@@ -71,6 +72,7 @@ __all__ = [
     "Configurable",
     "Constraint",
     "Cycle",
+    "DelayedAcceptance",
     "Diagnostics",
     "Distribution",
     "Drawn",
@@ -114,6 +116,7 @@ __all__ = [
     "anneal",
     "compare_starts",
     "constant",
+    "delayed_report",
     "diagnose",
     "evaluate",
     "evaluate_candidates",

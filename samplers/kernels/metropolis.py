@@ -16,7 +16,17 @@ from samplers.kernels.hooks import Space, proposal_matrix
 from samplers.randomness import log_uniform
 from samplers.types import ChainState, Energy, Proposal, Proposed, StepInfo, select
 
-__all__ = ["MetropolisHastings", "check_proposed", "current_memory", "log_acceptance", "start"]
+__all__ = [
+    "MetropolisHastings",
+    "check_proposed",
+    "current_memory",
+    "energy_limit",
+    "has_work_to_spare",
+    "log_acceptance",
+    "score_proposed",
+    "start",
+    "step_info",
+]
 
 SLACK = 1e-9  # relative to an energy: far above float64 rounding, far below any effect on acceptance
 
@@ -63,8 +73,8 @@ class MetropolisHastings(Configurable):
         # A copy: a proposal that writes into its argument must not change the state of the chain.
         proposed = check_proposed(self.proposal(state.x.clone(), rng, *memory), state.x, *memory)
         log_u = log_uniform(len(state.x), rng)
-        limit = _limit(state.energy, proposed, log_u, beta) if _has_work_to_spare(energy) else None
-        new = _scored(state, energy, proposed, limit)
+        limit = energy_limit(state.energy, proposed, log_u, beta) if has_work_to_spare(energy) else None
+        new = score_proposed(state, energy, proposed, limit)
         log_ratio = log_acceptance(state.energy, new.energy, proposed.log_q_forward, proposed.log_q_reverse, beta)
         accepted = log_u < log_ratio
         x, aux = select(accepted, proposed.x, state.x), state.aux
@@ -97,21 +107,21 @@ def current_memory(compute: Callable[[Tensor], Tensor], x: Tensor, of: Tensor, m
     return memory
 
 
-def _has_work_to_spare(energy: Energy) -> bool:
+def has_work_to_spare(energy: Energy) -> bool:
     """Whether a limit can save a term, or part of one."""
     parts = energy.parts if isinstance(energy, WeightedSum) else [(1.0, energy)]
     terms = [part for _, part in parts if not getattr(part, "is_constraint", False)]
     return len(terms) > 1 or any(getattr(part, "stops_early", False) for part in terms)
 
 
-def _limit(energy: Tensor, proposed: Proposed, log_u: Tensor, beta: float | Tensor) -> Tensor:
+def energy_limit(energy: Tensor, proposed: Proposed, log_u: Tensor, beta: float | Tensor) -> Tensor:
     """``float64 [chains]``: a proposed state with a higher energy is rejected, also after rounding."""
     beta = torch.as_tensor(beta, dtype=torch.float64, device=energy.device)
     limit = energy + (proposed.log_q_reverse - proposed.log_q_forward - log_u) / beta
     return (limit + SLACK * (1 + limit.abs())).nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf)
 
 
-def _scored(state: ChainState, energy: Energy, proposed: Proposed, limit: Tensor | None) -> Evaluation:
+def score_proposed(state: ChainState, energy: Energy, proposed: Proposed, limit: Tensor | None) -> Evaluation:
     """Energy and terms of the proposed states; of the old ones where the state is the same or has no reverse move."""
     moved = (proposed.x != state.x).reshape(len(state.x), -1).any(dim=1) & (proposed.log_q_reverse != -math.inf)
     if bool(moved.all()):

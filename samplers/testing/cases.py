@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from samplers.energy.terms import named
 from samplers.kernels.compose import Cycle, Mixture
 from samplers.kernels.conditional_smc import ConditionalSMC
+from samplers.kernels.delayed_acceptance import DelayedAcceptance
 from samplers.kernels.gibbs import Gibbs, PseudoGibbs
 from samplers.kernels.metropolis import MetropolisHastings
 from samplers.kernels.path_tempering import PathTempered
@@ -124,6 +126,7 @@ def _path(make: type[PathTempered], kernel: Kernel, target: Enumerated, *tempera
 
 
 _mh = MetropolisHastings
+_delayed = DelayedAcceptance
 _free_ends = torch.tensor([True, False, True]).expand_as
 _subset = _restricted(MAIN, lambda x: (x[:, 1] == 3) & ((x[:, [0, 2]] == 0) | (x[:, [0, 2]] == 2)).all(dim=1))
 _perfect = TabularProposal(BITS, BITS.probabilities().expand(len(BITS), -1))
@@ -133,6 +136,10 @@ _mixture = Mixture([(_mh(_site(MAIN, 13)), 0.7), (_mh(_jump(MAIN, 2)), 0.3)])
 _hot = Tempered(_mh(_site(TRIPLE, 29)), [1.0, 0.4])
 _far = _path(PathTempered, _mh(_site(TRIPLE, 29)), TRIPLE, 1.0)
 _tempered_mixture = Tempered(Mixture([(Gibbs(2), 0.5), (_mh(_jump(PAIR, 3)), 0.5)]), [1.0, 0.5])
+_unlike = random_target(4, 3, seed=77, scale=0.5).energy  # a surrogate that has nothing to do with the target
+_flatter = 0.7 * named("flatter", CUBE.energy) + named("tilt", lambda x: 0.3 * x[:, 0].double())
+_in_stages = Mixture([(_delayed(_unlike, _mh(_site(MAIN, 13))), 0.5), (_mh(_jump(MAIN, 2)), 0.5)])
+_far_off = mutants.StaleSurrogate(random_target(3, 3, seed=77, scale=2.0).energy, _mh(_site(CUBE, 13)))
 _forgetful = Mixture([(mutants.StaleMemory(_remembering(CUBE, 20)), 0.5), (Gibbs(3), 0.5)])
 _cycle = Cycle([_mh(_site(CUBE, 39)), Gibbs(3, scan="systematic")])
 
@@ -166,6 +173,14 @@ CASES: tuple[Case, ...] = (
     Case("Mixture 4^3", _mixture, MAIN),
     Case("Mixture, memory 3^3", Mixture([(_mh(_remembering(CUBE, 20)), 0.5), (Gibbs(3), 0.5)]), CUBE),
     Case("Cycle 3^3", _cycle, CUBE),
+    Case("Delayed 3^3", _delayed(_flatter, _mh(_table(CUBE, 20))), CUBE),
+    Case("Delayed, bad surrogate", _delayed(_unlike, _mh(_site(MAIN, 13))), MAIN),
+    Case("Delayed holes 3^3", _delayed(_flatter, _mh(_site(HOLES, 17))), HOLES),
+    Case("Delayed Gibbs 3^3", _delayed(_flatter, Gibbs(3)), CUBE),
+    Case(
+        "Delayed Mixture 3^3", _delayed(_flatter, Mixture([(_mh(_remembering(CUBE, 20)), 0.5), (Gibbs(3), 0.5)])), CUBE
+    ),
+    Case("Mixture of delayed, MH", _in_stages, MAIN),
     Case("Tempered 1 rung 2^4", Tempered(_mh(_site(BITS, 38)), [1.0]), BITS),
     Case("Tempered 2 rungs 2^3", Tempered(Gibbs(2), [1.0, 0.3]), TRIPLE, reversible=False),
     Case("Tempered 2, every 2", Tempered(_mh(_site(BITS, 38)), [1.0, 0.2], swap_every=2), BITS),
@@ -205,6 +220,9 @@ MUTANTS: tuple[Mutant, ...] = (
     _broken("wrong normaliser", _mh(mutants.WrongNormaliser(CUBE, _local)), CUBE, "T1", "T3", "T4b"),
     _broken("stale memory", _forgetful, CUBE, "T3"),
     _broken("stale energy cache", mutants.StaleEnergyCache(_site(MAIN, 13)), MAIN, "T0", "T3"),
+    _broken("first stage alone", mutants.FirstStageAlone(_unlike, _mh(_site(MAIN, 13))), MAIN, "T2", "T3", "T5"),
+    _broken("surrogate forgotten", mutants.SurrogateForgotten(_unlike, _mh(_site(MAIN, 13))), MAIN, "T2", "T3", "T5"),
+    _broken("stale surrogate", Mixture([(_far_off, 0.8), (_mh(_jump(CUBE, 2)), 0.2)]), CUBE, "T3"),
     _broken("swap sign", mutants.SwapSign(Gibbs(2), [1.0, 0.3]), TRIPLE, "T3", "T4b", reversible=False),
     _broken(
         "path without log q", _path(mutants.SwapWithoutLogQ, Gibbs(2), TRIPLE, 1.0), TRIPLE, "T3", reversible=False

@@ -13,10 +13,12 @@ from samplers.testing.mutants.accept_steps import (
 from samplers.testing.mutants.moves import DataDependentSite, ForcedCurrent, RenormalisedLiu, SwapSign, WrongNormaliser
 from samplers.testing.mutants.paths import LastRungCopied, SwapWithoutLogQ
 from samplers.testing.mutants.populations import AdaptiveResampling, ForgottenPath, WithoutLogQ
+from samplers.testing.mutants.stages import FirstStageAlone, StaleSurrogate, SurrogateForgotten
 
 __all__ = [
     "AdaptiveResampling",
     "DataDependentSite",
+    "FirstStageAlone",
     "FlippedHastings",
     "ForcedCurrent",
     "ForgottenPath",
@@ -27,6 +29,8 @@ __all__ = [
     "RenormalisedLiu",
     "StaleEnergyCache",
     "StaleMemory",
+    "StaleSurrogate",
+    "SurrogateForgotten",
     "SwapSign",
     "SwapWithoutLogQ",
     "UntilAccepted",

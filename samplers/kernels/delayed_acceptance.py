@@ -1,0 +1,166 @@
+"""Metropolis-Hastings in two stages: a cheap energy first, the full one only for what passes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from samplers.config import Configurable
+from samplers.energy.evaluation import evaluate
+from samplers.energy.terms import term_names
+from samplers.errors import EnergyError, InvalidInput
+from samplers.kernels.hooks import OtherLaw, Space, branches, is_reversible, step_matrices
+from samplers.kernels.metropolis import (
+    current_memory,
+    energy_limit,
+    has_work_to_spare,
+    log_acceptance,
+    score_proposed,
+)
+from samplers.randomness import log_uniform
+from samplers.types import ChainState, Energy, Kernel, Proposed, StepInfo, select
+
+__all__ = ["DelayedAcceptance", "delayed_report"]
+
+
+class DelayedAcceptance(Configurable):
+    """Let ``kernel`` move on a cheap ``surrogate`` energy ``S``; accept what it did by the energy ``E`` itself.
+
+    Target
+        ``pi(x)`` proportional to ``exp(-beta E(x))``, whatever the surrogate.
+    Acceptance ratio
+        of a move that ``kernel`` has made: ``min(1, exp(beta (E(x) - S(x) - E(x') + S(x'))))``.
+    Reversible
+        yes; ``kernel`` must be.
+    Proof
+        Christen & Fox 2005, Journal of Computational and Graphical Statistics 14, theorem 1, and for any reversible
+        kernel Liu 2001, Monte Carlo Strategies in Scientific Computing, section 9.4.3: ``exp(-beta S(x)) K(x, x') =
+        exp(-beta S(x')) K(x', x)``, so ``K`` is a proposal whose Hastings correction is ``exp(beta (S(x') - S(x)))``.
+    Cost
+        a step of ``kernel`` on the surrogate, and one row of the energy for each chain that it moved. The uniform is
+        drawn before, so that terms that cannot prevent a rejection are skipped (see ``MetropolisHastings``). The
+        surrogate's energy of a state is kept, and computed anew only for states that another kernel has changed.
+
+    It pays where the surrogate costs little and rejects what the energy would: a poor surrogate costs acceptance,
+    never the law. The energy gets no hint from the kernel's proposal. ``delayed_report`` counts the evaluations saved.
+
+    Raises ``InvalidInput`` for a kernel without an accept step and for one that is not reversible; ``EnergyError``,
+    with the state, where the surrogate is infinite and the energy is not: such a state could never be left or entered.
+    """
+
+    def __init__(self, surrogate: Energy, kernel: Kernel) -> None:
+        if getattr(kernel, "no_accept_step", False):
+            raise InvalidInput(f"{type(kernel).__name__} accepts proposals whatever their energy; give an exact kernel")
+        if not is_reversible(kernel):
+            raise InvalidInput(
+                f"{type(kernel).__name__} is not reversible, so its moves have no known ratio; "
+                "give a reversible kernel, such as a Mixture of its parts"
+            )
+        self.surrogate, self.kernel = surrogate, kernel
+        self.move_names = kernel.move_names
+
+    @property
+    def branches(self) -> list[Kernel]:
+        """The kernels that it may be in a step, where ``kernel`` makes one choice for all chains."""
+        parts = branches(self.kernel)
+        return [self] if len(parts) == 1 else [type(self)(self.surrogate, part) for part in parts]
+
+    def init(self, x: Tensor, energy: Energy) -> ChainState:
+        known, inner = evaluate(energy, x), self.kernel.init(x, self.surrogate)
+        self._check_finite(x, known.energy, inner.energy)
+        aux: dict[str, Any] = {
+            "kernel": inner.aux,
+            "surrogate": {"of": x.clone(), "memory": torch.cat([inner.energy.unsqueeze(1), inner.terms], dim=1)},
+            **{name: torch.zeros(len(x), dtype=torch.int64, device=x.device) for name in ("screened", "scored")},
+        }
+        return ChainState(x.clone(), known.energy, aux, known.terms)
+
+    def step(
+        self, state: ChainState, energy: Energy, rng: torch.Generator, *, beta: float | Tensor = 1.0
+    ) -> tuple[ChainState, StepInfo]:
+        memory = self._current(state)
+        cheap = memory[:, 0]
+        self._check_finite(state.x, state.energy, cheap)
+        inner = ChainState(state.x, cheap, state.aux["kernel"], memory[:, 1:])
+        moved, info = self.kernel.step(inner, self.surrogate, rng, beta=beta)
+        log_u = log_uniform(len(state.x), rng)
+        no_q = torch.zeros_like(cheap)
+        proposed = Proposed(moved.x, no_q, no_q)
+        limit = energy_limit(state.energy - cheap + moved.energy, proposed, log_u, beta)
+        new = score_proposed(state, energy, proposed, limit if has_work_to_spare(energy) else None)
+        log_ratio = log_acceptance(
+            self._beyond(state.energy, cheap), self._beyond(new.energy, moved.energy), no_q, no_q, beta
+        )
+        accepted = (log_u < log_ratio) | ~info.changed
+        x = select(accepted, moved.x, state.x)
+        found = torch.cat([moved.energy.unsqueeze(1), moved.terms], dim=1)
+        aux = {
+            "kernel": _selected(accepted, moved.aux, state.aux["kernel"]),
+            "surrogate": {"of": x.clone(), "memory": select(accepted, found, memory)},
+            "screened": state.aux["screened"] + ~info.accepted,
+            "scored": state.aux["scored"] + info.changed,
+        }
+        value, terms = select(accepted, new.energy, state.energy), select(accepted, new.terms, state.terms)
+        taken = info.accepted & accepted
+        return ChainState(x, value, aux, terms), StepInfo(taken, info.changed & accepted, info.move)
+
+    def step_matrix(self, space: Space, beta: float = 1.0) -> Tensor:
+        """``float64 [turns, from, to]``: the exact probabilities of one step (see ``hooks``)."""
+        energy, cheap = space.energy(space.states), evaluate(self.surrogate, space.states).energy
+        beyond = self._beyond(energy, cheap)
+        moves = step_matrices(self.kernel, OtherLaw(space.states, self.surrogate, space.index), beta)
+        pair, no_q = beyond.expand(len(beyond), -1), torch.zeros_like(beyond)
+        accept = log_acceptance(pair.T, pair, no_q, no_q, beta).clamp(max=0).exp().fill_diagonal_(1.0)
+        return moves * accept + torch.diag_embed((moves * (1 - accept)).sum(dim=2))
+
+    def cost(self, x: Tensor) -> tuple[int, int]:
+        """Of the energy itself: one call, with the chains that the kernel moved."""
+        return 1, len(x)
+
+    def _current(self, state: ChainState) -> Tensor:
+        """The ``_surrogate_terms`` of the states, those that are kept where no other kernel has moved since."""
+        return current_memory(self._surrogate_terms, state.x, **state.aux["surrogate"])
+
+    def _surrogate_terms(self, x: Tensor) -> Tensor:
+        """``float64 [chains, 1 + terms]``: the surrogate's energies and their terms."""
+        known = evaluate(self.surrogate, x)
+        return torch.cat([known.energy.unsqueeze(1), known.terms], dim=1)
+
+    def _beyond(self, energy: Tensor, cheap: Tensor) -> Tensor:
+        """``E - S``, ``float64 [chains]``: what the second stage decides by; ``+inf`` where the energy forbids."""
+        return torch.where(energy == math.inf, math.inf, energy - cheap)
+
+    def _check_finite(self, x: Tensor, energy: Tensor, cheap: Tensor) -> None:
+        rows = ((cheap == math.inf) & (energy != math.inf)).nonzero().squeeze(1)
+        if len(rows):
+            raise EnergyError(
+                "the surrogate is infinite where the energy is finite, so the chain could not leave this state",
+                term=" + ".join(term_names(self.surrogate)),
+                rows=rows.tolist(),
+                x=x[rows],
+                remedy="give a surrogate that is finite wherever the energy is",
+            )
+
+
+def delayed_report(state: ChainState) -> dict[str, int]:
+    """Counts over the chain-steps of a ``DelayedAcceptance`` run whose last state is ``state``.
+
+    ``screened``: what the surrogate rejected, and the energy was not asked about; ``scored``: what the energy was.
+    """
+    return {name: int(state.aux[name].sum()) for name in ("screened", "scored")}
+
+
+def _selected(accepted: Tensor, new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
+    """What a kernel keeps: of a rejected move the rows of before; what it does not keep by chain, as it left it."""
+    found: dict[str, Any] = {}
+    for name, value in new.items():
+        if isinstance(value, Mapping):
+            found[name] = _selected(accepted, value, old[name])
+        else:
+            by_chain = value.dim() > 0 and len(value) == len(accepted)
+            found[name] = select(accepted, value, old[name]) if by_chain else value
+    return found
