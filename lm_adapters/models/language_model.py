@@ -27,7 +27,8 @@ class LanguageModel(Fingerprinted, ABC):
 
     ``allowed`` (``bool [vocabulary]``, on the model's device) marks the tokens that may be proposed.
     ``tokens_per_pass`` limits the tokens of one forward pass, padding included, and so its memory. Results depend on it
-    only by rounding. The default is close to the fastest size: 1,024 on a CPU, 65,536 on other devices.
+    only by rounding. The default is close to the fastest: on a CPU 524,288 by the model's hidden size, but at least
+    1,024 and at most 4,096; 65,536 on other devices.
 
     Raises ``InvalidInput`` for ``tokens_per_pass`` below 1 and for a tokenizer without any token that may be proposed.
     """
@@ -39,8 +40,8 @@ class LanguageModel(Fingerprinted, ABC):
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, tokens_per_pass: int | None = None
     ) -> None:
         self.model = model.eval().requires_grad_(False)
-        self.tokens_per_pass = check_tokens_per_pass(tokens_per_pass, self.device)
         self.space = self._text_space(tokenizer, embedded_tokens(model))
+        self.tokens_per_pass = check_tokens_per_pass(tokens_per_pass, self.device, hidden_size(model))
         self.allowed = self.space.proposable.to(self.device)
         if not bool(self.allowed.any()):
             raise InvalidInput("the tokenizer has no token that may be proposed; is its vocabulary missing?")
@@ -120,3 +121,9 @@ def embedded_tokens(model: PreTrainedModel) -> int:
     if not isinstance(table, torch.nn.Module):
         raise InvalidInput(f"{type(model).__name__} has no table of token embeddings; choose another model")
     return int(cast(Any, table).weight.shape[0])
+
+
+def hidden_size(model: PreTrainedModel) -> int:
+    """Numbers in the state of a token: those of its embedding, where the configuration does not say."""
+    size = getattr(model.config, "hidden_size", None)
+    return size if isinstance(size, int) else int(cast(Any, model.get_input_embeddings()).weight.shape[1])

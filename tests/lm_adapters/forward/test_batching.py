@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lm_adapters.forward.batching import passes
+from lm_adapters.forward.batching import check_tokens_per_pass, passes
 
 WIDTHS = torch.tensor([3, 9, 4, 4, 7, 1, 9, 2])
 
@@ -25,3 +25,13 @@ def test_rows_of_like_width_go_together():
 
 def test_no_rows_no_pass():
     assert list(passes(WIDTHS[:0], 10)) == []
+
+
+@pytest.mark.parametrize(
+    ("hidden_size", "tokens"), [(16, 4096), (64, 4096), (256, 2048), (320, 1638), (768, 1024), (4096, 1024)]
+)
+def test_a_pass_holds_fewer_tokens_of_a_wider_model(hidden_size: int, tokens: int):
+    cpu, other = torch.device("cpu"), torch.device("meta")
+    assert check_tokens_per_pass(None, cpu, hidden_size) == tokens
+    assert check_tokens_per_pass(None, other, hidden_size) == 65536
+    assert check_tokens_per_pass(7, cpu, hidden_size) == 7

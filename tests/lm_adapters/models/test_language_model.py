@@ -23,7 +23,7 @@ every_model = pytest.mark.parametrize("task", BUILD)
 def test_parts(task: str):
     lm = BUILD[task]()
     assert lm.task == task
-    assert (lm.device, lm.tokens_per_pass) == (torch.device("cpu"), 1024)
+    assert (lm.device, lm.tokens_per_pass) == (torch.device("cpu"), 4096)
     assert torch.equal(lm.allowed, lm.space.proposable)
     assert not lm.model.training
     assert not any(weight.requires_grad for weight in lm.model.parameters())
