@@ -43,7 +43,7 @@ class CausalTask(Task):
     name, kind, card = "causal-en", "causal", cards.CAUSAL
     dropped = ("embed_tokens", "o_proj", "down_proj")
     embedding_rate = 4.0
-    recipe = Recipe(rate=1.5e-3, steady=1_300, decay=700, batch_tokens=6144, dropout=0.05)
+    recipe = Recipe(rate=1.5e-3, steady=1_900, decay=700, batch_tokens=6144, dropout=0.05)
 
     def __init__(self, corpus: Path, tokenizer: PreTrainedTokenizerFast) -> None:
         self.tokenizer = tokenizer
