@@ -11,13 +11,13 @@ import click
 
 from experiments.declaration.arguments import Option
 from experiments.entry.experiment import experiment
-from experiments.keywords import SAMPLERS, given_words, keywords, scorer_as_proposal
+from experiments.keywords import SAMPLERS, TEMPERATURE, given_words, keywords, scorer_as_proposal
 from experiments.results.figures import number
 from experiments.results.safe_text import json_line
 from experiments.setup.common_options import SENTENCE_SCORER, WORDS
 from experiments.setup.job import Job
 from experiments.setup.scorers import load_scorer
-from experiments.setup.settings import Settings
+from experiments.setup.settings import SEARCHES, Settings
 
 if TYPE_CHECKING:
     from lm_adapters import CausalLM, MaskedLM, Seq2SeqLM
@@ -52,7 +52,7 @@ def show_table(found: Mapping[str, Mapping[str, Any]], *, as_json: bool, quiet: 
         click.echo(f"target: {found['mh']['target']}")
 
 
-@experiment(extensible=False, check=check, show=show_table)
+@experiment(extensible=False, check=check, show=show_table, temperature=TEMPERATURE)
 def compare(
     job: Job,
     words: Annotated[Sequence[str], WORDS],
@@ -84,7 +84,7 @@ def compare(
 def of_sampler(settings: Settings, sampler: str) -> dict[str, Any]:
     """What of the settings is another for each: the folder, and a search has no temperature."""
     out = f"{settings.out}/{sampler}" if settings.out else None
-    return {"out": out, "temperature": 1.0 if sampler == "anneal" else settings.temperature}
+    return {"out": out, "temperature": 1.0 if sampler in SEARCHES else settings.temperature}
 
 
 def row(sampler: str, summary: Mapping[str, Any]) -> str:

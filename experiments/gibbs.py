@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["gibbs"]
 
 PARTNERS = {"masked-en": "causal-en"}  # models that score beside each other by default
-SHARE = 0.5  # weight of the masked model's energy beside that of a scorer
-DRAWN = 0.75  # of the law's temperature: what the masked model draws should suit the scorer too
+FLUENCY, PLL = 0.75, 0.4  # weights beside each other: with more texts are likelier, shorter and less varied
+DRAWN = 0.85  # of the law's temperature: what the masked model draws should suit the scorer too
 BLOCK = 3  # sites redrawn together beside a scorer
 NO_TARGET = "none known (masked-LM conditionals, always accepted)"
 
@@ -55,7 +55,7 @@ def check(
     from samplers import InvalidInput
 
     with named_arguments():
-        Truncation(settings.temperature, top_k, top_p)
+        Truncation(top_k=top_k, top_p=top_p)
     check_words(settings.word_list, "init", [init or ""])
     of_chains = {"correct": correct == "none", "init": init is not None, "top_k": top_k is not None, "top_p": top_p < 1}
     for name in (name for name, given in of_chains.items() if given and sampler == "smc"):
@@ -83,7 +83,7 @@ def gibbs(
             "[default: causal-en beside masked-en, none beside another model]"
         ),
     ] = None,
-    length: Annotated[tuple[int, int], Option("Tokens a text: N or LOW:HIGH.")] = (6, 12),
+    length: Annotated[tuple[int, int], Option("Tokens a text: N or LOW:HIGH.")] = (7, 13),
     init: Annotated[
         str | None, Option("Start every chain from this text instead of from drawn ones.", metavar="TEXT")
     ] = None,
@@ -110,10 +110,11 @@ def gibbs(
 ) -> TextRun | SMCRun:
     """Unconditional text from a masked language model, by default beside a causal one.
 
-    With ``correct="mh"`` the law is ``exp(-E / T)``, exactly. ``E`` is ``fluency + 0.5 energy_kind`` plus weighted
-    ``energies``, ``fluency`` minus the log-probability by the ``scorer``, over the texts of all lengths within
-    ``length``. Ends of texts are written anew by the scorer, tokens are replaced, inserted and deleted, and ``block``
-    sites redrawn by the masked model. Chains start from masks that it fills from left to right, or all from ``init``.
+    With ``correct="mh"`` the law is ``exp(-E / T)``, exactly. ``E`` is ``0.75 fluency + 0.4 energy_kind`` plus
+    weighted ``energies``, ``fluency`` minus the log-probability by the ``scorer``, over the texts of all lengths within
+    ``length``. Whole texts and ends of texts are written anew by the scorer, and ``block`` sites redrawn by the masked
+    model; beside a scorer of other tokens, single ones are replaced, inserted and deleted. Chains start from masks that
+    the masked model fills from left to right, or all from ``init``.
 
     Without a scorer ``E`` is the ``energy_kind`` alone, which compares texts of one length only: chains are spread
     evenly over the ``length`` range and keep theirs, each length a law of its own, and ``block`` sites are redrawn.
@@ -129,7 +130,7 @@ def gibbs(
     from samplers import Flat
 
     lm = job.masked_lm()
-    temperature = job.settings.temperature
+    temperature = job.settings.law_temperature
     pll = MaskedEnergy(lm, energy_kind)
     if scorer is None and correct == "mh" and energy_kind == "pll" and isinstance(job.settings.model, str):
         scorer = PARTNERS.get(job.settings.model)
@@ -158,7 +159,7 @@ def gibbs(
         )
         return sample_chains(problem, kernel, job, fixed_lengths=True)
     bounds = length if init is None else (min(length[0], _lengths(lm, x0)[0]), x0.shape[1])
-    energy, models = (pll, {}) if scored is None else (scored.terms + SHARE * pll, {"scorer": scored.lm})
+    energy, models = (pll, {}) if scored is None else (scored.weighted(FLUENCY) + PLL * pll, {"scorer": scored.lm})
     if scored is not None:
         own = {"fluency": job.named("scorer", scored.model) if job.config["scorer"] else str(scorer), **own}
     problem = Problem(

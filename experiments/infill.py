@@ -34,7 +34,7 @@ def check(settings: Settings, *, template: str, top_p: float, **_: object) -> No
     check_words(settings.word_list, "template", [frozen_words(template)])
 
 
-@experiment(check=check)
+@experiment(check=check, temperature=0.8)
 def infill(
     job: Job,
     template: Annotated[str, Option("A text with slots.")],
@@ -79,12 +79,12 @@ def infill(
     lengths, scored_by = (lock.min_length, lock.max_length), {"fluency": said(job.named("scorer", scored.model), top_p)}
     problem = Problem(lm.space, energy, x0, {"model": lm, "scorer": scored.lm}, lengths=lengths, scored_by=scored_by)
     given: dict[str, Any] = {
-        "lock": lock, "min_length": lengths[0], "max_length": lengths[1], "temperature": job.settings.temperature
+        "lock": lock, "min_length": lengths[0], "max_length": lengths[1], "temperature": job.settings.law_temperature
     }  # fmt: skip
     kernel = shortlist_kernel(lm, shortlist=shortlist, **given) if sampler == "gibbs" else edit_kernel(lm, **given)
     if sampler != "smc":
         return sample_or_search(problem, kernel, sampler, job)
-    truncation = Truncation(job.settings.temperature)
+    truncation = Truncation(job.settings.law_temperature)
     begun = TemplateFill(lm, lock, reader=scored.writer, truncation=truncation, constraints=kept)
     return draw_by_smc(problem, begun, kernel, job, particles=particles, populations=populations, moves=moves)
 

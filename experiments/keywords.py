@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["SAMPLERS", "keywords", "scorer_as_proposal"]
 
 SAMPLERS = ("mh", "gibbs", "anneal", "tempered", "rejection", "importance")  # that ``compare`` runs
+TEMPERATURE = 0.8  # below 1 most texts read well, and few are alike
 TRIES = 10  # texts drawn for each chain to start from one of them
 PATH = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 1.0)  # the rungs of the tempered sampler, before they are placed
 SHORT_PATH = (0.5, 1.0)  # where what is drawn follows the law nearly
@@ -44,7 +45,7 @@ def check(settings: Settings, *, words: Sequence[str], top_p: float, **_: object
     check_words(settings.word_list, "words", words)
 
 
-@experiment(check=check)
+@experiment(check=check, temperature=TEMPERATURE)
 def keywords(
     job: Job,
     words: Annotated[Sequence[str], WORDS],
@@ -85,7 +86,7 @@ def keywords(
     lock = Keywords(lm.space, words, any_order=any_order)
     check_compatible(words, lock.min_length, forbidden=job.settings.forbid, max_length=length[1])
     bounds: dict[str, Any] = {"min_length": length[0], "max_length": length[1]}
-    temperature = job.settings.temperature
+    temperature = job.settings.law_temperature
     scored = load_scorer(scorer, lm, job.settings, given_words(words), top_p=top_p, exempt=given_tokens(lock))
     informed = scored.writer if isinstance(scored.lm, Seq2SeqLM) else None  # writes texts that hold the words, mostly
     constraints = job.constraints(lm, words)

@@ -99,7 +99,7 @@ def paraphrase(
         scored_by["similarity"] = job.named("encoder", lm.model)
     constraints = job.constraints(lm, [text, *lm.space.decode(x0[:1])])
     energy = job.with_custom(terms + distance * SourceBleu(lm.space, text), lm.space, constraints)
-    bounds: dict[str, Any] = {"max_length": longest, "temperature": job.settings.temperature}
+    bounds: dict[str, Any] = {"max_length": longest, "temperature": job.settings.law_temperature}
     if isinstance(scored.lm, Seq2SeqLM) and scored.writer:
         wide = sampler == "anneal"
         x0 = written_starts(scored.writer, scored.lm, energy, x0, job, min_length=1, max_length=longest, wide=wide)
@@ -108,5 +108,5 @@ def paraphrase(
     kernel = edit_kernel(lm, swap=True, **bounds)
     if sampler != "smc":
         return sample_or_search(problem, kernel, sampler, job)
-    begun = texts_of(scored.writer, None, (1, longest), job.settings.temperature)
+    begun = texts_of(scored.writer, None, (1, longest), job.settings.law_temperature)
     return draw_by_smc(problem, begun, kernel, job, particles=particles, populations=populations, moves=moves)

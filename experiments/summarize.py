@@ -104,7 +104,11 @@ def summarize(
     parts = lm.space.encode(extracts(text.strip(), max_words)).to(lm.device)
     parts = parts[lm.space.lengths(parts) <= longest, :longest]
     x0 = torch.nn.functional.pad(parts, (0, longest - parts.shape[1]), value=lm.space.pad_id)
-    moves: dict[str, Any] = {"max_length": longest, "temperature": job.settings.temperature, "scorer": scored.energy}
+    moves: dict[str, Any] = {
+        "max_length": longest,
+        "temperature": job.settings.law_temperature,
+        "scorer": scored.energy,
+    }
     writer = whole if whole and same_tokens(whole, lm.space) else None
     if writer:
         moves |= {"writer": writer, "keep": KEEP}

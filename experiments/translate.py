@@ -108,7 +108,7 @@ def translate(
     x0[:, : len(start)] = start
     languages = f" ({in_words(pair[:1])} to {in_words(pair[1:])})" if pair else ""
     scored_by = {"translation": job.named("scorer", seq2seq.model) + languages}
-    drawn: dict[str, Any] = {"scorer": forward, "temperature": job.settings.temperature}
+    drawn: dict[str, Any] = {"scorer": forward, "temperature": job.settings.law_temperature}
     if not canonical:
         wide = sampler == "anneal"
         x0 = written_starts(scored.model, seq2seq, energy, x0, job, min_length=1, max_length=longest, wide=wide)
@@ -117,7 +117,7 @@ def translate(
     kernel = edit_kernel(lm, lock=lock, max_length=longest, swap=any_order, **drawn)
     if sampler != "smc":
         return sample_or_search(problem, kernel, sampler, job)
-    begun = texts_of(None if canonical else scored.model, lock, (1, longest), job.settings.temperature)
+    begun = texts_of(None if canonical else scored.model, lock, (1, longest), job.settings.law_temperature)
     return draw_by_smc(problem, begun, kernel, job, particles=particles, populations=populations, moves=moves)
 
 

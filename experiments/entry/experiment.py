@@ -23,7 +23,7 @@ from experiments.results.protocol import Run
 from experiments.results.terminal import show
 from experiments.runs.resume_checks import recorded_number
 from experiments.setup.job import Share, open_job
-from experiments.setup.settings import SHARED, USUAL, WITHOUT_CHAINS, Settings, follow_steps
+from experiments.setup.settings import SEARCHES, SHARED, USUAL, WITHOUT_CHAINS, Settings, follow_steps
 
 __all__ = ["Experiment", "experiment", "experiment_of"]
 
@@ -46,7 +46,8 @@ def experiment(
         such as ``sample_chains`` gives, and says so in its signature. The first paragraph of its docstring is the
         help. What is decorated is called without ``job``, and with every argument of ``Settings``.
     Arguments
-        ``defaults`` of ``Settings`` that differ here; ``warmup`` and ``thin`` are those of the default ``steps``.
+        ``defaults`` of ``Settings`` that differ here; ``warmup`` and ``thin`` are those of the default ``steps``,
+        ``temperature`` that of all samplers but a search.
         ``sampler``: what solves it, where the function has no argument of that name; ``anneal``, ``rejection`` and
         ``importance`` know no warm-up, and cannot be extended. ``extensible=False``: nor can this.
         ``check(settings, **own)`` raises ``InvalidInput`` for arguments that cannot be, before a folder is made or a
@@ -101,8 +102,8 @@ class Experiment:
             raise TypeError(f"experiment {self.name!r} sets {min(unknown)!r}, which no experiment has")
         for each in own:
             click_parameter(each)
-        shared = [self._shared(each) for each in SHARED.values()]
         object.__setattr__(self, "own", own)
+        shared = [self._shared(each) for each in SHARED.values()]
         object.__setattr__(self, "arguments", [*own, *(replace(each, positional=False) for each in shared)])
 
     @property
@@ -110,12 +111,28 @@ class Experiment:
         """Steps, warm-up and thinning where none are given."""
         return {name: self.defaults.get(name, number) for name, number in USUAL.items()}
 
+    @property
+    def temperature(self) -> float:
+        """Of the law, where none is given. A search has 1."""
+        return float(self.defaults.get("temperature", 1.0))
+
     def _shared(self, each: Argument) -> Argument:
-        """An argument of ``Settings`` with the default that it has here, in words where that follows from the steps."""
-        if each.default is None and each.name in USUAL and each.option:
-            note = f"[default: {self.usual[each.name]}; of fewer than {self.usual['steps']} steps the same share]"
-            return replace(each, option=replace(each.option, help=f"{each.option.help}  {note}"))
+        """An argument of ``Settings`` with the default that it has here, in words where other arguments decide it."""
+        notes = {
+            name: f"[default: {number}; of fewer than {self.usual['steps']} steps the same share]"
+            for name, number in self.usual.items()
+            if name != "steps"
+        }
+        searched = "; of a search 1" if self.temperature != 1 and self._may_search else ""
+        notes["temperature"] = f"[default: {self.temperature:g}{searched}]"
+        if each.name in notes and each.option:
+            return replace(each, option=replace(each.option, help=f"{each.option.help}  {notes[each.name]}"))
         return replace(each, default=self.defaults.get(each.name, each.default))
+
+    @property
+    def _may_search(self) -> bool:
+        choices = next((each.choices for each in self.own if each.name == "sampler"), (self.sampler,))
+        return bool({*choices} & {*SEARCHES})
 
     @property
     def name(self) -> str:
@@ -140,15 +157,17 @@ class Experiment:
 
     def _run(self, given: dict[str, Any], share: Share | None) -> Any:
         shared = {name: given.pop(name) for name in SHARED}
-        for name in ("warmup", "thin", "shard_size"):
+        for name in ("warmup", "thin", "shard_size", "temperature"):
             if shared[name] is None:
                 shared[name] = recorded_number(shared["out"], name, self.arguments)
         if isinstance(shared["steps"], int):
             shared |= follow_steps(shared["steps"], shared["warmup"], shared["thin"], self.usual)
+        sampler = given.get("sampler", self.sampler)
+        if shared["temperature"] is None:
+            shared["temperature"] = 1.0 if sampler in SEARCHES else self.temperature
         settings = Settings(**shared)
         for each in self.own:
             each.check(given[each.name])
-        sampler = given.get("sampler", self.sampler)
         settings.check_for(sampler)
         if self.check:
             self.check(settings, **given)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.results.cost import Spent
 from experiments.results.export import Exports
-from experiments.results.figures import distinct, nats, number, self_bleu
+from experiments.results.figures import distinct, energy_in_words, nats, number, self_bleu
 from experiments.results.headings import draws_heading
 from experiments.results.trust import about_populations
 
@@ -110,11 +110,8 @@ class SMCRun(Exports):
 
     def facts(self, summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "target", self.target
-        error = number(summary["energy_mcse"], ".2f")
-        yield (
-            "energy",
-            f"{nats(summary['energy_mean'])} +- {error} nats a text, {nats(summary['energy_per_token'])} a token",
-        )
+        error = f" +- {number(summary['energy_mcse'], '.2f')}"
+        yield "energy", energy_in_words(summary, self.config["temperature"], error)
         yield "log Z", f"{nats(summary['log_z'])} +- {number(summary['log_z_mcse'], '.2f')} nats"
         populations, particles = summary["populations"], summary["particles"]
         each = ", ".join(map(nats, summary["log_z_by_population"]))

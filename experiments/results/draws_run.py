@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.results.cost import Spent
 from experiments.results.export import Exports
-from experiments.results.figures import distinct, efficiency_in_words, nats, number, self_bleu
+from experiments.results.figures import distinct, efficiency_in_words, energy_in_words, number, self_bleu
 from experiments.results.headings import draws_heading
 from experiments.results.trust import about_rejection, about_weights
 
@@ -85,7 +85,7 @@ class DrawsRun(Exports):
 
     def facts(self, summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "target", self.target
-        yield "energy", f"{nats(summary['energy_mean'])} nats a text, {nats(summary['energy_per_token'])} a token"
+        yield "energy", energy_in_words(summary, self.config["temperature"])
         for name, value in self._own().items():
             yield name.replace("_", " "), f"{value:,}" if isinstance(value, int) else number(value, ".4g")
         yield "ESS", number(summary["ess_bulk"], ".1f")

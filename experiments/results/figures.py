@@ -6,7 +6,16 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-__all__ = ["by_start_in_words", "distinct", "efficiency_in_words", "nats", "number", "self_bleu", "shares"]
+__all__ = [
+    "by_start_in_words",
+    "distinct",
+    "efficiency_in_words",
+    "energy_in_words",
+    "nats",
+    "number",
+    "self_bleu",
+    "shares",
+]
 
 SELF_BLEU_TEXTS = 200  # self-BLEU compares all pairs; more texts than this would take longer than the sampling
 
@@ -42,6 +51,13 @@ def by_start_in_words(summary: Mapping[str, Any]) -> str:
         for side in ("below", "above")
     )
     return f"{below}, {above} nats"
+
+
+def energy_in_words(summary: Mapping[str, Any], temperature: float, error: str = "") -> str:
+    """Of a text and of a token. A law at a temperature has all its energies divided by it, which is said."""
+    divided = "" if temperature == 1 else f", divided by {temperature:g}"
+    text, token = nats(summary["energy_mean"]), nats(summary["energy_per_token"])
+    return f"{text}{error} nats a text, {token} a token{divided}"
 
 
 def efficiency_in_words(summary: Mapping[str, Any]) -> str:

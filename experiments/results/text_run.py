@@ -13,7 +13,7 @@ from experiments.results.figures import (
     by_start_in_words,
     distinct,
     efficiency_in_words,
-    nats,
+    energy_in_words,
     number,
     self_bleu,
     shares,
@@ -111,7 +111,7 @@ class TextRun(Exports):
     def facts(self, summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         draws = summary["chains"] * summary["kept_per_chain"]
         yield "target", self.target
-        yield "energy", f"{nats(summary['energy_mean'])} nats a text, {nats(summary['energy_per_token'])} a token"
+        yield "energy", energy_in_words(summary, self.config["temperature"] if self.known_target else 1.0)
         yield from shares(summary["terms"], self.constraints)
         if not math.isnan(summary["energy_from_below"]):
             yield "energy by start", by_start_in_words(summary)

@@ -47,8 +47,8 @@ def how_to_resume(
     return f"resume with: {shlex.join([*command, '--resume', path, *again])}"
 
 
-def recorded_number(out: Any, name: str, arguments: Iterable[Argument]) -> int | None:
-    """The whole number that a run with draws in the folder ``out`` has recorded; ``None`` where there is none."""
+def recorded_number(out: Any, name: str, arguments: Iterable[Argument]) -> float | None:
+    """The number that a run with draws in the folder ``out`` has recorded; ``None`` where there is none."""
     from samplers import McmcTextError, RunStore
 
     try:
@@ -57,7 +57,7 @@ def recorded_number(out: Any, name: str, arguments: Iterable[Argument]) -> int |
         value = current_names(RunStore(out).read("config.json"), arguments).get(name)
     except (OSError, TypeError, ValueError, McmcTextError):  # which is reported when the folder is used
         return None
-    return value if type(value) is int and value >= 0 else None
+    return value if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 else None
 
 
 def check_experiment(store: RunStore, config: Mapping[str, Any]) -> None:

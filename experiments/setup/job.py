@@ -114,7 +114,8 @@ class Job:
     def at_temperature(self, energy: Energy) -> Energy:
         from experiments.laws.temperature import AtTemperature
 
-        return energy if self.settings.temperature == 1 else AtTemperature(energy, self.settings.temperature)
+        temperature = self.settings.law_temperature
+        return energy if temperature == 1 else AtTemperature(energy, temperature)
 
     def named(self, parameter: str, model: PreTrainedModel) -> str:
         """The ``model`` that was given there, by default the proposing one; of a folder the last part of its path.

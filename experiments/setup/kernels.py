@@ -128,20 +128,21 @@ def free_kernel(
     ends: Truncation,
     length: tuple[int, int],
 ) -> Kernel:
-    """Edits and ``redraw``; a ``scorer`` that reads from left to right in the tokens of ``lm`` writes ends anew.
+    """A ``scorer`` that reads from left to right in the tokens of ``lm`` writes whole texts and ends anew, beside
+    ``redraw``; otherwise edits and ``redraw``.
 
     ``truncation`` is of the edits, ``ends`` of what the scorer draws: at the law's temperature it draws all that the
-    law holds, so that no text keeps a chain for long.
+    law holds, so that no text keeps a chain for long. Most whole texts are rejected early, after few rows of the
+    masked model, and those accepted owe nothing to the text before.
     """
     from lm_adapters import EditProposal, SequenceEnergy, SuffixProposal
     from samplers import MetropolisHastings, Mixture
 
     bounds: dict[str, Any] = {"min_length": length[0], "max_length": length[1]}
-    edits = MetropolisHastings(EditProposal(lm, truncation=truncation, **bounds))
     if not isinstance(scorer, SequenceEnergy):
-        return Mixture([(edits, 0.5), (redraw, 0.5)])
-    anew = MetropolisHastings(SuffixProposal(scorer.model, cuts="open", truncation=ends, **bounds))
-    return Mixture([(anew, 0.7), (edits, 0.1), (redraw, 0.2)])
+        return Mixture([(MetropolisHastings(EditProposal(lm, truncation=truncation, **bounds)), 0.5), (redraw, 0.5)])
+    end = MetropolisHastings(SuffixProposal(scorer.model, cuts="open", truncation=ends, **bounds))
+    return Mixture([(_anew(scorer.model, lock=None, truncation=ends, **bounds), 0.7), (end, 0.15), (redraw, 0.15)])
 
 
 def scanning(proposal: GibbsProposal, scan: str, width: int, *, corrected: bool) -> Kernel:

@@ -62,7 +62,11 @@ class Scorer:
     @property
     def terms(self) -> Energy:
         """The energy under its constraints."""
-        return reduce(add, self.constraints, self.energy)
+        return self.weighted(1.0)
+
+    def weighted(self, weight: float) -> Energy:
+        """The energy times ``weight``, under its constraints."""
+        return reduce(add, self.constraints, self.energy if weight == 1 else weight * self.energy)
 
     @property
     def writer(self) -> Autoregressive | None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from experiments.setup.custom_energy import GivenEnergy
     from lm_adapters import MaskedLM
 
-__all__ = ["SHARED", "USUAL", "WITHOUT_CHAINS", "Settings", "follow_steps"]
+__all__ = ["SEARCHES", "SHARED", "USUAL", "WITHOUT_CHAINS", "Settings", "follow_steps"]
 
 USUAL = {"steps": 300, "warmup": 100, "thin": 4}  # and what follows from fewer steps, see ``follow_steps``
 SHARD = {"cpu": 64, "other": 256}  # more chains a shard are no faster on a CPU, and leave workers without work
@@ -32,6 +32,7 @@ WITHOUT_CHAINS = (
     "importance",
     "smc",
 )  # samplers without warm-up and thinning, and not extensible
+SEARCHES = ("anneal",)  # samplers that cool by themselves: the objective is the energy, at temperature 1
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,9 @@ class Settings:
 
     ``model`` is the masked language model that proposes: a name, a folder, or a loaded ``MaskedLM``. ``steps`` counts
     all steps, of which ``warmup`` are not kept; of the rest every ``thin``-th is; ``None``: as ``follow_steps`` says.
-    ``seed`` decides the draws, together with ``shard_size``: so many chains share a generator. ``out`` is the folder
-    for the run's files, ``None`` for none. ``progress`` shows a bar on stderr, or is called with every number of steps
-    done.
+    ``temperature`` ``None``: the usual one of the experiment, which has resolved it before; here 1. ``seed`` decides
+    the draws, together with ``shard_size``: so many chains share a generator. ``out`` is the folder for the run's
+    files, ``None`` for none. ``progress`` shows a bar on stderr, or is called with every number of steps done.
     """
 
     model: Annotated[str | MaskedLM, Option("Embedded model, folder, or hub name.")] = "masked-en"
@@ -52,9 +53,9 @@ class Settings:
     thin: Annotated[int | None, Option("Keep every n-th step.", minimum=1)] = None
     seed: Annotated[int, Option("Decides the draws.", minimum=0)] = 0
     temperature: Annotated[
-        float,
+        float | None,
         Option("T of the law exp(-E / T), E all energies together; below 1, likelier texts that are less varied."),
-    ] = 1.0
+    ] = None
     nan: Annotated[
         Literal["raise", "reject"],
         Option("raise: an energy that is NaN ends the run. reject: its proposal is rejected and counted, up to 1 %."),
@@ -128,7 +129,9 @@ class Settings:
         for name, each in SHARED.items():
             if each.option:
                 each.check(getattr(self, name))
-        if not (math.isfinite(self.temperature) and self.temperature > 0):
+        if self.temperature is None:
+            object.__setattr__(self, "temperature", 1.0)
+        if not (math.isfinite(self.law_temperature) and self.law_temperature > 0):
             raise InvalidInput(f"{argument('temperature')} is {self.temperature}; give a finite number above 0")
         if self.word_list is not None:
             if self.real_words is False:
@@ -149,6 +152,12 @@ class Settings:
         assert self.warmup is not None, "they are set at the start"
         assert self.thin is not None
         return self.warmup, self.thin
+
+    @property
+    def law_temperature(self) -> float:
+        """The one given, or the usual one."""
+        assert self.temperature is not None, "it is set at the start"
+        return self.temperature
 
     @property
     def chains_per_shard(self) -> int:
@@ -172,14 +181,14 @@ class Settings:
         for words, is_given in given.items():
             if is_given and sampler in ("rejection", "importance"):
                 raise InvalidInput(f"{words} has no meaning for {argument('sampler')} {sampler}; leave it out")
-        if self.temperature != 1 and sampler == "anneal":
+        if self.temperature != 1 and sampler in SEARCHES:
             raise InvalidInput(
-                f"{argument('temperature')} has no meaning for {argument('sampler')} anneal, which cools by itself; "
+                f"{argument('temperature')} has no meaning for {argument('sampler')} {sampler}, which cools by itself; "
                 "leave it out, or draw with mh"
             )
-        if self.temperature > 1 and sampler == "rejection":
+        if self.law_temperature > 1 and sampler == "rejection":
             raise InvalidInput(
-                f"{argument('temperature')} {self.temperature:g} leaves {argument('sampler')} rejection without a "
+                f"{argument('temperature')} {self.law_temperature:g} leaves {argument('sampler')} rejection without a "
                 "bound; give at most 1, or another sampler"
             )
         if self.workers > 1 and not self.out:

@@ -67,7 +67,7 @@ def shorter_starts(
 
     def draw(rng: torch.Generator) -> Tensor:
         count = max(WIDE, TRIES * chains) if wide else TRIES * chains
-        temperatures = TEMPERATURES if wide else (job.settings.temperature,)
+        temperatures = TEMPERATURES if wide else (job.settings.law_temperature,)
         some = x[torch.randperm(len(x), generator=rng, device=rng.device)[:count].to(x.device)]
         with models[0].space.texts_in_errors():
             drawn = some

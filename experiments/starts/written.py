@@ -45,7 +45,7 @@ def written_starts(
 
     def draw(rng: torch.Generator) -> Tensor:
         count = max(WIDE, TRIES * len(x)) if wide else TRIES * len(x)
-        temperatures = TEMPERATURES if wide else (job.settings.temperature,)
+        temperatures = TEMPERATURES if wide else (job.settings.law_temperature,)
         with writer.space.texts_in_errors():
             drawn = draw_widely(writer, count, rng, temperatures, min_length=min_length, max_length=max_length)
             drawn = torch.nn.functional.pad(drawn, (0, x.shape[1] - max_length), value=writer.space.pad_id)

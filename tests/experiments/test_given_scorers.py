@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 
-from experiments.keywords import keywords
+from experiments.keywords import TEMPERATURE, keywords
 from experiments.paraphrase import paraphrase
 from lm_adapters import SequenceEnergy, tasks_of
 from samplers import InvalidInput
@@ -46,12 +46,12 @@ def test_every_sampler_draws_by_what_the_words_say(lm, writer, sampler, any_orde
     assert texts or sampler == "rejection"
     assert all(re.search(order, text) for text in texts)
     said = run.objective if sampler == "anneal" else run.target
-    law = "sentence" if sampler == "anneal" else "exp(-sentence)"
+    law = "sentence" if sampler == "anneal" else f"exp(-sentence / {TEMPERATURE:g})"
     assert said.startswith(f"{law}, -log p(text | words) by T5ForConditionalGeneration, over token sequences of length")
 
 
 def test_the_energy_is_that_of_the_text_given_the_words(lm, writer):
-    run = keywords(["old", "sea"], any_order=True, model=lm, scorer=writer, **QUICK)
+    run = keywords(["old", "sea"], any_order=True, model=lm, scorer=writer, temperature=1.0, **QUICK)
     draws = run.trace.draws.flatten(0, 1)
     own = SequenceEnergy(writer.condition_on("old sea", ""))(draws)
     torch.testing.assert_close(run.trace.energy.flatten(), own, rtol=0, atol=1e-4)
@@ -66,7 +66,8 @@ def test_chains_follow_the_law_of_the_target(lm, writer):
     )
     nats = SequenceEnergy(writer.condition_on("sea", ""))(texts)
     exact = float((nats * (-nats).softmax(dim=0)).sum())
-    run = keywords(["sea"], model=lm, scorer=writer, length=(1, 2), chains=40, steps=100, warmup=20, thin=1)
+    chains = {"chains": 40, "steps": 100, "warmup": 20, "thin": 1}
+    run = keywords(["sea"], model=lm, scorer=writer, length=(1, 2), temperature=1.0, **chains)
     assert run.trace.energy.mean().item() == pytest.approx(exact, abs=5 * run.summary()["energy_mcse"])
 
 

@@ -9,7 +9,7 @@ import re
 import pytest
 import torch
 
-from experiments.keywords import SAMPLERS, keywords
+from experiments.keywords import SAMPLERS, TEMPERATURE, keywords
 from experiments.results.terminal import print_run
 from lm_adapters import SequenceEnergy
 from samplers import InvalidInput
@@ -40,7 +40,7 @@ def test_every_text_holds_the_words_within_the_length(embedded, causal, sampler,
 
 @pytest.mark.parametrize("sampler", ["mh", "gibbs", "tempered"])
 def test_energies_are_minus_the_log_probability_of_the_draws(embedded, causal, sampler):
-    run = keywords(["music"], sampler=sampler, model=embedded, scorer=causal, shortlist=8, **QUICK)
+    run = keywords(["music"], sampler=sampler, model=embedded, scorer=causal, shortlist=8, temperature=1.0, **QUICK)
     draws = run.trace.draws.flatten(0, 1)
     torch.testing.assert_close(
         run.trace.energy.flatten(), SequenceEnergy(causal.condition_on())(draws), rtol=0, atol=1e-4
@@ -110,7 +110,10 @@ def test_no_text_holds_a_forbidden_word(embedded, causal, sampler):
     run = keywords(["music"], sampler=sampler, forbid=forbid, model=embedded, scorer=causal, **QUICK)
     assert not any(set(re.findall(r"\w+", text.lower())) & set(forbid) for text in texts_of(run))
     words = "that hold 'music', in real words, without 'the', 'a', 'in', 'is', 'to'"
-    assert run.target == f"exp(-fluency) by LlamaForCausalLM, over token sequences of length 3 to 8 {words}"
+    assert (
+        run.target
+        == f"exp(-fluency / {TEMPERATURE:g}) by LlamaForCausalLM, over token sequences of length 3 to 8 {words}"
+    )
 
 
 def test_the_seed_decides(embedded, causal):

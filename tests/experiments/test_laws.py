@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -10,6 +11,7 @@ from click.testing import CliRunner
 
 from experiments.cli import main
 from experiments.compare import compare
+from experiments.entry.experiment import experiment_of
 from experiments.gibbs import gibbs
 from experiments.infill import infill
 from experiments.keywords import keywords
@@ -45,6 +47,31 @@ def test_on_the_command_line(arguments, said, tmp_path):
     assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_the_usual_one_is_said_and_recorded_and_a_search_has_none(embedded, tmp_path):
+    causal, usual = tiny_causal(embedded.space.tokenizer), experiment_of(keywords).temperature
+    assert usual != 1
+    given = {"model": embedded, "scorer": causal, "length": (2, 4), **QUICK}
+    for sampler, recorded in (("mh", usual), ("anneal", 1.0)):
+        run = keywords(["music"], sampler=sampler, out=str(tmp_path / sampler), **given)
+        assert run.config["temperature"] == recorded
+        assert json.loads((tmp_path / sampler / "config.json").read_text())["temperature"] == recorded
+        law = run.summary()["target" if sampler == "mh" else "objective"]
+        assert (f"exp(-fluency / {usual:g})" in law) == (sampler == "mh")
+    shown = " ".join(CliRunner().invoke(main, ["keywords", "--help"]).stdout.split())
+    assert f"[default: {usual:g}; of a search 1]" in shown
+    shown = " ".join(CliRunner().invoke(main, ["translate", "--help"]).stdout.split())
+    assert "less varied. [default: 1]" in shown
+
+
+def test_a_run_resumes_at_the_temperature_that_it_had(embedded, tmp_path):
+    given = {"model": embedded, "scorer": tiny_causal(embedded.space.tokenizer), "length": (2, 4), **QUICK}
+    given["out"] = str(tmp_path / "run")
+    keywords(["music"], temperature=0.5, **given)
+    assert keywords(["music"], **{**given, "steps": 6}).config["temperature"] == 0.5
+    done = CliRunner().invoke(main, ["keywords", "music", "--resume", given["out"], "--temperature", "0.6"])
+    assert "temperature was 0.5 and is now 0.6" in done.stderr
 
 
 def test_every_term_is_divided_and_constraints_forbid_as_before():

@@ -29,7 +29,7 @@ def lm():
 
 
 def run(lm, **options):
-    options = {"length": (2, 3), "chains": 5, "particles": 60, "moves": 2} | options
+    options = {"length": (2, 3), "chains": 5, "particles": 60, "moves": 2, "temperature": 1.0} | options
     return keywords(["sea"], model=lm, scorer=lm, sampler="smc", **options)
 
 
@@ -47,7 +47,7 @@ def exact_log_z(lm):
     return log_z(Keywords(lm.space, ["sea"]) + MaskedEnergy(lm, "pll"), texts(lm))
 
 
-MANY = {"sampler": "smc", "chains": 5, "particles": 400, "moves": 2}
+MANY = {"sampler": "smc", "chains": 5, "particles": 400, "moves": 2, "temperature": 1.0}
 
 
 def test_log_z_of_keywords_by_a_scorer_that_has_read_the_words(lm):

@@ -9,9 +9,10 @@ import torch
 
 from experiments.compare import compare
 from experiments.declaration.wording import Remark
+from experiments.entry.experiment import experiment_of
 from experiments.gibbs import gibbs
 from experiments.infill import infill
-from experiments.keywords import keywords
+from experiments.keywords import TEMPERATURE, keywords
 from experiments.laws.target import in_words
 from experiments.paraphrase import paraphrase
 from experiments.results.columns import fold
@@ -53,9 +54,10 @@ def test_keywords(embedded, sampler):
     )
     over = "by LlamaForCausalLM, over token sequences of length 3 to 16 that hold 'night', 'music' in any order, "
     over += "in real words, without 'the'"
+    law = f"exp(-fluency / {TEMPERATURE:g})"
     expected = {
-        "mh": f"exp(-fluency) {over}, where no energy is NaN",
-        "importance": f"exp(-fluency) {over}",
+        "mh": f"{law} {over}, where no energy is NaN",
+        "importance": f"{law} {over}",
         "anneal": f"fluency {over}, where no energy is NaN; temperature from 1 to 0.1",
     }[sampler]
     assert run.summary()["objective" if sampler == "anneal" else "target"] == expected
@@ -79,7 +81,7 @@ def test_infill(embedded):
     template = "The [MASK] sat on the [MASK:1-3]."
     run = infill(template, model=embedded, scorer=tiny_causal(embedded.space.tokenizer), **QUICK)
     over = f"over token sequences of length 7 to 9 that fit {template!r}, in real words"
-    assert run.target == f"exp(-fluency) by LlamaForCausalLM, {over}"
+    assert run.target == f"exp(-fluency / {experiment_of(infill).temperature:g}) by LlamaForCausalLM, {over}"
     run = infill(template, model=embedded, scorer=reader(), **QUICK)
     assert f"over texts of 7 to 9 tokens that fit {template!r}" in run.target
     assert bool(embedded.space.is_canonical(run.trace.draws.flatten(0, 1)).all())
@@ -116,7 +118,7 @@ def test_compare(embedded, capsys):
     law = "by LlamaForCausalLM, over token sequences of length 2 to 4 that hold 'music', in real words"
     said = {sampler: summary.get("target", summary.get("objective")) for sampler, summary in found.items()}
     assert said.pop("anneal") == f"fluency {law}; temperature from 1 to 0.1"
-    assert set(said.values()) == {f"exp(-fluency) {law}"}
+    assert set(said.values()) == {f"exp(-fluency / {TEMPERATURE:g}) {law}"}
 
 
 def test_words():
