@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 __all__ = ["gibbs"]
 
 PARTNERS = {"masked-en": "causal-en"}  # models that score beside each other by default
-FLUENCY, PLL = 0.75, 0.4  # weights beside each other: with more texts are likelier, shorter and less varied
+FLUENCY, PLL = 0.85, 0.4  # weights beside each other: with more texts are likelier, shorter and less varied
 DRAWN = 0.85  # of the law's temperature: what the masked model draws should suit the scorer too
+WRITTEN = 0.9  # likewise: colder texts fit more often, warmer ones leave no text where a chain stays for long
 BLOCK = 3  # sites redrawn together beside a scorer
 NO_TARGET = "none known (masked-LM conditionals, always accepted)"
 
@@ -83,7 +84,7 @@ def gibbs(
             "[default: causal-en beside masked-en, none beside another model]"
         ),
     ] = None,
-    length: Annotated[tuple[int, int], Option("Tokens a text: N or LOW:HIGH.")] = (7, 13),
+    length: Annotated[tuple[int, int], Option("Tokens a text: N or LOW:HIGH.")] = (8, 14),
     init: Annotated[
         str | None, Option("Start every chain from this text instead of from drawn ones.", metavar="TEXT")
     ] = None,
@@ -110,7 +111,7 @@ def gibbs(
 ) -> TextRun | SMCRun:
     """Unconditional text from a masked language model, by default beside a causal one.
 
-    With ``correct="mh"`` the law is ``exp(-E / T)``, exactly. ``E`` is ``0.75 fluency + 0.4 energy_kind`` plus
+    With ``correct="mh"`` the law is ``exp(-E / T)``, exactly. ``E`` is ``0.85 fluency + 0.4 energy_kind`` plus
     weighted ``energies``, ``fluency`` minus the log-probability by the ``scorer``, over the texts of all lengths within
     ``length``. Whole texts and ends of texts are written anew by the scorer, and ``block`` sites redrawn by the masked
     model; beside a scorer of other tokens, single ones are replaced, inserted and deleted. Chains start from masks that
@@ -171,7 +172,7 @@ def gibbs(
         scored_by=own,
         note=reached(truncation),
     )
-    ends = Truncation(temperature, top_k, top_p)
+    ends = Truncation(WRITTEN * temperature, top_k, top_p)
     kernel = free_kernel(kernel, lm, pll if scored is None else scored.energy, truncation, ends, bounds)
     if sampler == "mh":
         return sample_chains(problem, kernel, job)

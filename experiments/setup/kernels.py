@@ -131,7 +131,7 @@ def free_kernel(
     """A ``scorer`` that reads from left to right in the tokens of ``lm`` writes whole texts and ends anew, beside
     ``redraw``; otherwise edits and ``redraw``.
 
-    ``truncation`` is of the edits, ``ends`` of what the scorer draws: at the law's temperature it draws all that the
+    ``truncation`` is of the edits, ``ends`` of what the scorer draws: near the law's temperature it draws all that the
     law holds, so that no text keeps a chain for long. Most whole texts are rejected early, after few rows of the
     masked model, and those accepted owe nothing to the text before.
     """

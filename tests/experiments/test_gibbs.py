@@ -88,7 +88,7 @@ def test_a_truncated_proposal_limits_what_is_claimed(embedded, cut):
     reached = " and ".join(f"{name.replace('_', '-')} {value}" for name, value in cut.items())
     assert gibbs(model=embedded, **cut, **QUICK).target.endswith(f" that the proposal reaches with {reached}")
     assert gibbs(model=embedded, **QUICK).target == (
-        "exp(-pll) by masked-en, over token sequences, at each length from 7 to 10 tokens in real words"
+        "exp(-pll) by masked-en, over token sequences, at each length from 8 to 11 tokens in real words"
     )
 
 
@@ -150,12 +150,12 @@ SCORED = {"model": "masked-en", "scorer": "causal-en", "chains": 6, "steps": 12,
 def test_beside_a_scorer_the_law_is_over_texts_of_all_lengths(embedded):
     run = gibbs(length=(3, 6), **SCORED)
     assert run.target == (
-        "exp(-(0.75 fluency + 0.4 pll)), fluency by causal-en and pll by masked-en, over token sequences of "
+        "exp(-(0.85 fluency + 0.4 pll)), fluency by causal-en and pll by masked-en, over token sequences of "
         "length 3 to 6 in real words"
     )
     x = run.trace.draws.flatten(0, 1)
     causal = SequenceEnergy(CausalLM.from_pretrained("causal-en").condition_on())
-    expected = 0.75 * causal(x) + 0.4 * MaskedEnergy(embedded, "pll")(x)
+    expected = 0.85 * causal(x) + 0.4 * MaskedEnergy(embedded, "pll")(x)
     torch.testing.assert_close(run.trace.energy.flatten(), expected.double(), rtol=0, atol=1e-3)
     lengths = embedded.space.lengths(x)
     assert 3 <= int(lengths.min()) < int(lengths.max()) <= 6
@@ -179,7 +179,7 @@ def test_a_start_may_be_out_of_the_usual_lengths():
 def test_without_a_scorer_the_law_is_that_of_the_masked_model():
     run = gibbs(**{**SCORED, "scorer": "none", "steps": 3, "warmup": 0, "thin": 1})
     assert (
-        run.target == "exp(-pll) by masked-en, over token sequences, at each length from 7 to 12 tokens in real words"
+        run.target == "exp(-pll) by masked-en, over token sequences, at each length from 8 to 13 tokens in real words"
     )
     assert list(run.trace.moves) == ["replace"]
 
