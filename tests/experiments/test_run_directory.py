@@ -183,7 +183,7 @@ def test_a_finished_run_does_nothing_and_says_so(lm, causal, sampler, way, tmp_p
         ({"block": 2}, "block was None and is now 2"),
         ({"temperature": 2.0}, "temperature was 1.0 and is now 2.0"),
         ({"top_k": 9}, "top_k was None and is now 9"),
-        ({"length": (3, 4)}, "length was [6, 12] and is now [3, 4]"),
+        ({"length": (3, 4)}, "length was [8, 14] and is now [3, 4]"),
         ({"forbid": ["sea"]}, "forbid was [] and is now ['sea']"),
     ],
 )
