@@ -33,8 +33,8 @@ def _embedded() -> Any:
     """``lm_adapters.pretrained``, by its file: it needs no torch, and its package, which an import would load, does."""
     package = find_spec("lm_adapters")
     assert package is not None
-    (folder,) = package.submodule_search_locations or ()
-    spec = spec_from_file_location("embedded_models", Path(folder) / "pretrained" / "__init__.py")
+    folder = Path(next(iter(package.submodule_search_locations or ())))
+    spec = spec_from_file_location("embedded_models", folder / "pretrained" / "__init__.py")
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)

@@ -14,8 +14,9 @@ import torch
 from experiments.benchmarking.memory import peak_memory
 from experiments.benchmarking.models import Models
 from experiments.benchmarking.recording import Recording, recorded
+from experiments.benchmarking.task import Size, Task
 from experiments.benchmarking.timing import Clock, Splits, make_clock, timed
-from experiments.benchmarking.workloads import WORKLOADS, Size, Task
+from experiments.benchmarking.workloads import WORKLOADS
 from experiments.results.cost import Cost, counted
 from samplers import ChainState, diagnose, sample
 from samplers.randomness import generator
@@ -41,7 +42,8 @@ class Round:
 
 @dataclass(frozen=True)
 class Line:
-    """Times are medians over rounds, costs means: of a step of all chains, by hand of one.
+    """Times are medians over rounds, costs means: of a step of all chains, by hand of one, or of all where the loop
+    itself moves many.
 
     ``ratio`` is the floor's time by the step's: 1 is a sampler that costs no more than it needs. ``in_models``
     is the share of a step in which its models are at work: what lacks to 1 is overhead, what it has beyond ``ratio``
@@ -63,6 +65,7 @@ class Line:
     splits: Mapping[str, str]
     peak: int | None
     ess_per_second: float | None
+    ess_per_million_tokens: float | None
 
     @property
     def chain_steps_per_second(self) -> float:
@@ -85,6 +88,7 @@ def measure(workload: str, models: Models, size: Size, *, repeats: int = 7, ess_
     hand; the first warms up. With ``ess_steps`` the chains are run anew for the ESS of their energy.
     """
     task = WORKLOADS[workload](models, size)
+    ess, ess_of_tokens = _ess(task, ess_steps) if ess_steps and task.sampled else (None, None)
     device = task.x0.device
     bench = _Bench(task, make_clock(device))
     with torch.inference_mode():
@@ -102,13 +106,14 @@ def measure(workload: str, models: Models, size: Size, *, repeats: int = 7, ess_
         floor=statistics.median(r.floor for r in rounds),
         ratio=statistics.median(r.floor / r.step for r in rounds),
         in_models=statistics.median(r.inside / r.step for r in rounds),
-        by_hand=statistics.median(r.by_hand for r in rounds),
+        by_hand=statistics.median(r.by_hand for r in rounds) / task.by_hand_chains,
         cost=_mean(bench.costs),
         floor_cost=_mean(bench.floor_costs),
         by_hand_cost=_mean(bench.by_hand_costs),
         splits={name: str(choice) for name, choice in bench.splits.chosen.items()},
         peak=peak,
-        ess_per_second=_ess_per_second(task, ess_steps) if ess_steps else None,
+        ess_per_second=ess,
+        ess_per_million_tokens=ess_of_tokens,
     )
 
 
@@ -166,18 +171,20 @@ def _mean(costs: Sequence[tuple[Cost, int]]) -> dict[str, float]:
     return {name: sum(asdict(cost)[name] for cost, _ in costs) / steps for name in ("forwards", "rows", "tokens")}
 
 
-def _ess_per_second(task: Task, steps: int) -> float:
-    """Bulk ESS of the energy over the second half of ``steps``, by the time that these take."""
+def _ess(task: Task, steps: int) -> tuple[float, float]:
+    """Bulk ESS of the energy over the second half of ``steps``, by the seconds and the million tokens these take."""
     thin = 1 if task.watched is None else max(1, steps // 2 // KEPT)
     began = time.perf_counter()
-    trace = sample(
-        task.kernel, task.energy, task.x0, steps=steps, warmup=steps // 2, thin=thin,
-        shard_size=len(task.x0), progress=False,
-    )  # fmt: skip
+    with counted(task.models) as cost:
+        trace = sample(
+            task.kernel, task.energy, task.x0, steps=steps, warmup=steps // 2, thin=thin,
+            shard_size=len(task.x0), progress=False,
+        )  # fmt: skip
     if task.x0.is_cuda:
         torch.cuda.synchronize(task.x0.device)
-    seconds = (time.perf_counter() - began) * (1 - (steps // 2) / steps)
+    share = 1 - (steps // 2) / steps
+    seconds, tokens = (time.perf_counter() - began) * share, cost.tokens * share
     if task.watched is not None:
         trace = trace.rescored(task.watched)
     ess: Any = diagnose(trace.energy).ess_bulk
-    return ess / seconds if math.isfinite(ess) else math.nan
+    return (ess / seconds, 1e6 * ess / tokens) if math.isfinite(ess) else (math.nan, math.nan)

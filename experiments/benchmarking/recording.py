@@ -60,8 +60,11 @@ def recorded(
     """
     with ExitStack() as undo:
         recording = Recording(undo.enter_context(counted(models)))
+        began: list[Any] = []
         for model in {id(model): model for model in models}.values():
-            _time(model, recording, clock, undo)
+            encoder = [model.get_encoder()] if model.config.is_encoder_decoder else []
+            for part in (model, *encoder):
+                _time(part, began, recording, clock, undo)
         for part in _leaves(kernel):
             for name in PROPOSERS:
                 if hasattr(part, name):
@@ -122,14 +125,16 @@ def _note_rows(body: nn.Module, recording: Recording) -> Any:
     return body.register_forward_pre_hook(note, with_kwargs=True)
 
 
-def _time(model: nn.Module, recording: Recording, clock: Clock, undo: ExitStack) -> None:
-    began: list[Any] = []
+def _time(model: nn.Module, began: list[Any], recording: Recording, clock: Clock, undo: ExitStack) -> None:
+    """``began``: of the calls that are not over; an encoder may run inside its model."""
 
     def enter(*_: Any) -> None:
         began.append(clock.mark())
 
     def leave(*_: Any) -> None:
-        recording.inside.append((began.pop(), clock.mark()))
+        start = began.pop()
+        if not began:
+            recording.inside.append((start, clock.mark()))
 
     undo.callback(model.register_forward_pre_hook(enter).remove)
     undo.callback(model.register_forward_hook(leave).remove)

@@ -20,9 +20,10 @@ __all__ = ["COSTS", "LEGEND", "SPEED", "Table", "as_json", "growth", "growth_in_
 Cells = Sequence[str]
 LEGEND = """\
 steps/s: steps of all chains. floor/s: the same for the bare passes that these steps need, cut as is
-fastest. in models: share of a step spent in forward passes. by hand/s: the loop people write, one
-chain. passes: of one step of all chains; rows, tokens: of one chain. cut at: most tokens of a pass,
-w(hole rows) or s(uffixes of kept texts). MB: peak, models included. Medians, timed in turn."""
+fastest. inside: share of a step spent in forward passes. hand/s: the loop people write by hand, one
+chain (draws, pairs: as many together as chains). ESS/M: effective draws a million tokens.
+passes: of one step of all chains; rows, tokens: of one chain. cut at: most tokens of a pass, w(hole
+rows) or s(uffixes of kept texts). MB: peak, models included. Medians, timed in turn."""
 
 
 class Table:
@@ -58,8 +59,9 @@ class Table:
 def _speed(line: Line) -> Cells:
     rates = (line.chain_steps_per_second, line.floor_per_second, 1 / line.by_hand)
     steps, floor, by_hand = (f"{rate:,.{0 if rate >= 100 else 1 if rate >= 10 else 2}f}" for rate in rates)
-    ess = number(math.nan if line.ess_per_second is None else line.ess_per_second, ".1f")
-    return steps, floor, f"{line.ratio:.2f}", f"{line.in_models:.0%}", by_hand, f"{line.speed_up:,.1f}", ess
+    found = (line.ess_per_second, line.ess_per_million_tokens)
+    ess = [number(math.nan if each is None else each, ".1f" if each is None or each < 1e4 else ".0f") for each in found]
+    return steps, floor, f"{line.ratio:.2f}", f"{line.in_models:.0%}", by_hand, f"{line.speed_up:,.1f}", *ess
 
 
 def _costs(line: Line) -> Cells:
@@ -74,8 +76,8 @@ def _costs(line: Line) -> Cells:
 
 
 SPEED = Table(
-    (("steps/s", ">9"), ("floor/s", ">9"), ("ratio", ">5"), ("in models", ">9"), ("by hand/s", ">9"),
-     ("speed-up", ">8"), ("ESS/s", ">7")),
+    (("steps/s", ">9"), ("floor/s", ">9"), ("ratio", ">5"), ("inside", ">6"), ("hand/s", ">7"), ("speed-up", ">8"),
+     ("ESS/s", ">6"), ("ESS/M", ">6")),
     _speed,
 )  # fmt: skip
 COSTS = Table(

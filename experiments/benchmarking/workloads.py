@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from experiments.benchmarking import baselines, floors
+from experiments.benchmarking.drawn_texts import draws
 from experiments.benchmarking.models import SOURCE, Models
+from experiments.benchmarking.pairs import pairs
 from experiments.benchmarking.recording import Move
+from experiments.benchmarking.task import SHORTEST, STARTS, Size, Task
 from experiments.benchmarking.timing import Stage
 from experiments.setup.kernels import edit_kernel
 from lm_adapters import (
@@ -28,48 +30,15 @@ from lm_adapters import (
     Truncation,
     fill_masks,
 )
-from samplers import Energy, Flat, Kernel, MetropolisHastings, PseudoGibbs
+from samplers import Flat, MetropolisHastings, PseudoGibbs
 from samplers.randomness import generator
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
     from lm_adapters import TextSpace
 
 __all__ = ["WORKLOADS", "Size", "Task"]
 
 WORDS = ("music", "night")
-SHORTEST = 3  # tokens, where lengths vary
-STARTS = 32  # texts that differ; more chains than that share them
-
-
-@dataclass(frozen=True)
-class Size:
-    """``length``: tokens of a text, or the most where it varies; ``k``: candidates that are scored at a site."""
-
-    chains: int = 32
-    length: int = 16
-    k: int = 64
-
-
-@dataclass(frozen=True)
-class Task:
-    """A kernel at work.
-
-    ``floor(move)`` has, for a move that a step proposed, the stages of bare passes that the mathematics needs, in
-    order. ``by_hand`` takes a step of the loop people write at every ``next``. ``proposer`` is the masked model whose
-    rows the floor has to know; ``models`` are all whose passes count. Where the kernel has no energy of its own,
-    ``watched`` is the one whose ESS is reported.
-    """
-
-    kernel: Kernel
-    energy: Energy
-    x0: Tensor
-    floor: Callable[[Move], Iterator[Stage]]
-    by_hand: Iterator[Any]
-    models: Sequence[PreTrainedModel]
-    proposer: MaskedLM | None = None
-    watched: Energy | None = None
 
 
 def gibbs(models: Models, size: Size) -> Task:
@@ -206,6 +175,8 @@ WORKLOADS: Mapping[str, Callable[[Models, Size], Task]] = {
     "rescored": rescored,
     "suffix": suffix,
     "translate": translate,
+    "draws": draws,
+    "pairs": pairs,
 }
 
 

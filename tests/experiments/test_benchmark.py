@@ -147,7 +147,8 @@ def test_a_line_has_what_was_measured(name):
         assert seconds > 0
     assert line.in_models < 1
     assert line.cost["rows"] >= line.floor_cost["rows"] > 0
-    assert line.by_hand_cost["forwards"] >= line.by_hand_cost["rows"] > 0
+    assert line.by_hand_cost["rows"] > 0
+    assert name in ("draws", "pairs") or line.by_hand_cost["forwards"] >= line.by_hand_cost["rows"], "one chain"
     assert line.peak is None or line.peak > 10**7
     assert line.ess_per_second is None
     assert set(line.splits) <= {"propose", "read", "score", "draw"}
@@ -157,11 +158,29 @@ def test_every_workload_of_the_command_is_one():
     assert tuple(working.WORKLOADS) == WORKLOADS
 
 
-@pytest.mark.parametrize("name", ["gibbs", "keywords"])
+@pytest.mark.parametrize("name", ["gibbs", "keywords", "draws"])
 def test_ess_is_told_where_it_is_asked_for(name):
     line = measure(name, tiny_models(), SIZE, repeats=1, ess_steps=40)
     assert line.ess_per_second is not None
-    assert math.isnan(line.ess_per_second) or line.ess_per_second > 0
+    assert math.isnan(line.ess_per_second) or min(line.ess_per_second, line.ess_per_million_tokens) > 0
+
+
+def test_pairs_are_no_chain_and_have_no_ess():
+    line = measure("pairs", tiny_models(), SIZE, repeats=1, ess_steps=10)
+    assert line.ess_per_second is line.ess_per_million_tokens is None
+
+
+def test_draws_cost_their_floor_and_the_end():
+    """A pass of one token for each column of the longest text; density and energy cost nothing."""
+    line = measure("draws", tiny_models(), SIZE, repeats=2)
+    assert line.cost["forwards"] <= SIZE.length + 1
+    assert line.cost["tokens"] <= SIZE.chains * (SIZE.length + 1)
+    assert line.floor_cost["rows"] <= line.cost["rows"]
+
+
+def test_a_step_of_pairs_reads_each_once():
+    line = measure("pairs", tiny_models(), SIZE, repeats=2)
+    assert line.cost["rows"] <= 2 * SIZE.chains == 2 * line.floor_cost["rows"]
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
@@ -206,7 +225,7 @@ def line_of(**given) -> Line:
             workload="translate", models="embedded", vocabulary=131_072, size=replace(Size(512, 64, 128), **size),
             step=1e-4, floor=0.9e-4, ratio=0.9, in_models=0.95, by_hand=2e-3, cost=cost, floor_cost=cost,
             by_hand_cost=cost, splits={"propose": "whole 131072", "score": "suffix 131072"}, peak=99_999 * 2**20,
-            ess_per_second=12345.6,
+            ess_per_second=12345.6, ess_per_million_tokens=12345.6,
         ),
         **given,
     )  # fmt: skip

@@ -20,7 +20,7 @@ from tests.lm_adapters import tiny, tiny_causal
 SIZE = Size(chains=2, length=7, k=5)
 
 
-@pytest.mark.parametrize("name", ["mh-pll", "keywords", "rescored", "suffix", "translate"])
+@pytest.mark.parametrize("name", ["mh-pll", "keywords", "rescored", "suffix", "translate", "draws"])
 def test_energies_are_those_of_the_batched_kernel(name):
     task = WORKLOADS[name](tiny_models(), SIZE)
     scored = task.energy.parts[-1][1] if name == "keywords" else task.energy  # the scheme knows no whole words
@@ -32,6 +32,13 @@ def test_energies_are_those_of_the_batched_kernel(name):
             assert bool(tiny_models().masked.space.proposable[text].all())
             texts.add(tuple(text))
     assert len(texts) > 1
+
+
+def test_labels_give_the_energies_of_pairs():
+    task = WORKLOADS["pairs"](tiny_models(), SIZE)
+    with torch.inference_mode():
+        for both, nats in islice(task.by_hand, 3):
+            torch.testing.assert_close(nats, task.energy(both), atol=1e-6, rtol=0)
 
 
 def test_a_source_is_read_as_the_adapter_reads_it():
