@@ -35,7 +35,7 @@ __all__ = ["gibbs"]
 PARTNERS = {"masked-en": "causal-en"}  # models that score beside each other by default
 FLUENCY, PLL = 0.85, 0.4  # weights beside each other: with more texts are likelier, shorter and less varied
 DRAWN = 0.85  # of the law's temperature: what the masked model draws should suit the scorer too
-WRITTEN = 0.9  # likewise: colder texts fit more often, warmer ones leave no text where a chain stays for long
+WRITTEN = 0.95  # likewise: colder texts fit more often, warmer ones leave no text where a chain stays for long
 BLOCK = 3  # sites redrawn together beside a scorer
 NO_TARGET = "none known (masked-LM conditionals, always accepted)"
 
@@ -127,7 +127,7 @@ def gibbs(
 
     Raises ``InvalidInput`` before the model is loaded where possible; ``EnergyError`` with the text at fault.
     """
-    from lm_adapters import MaskedEnergy, SequentialBlock, Template, TemplateFill, Truncation
+    from lm_adapters import LengthRange, MaskedEnergy, SequentialBlock, Template, TemplateFill, Truncation
     from samplers import Flat
 
     lm = job.masked_lm()
@@ -160,20 +160,20 @@ def gibbs(
         )
         return sample_chains(problem, kernel, job, fixed_lengths=True)
     bounds = length if init is None else (min(length[0], _lengths(lm, x0)[0]), x0.shape[1])
+    within = LengthRange(lm.space, *bounds)
     energy, models = (pll, {}) if scored is None else (scored.weighted(FLUENCY) + PLL * pll, {"scorer": scored.lm})
     if scored is not None:
         own = {"fluency": job.named("scorer", scored.model) if job.config["scorer"] else str(scorer), **own}
     problem = Problem(
         lm.space,
-        job.with_custom(energy, lm.space, constraints),
+        job.with_custom(energy + within, lm.space, constraints),
         x0,
         {"model": lm, **models},
-        lengths=bounds,
         scored_by=own,
         note=reached(truncation),
     )
     ends = Truncation(WRITTEN * temperature, top_k, top_p)
-    kernel = free_kernel(kernel, lm, pll if scored is None else scored.energy, truncation, ends, bounds)
+    kernel = free_kernel(kernel, lm, pll if scored is None else scored.energy, truncation, ends, within)
     if sampler == "mh":
         return sample_chains(problem, kernel, job)
     if scored is not None and scored.writer is not None:

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["SAMPLERS", "keywords", "scorer_as_proposal"]
 
 SAMPLERS = ("mh", "gibbs", "anneal", "tempered", "rejection", "importance")  # that ``compare`` runs
-TEMPERATURE = 0.8  # below 1 most texts read well, and few are alike
+TEMPERATURE = 0.7  # near 1 half of the texts make no sense, well below many are alike
+ANEW = 1.0  # weight of whole texts, of which half are accepted: as much as that of edits and blocks
 TRIES = 10  # texts drawn for each chain to start from one of them
 PATH = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 1.0)  # the rungs of the tempered sampler, before they are placed
 SHORT_PATH = (0.5, 1.0)  # where what is drawn follows the law nearly
@@ -114,7 +115,7 @@ def keywords(
     else:
         drawn: dict[str, Any] = {"scorer": scored.energy, "temperature": temperature}
         if informed:
-            drawn |= {"informed": informed, "writer": scored.lm}
+            drawn |= {"informed": informed, "writer": scored.lm, "anew": ANEW}
         kernel = edit_kernel(lm, lock=lock, swap=any_order, **drawn, **bounds)
     if sampler not in ("smc", "tempered"):
         return sample_or_search(problem, kernel, sampler, job)

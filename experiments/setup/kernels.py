@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lm_adapters import Autoregressive, GibbsProposal, Lock, MaskedLM, Seq2SeqLM, Truncation
+    from lm_adapters import Autoregressive, GibbsProposal, LengthRange, Lock, MaskedLM, Seq2SeqLM, Truncation
     from samplers import EnergyTerm, Kernel
 
 __all__ = ["edit_kernel", "free_kernel", "scanning", "shortlist_kernel"]
@@ -27,6 +27,7 @@ def edit_kernel(
     writer: Seq2SeqLM | None = None,
     informed: Autoregressive | None = None,
     keep: float = KEEP,
+    anew: float = ANEW,
     temperature: float = 1.0,
 ) -> Kernel:
     """Replace, insert or delete one token, or redraw two; with ``swap`` two spans may change places.
@@ -39,7 +40,7 @@ def edit_kernel(
     each is kept with probability ``keep``, and spans from what is on both sides, as far as it has these tasks; in a
     template spans only. An ``informed`` model, one
     that has read what is wanted, writes whole texts: where it is the scorer too, nearly all that hold the locked words
-    are accepted. All that is drawn from a model is drawn at the ``temperature`` of the law.
+    are accepted; ``anew`` is its weight. All that is drawn from a model is drawn at the ``temperature`` of the law.
     """
     from lm_adapters import (
         EditProposal,
@@ -65,7 +66,7 @@ def edit_kernel(
     if writer is not None:
         parts += _writing(writer, keep, bounds)
     if informed is not None:
-        parts.append((_anew(informed, **bounds), ANEW))
+        parts.append((_anew(informed, **bounds), anew))
     return _mixture([*parts, *_respelling(lock, min_length, max_length)])
 
 
@@ -112,7 +113,7 @@ def _writing(writer: Seq2SeqLM, keep: float, bounds: Mapping[str, Any]) -> list[
     return parts
 
 
-def _anew(informed: Autoregressive, *, lock: Lock | None, **drawn: Any) -> Kernel:
+def _anew(informed: Autoregressive, *, lock: EnergyTerm | None, **drawn: Any) -> Kernel:
     from lm_adapters import HeldTexts, SequenceDistribution
     from samplers import IndependenceProposal, MetropolisHastings
 
@@ -126,23 +127,25 @@ def free_kernel(
     scorer: EnergyTerm,
     truncation: Truncation,
     ends: Truncation,
-    length: tuple[int, int],
+    length: LengthRange,
 ) -> Kernel:
     """A ``scorer`` that reads from left to right in the tokens of ``lm`` writes whole texts and ends anew, beside
     ``redraw``; otherwise edits and ``redraw``.
 
     ``truncation`` is of the edits, ``ends`` of what the scorer draws: near the law's temperature it draws all that the
     law holds, so that no text keeps a chain for long. Most whole texts are rejected early, after few rows of the
-    masked model, and those accepted owe nothing to the text before.
+    masked model, and those accepted owe nothing to the text before. ``length`` is part of the target: whole texts are
+    drawn until one is as long.
     """
     from lm_adapters import EditProposal, SequenceEnergy, SuffixProposal
     from samplers import MetropolisHastings, Mixture
 
-    bounds: dict[str, Any] = {"min_length": length[0], "max_length": length[1]}
+    bounds: dict[str, Any] = {"min_length": length.low, "max_length": length.high}
     if not isinstance(scorer, SequenceEnergy):
         return Mixture([(MetropolisHastings(EditProposal(lm, truncation=truncation, **bounds)), 0.5), (redraw, 0.5)])
+    whole = _anew(scorer.model, lock=length, max_length=length.high, truncation=ends)
     end = MetropolisHastings(SuffixProposal(scorer.model, cuts="open", truncation=ends, **bounds))
-    return Mixture([(_anew(scorer.model, lock=None, truncation=ends, **bounds), 0.7), (end, 0.15), (redraw, 0.15)])
+    return Mixture([(whole, 0.7), (end, 0.15), (redraw, 0.15)])
 
 
 def scanning(proposal: GibbsProposal, scan: str, width: int, *, corrected: bool) -> Kernel:

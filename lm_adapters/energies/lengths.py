@@ -30,6 +30,7 @@ class LengthRange(Constraint):
             return (lengths >= low) & (lengths <= high)
 
         super().__init__("length", fits)
+        self.low, self.high = low, high
         self.clause = f"of {low} to {high} tokens"
 
 

@@ -151,7 +151,7 @@ def test_beside_a_scorer_the_law_is_over_texts_of_all_lengths(embedded):
     run = gibbs(length=(3, 6), **SCORED)
     assert run.target == (
         "exp(-(0.85 fluency + 0.4 pll)), fluency by causal-en and pll by masked-en, over token sequences of "
-        "length 3 to 6 in real words"
+        "3 to 6 tokens, in real words"
     )
     x = run.trace.draws.flatten(0, 1)
     causal = SequenceEnergy(CausalLM.from_pretrained("causal-en").condition_on())
@@ -173,7 +173,7 @@ def test_a_scorer_of_other_tokens_writes_no_ends(embedded):
 
 def test_a_start_may_be_out_of_the_usual_lengths():
     run = gibbs(init="Tom is here.", length=(6, 8), **{**SCORED, "steps": 3, "warmup": 0, "thin": 1})
-    assert run.target.endswith("of length 4 to 8 in real words")
+    assert run.target.endswith("of 4 to 8 tokens, in real words")
 
 
 def test_without_a_scorer_the_law_is_that_of_the_masked_model():
