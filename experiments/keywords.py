@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["SAMPLERS", "keywords", "scorer_as_proposal"]
 
 SAMPLERS = ("mh", "gibbs", "anneal", "tempered", "rejection", "importance")  # that ``compare`` runs
-TEMPERATURE = 0.7  # near 1 half of the texts make no sense, well below many are alike
+TEMPERATURE = 0.8  # near 1 half of the texts make no sense, colder ones repeat the same few mistakes
 ANEW = 1.0  # weight of whole texts, of which half are accepted: as much as that of edits and blocks
 TRIES = 10  # texts drawn for each chain to start from one of them
 PATH = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 1.0)  # the rungs of the tempered sampler, before they are placed
