@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LeftOut", "benchmark", "command"]
 
-WORKLOADS = ("gibbs", "mh-pll", "keywords", "rescored", "suffix", "translate", "draws", "pairs")
-MODELS = {"embedded": 126, "base": 510}  # and the tokens of a text that they take
+WORKLOADS = ("gibbs", "mh-pll", "keywords", "locked", "rescored", "suffix", "translate", "draws", "pairs")
+MODELS = {"embedded": 126, "base": 510, "small": 510}  # and the tokens of a text that they take
 CHAINS, CURVE_CHAINS, QUICK_CHAINS = (1, 8, 32, 128, 512), (32,), (1, 32)
 REPEATS, QUICK_REPEATS = 7, 3
 ESS_STEPS = 400
@@ -130,8 +130,8 @@ def _expected(before: Line, size: Size) -> float:
 @click.option("--workload", "workloads", multiple=True, type=click.Choice(WORKLOADS),
               help="Repeatable.  [default: all]")  # fmt: skip
 @click.option("--models", multiple=True, type=click.Choice(tuple(MODELS)),
-              help="embedded, or random weights in the shapes of BERT-base, GPT-2 small and T5-small. Repeatable.  "
-              "[default: both]")  # fmt: skip
+              help="embedded, or random weights: base, the shapes of BERT-base, GPT-2 small and T5-small; small, of 2 "
+              "layers, 64 wide. Repeatable.  [default: all]")  # fmt: skip
 @click.option("--chains", multiple=True, type=click.IntRange(1, MOST_CHAINS),
               help="Repeatable.  [default: 1 8 32 128 512; of a curve: 32]")  # fmt: skip
 @click.option(

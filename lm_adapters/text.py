@@ -136,6 +136,18 @@ class TextSpace:
             self._fixed = self._fixed.to(x.device)
         return self._fixed[x] & self.is_token(x)
 
+    def changeable(self, x: Tensor) -> Tensor:
+        """``bool [chains, width]``: tokens of the text that are not ``fixed``; False at padding."""
+        if self._changeable.device != x.device:
+            self._changeable = self._changeable.to(x.device)
+        return self._changeable[x]
+
+    @cached_property
+    def _changeable(self) -> Tensor:
+        changeable = ~self._fixed
+        changeable[self.pad_id] = False
+        return changeable
+
     @cached_property
     def _fixed(self) -> Tensor:
         fixed = ~self.proposable

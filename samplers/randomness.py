@@ -21,6 +21,7 @@ __all__ = [
     "check_seed",
     "draw_site",
     "generator",
+    "joined",
     "log_share",
     "log_uniform",
     "nth_site",
@@ -113,6 +114,11 @@ class Weights:
         """``float64 [rows, n, BLOCK]``: the weights inside ``block int64 [rows, n]``."""
         return self._blocks.gather(1, block.unsqueeze(2).expand(-1, -1, BLOCK)).double()
 
+    @cached_property
+    def _total(self) -> Tensor:
+        """``float64 [rows, 1]``: the sum of ``_shares``."""
+        return self._sums[:, -1:]
+
     def log_prob(self, values: Tensor) -> Tensor:
         """``float64 [rows, n]``: log-probabilities of ``values int64 [rows, n]``."""
         weight = self._blocks.flatten(1).gather(1, values).double()
@@ -120,7 +126,7 @@ class Weights:
             return (weight / self._blocks[:, 0].sum(dim=1, keepdim=True, dtype=torch.float64)).log()
         block = values // BLOCK
         total = self._inside(block).sum(dim=2)
-        share = self._shares.gather(1, block) / self._sums[:, -1:]
+        share = self._shares.gather(1, block) / self._total
         return (weight / total.where(total > 0, 1.0)).log() + share.log()
 
     def draw(self, rng: torch.Generator) -> Tensor:
@@ -131,23 +137,42 @@ class Weights:
         """``int64 [rows]``: the value at quantile ``u [rows]``, in [0, 1)."""
         if self._blocks.shape[1] == 1:
             cumulative = self._blocks[:, 0].double().cumsum(dim=1)
-            return _first_beyond(cumulative, u.unsqueeze(1) * cumulative[:, -1:]).squeeze(1)
-        threshold = u.unsqueeze(1) * self._sums[:, -1:]
-        block = _first_beyond(self._sums, threshold)
-        before = self._sums.gather(1, (block - 1).clamp(min=0)).masked_fill(block == 0, 0.0)
-        inside = self._inside(block).squeeze(1).cumsum(dim=1)
-        left = (threshold - before) / self._shares.gather(1, block) * inside[:, -1:]
-        return (block * BLOCK + _first_beyond(inside, left)).squeeze(1)
+            total = cumulative[:, -1:]
+            return _first_beyond(cumulative, total, u.unsqueeze(1) * total).squeeze(1)
+        return self._found(u)[0].squeeze(1)
+
+    def at_with_log_prob(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """``at(u)``, and the ``log_prob`` of these values, ``float64 [rows]``, for less than the two calls cost."""
+        if self._blocks.shape[1] == 1:
+            value = self.at(u)
+            return value, self.log_prob(value.unsqueeze(1)).squeeze(1)
+        value, place, weights, share = self._found(u)
+        inside = weights.gather(1, place) / weights.sum(dim=1, keepdim=True)
+        return value.squeeze(1), (inside.log() + (share / self._total).log()).squeeze(1)
+
+    def _found(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The values at ``u``, their places inside their blocks, the blocks' weights ``[rows, BLOCK]`` and shares.
+
+        For ``u`` below 1 in float64, ``u * total`` rounds to less than ``total``: its block has a share above 0.
+        """
+        threshold = u.unsqueeze(1) * self._total
+        block = torch.searchsorted(self._sums, threshold, right=True).clamp(max=self._sums.shape[1] - 1)
+        before, share = pad(self._sums, (1, 0)).gather(1, block), self._shares.gather(1, block)
+        weights = self._inside(block).squeeze(1)
+        inside = weights.cumsum(dim=1)
+        total = inside[:, -1:]
+        place = _first_beyond(inside, total, (threshold - before) / share * total)
+        return torch.add(place, block, alpha=BLOCK), place, weights, share
 
 
-def _first_beyond(cumulative: Tensor, threshold: Tensor) -> Tensor:
+def _first_beyond(cumulative: Tensor, total: Tensor, threshold: Tensor) -> Tensor:
     """``int64 [rows, 1]``: the first column that exceeds ``threshold [rows, 1]``.
 
-    The threshold is kept strictly below the last column, so that after rounding too the column has a weight above 0.
+    Where rounding has brought the threshold up to the ``total [rows, 1]``, the last column of ``cumulative``, it is the
+    last one of a weight above 0.
     """
-    total = cumulative[:, -1:]
-    threshold = torch.minimum(threshold, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(cumulative, threshold, right=True).clamp(max=cumulative.shape[1] - 1)
+    last = (cumulative < total).sum(dim=1, keepdim=True)
+    return torch.minimum(torch.searchsorted(cumulative, threshold, right=True), last)
 
 
 def categorical(log_weights: Tensor, rng: torch.Generator) -> Tensor:
@@ -163,7 +188,8 @@ def repeated(log_weights: Tensor, count: int, rng: torch.Generator) -> Tensor:
     """``int64 [count]``, all drawn from one distribution of ``[values]`` log-weights, as in ``categorical``."""
     cumulative = log_weights.double().softmax(dim=0).cumsum(dim=0).unsqueeze(0)
     u = torch.rand(1, count, dtype=torch.float64, device=rng.device, generator=rng)
-    return _first_beyond(cumulative, u * cumulative[:, -1:]).squeeze(0)
+    total = cumulative[:, -1:]
+    return _first_beyond(cumulative, total, u * total).squeeze(0)
 
 
 def systematic(log_weights: Tensor, rng: torch.Generator) -> Tensor:
@@ -176,18 +202,24 @@ def systematic(log_weights: Tensor, rng: torch.Generator) -> Tensor:
     cumulative = log_weights.double().softmax(dim=0).cumsum(dim=0).unsqueeze(0)
     u = torch.rand(1, dtype=torch.float64, device=rng.device, generator=rng)
     comb = (torch.arange(rows, dtype=torch.float64, device=u.device) + u) / rows
-    return _first_beyond(cumulative, comb.unsqueeze(0) * cumulative[:, -1:]).squeeze(0)
+    total = cumulative[:, -1:]
+    return _first_beyond(cumulative, total, comb.unsqueeze(0) * total).squeeze(0)
 
 
 def log_share(log_weights: Tensor, values: Tensor) -> Tensor:
     """``float64 [rows, n]``: log-probabilities of ``values int64 [rows, n]`` in ``categorical(log_weights, rng)``."""
     parts = zip(cached_parts(log_weights), cached_parts(values), strict=True)
-    return torch.cat([Weights(part.softmax(dim=1)).log_prob(wanted) for part, wanted in parts])
+    return joined([Weights(part.softmax(dim=1)).log_prob(wanted) for part, wanted in parts])
 
 
 def cached_parts(rows: Tensor) -> Sequence[Tensor]:
     """``rows [rows, vocabulary]`` in parts that fit a processor's cache; in one part on other devices."""
-    return rows.split(CACHED) if rows.device.type == "cpu" else [rows]
+    return rows.split(CACHED) if rows.device.type == "cpu" and len(rows) > CACHED else [rows]
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """The rows of all parts; the part itself where there is one."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 def draw_site(free: Tensor, rng: torch.Generator) -> Tensor:

@@ -19,6 +19,7 @@ __all__ = [
     "Proposed",
     "StepInfo",
     "Term",
+    "differs",
     "select",
 ]
 
@@ -128,6 +129,9 @@ class Proposal(Protocol):
     type and shape. Metropolis-Hastings stores it and calls ``proposal(x, rng, memory)``, and ``Proposed.memory`` must
     hold the memory of the proposed states. Without the argument the proposal computes its own. A memory is a function
     of its state (up to rounding), so caching saves work and changes no density.
+
+    A proposal with one move may implement ``draw(x, rng)``, which returns the ``x`` of ``__call__`` from the same
+    random numbers, without densities and hint. ``PseudoGibbs``, which has no use for these, then calls it.
     """
 
     def __call__(self, x: Tensor, rng: torch.Generator) -> Proposed: ...
@@ -170,4 +174,10 @@ class Distribution(Protocol):
 
 def select(mask: Tensor, new: Tensor, old: Tensor) -> Tensor:
     """Rows of ``new`` where ``mask bool [chains]`` is true, rows of ``old`` elsewhere."""
-    return torch.where(mask.reshape(-1, *[1] * (new.dim() - 1)), new, old)
+    return torch.where(mask if new.dim() == 1 else mask.reshape(-1, *[1] * (new.dim() - 1)), new, old)
+
+
+def differs(new: Tensor, old: Tensor) -> Tensor:
+    """``bool [chains]``: rows of ``new [chains, ...]`` that are not those of ``old``."""
+    different = new != old
+    return different.any(dim=1) if different.dim() == 2 else different.reshape(len(new), -1).any(dim=1)

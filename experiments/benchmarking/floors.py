@@ -97,8 +97,9 @@ def rescored_candidates(reader: BareReader, move: Move) -> Iterator[Stage]:
 def drawn_tokens(reader: BareReader, move: Move) -> Iterator[Stage]:
     """What stands before each cut; then token by token, as each waits for the one before, to the last of each new text.
 
-    Each pass gives the law of the next token, so drawing, density and energy need no other pass. Neither does the
-    density of the old text, which was stored when it was drawn.
+    Each pass gives the law of the next token, so drawing, density and energy need no other pass, but the softmax and
+    the draw, as the next pass waits for the token. Neither does the density of the old text, which was stored when it
+    was drawn, need a pass.
     """
     new, cut = move.answer.x, move.cut
     assert cut is not None, "the proposal cuts texts"
@@ -107,7 +108,7 @@ def drawn_tokens(reader: BareReader, move: Move) -> Iterator[Stage]:
     def first(tokens: Tensor) -> Tensor:
         return new.where(column < tokens.unsqueeze(1), reader.space.pad_id)
 
-    yield WholeTexts("read", reader, first(cut), next_only=True)
+    yield WholeTexts("read", reader, first(cut), next_only=True, drawn=True)
     kept = Kept(reader, new)
     for depth in range(int((reader.space.lengths(new) - cut).max())):
-        yield TextRows("draw", kept, first(cut + depth + 1), cut + depth, chains)
+        yield TextRows("draw", kept, first(cut + depth + 1), cut + depth, chains, drawn=True)

@@ -78,7 +78,9 @@ def make_models(
     vocabulary: int | None = None,
     tokens_per_pass: int | None = None,
 ) -> Models:
-    """``embedded``, or ``base``: BERT-base, GPT-2 small and T5-small. With ``vocabulary`` the weights are random.
+    """``embedded``, ``base`` (BERT-base, GPT-2 small and T5-small) or ``small`` (2 layers, 64 wide).
+
+    The weights of the last two are random; with ``vocabulary`` those of the first are, too.
 
     Raises ``InvalidInput`` for a device that is not there.
     """
@@ -91,7 +93,7 @@ def make_models(
         if kind == "embedded" and vocabulary is None:
             return CLASSES[task].from_pretrained(NAMES[task], device, dtype, **options)
         tokenizer = _tokenizer()
-        config = _embedded_shape(task) if kind == "embedded" else _base_shape(task, tokenizer)
+        config = _embedded_shape(task) if kind == "embedded" else SHAPES[kind](task, tokenizer)
         if vocabulary is not None:
             config.vocab_size = vocabulary
         model: torch.nn.Module = _random(task, config)
@@ -129,3 +131,18 @@ def _base_shape(task: str, tokenizer: PreTrainedTokenizerBase) -> PretrainedConf
     if task == "causal":
         return transformers.GPT2Config(bos_token_id=start, eos_token_id=end, pad_token_id=pad)
     return transformers.T5Config(pad_token_id=pad, eos_token_id=end, decoder_start_token_id=pad)  # type: ignore[call-arg]
+
+
+def _small_shape(task: str, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
+    """The classes of ``base`` so small that what a sampler does beside the model shows."""
+    names = {
+        "masked": ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"),
+        "causal": ("n_embd", "n_layer", "n_head", "n_inner"),
+        "seq2seq": ("d_model", "num_layers", "num_heads", "d_ff"),
+    }
+    config = _base_shape(task, tokenizer)
+    sizes: dict[str, Any] = dict(zip(names[task], (64, 2, 2, 256), strict=True))
+    return type(config)(**{**config.to_dict(), **sizes, "vocab_size": len(tokenizer)})
+
+
+SHAPES = {"base": _base_shape, "small": _small_shape}

@@ -46,20 +46,22 @@ class MaskedRows:
 
 class WholeTexts:
     """Texts ``x [rows, width]`` read from their first token on, with the laws of each token and of the end, or with
-    ``next_only`` of what follows them alone.
+    ``next_only`` of what follows them alone; ``drawn``: tokens are drawn from these.
     """
 
     plans: tuple[str, ...] = ("whole",)
 
-    def __init__(self, name: str, reader: BareReader, x: Tensor, *, next_only: bool = False) -> None:
-        self.name, self.reader, self.x, self.next_only = name, reader, x, next_only
+    def __init__(
+        self, name: str, reader: BareReader, x: Tensor, *, next_only: bool = False, drawn: bool = False
+    ) -> None:
+        self.name, self.reader, self.x, self.next_only, self.drawn = name, reader, x, next_only, drawn
         self.lengths = reader.space.lengths(x)
 
     def widths(self, plan: str) -> Tensor:
         return self.lengths + len(self.reader.context)
 
     def take(self, rows: Tensor) -> WholeTexts:
-        return WholeTexts(self.name, self.reader, self.x[rows], next_only=self.next_only)
+        return WholeTexts(self.name, self.reader, self.x[rows], next_only=self.next_only, drawn=self.drawn)
 
     def bare(self, plan: str, rows: Tensor) -> Pass:
         lengths = self.lengths[rows].unsqueeze(1)
@@ -67,7 +69,7 @@ class WholeTexts:
         column = torch.arange(ids.shape[1], device=ids.device) - len(self.reader.context)
         wanted = column == lengths - 1 if self.next_only else (column >= -1) & (column < lengths)
         head = _places(wanted)
-        return Pass(ids, lambda: self.reader.read(ids, head).logits.squeeze(0))
+        return Pass(ids, lambda: _logits_or_tokens(self.reader.read(ids, head).logits.squeeze(0), self.drawn))
 
 
 class Kept:
@@ -106,13 +108,13 @@ class TextRows:
 
     Each row is a text of ``kept.x``, number ``chains [rows]``, up to that column. Read are the tokens from ``since``
     on, and the head sees them alone: what follows them is scored, while the law of the token at ``since`` itself is
-    known from the text before. Rows without such a token are left out.
+    known from the text before. Rows without such a token are left out. ``drawn``: tokens are drawn from what is scored.
     """
 
-    def __init__(self, name: str, kept: Kept, x: Tensor, since: Tensor, chains: Tensor) -> None:
+    def __init__(self, name: str, kept: Kept, x: Tensor, since: Tensor, chains: Tensor, *, drawn: bool = False) -> None:
         lengths = kept.reader.space.lengths(x)
         some = since < lengths
-        self.name, self.kept, self.reader = name, kept, kept.reader
+        self.name, self.kept, self.reader, self.drawn = name, kept, kept.reader, drawn
         self.x, self.since, self.chains, self.lengths = x[some], since[some], chains[some], lengths[some]
 
     @property
@@ -123,7 +125,7 @@ class TextRows:
         return self.lengths - self.since if plan == "suffix" else self.lengths + len(self.reader.context)
 
     def take(self, rows: Tensor) -> TextRows:
-        return TextRows(self.name, self.kept, self.x[rows], self.since[rows], self.chains[rows])
+        return TextRows(self.name, self.kept, self.x[rows], self.since[rows], self.chains[rows], drawn=self.drawn)
 
     def bare(self, plan: str, rows: Tensor) -> Pass:
         return self._suffix(rows) if plan == "suffix" else self._whole(rows)
@@ -133,7 +135,7 @@ class TextRows:
         ids = _after_context(self.reader, self.x[rows, : int(lengths.max())])
         column = torch.arange(ids.shape[1], device=ids.device) - len(self.reader.context)
         head = _places((column >= since) & (column < lengths))
-        return Pass(ids, lambda: self.reader.read(ids, head).logits.squeeze(0))
+        return Pass(ids, lambda: _logits_or_tokens(self.reader.read(ids, head).logits.squeeze(0), self.drawn))
 
     def _suffix(self, rows: Tensor) -> Pass:
         counts = self.widths("suffix")[rows]
@@ -146,7 +148,19 @@ class TextRows:
         layers, real = self.kept.before(self.chains[rows], places[:, 0])
         past = as_cache(layers)
         attention = None if real is None else pad(real, (0, len(offset)), value=True).long()
-        return Pass(ids, lambda: self.reader.read(ids, head, past, attention, places).logits.squeeze(0))
+
+        def run() -> Tensor:
+            return _logits_or_tokens(self.reader.read(ids, head, past, attention, places).logits.squeeze(0), self.drawn)
+
+        return Pass(ids, run)
+
+
+def _logits_or_tokens(logits: Tensor, drawn: bool) -> Tensor:
+    """``logits [wanted, vocabulary]``, or a token drawn from each row."""
+    if not drawn:
+        return logits
+    sums = logits.softmax(dim=1).cumsum(dim=1)
+    return torch.searchsorted(sums, torch.rand_like(sums[:, :1]) * sums[:, -1:])
 
 
 def _places(wanted: Tensor) -> tuple[Tensor, Tensor]:

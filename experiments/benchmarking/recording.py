@@ -84,15 +84,35 @@ def _leaves(kernel: Any) -> Iterator[Any]:
 def _spy(part: Any, name: str, recording: Recording, undo: ExitStack) -> None:
     ask: Callable[..., Any] = getattr(part, name)
 
-    def asked(*arguments: Any) -> Any:
+    _replace(part, name, (_Drawing if hasattr(ask, "draw") else _Asked)(ask, recording), undo)
+    if hasattr(ask, "distribution"):
+        _note_cuts(ask.distribution, recording, undo)
+
+
+class _Asked:
+    """A proposal or shortlist whose calls are recorded."""
+
+    def __init__(self, ask: Any, recording: Recording) -> None:
+        self._ask, self._recording = ask, recording
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._recorded(self._ask, *arguments)
+
+    def _recorded(self, ask: Callable[..., Any], *arguments: Any) -> Any:
         move = Move(arguments)
-        recording.moves.append(move)
+        self._recording.moves.append(move)
         move.answer = ask(*arguments)
         return move.answer
 
-    _replace(part, name, asked, undo)
-    if hasattr(ask, "distribution"):
-        _note_cuts(ask.distribution, recording, undo)
+
+class _Drawing(_Asked):
+    """One that can draw alone."""
+
+    def __call__(self, *arguments: Any) -> Any:
+        return super().__call__(*arguments)
+
+    def draw(self, *arguments: Any) -> Any:
+        return self._recorded(self._ask.draw, *arguments)
 
 
 def _note_cuts(distribution: Any, recording: Recording, undo: ExitStack) -> None:

@@ -27,7 +27,7 @@ Head = tuple[Tensor, Tensor]  # rows and columns of the input whose outputs the 
 
 @dataclass(frozen=True)
 class Pass:
-    """One forward pass, ready to run once; ``run`` gives the logits ``[wanted, vocabulary]``, row-major."""
+    """One forward pass, ready to run once; ``run`` gives the logits ``[wanted, vocabulary]``, row-major, or tokens."""
 
     ids: Tensor
     run: Callable[[], Tensor]

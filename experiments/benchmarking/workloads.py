@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["WORKLOADS", "Size", "Task"]
 
 WORDS = ("music", "night")
+LONG_WORD = 4  # letters that a word of many has, or more: what is locked is seldom written by chance
 
 
 def gibbs(models: Models, size: Size) -> Task:
@@ -79,9 +80,24 @@ def mh_pll(models: Models, size: Size) -> Task:
 
 def keywords(models: Models, size: Size) -> Task:
     """Edits around locked words, scored by a causal model. Floor: a row a chain, then each new text."""
+    return _around(models, size, WORDS)
+
+
+def locked(models: Models, size: Size) -> Task:
+    """``keywords`` with many words: three quarters of the most tokens are locked."""
+    space = models.masked.space
+    words = [
+        word.strip()
+        for word in space.after_word([[token] for token in space.proposable.nonzero().squeeze(1).tolist()])
+        if word[:1] == " " and word.strip().isalpha() and len(word) > LONG_WORD
+    ]
+    return _around(models, size, words[: size.length * 3 // 4])
+
+
+def _around(models: Models, size: Size, words: Sequence[str]) -> Task:
     lm, scorer = models.masked, models.causal
     lengths = (SHORTEST, size.length)
-    lock = Keywords(lm.space, WORDS)
+    lock = Keywords(lm.space, words)
     fill = KeywordFill(lm, lock, min_length=lengths[0], max_length=lengths[1])
     energy = lock + SequenceEnergy(scorer.condition_on())
     x0 = _starts(size, partial(fill.draw, rng=generator(0, device=lm.device, stream="starts")))
@@ -172,6 +188,7 @@ WORKLOADS: Mapping[str, Callable[[Models, Size], Task]] = {
     "gibbs": gibbs,
     "mh-pll": mh_pll,
     "keywords": keywords,
+    "locked": locked,
     "rescored": rescored,
     "suffix": suffix,
     "translate": translate,

@@ -89,7 +89,7 @@ def as_cache(layers: Layers) -> DynamicCache:
     cache = DynamicCache()
     for keys, values in layers:
         layer = DynamicLayer()
-        layer.lazy_initialization(keys, values)
+        layer.dtype, layer.device, layer.is_initialized = keys.dtype, keys.device, True
         layer.keys, layer.values = keys, values
         cache.layers.append(layer)
     return cache

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from samplers.randomness import cached_parts
+from samplers.randomness import cached_parts, joined
 
 __all__ = ["aligned_parts", "at_least_float32", "token_nlls"]
 
@@ -19,7 +19,7 @@ def token_nlls(logits: Iterable[Tensor], tokens: Tensor) -> Tensor:
     about 1e-6 nats.
     """
     log_probs = [part.log_softmax(dim=1).gather(1, wanted) for part, wanted in aligned_parts(logits, tokens)]
-    return -torch.cat(log_probs).double()
+    return -joined(log_probs).double()
 
 
 def aligned_parts(logits: Iterable[Tensor], *columns: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -30,7 +30,8 @@ def aligned_parts(logits: Iterable[Tensor], *columns: Tensor) -> Iterator[tuple[
     start = 0
     for each in logits:
         for part in cached_parts(at_least_float32(each)):
-            yield part, *(column[start : start + len(part)] for column in columns)
+            stop = start + len(part)
+            yield part, *(each if stop - start == len(each) else each[start:stop] for each in columns)
             start += len(part)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from lm_adapters.text import TextSpace
 
@@ -24,14 +25,18 @@ def with_special_tokens(space: TextSpace, x: Tensor, first: Sequence[int] = ()) 
     """
     before, after = [*space.prefix, *first], space.suffix
     lengths = space.lengths(x)
-    width = int(lengths.max())
-    ids = x.new_full((len(x), len(before) + width + len(after)), space.pad_id)
-    ids[:, : len(before)] = torch.tensor(before, device=x.device, dtype=x.dtype)
-    ids[:, len(before) : len(before) + width] = x[:, :width]
-    for offset, token in enumerate(after):
-        ids.scatter_(1, (lengths + len(before) + offset).unsqueeze(1), token)
-    if bool((lengths == width).all()):
+    counts = lengths.tolist()
+    width = max(counts)
+    ids = x if width == x.shape[1] else x[:, :width]
+    for token in reversed(before):
+        ids = pad(ids, (1, 0), value=token)
+    if min(counts) == width:
+        for token in after:
+            ids = pad(ids, (0, 1), value=token)
         return ids, None
+    ids = pad(ids, (0, len(after)), value=space.pad_id)
+    for offset, token in enumerate(after, len(before)):
+        ids.scatter_(1, (lengths + offset).unsqueeze(1), token)
     total = lengths + len(before) + len(after)
     return ids, (torch.arange(ids.shape[1], device=x.device) < total.unsqueeze(1)).long()
 

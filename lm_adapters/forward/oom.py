@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 from weakref import WeakSet
 
@@ -31,18 +32,18 @@ def run_passes(
     Arguments as for ``passes`` and ``split_on_oom``. Raises ``OutOfMemory`` where a single row does not fit.
     """
     for rows in passes(widths, tokens_per_pass, together):
-        yield from split_on_oom(rows, run, scorer=scorer, tokens=widths[rows[-1]])
+        yield from split_on_oom(rows, run, scorer=scorer, tokens=partial(_width, widths, rows))
 
 
 def split_on_oom(
-    rows: Tensor, run: Callable[[Tensor], T], *, scorer: object, tokens: int | Tensor | None = None
+    rows: Tensor, run: Callable[[Tensor], T], *, scorer: object, tokens: int | Callable[[], int] | None = None
 ) -> Iterator[tuple[Tensor, T]]:
     """``(rows, run(rows))``; where memory runs out, the same for both halves of ``rows``, and so on.
 
     ``rows`` are row numbers ``int64 [rows]``, or ``[rows, columns]``, which is halved by columns once a single row is
-    left. The result of ``run`` for a row must not depend on the other rows, except for rounding. ``tokens`` is the
-    width of a row, for messages. The first split for a ``scorer`` gives a warning. Raises ``OutOfMemory`` where one
-    row alone does not fit.
+    left. The result of ``run`` for a row must not depend on the other rows, except for rounding. ``tokens`` is, or
+    returns, the width of a row, for messages. The first split for a ``scorer`` gives a warning. Raises ``OutOfMemory``
+    where one row alone does not fit.
     """
     done, problem = _try(rows, run)
     if problem is None:
@@ -50,7 +51,7 @@ def split_on_oom(
         return
     # No traceback is left by now that would keep the tensors of the pass alive.
     torch.cuda.empty_cache()
-    width = "" if tokens is None else f" of {int(tokens)} tokens"
+    width = "" if tokens is None else f" of {tokens() if callable(tokens) else tokens} tokens"
     longer = [dim for dim, size in enumerate(rows.shape) if size > 1]
     if not longer:
         raise OutOfMemory(
@@ -73,6 +74,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in CPU_MESSAGES)
+
+
+def _width(widths: Tensor, rows: Tensor) -> int:
+    return int(widths[rows[-1]])
 
 
 def _try(rows: Tensor, run: Callable[[Tensor], T]) -> tuple[list[T], str | None]:

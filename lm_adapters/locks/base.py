@@ -92,16 +92,19 @@ class Editable(NamedTuple):
 
 def editable(space: TextSpace, lock: Lock | None, x: Tensor) -> Editable:
     """What may be edited in states ``x int64 [chains, width]``; without a lock, all tokens that may be proposed."""
-    text, fixed = space.is_token(x), space.fixed(x)
-    slots = pad(text, (1, 0), value=True)
-    slots[:, 1:-1] &= ~(fixed[:, 1:] & fixed[:, :-1])
+    text, free = space.is_token(x), space.changeable(x)
+    stays = text & ~free
+    between = ~(stays[:, 1:] & stays[:, :-1])
     if lock is None:
-        return Editable(text & ~fixed, slots, torch.ones_like(text[:, 0]))
-    held, found = lock.search(x)
-    slots[:, 1:-1] &= (held[:, 1:] == 0) | (held[:, 1:] != held[:, :-1])
-    return Editable(text & (held == 0) & ~fixed, slots, found)
+        found = torch.ones(len(x), dtype=torch.bool, device=x.device)
+    else:
+        held, found = lock.search(x)
+        unheld = held == 0
+        free, between = free & unheld, between & (unheld[:, 1:] | (held[:, 1:] != held[:, :-1]))
+    return Editable(free, pad(text & pad(between, (0, 1), value=True), (1, 0), value=True), found)
 
 
 def free_sites(space: TextSpace, lock: Lock | None, x: Tensor) -> Tensor:
     """``bool [chains, width]``: ``Editable.free`` of ``x``."""
-    return editable(space, lock, x).free
+    free = space.changeable(x)
+    return free if lock is None else free & (lock.search(x)[0] == 0)

@@ -150,12 +150,14 @@ class PromptedLM:
             x, marked, after = with_read_tokens(before, tokens, wanted)
             return self.logits(x, marked), after
         past, count = as_cache(before.layers), tokens.shape[1]
+        rows, columns = wanted.nonzero(as_tuple=True)
         positions = {}
         if self.lm.takes("position_ids"):
-            places = len(self.context) + before.counts.unsqueeze(1) + torch.arange(count, device=tokens.device)
-            # Tokens right of all that is wanted may be beyond the last position.
-            positions["position_ids"] = places.clamp(max=len(self.context) + self.max_length - 1)
-        rows, columns = wanted.nonzero(as_tuple=True)
+            first = len(self.context)
+            places = before.counts.unsqueeze(1) + torch.arange(first, first + count, device=tokens.device)
+            if len(rows) < tokens.numel():  # tokens right of all that is wanted may be beyond the last position
+                places = places.clamp(max=first + self.max_length - 1)
+            positions["position_ids"] = places
         logits = self.lm.head.read(
             (rows, columns),
             input_ids=tokens,

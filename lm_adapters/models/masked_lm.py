@@ -58,7 +58,8 @@ class MaskedLM(LanguageModel):
         special = len(self.space.prefix) + len(self.space.suffix)
 
         def run(rows: Tensor) -> Tensor:
-            return self._read(masked[rows], hidden[rows])
+            whole = len(rows) == len(x)  # which are then in order
+            return self._read(masked, hidden) if whole else self._read(masked[rows], hidden[rows])
 
         widths = self.space.lengths(x) + special
         parts = list(run_passes(widths, self.tokens_per_pass, run, scorer=self, together=self.route.rows))

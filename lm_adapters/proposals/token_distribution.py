@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lm_adapters.forward.log_probs import aligned_parts
 from lm_adapters.proposals.truncation import Truncation
-from samplers.randomness import Weights
+from samplers.randomness import Weights, joined
 
 __all__ = ["TokenDistribution", "Vocabulary"]
 
@@ -41,15 +41,36 @@ class TokenDistribution(Generic[M]):
         self._possible = model.allowed.clone()
         self._possible[model.eos_id] = True
 
-    def draw(self, logits: Iterable[Tensor], column: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Tokens ``int64 [rows]`` at the quantiles ``u float64 [rows]``, and their ``log_probs``."""
+    def draw(
+        self, logits: Iterable[Tensor], column: Tensor, u: Tensor, reach: tuple[int, int] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens ``int64 [rows]`` at the quantiles ``u float64 [rows]``, and their ``log_probs``.
+
+        ``reach``: all of ``column`` are between these two, where that is known; it saves work and changes nothing.
+        """
+        first, last = reach or (0, self.max_length)
         parts = []
         for part, at, quantile in aligned_parts(logits, column, u):
-            own, weights = self._weights(part, at)
-            token = weights.at(quantile).where(at != self.max_length, self.model.eos_id)
-            parts.append((token, *self._scores(own, weights, at, token)))
-        tokens, log_probs, nlls = map(torch.cat, zip(*parts, strict=True))
+            own, weights = self._weights(part, at, first)
+            if last < self.max_length:
+                token, log_prob = weights.at_with_log_prob(quantile)
+                parts.append((token, log_prob, _nlls(own, token.unsqueeze(1)).squeeze(1)))
+            else:
+                token = weights.at(quantile).where(at != self.max_length, self.model.eos_id)
+                parts.append((token, *self._scores(own, weights, at, token)))
+        tokens, log_probs, nlls = map(joined, zip(*parts, strict=True))
         return tokens, log_probs, nlls
+
+    def sample(
+        self, logits: Iterable[Tensor], column: Tensor, u: Tensor, reach: tuple[int, int] | None = None
+    ) -> Tensor:
+        """The tokens of ``draw`` alone."""
+        first, last = reach or (0, self.max_length)
+        parts = []
+        for part, at, quantile in aligned_parts(logits, column, u):
+            token = self._weights(part, at, first)[1].at(quantile)
+            parts.append(token if last < self.max_length else token.where(at != self.max_length, self.model.eos_id))
+        return joined(parts)
 
     def log_probs(self, logits: Iterable[Tensor], column: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Of ``tokens int64 [rows]`` at ``column int64 [rows]``, ``float64 [rows]`` each, in nats.
@@ -60,22 +81,33 @@ class TokenDistribution(Generic[M]):
         parts = []
         for part, at, token in aligned_parts(logits, column, tokens):
             parts.append(self._scores(*self._weights(part, at), at, token))
-        log_probs, nlls = map(torch.cat, zip(*parts, strict=True))
+        log_probs, nlls = map(joined, zip(*parts, strict=True))
         return log_probs, nlls
 
     def _scores(self, own: Tensor, weights: Weights, column: Tensor, token: Tensor) -> tuple[Tensor, Tensor]:
         token, full = token.unsqueeze(1), (column == self.max_length).unsqueeze(1)
-        nlls = -own.gather(1, token).double().log()
         only_end = torch.where(token == self.model.eos_id, 0.0, -math.inf)
         log_probs = weights.log_prob(token).where(~full, only_end)
-        return log_probs.squeeze(1), nlls.masked_fill(nlls == math.inf, math.nan).squeeze(1)
+        return log_probs.squeeze(1), _nlls(own, token).squeeze(1)
 
-    def _weights(self, logits: Tensor, column: Tensor) -> tuple[Tensor, Weights]:
-        """The model's probabilities ``[rows, vocabulary]``, and weights of what ``column [rows]`` may hold."""
-        own, too_short = logits.softmax(dim=1), column < self.min_length
+    def _weights(self, logits: Tensor, column: Tensor, first: int = 0) -> tuple[Tensor, Weights]:
+        """The model's probabilities ``[rows, vocabulary]``, and weights of what ``column [rows]`` may hold.
+
+        No column is below ``first``.
+        """
+        own = logits.softmax(dim=1)
+        if not self.truncation.changes and first >= self.min_length:
+            return own, Weights(own * self._possible)
+        too_short = column < self.min_length
         if self.truncation.changes:
             scores = self.truncation.scores(logits, self._possible, (too_short, self.model.eos_id))
             return own, Weights(scores.softmax(dim=1))
         weights = own * self._possible
         weights[too_short, self.model.eos_id] = 0.0
         return own, Weights(weights)
+
+
+def _nlls(own: Tensor, token: Tensor) -> Tensor:
+    """``-log p`` of ``token [rows, 1]`` under ``own [rows, vocabulary]``, NaN where that rounds to infinity."""
+    nlls = -own.gather(1, token).double().log()
+    return nlls.masked_fill(nlls == math.inf, math.nan)

@@ -51,9 +51,9 @@ def checked_values(
             values = _weighted_or_nan(term, x, hint, weight, call)
             count_nan(values.isnan())
             values = values.masked_fill(values.isnan(), math.inf)
-        bad = values.isnan() | (values == -math.inf)
-        if bool(bad.any()):
-            raise _no_number(term, x, values, bad.nonzero().squeeze(1), weight)
+        possible = values > -math.inf  # which NaN is not
+        if not bool(possible.all()):
+            raise _no_number(term, x, values, (~possible).nonzero().squeeze(1), weight)
         return values
 
 
@@ -75,7 +75,8 @@ def raw_values(
         wrong = EnergyError(problem, term=term.name, x=x, where=defined_at(term.code))
         _complete(wrong, term)
         raise wrong
-    values = values.detach().to(torch.float64)
+    values = values.detach() if values.requires_grad else values
+    values = values if values.dtype == torch.float64 else values.to(torch.float64)
     return values if weight == 1 else torch.where((values == math.inf) & (weight == 0), values, weight * values)
 
 

@@ -250,8 +250,9 @@ class WeightedSum(EnergyTerm):
         ``x [states, ...]``; ``rows [states]`` are the numbers that errors give to them.
         """
         total = terms.sum(dim=1)
-        low = (total.isnan() | (total == -math.inf)).nonzero().squeeze(1) // candidates
-        if len(low):
+        possible = total > -math.inf  # which NaN is not
+        if not bool(possible.all()):
+            low = (~possible).nonzero().squeeze(1) // candidates
             at = low if rows is None else rows[low]
             raise EnergyError("is below what a number can hold", term=self.name, rows=at.tolist(), x=x[low])
         return total

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,7 +17,6 @@ from samplers.energy.evaluation import Evaluated
 from samplers.energy.terms import Evaluation
 from samplers.errors import InvalidInput
 from samplers.kernels.hooks import Space, batch_matrices, is_reversible, step_cost
-from samplers.randomness import categorical
 from samplers.types import ChainState, Energy, Kernel, StepInfo
 
 __all__ = ["Cycle", "Mixture"]
@@ -64,9 +65,16 @@ class _Composition(Configurable, ABC):
     ) -> tuple[ChainState, StepInfo]:
         part = self.parts[index]
         after, info = part.step(state._replace(aux=state.aux[f"part{index}"]), energy, rng, beta=beta)
-        renumber = torch.tensor([self.move_names.index(name) for name in part.move_names], device=info.move.device)
         aux = {**state.aux, f"part{index}": after.aux}
-        return after._replace(aux=aux), info._replace(move=renumber[info.move])
+        return after._replace(aux=aux), info._replace(move=self._renumbered(part, info.move))
+
+    def _renumbered(self, part: Kernel, move: Tensor) -> Tensor:
+        """The moves of a part by their numbers in ``move_names``."""
+        numbers = [self.move_names.index(name) for name in part.move_names]
+        first = numbers[0]
+        if numbers == list(range(first, first + len(numbers))):
+            return move + first if first else move
+        return torch.tensor(numbers, device=move.device)[move]
 
 
 class Cycle(_Composition):
@@ -133,8 +141,15 @@ class Mixture(_Composition):
     def step(
         self, state: ChainState, energy: Energy, rng: torch.Generator, *, beta: float | Tensor = 1.0
     ) -> tuple[ChainState, StepInfo]:
-        log_weights = torch.tensor([self.weights], dtype=torch.float64, device=rng.device).log()
-        return self._run(int(categorical(log_weights, rng)), state, energy, rng, beta)
+        u = float(torch.rand(1, dtype=torch.float64, device=rng.device, generator=rng))
+        return self._run(bisect_right(self._cumulative, u * self._cumulative[-1]), state, energy, rng, beta)
+
+    @cached_property
+    def _cumulative(self) -> list[float]:
+        """Running sums of the weights, in which a quantile below 1 finds its part."""
+        weights = torch.tensor(self.weights, dtype=torch.float64).log().softmax(dim=0)
+        sums: list[float] = weights.cumsum(dim=0).tolist()
+        return sums
 
     @property
     def reversible(self) -> bool:

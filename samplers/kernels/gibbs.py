@@ -15,8 +15,8 @@ from samplers.energy.candidates import replaced
 from samplers.energy.evaluation import evaluate, evaluate_candidates
 from samplers.energy.terms import Evaluation
 from samplers.errors import InvalidInput, ProposalError
-from samplers.kernels.hooks import Space, proposal_matrix
-from samplers.kernels.metropolis import check_proposed, start, step_info
+from samplers.kernels.hooks import Space, draw_alone, proposal_matrix
+from samplers.kernels.metropolis import check_proposed, check_states, start, step_info
 from samplers.randomness import categorical, draw_site, nth_site
 from samplers.types import ChainState, Energy, Proposal, StepInfo, select
 
@@ -136,7 +136,8 @@ class PseudoGibbs(Configurable):
     Reference
         Heckerman et al. 2000, JMLR 1, section 2.2 (pseudo-Gibbs); Goyal et al. 2021, arXiv:2106.02736, section 1.
     Cost
-        one proposal and one energy call a step; the energy is only reported, and ``Flat()`` costs nothing.
+        one proposal and one energy call a step; the energy is only reported, and ``Flat()`` costs nothing. Densities
+        are not computed for a proposal that can do without (``draw``), unless an energy that runs a model wants a hint.
     """
 
     no_accept_step = True
@@ -152,11 +153,15 @@ class PseudoGibbs(Configurable):
         self, state: ChainState, energy: Energy, rng: torch.Generator, *, beta: float | Tensor = 1.0
     ) -> tuple[ChainState, StepInfo]:
         """``beta`` changes nothing: there is no accept step for it to enter."""
-        proposed = check_proposed(self.proposal(state.x.clone(), rng), state.x)
-        new = evaluate(energy, proposed.x, proposed.hint)
-        always = torch.ones(len(state.x), dtype=torch.bool, device=state.x.device)
-        after = ChainState(proposed.x, new.energy, state.aux, new.terms)
-        return after, step_info(state.x, proposed.x, always, proposed.move)
+        draw, old = draw_alone(self.proposal), state.x.clone()
+        if draw is None or getattr(energy, "expensive", False):  # to which a hint may save a model call
+            proposed = check_proposed(self.proposal(old, rng), state.x)
+            x, hint, move = proposed.x, proposed.hint, proposed.move
+        else:
+            x, hint, move = check_states(draw(old, rng), state.x), None, None
+        new = evaluate(energy, x, hint)
+        always = torch.ones(len(x), dtype=torch.bool, device=x.device)
+        return ChainState(x, new.energy, state.aux, new.terms), step_info(state.x, x, always, move)
 
     def step_matrix(self, space: Space, beta: float = 1.0) -> Tensor:
         """``float64 [from, to]``: the conditionals themselves."""

@@ -32,6 +32,7 @@ __all__ = [
     "Space",
     "batch_matrices",
     "branches",
+    "draw_alone",
     "is_reversible",
     "proposal_matrix",
     "step_cost",
@@ -105,6 +106,14 @@ def branches(kernel: Kernel) -> list[Kernel]:
 def is_reversible(kernel: Kernel) -> bool:
     """Whether a sequence of its steps is its own reverse: what a kernel's ``reversible`` says, by default yes."""
     return bool(getattr(kernel, "reversible", True))
+
+
+def draw_alone(proposal: Proposal) -> Callable[[Tensor, torch.Generator], Tensor] | None:
+    """The proposal's ``draw``, unless a subclass has another ``__call__`` and no ``draw`` of its own."""
+    for kind in type(proposal).__mro__:
+        if "__call__" in vars(kind):
+            return getattr(proposal, "draw", None) if "draw" in vars(kind) else None
+    return None
 
 
 def proposal_matrix(proposal: Proposal, states: Tensor, *, max_rows: int = 4096) -> Tensor:

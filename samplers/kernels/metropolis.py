@@ -14,11 +14,12 @@ from samplers.energy.terms import Evaluation, WeightedSum
 from samplers.errors import InvalidInput, ProposalError
 from samplers.kernels.hooks import Space, proposal_matrix
 from samplers.randomness import log_uniform
-from samplers.types import ChainState, Energy, Proposal, Proposed, StepInfo, select
+from samplers.types import ChainState, Energy, Proposal, Proposed, StepInfo, differs, select
 
 __all__ = [
     "MetropolisHastings",
     "check_proposed",
+    "check_states",
     "current_memory",
     "energy_limit",
     "has_work_to_spare",
@@ -99,7 +100,7 @@ class MetropolisHastings(Configurable):
 
 def current_memory(compute: Callable[[Tensor], Tensor], x: Tensor, of: Tensor, memory: Tensor) -> Tensor:
     """``memory [chains, ...]`` of the states ``x``, recomputed where they are not those it was computed ``of``."""
-    changed = (x != of).reshape(len(x), -1).any(dim=1)
+    changed = differs(x, of)
     if not bool(changed.any()):
         return memory
     memory = memory.clone()
@@ -123,7 +124,7 @@ def energy_limit(energy: Tensor, proposed: Proposed, log_u: Tensor, beta: float 
 
 def score_proposed(state: ChainState, energy: Energy, proposed: Proposed, limit: Tensor | None) -> Evaluation:
     """Energy and terms of the proposed states; of the old ones where the state is the same or has no reverse move."""
-    moved = (proposed.x != state.x).reshape(len(state.x), -1).any(dim=1) & (proposed.log_q_reverse != -math.inf)
+    moved = differs(proposed.x, state.x) & (proposed.log_q_reverse != -math.inf)
     if bool(moved.all()):
         return evaluate(energy, proposed.x, proposed.hint, limit)
     value, terms = state.energy.clone(), state.terms.clone()
@@ -145,6 +146,10 @@ def log_acceptance(
     climbing).
     """
     drop = energy_old - energy_new
+    if not isinstance(beta, Tensor) and 0 < beta < math.inf:
+        # Infinite energies and densities add up to what they should, but for the impossible that is NaN.
+        tempered = drop if beta == 1 else beta * drop
+        return (tempered + (log_q_reverse - log_q_forward)).nan_to_num(nan=-math.inf, posinf=math.inf, neginf=-math.inf)
     beta = torch.as_tensor(beta, dtype=torch.float64, device=drop.device)
     tempered = torch.where((drop == 0) | ((beta == 0) & drop.isfinite()), 0.0, beta * drop)
     log_ratio = tempered + (log_q_reverse - log_q_forward)
@@ -161,8 +166,18 @@ def start(x: Tensor, energy: Energy) -> ChainState:
 
 def step_info(old: Tensor, new: Tensor, accepted: Tensor, move: Tensor | None = None) -> StepInfo:
     """The ``StepInfo`` of a step from the states ``old`` to the states ``new``; ``move`` is 0 by default."""
-    changed = (new != old).reshape(len(old), -1).any(dim=1)
-    return StepInfo(accepted, changed, torch.zeros_like(accepted, dtype=torch.int64) if move is None else move)
+    return StepInfo(
+        accepted, differs(new, old), torch.zeros_like(accepted, dtype=torch.int64) if move is None else move
+    )
+
+
+def check_states(proposed: Tensor, x: Tensor) -> Tensor:
+    """``proposed``. Raises ``ProposalError`` unless it has the shape and type of the states ``x``."""
+    if proposed.shape != x.shape or proposed.dtype != x.dtype:
+        raise ProposalError(
+            f"proposed states are {proposed.dtype} {list(proposed.shape)}, the chains {x.dtype} {list(x.shape)}"
+        )
+    return proposed
 
 
 def check_proposed(proposed: Proposed, x: Tensor, memory: Tensor | None = None) -> Proposed:
@@ -170,10 +185,7 @@ def check_proposed(proposed: Proposed, x: Tensor, memory: Tensor | None = None) 
 
     ``memory`` is the memory of ``x``, for a proposal that has one.
     """
-    if proposed.x.shape != x.shape or proposed.x.dtype != x.dtype:
-        raise ProposalError(
-            f"proposed states are {proposed.x.dtype} {list(proposed.x.shape)}, the chains {x.dtype} {list(x.shape)}"
-        )
+    check_states(proposed.x, x)
     for name in ("log_q_forward", "log_q_reverse"):
         value = getattr(proposed, name)
         if value.shape != (len(x),) or value.dtype != torch.float64:
@@ -182,11 +194,10 @@ def check_proposed(proposed: Proposed, x: Tensor, memory: Tensor | None = None) 
         raise ProposalError(
             f"the memory of the proposed states is {_form(proposed.memory)}, that of the chains {_form(memory)}"
         )
-    bad = proposed.log_q_reverse.isnan() | ~proposed.log_q_forward.isfinite()
-    if bool(bad.any()):
-        raise ProposalError(
-            f"log_q_forward must be finite and log_q_reverse not NaN; chains {bad.nonzero().squeeze(1).tolist()[:5]}"
-        )
+    good = proposed.log_q_forward.isfinite() & (proposed.log_q_reverse == proposed.log_q_reverse)
+    if not bool(good.all()):
+        bad = (~good).nonzero().squeeze(1).tolist()
+        raise ProposalError(f"log_q_forward must be finite and log_q_reverse not NaN; chains {bad[:5]}")
     return proposed
 
 

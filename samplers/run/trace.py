@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MoveCount", "Trace", "TraceBuilder", "versions"]
 
+COUNTED = 64  # steps whose moves are counted together
+
 
 @dataclass(frozen=True)
 class MoveCount:
@@ -122,6 +124,7 @@ class TraceBuilder:
         terms_of_all = start.new_empty((0, len(start), terms), dtype=torch.float64)
         self._no_rows = {"draws": start.new_empty((0, *start.shape)), "energy": scalar, "terms": terms_of_all}
         self._kept: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._uncounted: list[StepInfo] = []
 
     def record_start(self, state: ChainState) -> None:
         """Nothing: the start is no draw."""
@@ -129,9 +132,9 @@ class TraceBuilder:
     def record(self, step: int, state: ChainState, info: StepInfo) -> None:
         if step < self.warmup:
             return
-        one = torch.ones_like(info.move)
-        for row, happened in enumerate((one, info.accepted.long(), info.changed.long())):
-            self.counts[row].index_add_(0, info.move, happened)
+        self._uncounted.append(info)
+        if len(self._uncounted) == COUNTED:
+            self._count()
         if (step - self.warmup + 1) % self.thin == 0:
             self._kept.append((state.x.clone(), state.energy.clone(), state.terms.clone()))
 
@@ -142,7 +145,16 @@ class TraceBuilder:
         self._kept = []
         return {name: torch.stack(column) for name, column in zip(self._no_rows, zip(*kept, strict=True), strict=True)}
 
+    def _count(self) -> None:
+        """Add the moves of the last steps, all in one go, to ``counts``."""
+        if not self._uncounted:
+            return
+        accepted, changed, move = (torch.cat(each) for each in zip(*self._uncounted, strict=True))
+        self._uncounted = []
+        self.counts.index_add_(1, move, torch.stack([torch.ones_like(move), accepted.long(), changed.long()]))
+
     def memory(self) -> dict[str, Tensor]:
+        self._count()
         return {"counts": self.counts}
 
     def row_count(self, start: int, end: int) -> int:
@@ -156,9 +168,10 @@ class TraceBuilder:
         return parts and int(tried.double().sum()) <= most
 
     def restore(self, memory: Mapping[str, Tensor]) -> None:
-        self.counts = memory["counts"].clone()
+        self.counts, self._uncounted = memory["counts"].clone(), []
 
     def finish(self, names: tuple[str, ...], state: ChainState, rows: Mapping[str, Tensor], nan: int = 0) -> Trace:
+        self._count()
         counts = self.counts.T.tolist()
         device = state.x.device
         return Trace(

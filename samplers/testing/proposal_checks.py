@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from samplers.errors import InvalidInput
-from samplers.kernels.hooks import proposal_matrix
+from samplers.kernels.hooks import draw_alone, proposal_matrix
 from samplers.randomness import generator
 from samplers.testing.cases import Case
 from samplers.testing.gates import ALPHA, kl_gate, kl_statistic, pool
@@ -51,8 +51,8 @@ def check_proposal(
         list; ``max_rows`` bounds the rows of one call.
     Returns
         a ``Report`` of three tests. T1a: ``exp(log_prob)`` adds up to 1 over all new states, from every old one. T1b:
-        the densities returned with a draw are ``log_prob`` of the move and of its reverse, and a memory is that of the
-        new state. T1c: draws follow ``log_prob``.
+        the densities returned with a draw are ``log_prob`` of the move and of its reverse, a memory is that of the new
+        state, and ``draw`` alone returns the same states. T1c: draws follow ``log_prob``.
     Raises
         ``BatteryFailed`` when a test fails, with the report as ``report``.
     """
@@ -117,7 +117,10 @@ def _draw(
 ) -> tuple[Tensor, float, str]:
     """Indices of ``size`` draws from state ``old``, the largest error of what was returned with them, and of what."""
     x, memory_of = space.states[old].expand(size, -1).clone(), getattr(proposal, "memory", None)
+    again, draw = rng.clone_state(), draw_alone(proposal)
     proposed = proposal(x, rng, *([] if memory_of is None else [memory_of(x)]))
+    if draw is not None and not torch.equal(draw(x, again), proposed.x):
+        return torch.zeros(0, dtype=torch.int64), math.inf, "draw(x, rng) returns other states than a call"
     try:
         new = space.index(proposed.x)
     except InvalidInput as error:
