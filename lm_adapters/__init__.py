@@ -1,5 +1,6 @@
 """Language models as proposals and energies. Importing this package imports torch; transformers only on loading."""
 
+from lm_adapters.energies.blockwise_energy import BlockwiseEnergy
 from lm_adapters.energies.distance import EditDistance, SourceBleu
 from lm_adapters.energies.lengths import LengthPrior, LengthRange, PerToken
 from lm_adapters.energies.masked_energy import MaskedEnergy
@@ -44,6 +45,7 @@ from lm_adapters.text import TextSpace
 __all__ = [
     "DTYPES",
     "Autoregressive",
+    "BlockwiseEnergy",
     "Canonical",
     "CausalLM",
     "EditDistance",

@@ -22,37 +22,41 @@ from samplers.kernels.metropolis import (
     score_proposed,
 )
 from samplers.randomness import log_uniform
+from samplers.run.arguments import check_counts
 from samplers.types import ChainState, Energy, Kernel, Proposed, StepInfo, select
 
 __all__ = ["DelayedAcceptance", "delayed_report"]
 
 
 class DelayedAcceptance(Configurable):
-    """Let ``kernel`` move on a cheap ``surrogate`` energy ``S``; accept what it did by the energy ``E`` itself.
+    """Let ``kernel`` make ``steps`` on a cheap ``surrogate`` energy ``S``; accept their outcome by the energy ``E``.
 
     Target
         ``pi(x)`` proportional to ``exp(-beta E(x))``, whatever the surrogate.
     Acceptance ratio
-        of a move that ``kernel`` has made: ``min(1, exp(beta (E(x) - S(x) - E(x') + S(x'))))``.
+        of what ``kernel`` has made of ``x``: ``min(1, exp(beta (E(x) - S(x) - E(x') + S(x'))))``.
     Reversible
         yes; ``kernel`` must be.
     Proof
-        Christen & Fox 2005, Journal of Computational and Graphical Statistics 14, theorem 1, and for any reversible
-        kernel Liu 2001, Monte Carlo Strategies in Scientific Computing, section 9.4.3: ``exp(-beta S(x)) K(x, x') =
-        exp(-beta S(x')) K(x', x)``, so ``K`` is a proposal whose Hastings correction is ``exp(beta (S(x') - S(x)))``.
+        Christen & Fox 2005, Journal of Computational and Graphical Statistics 14, section 2, and for any reversible
+        kernel Liu 2001, Monte Carlo Strategies in Scientific Computing, chapter 9: ``exp(-beta S(x)) K(x, x')`` is
+        symmetric, for ``K`` repeated as well, so this is a proposal with the Hastings correction
+        ``exp(beta (S(x') - S(x)))``.
     Cost
-        a step of ``kernel`` on the surrogate, and one row of the energy for each chain that it moved. The uniform is
-        drawn before, so that terms that cannot prevent a rejection are skipped (see ``MetropolisHastings``). The
+        ``steps`` of ``kernel`` on the surrogate, and one row of the energy for each chain that they moved. The uniform
+        is drawn before, so that terms that cannot prevent a rejection are skipped (see ``MetropolisHastings``). The
         surrogate's energy of a state is kept, and computed anew only for states that another kernel has changed.
 
     It pays where the surrogate costs little and rejects what the energy would: a poor surrogate costs acceptance,
     never the law. The energy gets no hint from the kernel's proposal. ``delayed_report`` counts the evaluations saved.
 
-    Raises ``InvalidInput`` for a kernel without an accept step and for one that is not reversible; ``EnergyError``,
-    with the state, where the surrogate is infinite and the energy is not: such a state could never be left or entered.
+    Raises ``InvalidInput`` for ``steps`` below 1, for a kernel without an accept step and for one that is not
+    reversible, nor is a ``Mixture`` in several steps, whose choices the chains share; ``EnergyError``, with the state,
+    where the surrogate is infinite and the energy is not: such a state could never be left or entered.
     """
 
-    def __init__(self, surrogate: Energy, kernel: Kernel) -> None:
+    def __init__(self, surrogate: Energy, kernel: Kernel, *, steps: int = 1) -> None:
+        check_counts(steps=steps)
         if getattr(kernel, "no_accept_step", False):
             raise InvalidInput(f"{type(kernel).__name__} accepts proposals whatever their energy; give an exact kernel")
         if not is_reversible(kernel):
@@ -60,7 +64,12 @@ class DelayedAcceptance(Configurable):
                 f"{type(kernel).__name__} is not reversible, so its moves have no known ratio; "
                 "give a reversible kernel, such as a Mixture of its parts"
             )
-        self.surrogate, self.kernel = surrogate, kernel
+        if steps > 1 and len(branches(kernel)) > 1:
+            raise InvalidInput(
+                f"steps is {steps}, and {type(kernel).__name__} makes one choice for all chains, so several "
+                "steps are not reversible; give a Mixture of DelayedAcceptance kernels"
+            )
+        self.surrogate, self.kernel, self.steps = surrogate, kernel, steps
         self.move_names = kernel.move_names
 
     @property
@@ -85,8 +94,11 @@ class DelayedAcceptance(Configurable):
         memory = self._current(state)
         cheap = memory[:, 0]
         self._check_finite(state.x, state.energy, cheap)
-        inner = ChainState(state.x, cheap, state.aux["kernel"], memory[:, 1:])
-        moved, info = self.kernel.step(inner, self.surrogate, rng, beta=beta)
+        moved, infos = ChainState(state.x, cheap, state.aux["kernel"], memory[:, 1:]), []
+        for _ in range(self.steps):
+            moved, info = self.kernel.step(moved, self.surrogate, rng, beta=beta)
+            infos.append(info)
+        changed = (moved.x != state.x).reshape(len(state.x), -1).any(dim=1)
         log_u = log_uniform(len(state.x), rng)
         no_q = torch.zeros_like(cheap)
         proposed = Proposed(moved.x, no_q, no_q)
@@ -95,24 +107,25 @@ class DelayedAcceptance(Configurable):
         log_ratio = log_acceptance(
             self._beyond(state.energy, cheap), self._beyond(new.energy, moved.energy), no_q, no_q, beta
         )
-        accepted = (log_u < log_ratio) | ~info.changed
+        accepted = (log_u < log_ratio) | ~changed
         x = select(accepted, moved.x, state.x)
         found = torch.cat([moved.energy.unsqueeze(1), moved.terms], dim=1)
         aux = {
             "kernel": _selected(accepted, moved.aux, state.aux["kernel"]),
             "surrogate": {"of": x.clone(), "memory": select(accepted, found, memory)},
-            "screened": state.aux["screened"] + ~info.accepted,
-            "scored": state.aux["scored"] + info.changed,
+            "screened": state.aux["screened"] + sum((~info.accepted).long() for info in infos),
+            "scored": state.aux["scored"] + changed,
         }
         value, terms = select(accepted, new.energy, state.energy), select(accepted, new.terms, state.terms)
-        taken = info.accepted & accepted
-        return ChainState(x, value, aux, terms), StepInfo(taken, info.changed & accepted, info.move)
+        taken = torch.stack([info.accepted for info in infos]).any(dim=0) & accepted
+        return ChainState(x, value, aux, terms), StepInfo(taken, changed & accepted, infos[-1].move)
 
     def step_matrix(self, space: Space, beta: float = 1.0) -> Tensor:
         """``float64 [turns, from, to]``: the exact probabilities of one step (see ``hooks``)."""
         energy, cheap = space.energy(space.states), evaluate(self.surrogate, space.states).energy
         beyond = self._beyond(energy, cheap)
         moves = step_matrices(self.kernel, OtherLaw(space.states, self.surrogate, space.index), beta)
+        moves = torch.linalg.matrix_power(moves, self.steps)
         pair, no_q = beyond.expand(len(beyond), -1), torch.zeros_like(beyond)
         accept = log_acceptance(pair.T, pair, no_q, no_q, beta).clamp(max=0).exp().fill_diagonal_(1.0)
         return moves * accept + torch.diag_embed((moves * (1 - accept)).sum(dim=2))
@@ -147,9 +160,9 @@ class DelayedAcceptance(Configurable):
 
 
 def delayed_report(state: ChainState) -> dict[str, int]:
-    """Counts over the chain-steps of a ``DelayedAcceptance`` run whose last state is ``state``.
+    """Counts over all chains and steps of a ``DelayedAcceptance`` run whose last state is ``state``.
 
-    ``screened``: what the surrogate rejected, and the energy was not asked about; ``scored``: what the energy was.
+    ``screened``: moves that the surrogate rejected, so that the energy was not asked; ``scored``: rows that it scored.
     """
     return {name: int(state.aux[name].sum()) for name in ("screened", "scored")}
 

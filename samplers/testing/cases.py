@@ -176,6 +176,7 @@ CASES: tuple[Case, ...] = (
     Case("Delayed 3^3", _delayed(_flatter, _mh(_table(CUBE, 20))), CUBE),
     Case("Delayed, bad surrogate", _delayed(_unlike, _mh(_site(MAIN, 13))), MAIN),
     Case("Delayed holes 3^3", _delayed(_flatter, _mh(_site(HOLES, 17))), HOLES),
+    Case("Delayed, 3 steps", _delayed(_flatter, _mh(_remembering(CUBE, 20)), steps=3), CUBE),
     Case("Delayed Gibbs 3^3", _delayed(_flatter, Gibbs(3)), CUBE),
     Case(
         "Delayed Mixture 3^3", _delayed(_flatter, Mixture([(_mh(_remembering(CUBE, 20)), 0.5), (Gibbs(3), 0.5)])), CUBE

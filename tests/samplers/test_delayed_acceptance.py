@@ -111,6 +111,15 @@ def test_kernels_without_a_known_ratio_are_refused(kernel, problem: str):
         DelayedAcceptance(OTHER.energy, kernel)
 
 
+def test_several_steps_of_a_shared_choice_are_refused():
+    mixture = Mixture([(Gibbs(3), 0.5), (INNER, 0.5)])
+    assert DelayedAcceptance(OTHER.energy, mixture).steps == 1
+    with pytest.raises(InvalidInput, match="steps is 2, and Mixture makes one choice for all chains"):
+        DelayedAcceptance(OTHER.energy, mixture, steps=2)
+    with pytest.raises(InvalidInput, match="steps is 0"):
+        DelayedAcceptance(OTHER.energy, INNER, steps=0)
+
+
 def infinite_at_one(x: Tensor) -> Tensor:
     return torch.where(x[:, 0] == 1, math.inf, 0.0).double()
 
