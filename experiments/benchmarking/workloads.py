@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -40,6 +41,7 @@ __all__ = ["WORKLOADS", "Size", "Task"]
 
 WORDS = ("music", "night")
 LONG_WORD = 4  # letters that a word of many has, or more: what is locked is seldom written by chance
+LONG = 4  # times the length of the other texts
 
 
 def gibbs(models: Models, size: Size) -> Task:
@@ -76,6 +78,11 @@ def mh_pll(models: Models, size: Size) -> Task:
         models=[lm.model],
         proposer=lm,
     )
+
+
+def long_pll(models: Models, size: Size) -> Task:
+    """``mh-pll`` on texts of four times the length, as far as the model takes them: a step grows with its square."""
+    return mh_pll(models, replace(size, length=min(LONG * size.length, models.masked.max_length)))
 
 
 def keywords(models: Models, size: Size) -> Task:
@@ -187,6 +194,7 @@ def translate(models: Models, size: Size) -> Task:
 WORKLOADS: Mapping[str, Callable[[Models, Size], Task]] = {
     "gibbs": gibbs,
     "mh-pll": mh_pll,
+    "long-pll": long_pll,
     "keywords": keywords,
     "locked": locked,
     "rescored": rescored,

@@ -20,7 +20,7 @@ from tests.lm_adapters import tiny, tiny_causal
 SIZE = Size(chains=2, length=7, k=5)
 
 
-@pytest.mark.parametrize("name", ["mh-pll", "keywords", "rescored", "suffix", "translate", "draws"])
+@pytest.mark.parametrize("name", ["mh-pll", "long-pll", "keywords", "rescored", "suffix", "translate", "draws"])
 def test_energies_are_those_of_the_batched_kernel(name):
     task = WORKLOADS[name](tiny_models(), SIZE)
     scored = task.energy.parts[-1][1] if name == "keywords" else task.energy  # the scheme knows no whole words
