@@ -13,7 +13,7 @@ from experiments.populations.begin import whole_texts
 from experiments.populations.draw import draw_by_smc
 from experiments.setup.common_options import MOVES, PARTICLES, POPULATIONS
 from experiments.setup.job import Job
-from experiments.setup.kernels import free_kernel, scanning
+from experiments.setup.kernels import free_kernel, in_two_stages, scanning
 from experiments.setup.languages import remark_on_language
 from experiments.setup.methods import sample_chains
 from experiments.setup.problem import Problem
@@ -37,6 +37,7 @@ FLUENCY, PLL = 0.85, 0.4  # weights beside each other: with more texts are likel
 DRAWN = 0.85  # of the law's temperature: what the masked model draws should suit the scorer too
 WRITTEN = 0.95  # likewise: colder texts fit more often, warmer ones leave no text where a chain stays for long
 BLOCK = 3  # sites redrawn together beside a scorer
+LONG = 30  # tokens from which on the masked model's energy alone is asked only about what a cheap one lets pass
 NO_TARGET = "none known (masked-LM conditionals, always accepted)"
 
 
@@ -119,6 +120,9 @@ def gibbs(
 
     Without a scorer ``E`` is the ``energy_kind`` alone, which compares texts of one length only: chains are spread
     evenly over the ``length`` range and keep theirs, each length a law of its own, and ``block`` sites are redrawn.
+    From 30 tokens on a step redraws eight blocks in turn by the pseudo-log-likelihood with every eighth site masked
+    together, and takes or leaves the outcome by ``E``: as exact, and less to read.
+
     With ``correct="none"`` proposals are always taken, and there is no known target. ``top_k`` and ``top_p`` are of the
     proposals only.
 
@@ -127,7 +131,15 @@ def gibbs(
 
     Raises ``InvalidInput`` before the model is loaded where possible; ``EnergyError`` with the text at fault.
     """
-    from lm_adapters import LengthRange, MaskedEnergy, SequentialBlock, Template, TemplateFill, Truncation
+    from lm_adapters import (
+        BlockwiseEnergy,
+        LengthRange,
+        MaskedEnergy,
+        SequentialBlock,
+        Template,
+        TemplateFill,
+        Truncation,
+    )
     from samplers import Flat
 
     lm = job.masked_lm()
@@ -148,6 +160,8 @@ def gibbs(
         return sample_chains(problem, kernel, job, fixed_lengths=True, watched=pll)
     own: dict[str, str] = {energy_kind: job.named("model", lm.model)}
     if scored is None and sampler == "mh":
+        if energy_kind == "pll" and scan == "random" and x0.shape[1] >= LONG and not job.settings.custom_energies:
+            kernel = in_two_stages(kernel, job.with_custom(BlockwiseEnergy(lm), lm.space, constraints))
         problem = Problem(
             lm.space,
             job.with_custom(pll, lm.space, constraints),

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lm_adapters import Autoregressive, GibbsProposal, LengthRange, Lock, MaskedLM, Seq2SeqLM, Truncation
-    from samplers import EnergyTerm, Kernel
+    from samplers import Energy, EnergyTerm, Kernel
 
-__all__ = ["edit_kernel", "free_kernel", "scanning", "shortlist_kernel"]
+__all__ = ["edit_kernel", "free_kernel", "in_two_stages", "scanning", "shortlist_kernel"]
 
 BLOCK = 2  # sites that a block move redraws together
 REWRITE, SPAN, ANEW = 0.2, 0.1, 0.3  # weights beside edits and blocks, which have 1 together
+TOGETHER = 8  # moves that a surrogate judges before the energy is asked
 KEEP, LONGEST = 0.1, 3  # words kept of a text, tokens of a span: with more, fewer new texts are accepted
 
 
@@ -156,6 +157,13 @@ def scanning(proposal: GibbsProposal, scan: str, width: int, *, corrected: bool)
     if scan == "random":
         return make(proposal)
     return Cycle([make(turn) for turn in proposal.scan(width)])
+
+
+def in_two_stages(kernel: Kernel, surrogate: Energy) -> Kernel:
+    """Several moves of ``kernel`` on the ``surrogate``, accepted together by the energy that is sampled."""
+    from samplers import DelayedAcceptance
+
+    return DelayedAcceptance(surrogate, kernel, steps=TOGETHER)
 
 
 def _respelling(lock: Lock | None, min_length: int, max_length: int) -> list[tuple[Kernel, float]]:

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+import samplers
 from experiments.declaration.wording import Remark
 from experiments.gibbs import NO_TARGET, gibbs
 from lm_adapters import CausalLM, MaskedEnergy, SequenceEnergy
@@ -14,6 +15,7 @@ from tests.lm_adapters import tiny_causal
 from tests.lm_adapters.tiny import build
 
 QUICK = {"chains": 4, "steps": 8, "warmup": 2, "thin": 3}
+LONE = {"chains": 1, "steps": 5, "warmup": 1, "thin": 1}  # a single chain has no annealed start
 
 
 def test_draws_keep_their_lengths_and_hold_no_special_token(embedded):
@@ -33,6 +35,22 @@ def test_energies_are_those_of_the_draws(embedded, kind, scan, block):
     recomputed = MaskedEnergy(embedded, kind)(run.trace.draws.flatten(0, 1)).reshape(run.trace.energy.shape) / 1.2
     torch.testing.assert_close(run.trace.energy, recomputed, rtol=0, atol=1e-4)
     assert run.known_target
+
+
+def test_long_texts_are_decided_about_in_two_stages(embedded, monkeypatch):
+    used, mh = [], samplers.DelayedAcceptance.step
+    monkeypatch.setattr(
+        samplers.DelayedAcceptance, "step", lambda self, *a, **k: used.append(self) or mh(self, *a, **k)
+    )
+    run = gibbs(model=embedded, length=(30, 30), scorer="none", temperature=1.2, forbid=["cat"], **LONE)
+    recomputed = MaskedEnergy(embedded, "pll")(run.trace.draws.flatten(0, 1)).reshape(run.trace.energy.shape) / 1.2
+    torch.testing.assert_close(run.trace.energy, recomputed, rtol=0, atol=1e-4)
+    assert run.trace.changed > 0
+    assert {kernel.steps for kernel in used} == {8}
+    used.clear()
+    gibbs(model=embedded, length=(29, 29), scorer="none", **LONE)
+    gibbs(model=embedded, length=(30, 30), scorer="none", energy_kind="raw", **LONE)
+    assert not used
 
 
 def test_without_correction_no_target_is_claimed(embedded):
