@@ -136,7 +136,8 @@ class DelayedAcceptance(Configurable):
 
     def _current(self, state: ChainState) -> Tensor:
         """The ``_surrogate_terms`` of the states, those that are kept where no other kernel has moved since."""
-        return current_memory(self._surrogate_terms, state.x, **state.aux["surrogate"])
+        memory: Tensor = current_memory(self._surrogate_terms, state.x, **state.aux["surrogate"])
+        return memory
 
     def _surrogate_terms(self, x: Tensor) -> Tensor:
         """``float64 [chains, 1 + terms]``: the surrogate's energies and their terms."""
