@@ -124,8 +124,8 @@ class DelayedAcceptance(Configurable):
         """``float64 [turns, from, to]``: the exact probabilities of one step (see ``hooks``)."""
         energy, cheap = space.energy(space.states), evaluate(self.surrogate, space.states).energy
         beyond = self._beyond(energy, cheap)
-        moves = step_matrices(self.kernel, OtherLaw(space.states, self.surrogate, space.index), beta)
-        moves = torch.linalg.matrix_power(moves, self.steps)
+        once = step_matrices(self.kernel, OtherLaw(space.states, self.surrogate, space.index), beta)
+        moves: Tensor = torch.linalg.matrix_power(once, self.steps)
         pair, no_q = beyond.expand(len(beyond), -1), torch.zeros_like(beyond)
         accept = log_acceptance(pair.T, pair, no_q, no_q, beta).clamp(max=0).exp().fill_diagonal_(1.0)
         return moves * accept + torch.diag_embed((moves * (1 - accept)).sum(dim=2))
