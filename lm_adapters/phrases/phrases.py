@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,19 +38,30 @@ class Phrases(Lock):
     likewise, twice that ``within`` a text; the phrases themselves are not kept.
 
     Raises ``InvalidInput``, with the number of the phrase from 1, for one that is empty or cannot be tokenised without
-    a special or unknown token, and for no phrases.
+    a special or unknown token; for no phrases.
     """
 
     name = "phrases"
 
     def __init__(self, space: TextSpace, phrases: Iterable[str], *, within: bool = False) -> None:
+        self._spell(space, ((f"phrase {number}", phrase) for number, phrase in enumerate(phrases, 1)), within)
+
+    @classmethod
+    def read(cls, space: TextSpace, path: str | Path, *, within: bool = False) -> Phrases:
+        """From a UTF-8 file with a phrase a line; blank lines are left out. Read once, from end to end.
+
+        Raises ``InvalidInput`` as the class does, with the line, and for a file that cannot be read.
+        """
+        made = cls.__new__(cls)
+        made._spell(space, _lines(Path(path)), within)
+        return made
+
+    def _spell(self, space: TextSpace, phrases: Iterator[tuple[str, str]], within: bool) -> None:
         self.space, self.within = space, within
         parts: list[tuple[NDArray[np.int32], NDArray[np.int64], int]] = []
-        given, done = iter(phrases), 0
-        while some := [phrase.strip() for phrase in islice(given, TOGETHER)]:
-            parts += self._spelt(some, done)
-            done += len(some)
-        if not done:
+        while some := [*islice(phrases, TOGETHER)]:
+            parts += self._tokens(some)
+        if not parts:
             raise InvalidInput("there are no phrases; give at least one")
         tokens, sizes, roots = zip(*parts, strict=True)
         root = np.concatenate([np.full(len(size), number) for size, number in zip(sizes, roots, strict=True)])
@@ -131,11 +143,12 @@ class Phrases(Lock):
             found.append(level)
         return torch.cat(found)
 
-    def _spelt(self, phrases: Sequence[str], before: int) -> list[tuple[NDArray[np.int32], NDArray[np.int64], int]]:
-        """Tokens one after the other, their numbers, and the root that they belong to; ``before``: phrases before."""
-        rows = self.space.tokenizer(list(phrases), add_special_tokens=False, verbose=False)["input_ids"]
+    def _tokens(self, named: Sequence[tuple[str, str]]) -> list[tuple[NDArray[np.int32], NDArray[np.int64], int]]:
+        """Of phrases that are ``named``: tokens one after the other, their numbers, and the root they belong to."""
+        phrases = [phrase.strip() for _, phrase in named]
+        rows = self.space.tokenizer(phrases, add_special_tokens=False, verbose=False)["input_ids"]
         tokens, sizes = flat(rows)
-        self._check(phrases, before, tokens, sizes)
+        self._check(named, tokens, sizes)
         spelt = [(tokens, sizes, START)]
         if self.within:
             head = self.space.tokenizer(ANY_WORD, add_special_tokens=False)["input_ids"]
@@ -148,19 +161,34 @@ class Phrases(Lock):
             spelt.append((*flat(inside), INSIDE))
         return spelt
 
-    def _check(self, phrases: Sequence[str], before: int, tokens: NDArray[np.int32], sizes: NDArray[np.int64]) -> None:
-        bad = np.ones(len(self._barred) + 1, dtype=bool)
-        bad[:-1] = self._barred
-        wrong = np.repeat(np.arange(len(sizes)), sizes)[bad[np.minimum(tokens, len(self._barred))]]
-        first = min([*wrong[:1].tolist(), *np.flatnonzero(sizes == 0)[:1].tolist()], default=None)
-        if first is None:
-            return
-        try:
-            self.space.encode([phrases[first]])
-        except InvalidInput as error:
-            raise InvalidInput(f"phrase {before + first + 1}: {error}") from error
+    def _check(self, named: Sequence[tuple[str, str]], tokens: NDArray[np.int32], sizes: NDArray[np.int64]) -> None:
+        bad = np.append(self._barred, True)[np.minimum(tokens, len(self._barred))]
+        wrong = {*np.repeat(np.arange(len(sizes)), sizes)[bad].tolist(), *np.flatnonzero(sizes == 0).tolist()}
+        if wrong:
+            where, phrase = named[min(wrong)]
+            try:
+                self.space.encode([phrase])
+            except InvalidInput as error:
+                raise InvalidInput(f"{where}: {error}") from error
 
     @cached_property
     def _barred(self) -> NDArray[np.bool_]:
         """Of each token, whether it can be no text."""
         return np.array([self.space.cannot_be_text([token]) for token in range(self.space.vocabulary)])
+
+
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Where each phrase stands, and the phrase."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield f"{str(path)!r}, line {number}", line.strip()
+    except OSError as error:
+        raise InvalidInput(
+            f"{str(path)!r} cannot be read ({error.strerror}); give a file with a phrase a line"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InvalidInput(
+            f"{str(path)!r} is no UTF-8 text (byte {error.start}); give a file with a phrase a line"
+        ) from error
