@@ -18,7 +18,7 @@ from lm_adapters.locks.base import Lock
 from lm_adapters.locks.span_matching import tokens_after
 from lm_adapters.phrases.token_trie import TokenTrie, flat
 from lm_adapters.text import TextSpace
-from lm_adapters.word_edges import JOINED, LETTER, MARKED
+from lm_adapters.word_edges import JOINED, LETTER, MARKED, UNSURE
 from samplers import InvalidInput
 
 __all__ = ["Phrases"]
@@ -32,10 +32,10 @@ class Phrases(Lock):
     """The text is one of ``phrases``, or with ``within`` it holds one: a list of any size, kept as a trie of tokens.
 
     The whole text: in the tokens that the tokenizer gives the phrase. Within a text: in those that it has at the start
-    of a text, where it stands there, or after a space, and the token after it must not continue its last word
-    (``lm_adapters.word_edges``); tokens alone decide. The span is the leftmost that is a phrase, and of those the
-    longest. Two phrases with the same tokens are one. Memory: eleven bytes for each token that begins no other phrase
-    likewise, twice that ``within`` a text; the phrases themselves are not kept.
+    of a text, where it stands there, or after a space, and the tokens after it must not continue its last word
+    (``lm_adapters.word_edges``); unlike for ``Keywords``, tokens alone decide. The span is the leftmost that is a
+    phrase, and of those the longest. Two phrases with the same tokens are one. Memory: eleven bytes for each token that
+    begins no other phrase likewise, twice that ``within`` a text; the phrases themselves are not kept.
 
     Raises ``InvalidInput``, with the number of the phrase from 1, for one that is empty or cannot be tokenised without
     a special or unknown token; for no phrases.
@@ -99,7 +99,10 @@ class Phrases(Lock):
             known = (lengths > 0) & (lengths <= trie.depth) & (last >= 0) & trie.ends[last]
             return torch.zeros_like(lengths), lengths.where(known, 0)
         after, _ = self.space.word_edges(x)
-        goes_on = pad((after == LETTER) | (after == JOINED) | (after == MARKED), (0, trie.depth + 1), value=False)
+        goes_on = (after == LETTER) | (after == JOINED) | (after == MARKED)
+        # A mark that may join, such as a hyphen by itself, does so where the word goes on behind it.
+        goes_on[:, :-1] |= (after[:, :-1] == UNSURE) & goes_on[:, 1:]
+        goes_on = pad(goes_on, (0, trie.depth + 1), value=False)
         tokens = pad(x, (0, trie.depth), value=self.space.pad_id)
         sizes = torch.zeros_like(x)
         node = self.root(torch.arange(width, device=x.device)).expand_as(x)
