@@ -1,4 +1,4 @@
-"""Which phrase of a list fits a text: the law beside one of our own, every sampler, and lists that cannot be."""
+"""Which phrase of a list fits a text, and which words of one tell most of it: beside answers of our own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from experiments.choosing.choose import choose
+from experiments.choosing.keyword_choice import choose_keywords
 from experiments.choosing.ranking import RankedRun
+from experiments.keywords import keywords
 from lm_adapters import SequenceEnergy
 from samplers import InvalidInput
 from samplers.randomness import generator
@@ -61,21 +63,24 @@ def test_every_phrase_is_scored(scorer, phrases):
         run.to_arviz()
 
 
-@pytest.mark.parametrize(("sampler", "look_ahead"), [("mh", False), ("importance", False), ("importance", True)])
-def test_draws_have_the_law_of_the_list(scorer, phrases, sampler, look_ahead):
-    """A chain forgets its start in about 30 steps: the spectral gap of its matrix is 0.03."""
-    steps = {"mh": {"chains": 20, "steps": 500, "warmup": 100, "thin": 1}}.get(sampler, QUICK)
-    run = choose(TEXT, phrases=phrases, scorer=scorer, sampler=sampler, look_ahead=look_ahead, **steps)
+@pytest.mark.parametrize("look_ahead", [False, True])
+def test_weighted_draws_have_the_law_of_the_list(scorer, phrases, look_ahead):
+    run = choose(TEXT, phrases=phrases, scorer=scorer, sampler="importance", look_ahead=look_ahead, **QUICK)
     exact = law(scorer, phrases)
-    if sampler == "importance":
-        x, weights = run.result.x, run.result.log_weights.exp()
-    else:
-        x = run.trace.draws.flatten(0, 1)
-        weights = torch.full((len(x),), 1 / len(x), dtype=torch.float64)
     seen = dict.fromkeys(exact, 0.0)
-    for text, weight in zip(scorer.space.decode(x), weights.tolist(), strict=True):
+    for text, weight in zip(scorer.space.decode(run.result.x), run.result.log_weights.exp().tolist(), strict=True):
         seen[text] += weight
     assert sum(abs(seen[text] - exact[text]) for text in exact) / 2 < 0.1
+
+
+def test_chains_stay_in_the_list(scorer, phrases):
+    run = choose(TEXT, phrases=phrases, scorer=scorer, sampler="mh", **QUICK)
+    exact = law(scorer, phrases)
+    lines = list(run.samples())
+    assert len({line["text"] for line in lines}) > 5
+    for line in lines[:20]:
+        nats = math.log(max(exact.values()) / exact[line["text"]])
+        assert line["energy"] - min(each["energy"] for each in lines) == pytest.approx(nats, abs=1e-3)
 
 
 def test_a_search_finds_the_likeliest(scorer, phrases):
@@ -130,3 +135,53 @@ def test_an_empty_text(mcmc_text):
         2,
         "error: TEXT is empty; give a text that a phrase is to fit",
     )
+
+
+@pytest.fixture(scope="module")
+def writer():
+    lm = tiny_writer(tiny.words_lm(WORDS).space.tokenizer, "words_to_sentence")
+    tiny.enlarged(lm.model, 2.0)
+    return lm
+
+
+def nats(writer, text: str, words: list[str]) -> float:
+    return float(SequenceEnergy(writer.condition_on(" ".join(words)))(writer.space.encode([text])))
+
+
+def test_keywords_are_those_that_tell_most_of_the_text(writer):
+    """The first is the best of all; each further one the best beside those before; in the order of the text."""
+    text = "the sea is not the old sky"
+    words = text.split()
+    first = min(words, key=lambda word: nats(writer, text, [word]))
+    assert choose_keywords(writer, text, 1) == [first]
+    at = words.index(first)
+    pairs = [[words[i] for i in sorted((at, other))] for other in range(len(words)) if other != at]
+    assert choose_keywords(writer, text, 2) == min(pairs, key=lambda pair: nats(writer, text, pair))
+
+
+def test_a_run_holds_the_keywords_that_were_chosen(writer):
+    lm = tiny.words_lm(WORDS)
+    chosen = choose_keywords(writer, "the sea is old", 2)
+    quick = {"chains": 2, "steps": 6, "warmup": 2, "thin": 2, "length": (2, 6)}
+    with pytest.warns(UserWarning, match=f"keywords chosen from keywords_from: {', '.join(chosen)}"):
+        run = keywords(keywords_from="the sea is old", keep=2, model=lm, scorer=writer, **quick)
+    assert f"that hold {', '.join(map(repr, chosen))} in this order" in run.target
+    assert all(set(chosen) <= set(line["text"].split()) for line in run.samples())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ((), "error: there are no keywords; give WORD, or --keywords-from TEXT"),
+        (("sea", "--keywords-from", "the sea is"), "error: WORD and --keywords-from are given; leave one of them out"),
+        (("--keywords-from", "the sea"), "error: --keywords-from has 2 words and --keep is 2; give a longer text"),
+        (
+            ("--keywords-from", "the old sea", "--scorer", "causal-en"),
+            "error: 'causal-en' is a llama model; a seq2seq model is needed here",
+        ),
+    ],
+)
+def test_keywords_that_cannot_be_chosen(mcmc_text, tmp_path, arguments, problem):
+    result = mcmc_text("keywords", *arguments, "--out", "run")
+    assert (result.exit_code, result.stderr.splitlines()) == (2, [problem])
+    assert not (tmp_path / "run").exists()
