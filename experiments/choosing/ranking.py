@@ -15,6 +15,7 @@ from experiments.results.figures import nats
 from experiments.setup.job import Job
 from experiments.setup.own_energies import own_terms
 from experiments.setup.problem import Problem
+from experiments.setup.stored_run import PROBLEM, Outline
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -113,6 +114,8 @@ def rank_all(problem: Problem, phrases: Phrases, job: Job) -> RankedRun:
     with counted(models) as cost, measure_terms() as terms, problem.space.texts_in_errors(), torch.inference_mode():
         if job.directory is not None:
             job.directory.pin_models(problem.models)
+            outline = Outline.of(problem, "exact", problem.target).as_json()
+            job.directory.store.pin(PROBLEM, outline, free=outline)
             job.directory.store.make()
         for x in phrases.states(TOGETHER):
             states.append(x)

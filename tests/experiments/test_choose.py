@@ -12,6 +12,7 @@ import torch
 from experiments.choosing.choose import choose
 from experiments.choosing.keyword_choice import choose_keywords
 from experiments.choosing.ranking import RankedRun
+from experiments.entry.report import report
 from experiments.keywords import keywords
 from lm_adapters import SequenceEnergy
 from samplers import InvalidInput
@@ -103,7 +104,11 @@ def test_a_folder_and_its_files(scorer, phrases, tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "run" / "samples.jsonl").read_text().splitlines()]
     assert lines == json.loads(json.dumps(list(run.samples())))
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["phrases"] == len(lines)
-    assert "probability and phrase" in (tmp_path / "run" / "report.html").read_text()
+    page = tmp_path / "run" / "report.html"
+    assert "probability and phrase" in page.read_text()
+    page.unlink()
+    assert report(tmp_path / "run").summary()["best"] == run.summary()["best"]
+    assert page.exists()
 
 
 @pytest.mark.parametrize(
