@@ -84,7 +84,7 @@ def choose(
     energy.formula = f"-log p(phrase | text) as {task}" if task else "-log p(phrase | text)"
     constraints = job.forbidden(seq2seq.space)
     whole = job.with_custom(reduce(add, [listed, energy]), seq2seq.space, constraints)
-    aims: dict[str, Any] = {"temperature": job.settings.temperature}
+    aims: dict[str, Any] = {"temperature": job.settings.law_temperature}
     if look_ahead:
         aims["look_ahead"] = _ahead(listed, seq2seq, text)
     drawn = PhraseDistribution(reader, listed, **aims)

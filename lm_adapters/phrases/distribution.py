@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from lm_adapters.energies.hints import TextHint
 from lm_adapters.models.autoregressive import Autoregressive
 from lm_adapters.phrases.look_ahead import LookAhead
 from lm_adapters.phrases.phrase_law import PhraseLaw, Place
 from lm_adapters.phrases.phrases import Phrases
-from samplers import InvalidInput
+from samplers import Drawn, InvalidInput
 
 __all__ = ["PhraseDistribution", "check_phrases_fit"]
 
@@ -43,10 +44,17 @@ class PhraseDistribution:
 
     def sample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
         """``int64 [*sample_shape, longest phrase]``, drawn by torch's global generator."""
-        count, device = math.prod(sample_shape), self.model.allowed.device
-        empty = torch.full((count, self.max_length), self.model.space.pad_id, device=device)
-        x, _, _ = self.law.draw(empty, self._place(empty), empty.new_zeros(count))
+        x, _ = self._draw(math.prod(sample_shape))
         return x.reshape(*sample_shape, self.max_length)
+
+    def sample_and_log_prob(self, count: int) -> Drawn:
+        """``sample`` of ``count`` phrases, with their ``log_prob`` and, as a ``TextHint``, the model's ``-log p``.
+
+        Cost: that of the draw.
+        """
+        x, scores = self._draw(count)
+        log_q, nlls = scores.sum(dim=2).unbind(dim=1)
+        return Drawn(x, log_q, TextHint(self.model, nlls))
 
     def log_prob(self, x: Tensor) -> Tensor:
         """``float64 [...]`` in nats, for texts ``x int64 [..., width]`` of any width; ``-inf`` for all but phrases."""
@@ -55,6 +63,11 @@ class PhraseDistribution:
         wide = pad(rows, (0, max(0, self.max_length - rows.shape[1])), value=self.model.space.pad_id)
         total = self.law.scores(wide, self._place(rows), size)[:, 0].sum(dim=1)
         return total.masked_fill(size == 0, -math.inf).reshape(x.shape[:-1])
+
+    def _draw(self, count: int) -> tuple[Tensor, Tensor]:
+        empty = torch.full((count, self.max_length), self.model.space.pad_id, device=self.model.allowed.device)
+        x, _, scores = self.law.draw(empty, self._place(empty), empty.new_zeros(count))
+        return x, scores
 
     def _place(self, x: Tensor) -> Place:
         start = torch.zeros_like(x[:, 0])

@@ -80,8 +80,9 @@ class Phrases(Lock):
         """All phrases as whole texts, ``int64 [at most size, longest]`` at a time, by their tokens."""
         nodes = self._whole
         width = self.trie.depth
-        for part in nodes[self.trie.ends[nodes]].split(size):
-            rows = self.trie.sequences(part, self.space.pad_id)
+        nodes = nodes[self.trie.ends[nodes]]
+        for first in range(0, len(nodes), size):
+            rows = self.trie.sequences(nodes[first : first + size], self.space.pad_id)
             yield pad(rows, (0, width - rows.shape[1]), value=self.space.pad_id)
 
     def pieces(self, x: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from samplers import (
     named,
     sample,
 )
-from samplers.randomness import generator
+from samplers.randomness import generator, scoped_global_seed
 from samplers.testing import (
     Enumerated,
     check_proposal,
@@ -126,6 +126,10 @@ def test_independent_phrases(option: str):
     states = held(False)
     torch.testing.assert_close(drawn.log_prob(states).exp().sum(), torch.tensor(1.0).double(), atol=1e-12, rtol=0)
     assert (drawn.log_prob(texts())[~phrases(False).found(texts())] == -math.inf).all()
+    with scoped_global_seed(generator(2)):
+        x, log_q, hint = drawn.sample_and_log_prob(200)
+    torch.testing.assert_close(log_q, drawn.log_prob(x), atol=1e-10, rtol=0)
+    torch.testing.assert_close(hint.nlls, SequenceEnergy(proposal.model)(x), atol=1e-10, rtol=0)
     space = law("random", False)
     matrix = transition_matrix(MetropolisHastings(IndependenceProposal(drawn)), space)
     assert invariance_error(matrix, space.probabilities()) < 1e-12
