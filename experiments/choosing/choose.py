@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import reduce
-from operator import add
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from experiments.choosing.ranking import rank_all
@@ -82,8 +80,7 @@ def choose(
     remark_on_language("text", [text], seq2seq)
     energy = SequenceEnergy(reader, name="fit")
     energy.formula = f"-log p(phrase | text) as {task}" if task else "-log p(phrase | text)"
-    constraints = job.forbidden(seq2seq.space)
-    whole = job.with_custom(reduce(add, [listed, energy]), seq2seq.space, constraints)
+    whole = job.with_custom(listed + energy, seq2seq.space)
     aims: dict[str, Any] = {"temperature": job.settings.law_temperature}
     if look_ahead:
         aims["look_ahead"] = _ahead(listed, seq2seq, text)
