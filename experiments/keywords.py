@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from experiments.choosing.keyword_choice import check_choice, keywords_of
 from experiments.declaration.arguments import Option
 from experiments.declaration.wording import argument
 from experiments.entry.experiment import experiment
@@ -40,8 +41,11 @@ PATH = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 1.0)  # the rungs of the tempered sample
 SHORT_PATH = (0.5, 1.0)  # where what is drawn follows the law nearly
 
 
-def check(settings: Settings, *, words: Sequence[str], top_p: float, **_: object) -> None:
-    """Raise ``InvalidInput`` for words that the user's list of words lacks, and for a nucleus that cannot be."""
+def check(
+    settings: Settings, *, words: Sequence[str], keywords_from: str | None, keep: int, top_p: float, **_: object
+) -> None:
+    """Raise ``InvalidInput`` for no words, for those that the user's list lacks, and for a nucleus that cannot be."""
+    check_choice(words, keywords_from, keep)
     check_top_p(top_p)
     check_words(settings.word_list, "words", words)
 
@@ -49,8 +53,13 @@ def check(settings: Settings, *, words: Sequence[str], top_p: float, **_: object
 @experiment(check=check, temperature=TEMPERATURE)
 def keywords(
     job: Job,
-    words: Annotated[Sequence[str], WORDS],
+    words: Annotated[Sequence[str], WORDS] = (),
     *,
+    keywords_from: Annotated[
+        str | None,
+        Option("In place of WORDs: the words of this text from which the scorer predicts it best.", metavar="TEXT"),
+    ] = None,
+    keep: Annotated[int, Option("Of --keywords-from: how many words.", minimum=1)] = 2,
     any_order: Annotated[bool, Option("The words may come in any order.")] = False,
     sampler: Annotated[
         Literal["mh", "gibbs", "anneal", "tempered", "smc", "rejection", "importance"],
@@ -74,7 +83,9 @@ def keywords(
     The law is ``exp(-E / temperature)`` among the texts that contain ``words`` and have a ``length`` in tokens within
     bounds. ``E`` is ``fluency``, ``-log p`` of the text under a causal or masked ``scorer``; or ``sentence``,
     ``-log p`` of the text given the words, as a seq2seq ``scorer`` has it that was trained to write sentences with
-    given words. Both are in nats. A word given twice must come twice. With a ``scorer`` of another tokenizer than
+    given words. Both are in nats. A word given twice must come twice. With ``keywords_from`` the words are ``keep`` of
+    that text, chosen one after the other: each makes the text likeliest given all so far, as such a ``scorer`` has it.
+    With a ``scorer`` of another tokenizer than
     ``model`` each text counts once, in the tokens that ``model`` writes it in.
 
     Raises ``InvalidInput`` for words that the tokenizer cannot spell or that do not fit, before a scorer is loaded.
@@ -84,6 +95,8 @@ def keywords(
 
     lm = job.masked_lm()
     check_length(length, lm)
+    if keywords_from is not None:
+        words, scorer = keywords_of(job, keywords_from, keep, scorer)
     lock = Keywords(lm.space, words, any_order=any_order)
     check_compatible(words, lock.min_length, forbidden=job.settings.forbid, max_length=length[1])
     bounds: dict[str, Any] = {"min_length": length[0], "max_length": length[1]}

@@ -23,6 +23,10 @@ from lm_adapters.models.masked_lm import MaskedLM
 from lm_adapters.models.pair_scores import pair_log_probs
 from lm_adapters.models.sentence_encoder import MeanPooled, SentenceEncoder
 from lm_adapters.models.seq2seq_lm import Seq2SeqLM
+from lm_adapters.phrases.distribution import PhraseDistribution
+from lm_adapters.phrases.look_ahead import LookAhead
+from lm_adapters.phrases.phrases import Phrases
+from lm_adapters.phrases.proposal import PhraseProposal
 from lm_adapters.proposals.edits import EditProposal
 from lm_adapters.proposals.gibbs_proposal import GibbsProposal
 from lm_adapters.proposals.held_texts import HeldTexts
@@ -60,11 +64,15 @@ __all__ = [
     "LengthPrior",
     "LengthRange",
     "Lock",
+    "LookAhead",
     "MaskedEnergy",
     "MaskedLM",
     "MeanPooled",
     "NucleusEnergy",
     "PerToken",
+    "PhraseDistribution",
+    "PhraseProposal",
+    "Phrases",
     "PromptedLM",
     "RealWords",
     "Reconstruction",

@@ -45,7 +45,7 @@ def click_parameter(argument: Argument, **changes: Any) -> click.Parameter:
     assert argument.option is not None, "it has no place on the command line"
     how = {"type": argument.option.type or _click_type(argument), "metavar": argument.option.metavar}
     if argument.is_many:
-        return click.Argument([argument.name], nargs=-1, required=True, **{**how, **changes})
+        return click.Argument([argument.name], nargs=-1, required=argument.required, **{**how, **changes})
     how |= {"required": True} if argument.required else {"default": argument.default, "required": False}
     return click.Argument([argument.name], **{**how, **changes})
 

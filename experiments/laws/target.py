@@ -29,10 +29,10 @@ def in_words(
     formula has it in place of its name. A search has an objective: the energy itself. ``lengths`` are bounds in tokens;
     with ``each_length`` every length is
     a law by itself. ``scored_by`` names the model of a term. A law over token sequences counts each text once for every
-    tokenisation of it; with the constraint ``Canonical`` it is one over texts.
+    tokenisation of it; with the constraint ``Canonical``, or where texts are ``Phrases``, it is one over texts.
     """
     from experiments.laws.temperature import AtTemperature
-    from lm_adapters import Canonical
+    from lm_adapters import Canonical, Phrases
     from samplers import EnergyTerm, WeightedSum, named, term_names
 
     divided = ""
@@ -50,7 +50,9 @@ def in_words(
     if len(terms) == len(models) == 1:
         formula = models[0][0].formula
         said = f"{law}, {formula} by {models[0][1]}," if formula else f"{law} by {models[0][1]},"
-    canonical = any(isinstance(part, Canonical) for part in constraints)
+    canonical = any(
+        isinstance(part, Canonical) or (isinstance(part, Phrases) and not part.within) for part in constraints
+    )
     clauses = [part.clause or f"given {part.name}" for part in constraints if not isinstance(part, Canonical)]
     return f"{said} over {_states(lengths, each_length, canonical)}" + (f" {', '.join(clauses)}" if clauses else "")
 

@@ -31,6 +31,7 @@ WITHOUT_CHAINS = (
     "rejection",
     "importance",
     "smc",
+    "exact",
 )  # samplers without warm-up and thinning, and not extensible
 SEARCHES = ("anneal",)  # samplers that cool by themselves: the objective is the energy, at temperature 1
 
@@ -179,7 +180,7 @@ class Settings:
 
         given = {f"{argument('nan')} reject": self.nan == "reject", argument("workers"): self.workers > 1}
         for words, is_given in given.items():
-            if is_given and sampler in ("rejection", "importance"):
+            if is_given and sampler in ("exact", "rejection", "importance"):
                 raise InvalidInput(f"{words} has no meaning for {argument('sampler')} {sampler}; leave it out")
         if self.temperature != 1 and sampler in SEARCHES:
             raise InvalidInput(

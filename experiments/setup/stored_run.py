@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["PROBLEM", "Method", "Outline", "stored_run"]
 
 PROBLEM = "problem.json"
-Method = Literal["chains", "search", "rejection", "importance", "smc"]
+Method = Literal["chains", "search", "rejection", "importance", "smc", "exact"]
 SCALARS = {"rejection": ["energy"], "importance": ["log_q", "energy"]}
 LARGEST = {"chains": 10**6, "width": 10**5, "vocabulary": 10**8}
 
@@ -112,6 +112,8 @@ def stored_run(
 
     ``progress`` is what the folder's own process says of it. Raises ``StoreError`` for damaged files.
     """
+    if outline.method == "exact":  # kept as a whole or not at all
+        return None
     store.is_state = lambda x: bool(space.is_state(x).all())
     others = {"smc": config.get("populations", 1), "rejection": 1, "importance": 1}
     shards = others.get(outline.method, -(-outline.chains // config["shard_size"]))

@@ -10,10 +10,16 @@ from samplers import InvalidInput
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["TargetTokenizer", "check_in_vocabulary", "check_one_vocabulary", "decoder_context", "end_token"]
+__all__ = [
+    "check_in_vocabulary",
+    "check_one_vocabulary",
+    "decoder_context",
+    "end_token",
+    "target_tokenizer",
+]
 
 
-class TargetTokenizer:
+class _TargetTokenizer:
     """A tokenizer that tokenises texts as targets and otherwise behaves like the one it wraps."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -27,6 +33,11 @@ class TargetTokenizer:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._tokenizer, name)
+
+
+def target_tokenizer(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """The tokenizer of targets: the same, except for Marian, which spells them otherwise."""
+    return cast(Any, _TargetTokenizer(tokenizer)) if hasattr(tokenizer, "spm_target") else tokenizer
 
 
 def check_one_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

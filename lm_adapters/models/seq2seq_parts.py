@@ -33,11 +33,11 @@ from lm_adapters.forward.model_inputs import max_positions, with_special_tokens
 from lm_adapters.models.language_model import LanguageModel
 from lm_adapters.models.languages import choose_languages, language_codes, reads_language, translation_tasks
 from lm_adapters.models.seq2seq_config import (
-    TargetTokenizer,
     check_in_vocabulary,
     check_one_vocabulary,
     decoder_context,
     end_token,
+    target_tokenizer,
 )
 from lm_adapters.text import TextSpace
 from samplers import InvalidInput
@@ -154,6 +154,4 @@ class Seq2SeqParts(LanguageModel):
         )
 
     def _text_space(self, tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> TextSpace:
-        if hasattr(tokenizer, "spm_target"):
-            tokenizer = cast(Any, TargetTokenizer(tokenizer))
-        return TextSpace(tokenizer, vocabulary)
+        return TextSpace(target_tokenizer(tokenizer), vocabulary)

@@ -1,0 +1,1 @@
+"""Which phrase of a list fits a text: ``mcmc-text choose``."""
