@@ -51,7 +51,7 @@ DRAWN = {
     "keywords, smc": "keywords music --sampler smc --particles 16 --populations 2 --moves 1 --chains 6",
     "keywords, causal": f"keywords music night {SHORT} --scorer causal-en",
     "keywords, any order": f"keywords night music last {SHORT} --any-order",
-    "keywords, rejection": "keywords the --sampler rejection --steps 20 --chains 6",
+    "keywords, rejection": "keywords the --sampler rejection --temperature 1 --steps 20 --chains 6",
     "infill": f"infill {BLANKS} {SHORT}",
     "infill, gibbs": f"infill {BLANKS} {SHORT} --sampler gibbs --shortlist 16",
     "paraphrase": f"paraphrase {HOME} {SEARCH}",
