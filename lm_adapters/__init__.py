@@ -1,5 +1,9 @@
 """Language models as proposals and energies. Importing this package imports torch; transformers only on loading."""
 
+from lm_adapters.drawing.adaptive_rejection import AdaptiveDraws, AdaptiveRejection
+from lm_adapters.drawing.continuation import Continuation
+from lm_adapters.drawing.power_distribution import PowerDistribution
+from lm_adapters.drawing.suffix_smc import SuffixSMC
 from lm_adapters.energies.blockwise_energy import BlockwiseEnergy
 from lm_adapters.energies.distance import EditDistance, SourceBleu
 from lm_adapters.energies.lengths import LengthPrior, LengthRange, PerToken
@@ -10,6 +14,7 @@ from lm_adapters.energies.reconstruction import Reconstruction
 from lm_adapters.energies.retokenized import Canonical, ThroughText
 from lm_adapters.energies.sequence_energy import SequenceEnergy
 from lm_adapters.energies.similarity import Similarity
+from lm_adapters.energies.stopped_energy import StoppedEnergy
 from lm_adapters.energies.text_energy import TextEnergy
 from lm_adapters.energies.words import ForbiddenWords, WordLimit, check_compatible, word_spans
 from lm_adapters.loading.pretrained import DTYPES, check_device, load_pretrained, task_of, tasks_of
@@ -48,10 +53,13 @@ from lm_adapters.text import TextSpace
 
 __all__ = [
     "DTYPES",
+    "AdaptiveDraws",
+    "AdaptiveRejection",
     "Autoregressive",
     "BlockwiseEnergy",
     "Canonical",
     "CausalLM",
+    "Continuation",
     "EditDistance",
     "EditProposal",
     "ForbiddenWords",
@@ -73,6 +81,7 @@ __all__ = [
     "PhraseDistribution",
     "PhraseProposal",
     "Phrases",
+    "PowerDistribution",
     "PromptedLM",
     "RealWords",
     "Reconstruction",
@@ -88,7 +97,9 @@ __all__ = [
     "SourceBatch",
     "SourceBleu",
     "SpanProposal",
+    "StoppedEnergy",
     "SuffixProposal",
+    "SuffixSMC",
     "SwapProposal",
     "Template",
     "TemplateFill",

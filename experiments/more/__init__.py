@@ -1,0 +1,1 @@
+"""More experiments: commands and Python functions, as those beside this folder."""
