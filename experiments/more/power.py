@@ -88,7 +88,8 @@ def power(
     fluency.formula = "-log p(text | prompt)"
     energy = job.with_custom(fluency if alpha == 1 else alpha * fluency, lm.space)
     exponent = alpha / job.settings.law_temperature
-    truncation = Truncation(1 / exponent)
+    growing = Continuation(reader, power=exponent, min_length=low, max_length=high, block=block)
+    truncation = Truncation(growing.temperature)
     x0 = continued_starts(lm, reader, truncation, energy, length, job)
     problem = Problem(
         lm.space,
@@ -104,7 +105,6 @@ def power(
     )
     if sampler == "mh":
         return sample_chains(problem, kernel, job)
-    growing = Continuation(reader, power=exponent, min_length=low, max_length=high, block=block)
     if sampler == "csmc":
         return sample_chains(problem, SuffixSMC(growing, particles or FEW), job)
     begun = PowerDistribution(growing)

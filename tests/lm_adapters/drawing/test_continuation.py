@@ -43,7 +43,7 @@ def test_scores_are_those_of_the_texts_and_weights_those_of_the_scores(name: str
     torch.testing.assert_close(found.nlls.sum(dim=1), terms.where(new, 0.0).sum(dim=1), atol=1e-9, rtol=0)
     before = terms.where(~new, 0.0).sum(dim=1)
     torch.testing.assert_close(found.before.repeat_interleave(PARTICLES), before, atol=1e-9, rtol=0)
-    law = SequenceDistribution(reader, max_length=LONGEST, truncation=Truncation(0.5))
+    law = SequenceDistribution(reader, max_length=LONGEST, truncation=Truncation(2 ** (-1 / 3)))
     log_q = law.token_scores(found.x)[:, 0].where(new, 0.0).sum(dim=1)
     torch.testing.assert_close(found.log_weights, -2 * found.nlls.sum(dim=1) - log_q, atol=1e-9, rtol=0)
     assert torch.equal(found.x[::PARTICLES], x)
