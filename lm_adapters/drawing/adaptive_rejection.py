@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lm_adapters.forward.log_probs import aligned_parts
 from lm_adapters.models.autoregressive import Autoregressive
-from lm_adapters.proposals.redraw import Decoder
+from lm_adapters.proposals.redraw import Decoder, Redrawn
 from lm_adapters.proposals.sequence_distribution import SequenceDistribution
 from lm_adapters.proposals.token_distribution import TokenDistribution
 from samplers import Energy, InvalidInput
@@ -87,16 +87,15 @@ class AdaptiveRejection:
         return AdaptiveDraws(torch.cat(kept), trials)
 
     @torch.inference_mode()
-    def _try(self, size: int, rng: torch.Generator) -> _LivingDecoder:
+    def _try(self, size: int, rng: torch.Generator) -> Redrawn:
         model, longest = self.law.model, self.law.max_length
         x = torch.full((size, longest), model.space.pad_id, device=model.allowed.device)
         noise = torch.rand((size, longest), dtype=torch.float64, device=rng.device, generator=rng).to(x.device)
-        decoder = _LivingDecoder(self._tokens, x, x.new_zeros(size), noise, score_end=False)
+        decoder = _LivingDecoder(self._tokens, x, x.new_zeros(size), noise, score_end=False, scored=True)
         decoder.nodes = [self._root] * size
-        decoder.write(*decoder.begin([size]))
-        return decoder
+        return decoder.written([size])
 
-    def _bury(self, tried: _LivingDecoder, rows: Tensor) -> None:
+    def _bury(self, tried: Redrawn, rows: Tensor) -> None:
         """Enter what is dead of the texts of ``rows int64 [n]``."""
         lengths = self.law.model.space.lengths(tried.x)
         for row in rows.tolist():
@@ -105,7 +104,7 @@ class AdaptiveRejection:
                 *tried.x[row, :length].tolist(),
                 *([self.law.model.eos_id] if length < self.law.max_length else []),
             ]
-            chances = tried.scores[row, : len(tokens), 0].exp().tolist()
+            chances = tried.scores[row, 0, : len(tokens)].exp().tolist()
             self._enter(tokens[: self._dead_from(tried.x[row], length)], chances)
 
     def _dead_from(self, x: Tensor, length: int) -> int:
@@ -140,7 +139,7 @@ class _LivingTokens(TokenDistribution[Autoregressive]):
         """
         parts = []
         for part, at, quantile, share in aligned_parts(logits, column, u, living):
-            own, weights = self.shares(part, at)
+            own, weights = self._shares(part, at)
             token = Weights(weights.double() * share).at(quantile)
             parts.append((token, *self._scores(own, Weights(weights), at, token)))
         tokens, log_probs, nlls = map(torch.cat, zip(*parts, strict=True))
@@ -153,7 +152,7 @@ class _LivingDecoder(Decoder):
     law: Any
     nodes: list[_Node | None]
 
-    def next_tokens(self, rows: Tensor, place: Tensor, logits: Iterable[Tensor]) -> Tensor:
+    def next_tokens(self, rows: Tensor, place: Tensor, logits: Iterable[Tensor], reach: tuple[int, int]) -> Tensor:
         where = rows.tolist()
         living = torch.ones((len(where), len(self.law.model.allowed)), dtype=torch.float64, device=rows.device)
         for index, row in enumerate(where):
@@ -161,7 +160,8 @@ class _LivingDecoder(Decoder):
             for token, child in node.children.items() if node else ():
                 living[index, token] = 1 - child.dead
         token, log_probs, nlls = self.law.draw_living(logits, place, self.noise[rows, place], living)
-        self.keep(rows, place, token, log_probs, nlls)
+        self.scores[rows, place] = torch.stack([log_probs, nlls], dim=1)
+        self.x[rows, place] = token
         for row, drawn in zip(where, token.tolist(), strict=True):
             node = self.nodes[row]
             self.nodes[row] = node.children.get(drawn) if node else None

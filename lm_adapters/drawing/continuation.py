@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -92,7 +92,7 @@ class Continuation:
         self.model, self.power, self.block = model, power, block
         self.min_length, self.max_length = min_length, max_length
         self.temperature = power ** (-1 / ROOT) if temperature is None else temperature
-        self._law = TokenDistribution(model, Truncation(self.temperature), min_length, max_length)
+        self._law = _Tokens(model, Truncation(self.temperature), min_length, max_length)
 
     def config(self) -> dict[str, Any]:
         names = ("model", "power", "temperature", "min_length", "max_length", "block")
@@ -130,6 +130,20 @@ class Continuation:
             text = int(grown.log_weights.argmax()) // particles
             raise ProposalError(f"the model cannot draw the text of chain {text}; start from one that it draws")
         return grown
+
+
+class _Tokens(TokenDistribution[Autoregressive]):
+    def draw_others(
+        self, logits: Iterable[Tensor], column: Tensor, u: Tensor, given: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As ``draw``, but tokens that are ``given int64 [rows]`` are not drawn; -1: drawn."""
+        parts = []
+        for part, at, quantile, kept in aligned_parts(logits, column, u, given):
+            own, weights = self._weights(part, at)
+            token = kept.where(kept >= 0, weights.at(quantile))
+            parts.append((token, *self._scores(own, weights, at, token)))
+        tokens, log_probs, nlls = map(torch.cat, zip(*parts, strict=True))
+        return tokens, log_probs, nlls
 
 
 class _Growing:
@@ -194,11 +208,11 @@ class _Growing:
 
     def _draw(self, rows: Tensor, logits: Iterator[Tensor]) -> None:
         """Draw the next token of ``rows int64 [n]``, or their end, and weigh it."""
-        place, given = self.place[rows], None
+        place, given = self.place[rows], torch.full_like(rows, -1)
         if self.kept:
             old = with_end_token(self.model, self.begun)[self.text[rows], place]
             given = old.where(rows % self.particles == 0, -1)
-        token, log_q, nlls = self.law.draw(logits, place, self.noise[rows, place, 0], given)
+        token, log_q, nlls = self.law.draw_others(logits, place, self.noise[rows, place, 0], given)
         ended = token == self.model.eos_id
         # A probability that rounds to 0 is NaN there; whatever drew it, the text has no weight.
         self.log_weights[rows] += (-self.how.power * nlls - log_q).nan_to_num(nan=-math.inf, posinf=math.inf)
