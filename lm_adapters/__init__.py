@@ -3,6 +3,7 @@
 from lm_adapters.drawing.adaptive_rejection import AdaptiveDraws, AdaptiveRejection
 from lm_adapters.drawing.continuation import Continuation
 from lm_adapters.drawing.power_distribution import PowerDistribution
+from lm_adapters.drawing.stopped_energy import StoppedEnergy
 from lm_adapters.drawing.suffix_smc import SuffixSMC
 from lm_adapters.energies.blockwise_energy import BlockwiseEnergy
 from lm_adapters.energies.distance import EditDistance, SourceBleu
@@ -14,7 +15,6 @@ from lm_adapters.energies.reconstruction import Reconstruction
 from lm_adapters.energies.retokenized import Canonical, ThroughText
 from lm_adapters.energies.sequence_energy import SequenceEnergy
 from lm_adapters.energies.similarity import Similarity
-from lm_adapters.energies.stopped_energy import StoppedEnergy
 from lm_adapters.energies.text_energy import TextEnergy
 from lm_adapters.energies.words import ForbiddenWords, WordLimit, check_compatible, word_spans
 from lm_adapters.loading.pretrained import DTYPES, check_device, load_pretrained, task_of, tasks_of

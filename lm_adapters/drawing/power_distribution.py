@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lm_adapters.drawing.continuation import Continuation
-from lm_adapters.energies.stopped_energy import StoppedEnergy
+from lm_adapters.drawing.stopped_energy import StoppedEnergy
 from samplers import PopulationDraw
 from samplers.randomness import systematic
 
