@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from experiments.entry.report import report
-from experiments.more.power import power
+from experiments.continuing.power import power
 from lm_adapters import CausalLM, StoppedEnergy
 from samplers import InvalidInput
 from tests.experiments.tiny_models import tiny_models

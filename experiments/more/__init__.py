@@ -1,1 +1,0 @@
-"""More experiments: commands and Python functions, as those beside this folder."""
