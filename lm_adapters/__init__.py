@@ -1,5 +1,10 @@
 """Language models as proposals and energies. Importing this package imports torch; transformers only on loading."""
 
+from lm_adapters.drawing.adaptive_rejection import AdaptiveDraws, AdaptiveRejection
+from lm_adapters.drawing.continuation import Continuation
+from lm_adapters.drawing.power_distribution import PowerDistribution
+from lm_adapters.drawing.stopped_energy import StoppedEnergy
+from lm_adapters.drawing.suffix_smc import SuffixSMC
 from lm_adapters.energies.blockwise_energy import BlockwiseEnergy
 from lm_adapters.energies.distance import EditDistance, SourceBleu
 from lm_adapters.energies.lengths import LengthPrior, LengthRange, PerToken
@@ -48,10 +53,13 @@ from lm_adapters.text import TextSpace
 
 __all__ = [
     "DTYPES",
+    "AdaptiveDraws",
+    "AdaptiveRejection",
     "Autoregressive",
     "BlockwiseEnergy",
     "Canonical",
     "CausalLM",
+    "Continuation",
     "EditDistance",
     "EditProposal",
     "ForbiddenWords",
@@ -73,6 +81,7 @@ __all__ = [
     "PhraseDistribution",
     "PhraseProposal",
     "Phrases",
+    "PowerDistribution",
     "PromptedLM",
     "RealWords",
     "Reconstruction",
@@ -88,7 +97,9 @@ __all__ = [
     "SourceBatch",
     "SourceBleu",
     "SpanProposal",
+    "StoppedEnergy",
     "SuffixProposal",
+    "SuffixSMC",
     "SwapProposal",
     "Template",
     "TemplateFill",

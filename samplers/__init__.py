@@ -60,7 +60,17 @@ from samplers.run.trace import MoveCount, Trace
 from samplers.schedules import constant, geometric, linear, logarithmic
 from samplers.sequential_monte_carlo import SMCSample, smc
 from samplers.storage.run_store import RunStore
-from samplers.types import ChainState, Distribution, Drawn, Energy, Kernel, Proposal, Proposed, StepInfo
+from samplers.types import (
+    ChainState,
+    Distribution,
+    Drawn,
+    Energy,
+    Kernel,
+    PopulationDraw,
+    Proposal,
+    Proposed,
+    StepInfo,
+)
 from samplers.version import __version__
 
 __all__ = [
@@ -94,6 +104,7 @@ __all__ = [
     "OutOfMemory",
     "PathTempered",
     "PopulationDied",
+    "PopulationDraw",
     "Proposal",
     "ProposalError",
     "Proposed",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from samplers.drawing import draw_scored
-from samplers.energy.evaluation import rejecting_nan
+from samplers.energy.evaluation import evaluate, rejecting_nan
 from samplers.energy.nan_policy import NaNCount, NaNPolicy
 from samplers.errors import Interrupted, InvalidInput
 from samplers.path import check_temperatures, path_energy
@@ -25,7 +25,7 @@ from samplers.run.signals import Stop, stop_signals
 from samplers.storage.fingerprint import pin_fingerprint
 from samplers.storage.run_store import RunStore
 from samplers.storage.shard_store import ShardStore
-from samplers.types import Distribution, Energy, Kernel
+from samplers.types import Distribution, Energy, Kernel, PopulationDraw
 
 __all__ = ["SMCSample", "smc", "smc_sample"]
 
@@ -129,7 +129,8 @@ def smc(
 
     Main arguments
         ``distribution`` has ``sample()`` and ``log_prob()``, as those of ``torch.distributions``, and must cover the
-        target. ``kernel``: any kernel; it is given the energy of each stage.
+        target; one that is itself drawn by populations has ``draw_population(count, rng) -> PopulationDraw``.
+        ``kernel``: any kernel; it is given the energy of each stage.
     Other arguments
         ``temperatures`` rise to 1; by default each is the highest that leaves half of the particles in effect (an
         effective sample size of half of those that the target allows). ``populations`` are independent of each other,
@@ -248,5 +249,11 @@ class _Run:
         """A population of new draws."""
         energy = rejecting_nan(self.energy, count) if self.nan == "reject" else self.energy
         rng = generator(self.seed, index, stream="smc draws")
-        x, log_q, (value, _) = draw_scored(energy, self.distribution, self.num_particles, rng)
-        return Population(index, x, value, log_q, torch.arange(len(x), device=x.device))
+        draw = getattr(self.distribution, "draw_population", None)
+        if draw is None:
+            x, log_q, (value, _) = draw_scored(energy, self.distribution, self.num_particles, rng)
+            return Population(index, x, value, log_q, torch.arange(len(x), device=x.device))
+        with torch.inference_mode():
+            drawn: PopulationDraw = draw(self.num_particles, rng)
+            log_q = self.distribution.log_prob(drawn.x).double()
+            return Population(index, drawn.x, evaluate(energy, drawn.x).energy, log_q, drawn.ancestor, drawn.log_z)

@@ -15,6 +15,7 @@ __all__ = [
     "Drawn",
     "Energy",
     "Kernel",
+    "PopulationDraw",
     "Proposal",
     "Proposed",
     "StepInfo",
@@ -157,6 +158,23 @@ class Kernel(Protocol):
     def step(
         self, state: ChainState, energy: Energy, rng: torch.Generator, *, beta: float | Tensor = 1.0
     ) -> tuple[ChainState, StepInfo]: ...
+
+
+class PopulationDraw(NamedTuple):
+    """What ``smc`` begins with, from a distribution that has ``draw_population(count, rng)``.
+
+    x
+        ``[count, ...]`` states of equal weight: the mean of a statistic times ``exp(log_z)`` is on average its sum
+        weighted by ``exp(log_prob)``, which need not add up to 1.
+    log_z
+        an estimate of the log of what ``exp(log_prob)`` adds up to; ``exp(log_z)`` is without bias.
+    ancestor
+        ``int64 [count]``: which of ``count`` first draws each state descends from.
+    """
+
+    x: Tensor
+    log_z: float
+    ancestor: Tensor
 
 
 class Distribution(Protocol):

@@ -10,9 +10,9 @@ from experiments.declaration.wording import argument
 
 if TYPE_CHECKING:
     from experiments.setup.settings import Settings
-    from lm_adapters import MaskedLM
+    from lm_adapters import CausalLM, MaskedLM
 
-__all__ = ["load_masked", "named_model"]
+__all__ = ["check_causal", "load_causal", "load_masked", "named_model"]
 
 
 def named_model(name: str, device: str, dtype: str) -> Any:
@@ -47,4 +47,33 @@ def load_masked(settings: Settings) -> MaskedLM:
         raise InvalidInput(
             f"{argument('model')} {settings.model!r} is a {type(model).__name__}; give a masked language model"
         )
+    return model
+
+
+def check_causal(settings: Settings) -> None:
+    """Raise ``InvalidInput`` for a model that does not write from left to right, before its weights are loaded."""
+    from lm_adapters import CausalLM, task_of
+    from samplers import InvalidInput
+
+    model = settings.model
+    found = named_model(model, settings.device, settings.dtype) if isinstance(model, str) else model
+    if isinstance(found, str):
+        kind = f"{task_of(found, trust_remote_code=settings.trust_remote_code)} language model"
+    else:
+        kind = "causal language model" if isinstance(found, CausalLM) else type(found).__name__
+    if kind != "causal language model":
+        raise InvalidInput(f"{argument('model')} {model!r} is a {kind}; give a causal language model")
+
+
+def load_causal(settings: Settings) -> CausalLM:
+    """The model that writes, which ``check_causal`` has found to be one."""
+    from lm_adapters import CausalLM
+
+    model: Any = settings.model
+    if isinstance(model, str):
+        model = named_model(model, settings.device, settings.dtype)
+    if isinstance(model, str):
+        trusted = settings.trust_remote_code
+        model = CausalLM.from_pretrained(model, settings.device, settings.dtype, trust_remote_code=trusted)
+    assert isinstance(model, CausalLM)
     return model

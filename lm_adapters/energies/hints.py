@@ -55,15 +55,25 @@ class SiteHint:
 
 @dataclass(frozen=True)
 class TextHint:
-    """``nlls float64 [rows]``: ``-log p(x)`` in nats of the proposed texts under ``model``, NaN where unknown."""
+    """``nlls float64 [rows]``: ``-log p(x)`` in nats of the proposed texts under ``model``, NaN where unknown.
+
+    ``endless float64 [rows]``: the same without the end of the text, if it is known.
+    """
 
     model: Autoregressive
     nlls: Tensor
+    endless: Tensor | None = None
 
     def __getitem__(self, rows: Tensor) -> TextHint:
-        return replace(self, nlls=self.nlls[rows])
+        endless = None if self.endless is None else self.endless[rows]
+        return replace(self, nlls=self.nlls[rows], endless=endless)
 
     @classmethod
     def join(cls, parts: Sequence[TextHint]) -> TextHint:
         """All rows of ``parts``, which are of one model."""
-        return replace(parts[0], nlls=torch.cat([part.nlls for part in parts]))
+        endless = [part.endless for part in parts if part.endless is not None]
+        return replace(
+            parts[0],
+            nlls=torch.cat([part.nlls for part in parts]),
+            endless=torch.cat(endless) if len(endless) == len(parts) else None,
+        )

@@ -15,7 +15,7 @@ from lm_adapters.models.autoregressive import Autoregressive
 from lm_adapters.proposals.token_distribution import TokenDistribution
 from samplers.randomness import joined
 
-__all__ = ["Redrawn", "redraw"]
+__all__ = ["DENSE", "Decoder", "Redrawn", "redraw"]
 
 DENSE = 0.75  # where fewer of a pass's rows are still being written, finished ones are removed from it
 
@@ -49,15 +49,15 @@ def redraw(
     """
     parts = list(passes(cut[rows] + 1, law.model.tokens_per_pass))
     if len(parts) == 1:  # which keeps the order of the rows
-        return _Decoder(law, x[rows], cut[rows], noise[rows], score_end, scored).written([len(rows)])
+        return Decoder(law, x[rows], cut[rows], noise[rows], score_end, scored).written([len(rows)])
     order = torch.cat(parts)
     rows = rows[order]
-    decoder = _Decoder(law, x[rows], cut[rows], noise[rows], score_end, scored)
+    decoder = Decoder(law, x[rows], cut[rows], noise[rows], score_end, scored)
     drawn, back = decoder.written([len(part) for part in parts]), order.argsort()
     return Redrawn(drawn.x[back], drawn.scores[back])
 
 
-class _Decoder:
+class Decoder:
     """Continues texts ``x [rows, width]`` from ``cut [rows]`` on and keeps ``scores [rows, width + 1, 2]``.
 
     While it writes, ``x`` has a column more, and the end of a text is a token in it.
@@ -97,7 +97,7 @@ class _Decoder:
             cut, cuts = self.cut[start : start + count], self.cuts[start : start + count]
             start += count
             logits, read = self.law.model.read(self.x[rows, :-1], columns == cut.unsqueeze(1))
-            tokens.append(self._next(rows, cut, logits, (min(cuts), max(cuts))))
+            tokens.append(self.next_tokens(rows, cut, logits, (min(cuts), max(cuts))))
             same = min(cuts) == max(cuts)  # all that was read is what precedes each text
             prefixes.append(read if same else read.take(torch.arange(count, device=rows.device), cut))
         return joined(tokens), Prefixes.join(prefixes)
@@ -126,9 +126,9 @@ class _Decoder:
                 read = torch.full_like(before.counts, law.model.eos_id).index_copy_(0, slot, token)
                 wanted = torch.zeros_like(read, dtype=torch.bool).index_fill_(0, slot, True)
             logits, before = law.model.extend(before, read.unsqueeze(1), wanted.unsqueeze(1))
-            token = self._next(rows, place, logits, (first, last))
+            token = self.next_tokens(rows, place, logits, (first, last))
 
-    def _next(self, rows: Tensor, place: Tensor, logits: Iterable[Tensor], reach: tuple[int, int]) -> Tensor:
+    def next_tokens(self, rows: Tensor, place: Tensor, logits: Iterable[Tensor], reach: tuple[int, int]) -> Tensor:
         """``int64 [rows]``: a token for ``place``, or the end, drawn and written."""
         u = self.noise[rows, place if reach[1] < self.law.max_length else place.clamp(max=self.law.max_length - 1)]
         if self.scored:

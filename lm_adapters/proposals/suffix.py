@@ -89,9 +89,15 @@ class SuffixProposal:
             x.where(stuck.unsqueeze(1), new),
             (drawn + there).masked_fill(stuck, 0.0),
             (old + back).masked_fill((back == -math.inf) | stuck, -math.inf),
-            hint=TextHint(self.model, scores[:, 1].sum(dim=1).masked_fill(stuck, math.nan)),
+            hint=self._hint(new, scores, stuck),
             memory=scores,
         )
+
+    def _hint(self, new: Tensor, scores: Tensor, stuck: Tensor) -> TextHint:
+        nlls = scores[:, 1].sum(dim=1).masked_fill(stuck, math.nan)
+        end = self.model.space.lengths(new).unsqueeze(1)
+        endless = scores[:, 1].scatter(1, end, 0.0).sum(dim=1).masked_fill(stuck, math.nan)
+        return TextHint(self.model, nlls, endless)
 
     def log_prob(self, x_to: Tensor, x_from: Tensor) -> Tensor:
         """``float64 [chains]``: the log-density of the move, summed over all cuts that can make it."""

@@ -95,16 +95,21 @@ class TokenDistribution(Generic[M]):
 
         No column is below ``first``.
         """
+        own, shares = self._shares(logits, column, first)
+        return own, Weights(shares)
+
+    def _shares(self, logits: Tensor, column: Tensor, first: int = 0) -> tuple[Tensor, Tensor]:
+        """As ``_weights``, both ``[rows, vocabulary]``; those of a row add up to any number."""
         own = logits.softmax(dim=1)
         if not self.truncation.changes and first >= self.min_length:
-            return own, Weights(own * self._possible)
+            return own, own * self._possible
         too_short = column < self.min_length
         if self.truncation.changes:
             scores = self.truncation.scores(logits, self._possible, (too_short, self.model.eos_id))
-            return own, Weights(scores.softmax(dim=1))
+            return own, scores.softmax(dim=1)
         weights = own * self._possible
         weights[too_short, self.model.eos_id] = 0.0
-        return own, Weights(weights)
+        return own, weights
 
 
 def _nlls(own: Tensor, token: Tensor) -> Tensor:

@@ -1,0 +1,111 @@
+"""Continuations of a prompt from a power of a causal model's law: likelier as a whole, not token by token."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from experiments.declaration.arguments import Option
+from experiments.declaration.wording import argument
+from experiments.entry.experiment import experiment
+from experiments.populations.draw import draw_by_smc
+from experiments.setup.common_options import POPULATIONS
+from experiments.setup.job import Job
+from experiments.setup.methods import sample_chains
+from experiments.setup.models import check_causal, load_causal
+from experiments.setup.problem import Problem
+from experiments.setup.settings import Settings
+from experiments.starts.continued import continued_starts
+
+if TYPE_CHECKING:
+    from experiments.results.protocol import Run
+
+__all__ = ["power"]
+
+MANY, FEW = 128, 8  # particles of a population, and of a step of a chain
+
+
+def check(settings: Settings, *, prompt: str, alpha: float, **_: object) -> None:
+    """Raise ``InvalidInput`` for an empty prompt, an exponent that cannot be, and a model that is not causal."""
+    from samplers import InvalidInput
+
+    if not prompt.strip():
+        raise InvalidInput(f"{argument('prompt')} is empty; give the beginning of a text")
+    if not (math.isfinite(alpha) and alpha > 0):
+        raise InvalidInput(f"{argument('alpha')} is {alpha}; give a finite number above 0")
+    check_causal(settings)
+
+
+@experiment(model="causal-en", check=check)
+def power(
+    job: Job,
+    prompt: Annotated[str, Option("The beginning of a text.")],
+    *,
+    alpha: Annotated[float, Option("The exponent: 1 is the model's own law, above 1 likelier texts.")] = 4.0,
+    sampler: Annotated[
+        Literal["smc", "mh", "csmc"],
+        Option(
+            "smc: populations that grow from left to right; they also give log Z. mh: Markov chains that redraw texts "
+            "from a place on. csmc: the same, with a population of candidates in each step, for long texts."
+        ),
+    ] = "smc",
+    length: Annotated[
+        tuple[int, int], Option("Tokens a text: N or LOW:HIGH. A text of the most tokens is cut off there.")
+    ] = (1, 40),
+    cuts: Annotated[
+        Literal["open", "uniform"],
+        Option("Where mh and the moves of smc redraw from: mostly where the next token is uncertain, or anywhere."),
+    ] = "open",
+    block: Annotated[int, Option("Tokens between two resamplings of smc and csmc.", minimum=1)] = 8,
+    particles: Annotated[
+        int | None,
+        Option(f"Texts of a population.  [default: {MANY} of smc, {FEW} of csmc]", minimum=2, maximum=10**6),
+    ] = None,
+    populations: Annotated[int, POPULATIONS] = 4,
+    moves: Annotated[int, Option("Of --sampler smc: steps of each particle once it is written.", minimum=1)] = 2,
+) -> Run:
+    """Continuations of PROMPT from p(text | PROMPT)^alpha of a causal --model.
+
+    The law is ``exp(-alpha fluency / temperature)`` over token sequences with a ``length`` within bounds, ``fluency``
+    minus the log-probability of the continuation as the model writes it: with its end, or cut off at the most tokens.
+    That is not decoding at temperature ``1 / alpha``: this sharpens each token by itself, without regard to what can
+    follow it. A Markov chain redraws its text from a place on, to any length: texts end early, and grow again.
+
+    Raises ``InvalidInput`` for a prompt that does not fit, before the model is loaded where possible.
+    """
+    from lm_adapters import Continuation, PowerDistribution, StoppedEnergy, SuffixProposal, SuffixSMC, Truncation
+    from samplers import InvalidInput, Kernel, MetropolisHastings
+
+    lm = load_causal(job.settings)
+    reader = lm.condition_on(prompt)
+    low, high = length
+    if high > reader.max_length:
+        raise InvalidInput(
+            f"{argument('length')} goes to {high} tokens, and beside the {len(reader.context) - 1} of "
+            f"{argument('prompt')} the model takes {reader.max_length}; give at most that"
+        )
+    fluency = StoppedEnergy(reader, high, "fluency")
+    fluency.formula = "-log p(text | prompt)"
+    energy = job.with_custom(fluency if alpha == 1 else alpha * fluency, lm.space)
+    exponent = alpha / job.settings.law_temperature
+    growing = Continuation(reader, power=exponent, min_length=low, max_length=high, block=block)
+    truncation = Truncation(growing.temperature)
+    x0 = continued_starts(lm, reader, truncation, energy, length, job)
+    problem = Problem(
+        lm.space,
+        energy,
+        x0,
+        {"model": lm},
+        lengths=length,
+        scored_by={"fluency": job.named("model", lm.model)},
+        note=f", cut off at {high}",
+    )
+    kernel: Kernel = MetropolisHastings(
+        SuffixProposal(reader, min_length=low, max_length=high, truncation=truncation, cuts=cuts)
+    )
+    if sampler == "mh":
+        return sample_chains(problem, kernel, job)
+    if sampler == "csmc":
+        return sample_chains(problem, SuffixSMC(growing, particles or FEW), job)
+    begun = PowerDistribution(growing)
+    return draw_by_smc(problem, begun, kernel, job, particles=particles or MANY, populations=populations, moves=moves)

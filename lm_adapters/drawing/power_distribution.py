@@ -1,0 +1,51 @@
+"""A power of a model's law over texts, drawn by populations."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from lm_adapters.drawing.continuation import Continuation
+from lm_adapters.drawing.stopped_energy import StoppedEnergy
+from samplers import PopulationDraw
+from samplers.randomness import systematic
+
+__all__ = ["PowerDistribution"]
+
+
+class PowerDistribution:
+    """``p(x)^power`` over texts of bounded length, as a ``continuation`` grows them from nothing: where ``smc`` begins.
+
+    ``log_prob`` is ``-power`` times the ``StoppedEnergy``, not normalised; the estimate of its sum over all texts is
+    without bias. Particles of one population depend on each other and follow the law as their number grows: for
+    rejection or importance sampling they are no proposal.
+    """
+
+    def __init__(self, continuation: Continuation) -> None:
+        self.continuation = continuation
+        self._energy = StoppedEnergy(continuation.model, continuation.max_length)
+
+    def draw_population(self, count: int, rng: torch.Generator) -> PopulationDraw:
+        """``count`` texts of equal weight. See ``samplers.smc``."""
+        how = self.continuation
+        x = torch.full((1, how.max_length), how.model.space.pad_id, device=how.model.allowed.device)
+        grown = how.grow(x, x.new_zeros(1), count, rng)
+        rows = systematic(grown.log_weights, rng)
+        log_z = float(grown.log_weights.logsumexp(dim=0)) - math.log(count)
+        return PopulationDraw(grown.x[rows], log_z, grown.ancestor[rows])
+
+    def sample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
+        """``int64 [*sample_shape, max_length]``: one population, drawn by torch's global generator."""
+        count = math.prod(sample_shape)
+        x = self.draw_population(count, torch.default_generator).x
+        return x.reshape(*sample_shape, x.shape[1])
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """``float64 [rows]`` in nats, up to a constant; ``-inf`` for a text that is never drawn."""
+        how, space = self.continuation, self.continuation.model.space
+        lengths = space.lengths(x)
+        drawable = (how.model.allowed[x] | ~space.is_token(x)).all(dim=1)
+        drawable &= (lengths >= how.min_length) & (lengths <= how.max_length)
+        return (-how.power * self._energy(x)).masked_fill(~drawable, -math.inf)
