@@ -122,6 +122,8 @@ def read_fill_log_prob(reader: Autoregressive, x: Tensor, free: Tensor, truncati
     """``float64 [rows]`` in nats: of drawing the ``free`` tokens of ``x`` by ``read_fill``."""
     row, values, done = free.nonzero()[:, 0], x[free].unsqueeze(1), 0
     total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+    if not len(row):
+        return total  # nothing is drawn, and a pass that wants nothing cannot be
     for logits in reader.logits(x, pad(free, (0, 1))):
         part = slice(done, done := done + len(logits))
         scores = truncation.scores(logits, reader.allowed)

@@ -139,7 +139,16 @@ def lines(draw: Any) -> list[str]:
 # --- run folders, finished, that are gone on with
 
 RUNS = sorted(name for name, command in COMMANDS.items() if any(each.name == "resume" for each in command.params))
-SMALL = {"chains": "2", "steps": "3", "warmup": "1", "thin": "1", "length": "2:16", "count": "1", "commit_every": "1"}
+SMALL = {
+    "chains": "2",
+    "steps": "3",
+    "warmup": "1",
+    "thin": "1",
+    "length": "2:16",
+    "count": "1",
+    "alpha": "1",
+    "commit_every": "1",
+}
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | anything,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(anything, inner, max_size=2),
@@ -155,7 +164,7 @@ def usual(name: str) -> list[str]:
         if isinstance(each, click.Argument):
             words.append(TEXT)
         elif each.required:
-            words += [each.opts[0], "2"]
+            words += [each.opts[0], FILES[0] if each.metavar == "FILE" else "2"]
     return words
 
 

@@ -160,6 +160,9 @@ def test_tokens_are_drawn_one_after_the_other():
             assert torch.equal(read.lengths, move.cut)
             for text in (move.x, new):
                 assert torch.equal(read.x, text.where(column < move.cut.unsqueeze(1), space.pad_id))
+            for stage in (read, *stages):
+                assert stage.drawn
+                stage.drawn = False  # what is compared is the law that the tokens are drawn from
             replayed(read, [law[-1:] for law in whole(given, read)])
             reads = space.lengths(new) - move.cut
             assert sum(len(stage.x) for stage in stages) == int(reads.sum())

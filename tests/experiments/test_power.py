@@ -7,8 +7,8 @@ import json
 import pytest
 import torch
 
-from experiments.entry.report import report
 from experiments.continuing.power import power
+from experiments.entry.report import report
 from lm_adapters import CausalLM, StoppedEnergy
 from samplers import InvalidInput
 from tests.experiments.tiny_models import tiny_models

@@ -125,7 +125,14 @@ def kept(task: str, folder: Path, plain: Callable[[str], float]) -> float:
     from experiments.translate import translate
 
     proposer = _proposer(folder.parent / "proposer")
-    settings: dict[str, Any] = {"model": str(proposer), "steps": 24, "warmup": 4, "chains": 4, "progress": False}
+    settings: dict[str, Any] = {
+        "model": str(proposer),
+        "steps": 24,
+        "warmup": 4,
+        "chains": 4,
+        "progress": False,
+        "temperature": 1.0,
+    }
     settings |= {"scorer": str(folder), "thin": 2}
     worst = 0.0
     for number, sampler in enumerate(("mh",) if task == "seq2seq" else ("mh", "gibbs")):

@@ -52,9 +52,10 @@ def test_pairs_have_the_log_probabilities_of_one_by_one(name):
     torch.testing.assert_close(shuffled, expected[order], **EXACT)
 
 
-def test_passes_are_few_and_little_is_padding():
+def test_passes_are_few_and_little_is_padding(monkeypatch):
     """Of pairs of many lengths in random order; each pair counts its source and its target, once."""
     model, count = lm("t5"), 300
+    monkeypatch.setattr(model, "tokens_per_pass", 1024)
     sources, targets = sentences(count, 4, longest=20), sentences(count, 5, longest=20)
     x, read = model.space.encode(targets), model.source_space.encode(sources)
     with counted([model.model]) as cost:
