@@ -46,8 +46,9 @@ def choose(
     sampler: Annotated[
         Literal["exact", "mh", "importance", "anneal"],
         Option(
-            "exact: score every phrase. With the others the model reads no more for a longer list: mh, chains along "
-            "the trie of the list; importance, weighted draws, which also tell the law's mass; anneal, search for the best."
+            "exact: score every phrase. With the others the model reads no more for a longer list: mh, "
+            "chains along the trie of the list; importance, weighted draws, which also tell the law's mass; anneal, "
+            "search for the best."
         ),
     ] = "exact",
     scorer: Annotated[str | Seq2SeqLM, Option("Seq2seq model whose -log p of a phrase given TEXT is the energy.")] = (
