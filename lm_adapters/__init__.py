@@ -1,5 +1,9 @@
 """Language models as proposals and energies. Importing this package imports torch; transformers only on loading."""
 
+from lm_adapters.attributes.labels import LabelEnergy, TextClassifier
+from lm_adapters.attributes.next_sentence import Coherence, NextSentenceModel
+from lm_adapters.attributes.sequence_classifier import SequenceClassifier
+from lm_adapters.attributes.zero_shot import ZeroShotClassifier
 from lm_adapters.drawing.adaptive_rejection import AdaptiveDraws, AdaptiveRejection
 from lm_adapters.drawing.continuation import Continuation
 from lm_adapters.drawing.power_distribution import PowerDistribution
@@ -17,7 +21,7 @@ from lm_adapters.energies.sequence_energy import SequenceEnergy
 from lm_adapters.energies.similarity import Similarity
 from lm_adapters.energies.text_energy import TextEnergy
 from lm_adapters.energies.words import ForbiddenWords, WordLimit, check_compatible, word_spans
-from lm_adapters.loading.pretrained import DTYPES, check_device, load_pretrained, task_of, tasks_of
+from lm_adapters.loading.pretrained import DTYPES, check_device, labels_of, load_pretrained, task_of, tasks_of
 from lm_adapters.locks.base import Lock
 from lm_adapters.locks.keywords import Keywords
 from lm_adapters.locks.template import Template
@@ -59,6 +63,7 @@ __all__ = [
     "BlockwiseEnergy",
     "Canonical",
     "CausalLM",
+    "Coherence",
     "Continuation",
     "EditDistance",
     "EditProposal",
@@ -67,6 +72,7 @@ __all__ = [
     "HeldTexts",
     "KeywordFill",
     "Keywords",
+    "LabelEnergy",
     "LanguageModel",
     "LeftToRightFill",
     "LengthPrior",
@@ -76,6 +82,7 @@ __all__ = [
     "MaskedEnergy",
     "MaskedLM",
     "MeanPooled",
+    "NextSentenceModel",
     "NucleusEnergy",
     "PerToken",
     "PhraseDistribution",
@@ -90,6 +97,7 @@ __all__ = [
     "RewriteProposal",
     "SentenceEncoder",
     "Seq2SeqLM",
+    "SequenceClassifier",
     "SequenceDistribution",
     "SequenceEnergy",
     "SequentialBlock",
@@ -103,16 +111,19 @@ __all__ = [
     "SwapProposal",
     "Template",
     "TemplateFill",
+    "TextClassifier",
     "TextEnergy",
     "TextSpace",
     "ThroughText",
     "Truncation",
     "WordLimit",
     "WordList",
+    "ZeroShotClassifier",
     "check_compatible",
     "check_device",
     "fill_masks",
     "fills_spans",
+    "labels_of",
     "load_pretrained",
     "pair_log_probs",
     "same_tokens",

@@ -124,8 +124,11 @@ def check_size(config: PretrainedConfig, auto: Any, source: str, local: bool) ->
         raise ValueError(f"its configuration describes {described:,} bytes of weights, its files hold {held:,}")
 
 
-def check_loaded(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Reject NaN or infinite weights, tokens without an embedding, and a model that fails on a short text."""
+def check_loaded(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, reads_only: bool = False) -> None:
+    """Reject NaN or infinite weights, tokens without an embedding, and a model that fails on a short text.
+
+    ``reads_only``: even with a decoder it gets no target.
+    """
     for name, weight in model.named_parameters():
         if not bool(torch.isfinite(weight).all()):
             raise ValueError(f"it has NaN or infinite weights ({name}) as {str(weight.dtype).removeprefix('torch.')}")
@@ -133,15 +136,19 @@ def check_loaded(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> 
     largest = max(_required_ids(tokenizer), default=-1)
     if rows is not None and largest >= rows:
         raise ValueError(f"its tokenizer has a token {largest:,}, and its embedding {rows:,} rows")
-    _run_trial(model, tokenizer(TRIAL_TEXT)["input_ids"])
+    _run_trial(model, tokenizer(TRIAL_TEXT)["input_ids"], reads_only)
 
 
-def _run_trial(model: PreTrainedModel, tokens: list[int]) -> None:
+def _run_trial(model: PreTrainedModel, tokens: list[int], reads_only: bool) -> None:
     """Settings that fit the weights, such as a number of heads, may still not make a working model."""
     if not tokens:
         return
     ids = torch.tensor([tokens], device=model.device)
-    target = {"decoder_input_ids": torch.zeros_like(ids[:, :1])} if model.config.is_encoder_decoder else {}
+    target = (
+        {"decoder_input_ids": torch.zeros_like(ids[:, :1])}
+        if model.config.is_encoder_decoder and not reads_only
+        else {}
+    )
     with torch.no_grad():
         answer = model(input_ids=ids, **target)[0]
     if bool(answer.isnan().any()):

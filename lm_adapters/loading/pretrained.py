@@ -24,6 +24,8 @@ __all__ = [
     "Task",
     "check_device",
     "check_dtype",
+    "labels_of",
+    "listed_labels",
     "listed_tasks",
     "load_pretrained",
     "loading_errors",
@@ -33,19 +35,23 @@ __all__ = [
     "tasks_of",
 ]
 
-Task = Literal["masked", "causal", "seq2seq", "encoder"]
+Task = Literal["masked", "causal", "seq2seq", "encoder", "classifier", "next sentence"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 AUTO_CLASS = {
     "masked": "AutoModelForMaskedLM",
     "causal": "AutoModelForCausalLM",
     "seq2seq": "AutoModelForSeq2SeqLM",
     "encoder": "AutoModel",
+    "classifier": "AutoModelForSequenceClassification",
+    "next sentence": "AutoModelForNextSentencePrediction",
 }
 MAPPING = {
     "masked": "MODEL_FOR_MASKED_LM_MAPPING",
     "causal": "MODEL_FOR_CAUSAL_LM_MAPPING",
     "seq2seq": "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING",
     "encoder": "MODEL_MAPPING",
+    "classifier": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING",
+    "next sentence": "MODEL_FOR_NEXT_SENTENCE_PREDICTION_MAPPING",
 }
 MESSAGE_LENGTH = 240  # characters kept of other libraries' messages
 NEEDED = {
@@ -53,6 +59,8 @@ NEEDED = {
     "causal": "a causal language model",
     "seq2seq": "a seq2seq model",
     "encoder": "a sentence encoder",
+    "classifier": "a sequence-classification model",
+    "next sentence": "a model with a next-sentence head, such as BERT's",
 }
 
 
@@ -121,7 +129,7 @@ def load_pretrained(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Model and tokenizer, from safetensors only. A model's own code runs only with ``trust_remote_code``.
 
-    ``task``: ``masked``, ``causal``, ``seq2seq`` or ``encoder``. ``dtype``: a key of ``DTYPES``.
+    ``task``: a key of ``AUTO_CLASS``. ``dtype``: a key of ``DTYPES``.
 
     Raises ``InvalidInput``, where possible before anything is loaded: for an unknown device, dtype or model, a model of
     another kind, files that are damaged or do not fit each other, and weights that are missing, NaN or infinite.
@@ -134,8 +142,9 @@ def load_pretrained(
     with loading_errors(name_or_path):
         config = _configuration(source, options)
     # BART also has masked and causal classes, built on parts that were not trained for either.
-    other = config.is_encoder_decoder != (task == "seq2seq") or (
-        task == "causal" and _is_bidirectional(config, trust_remote_code)
+    other = task != "classifier" and (
+        config.is_encoder_decoder != (task == "seq2seq")
+        or (task == "causal" and _is_bidirectional(config, trust_remote_code))
     )
     if not _has_class(config, task, trust_remote_code) or other:
         raise InvalidInput(f"{name_or_path!r} is a {config.model_type} model; {NEEDED[task]} is needed here")
@@ -154,7 +163,7 @@ def load_pretrained(
         raise InvalidInput(f"{name_or_path!r} lacks weights ({min(missing)}) of {NEEDED[task]}; choose a complete one")
     with loading_errors(name_or_path):
         model = model.to(found)
-        check_loaded(model, tokenizer)
+        check_loaded(model, tokenizer, reads_only=task == "classifier")
     return model, tokenizer
 
 
@@ -191,6 +200,27 @@ def listed_tasks(config: PretrainedConfig) -> Mapping[str, Mapping[str, Any]]:
     if not isinstance(found, Mapping):
         return {}
     return {str(task): settings if isinstance(settings, Mapping) else {} for task, settings in found.items()}
+
+
+def labels_of(name_or_path: str, *, trust_remote_code: bool = False) -> tuple[str, ...]:
+    """The labels of a sequence-classification model by number, from its configuration alone.
+
+    Raises ``InvalidInput`` if there is no such model, and for a regression model, which has none.
+    """
+    source, options = resolve_source(name_or_path, trust_remote_code)
+    with loading_errors(name_or_path):
+        return listed_labels(_configuration(source, options))
+
+
+def listed_labels(config: PretrainedConfig) -> tuple[str, ...]:
+    """The labels that a configuration lists, by number. Raises ``InvalidInput`` for that of a regression model."""
+    labels = [str(label) for _, label in sorted((config.id2label or {}).items())]
+    if len(labels) < 2 or config.problem_type == "regression":
+        raise InvalidInput(
+            f"{config.name_or_path or config.model_type!r} is a regression model: it gives a number and no label; give "
+            "a classifier of at least two labels"
+        )
+    return tuple(labels)
 
 
 def _configuration(source: str, options: dict[str, Any]) -> PretrainedConfig:

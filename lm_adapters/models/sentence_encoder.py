@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from lm_adapters.fingerprint import Fingerprinted
-from lm_adapters.forward.batching import Together, passes
+from lm_adapters.forward.batching import Together
 from lm_adapters.forward.model_inputs import max_positions
 from lm_adapters.forward.oom import run_passes, split_on_oom
+from lm_adapters.forward.shared_passes import rows_of_a_pass
 from lm_adapters.loading.model_files import check_config, check_loaded, check_weights, read_json
 from lm_adapters.loading.pretrained import (
     check_device,
@@ -147,26 +147,11 @@ class MeanPooled(Fingerprinted, SentenceEncoder):
         return normalize(vectors, dim=1)
 
     def _rows_of_a_pass(self) -> Together:
-        """Which rows may share a pass, by trying: in some models padding, or other rows, change the states of a row."""
         rows: list[list[int]] = [self.space.tokenizer(text)["input_ids"] for text in PROBE_TEXTS]
         sizes = torch.tensor([len(row) for row in rows])
-
-        def vectors(together: Together) -> Tensor:
-            found = torch.empty(0)
-            for part in passes(sizes, sys.maxsize, together):
-                pooled = self._pooled([rows[i] for i in part.tolist()], sizes[part])
-                found = pooled.new_empty(len(rows), pooled.shape[1]) if not len(found) else found
-                found[part] = pooled
-            return found
-
-        tolerance = 1e-4 if self.model.dtype in (torch.float32, torch.float64) else 0.05  # of the largest state
-        with torch.inference_mode():
-            alone = vectors("one")
-            largest = float(alone.abs().max())
-            same: list[Together] = [
-                each for each in get_args(Together) if float((vectors(each) - alone).abs().max()) <= tolerance * largest
-            ]
-        return same[0] if same else "one"
+        return rows_of_a_pass(
+            lambda part: self._pooled([rows[i] for i in part.tolist()], sizes[part]), sizes.tolist(), self.model.dtype
+        )
 
     def _pooled(self, rows: list[list[int]], sizes: Tensor) -> Tensor:
         """One forward pass: ``float64 [rows, hidden]``."""

@@ -220,3 +220,12 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Pat
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def pairs(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+    """The same with two texts side by side, ``[CLS] a [SEP] b [SEP]``, the second of token type 1."""
+    both = tokenizer.backend_tokenizer
+    both.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return bert_like(both, frame=False)
