@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
-from pathlib import Path
 from typing import Any
 
 import click
+
+from lm_adapters.pretrained import embedded_names, embedded_path, figures, known_languages
 
 __all__ = ["command"]
 
@@ -14,32 +14,18 @@ __all__ = ["command"]
 @click.command("models")
 def command() -> None:
     """The embedded models and their figures."""
-    embedded = _embedded()
     click.echo(f"{'name':<12} {'task':<8} {'languages':<10} {'parameters':>10} {'size':>8}  on held-out sentences")
-    for name in embedded.embedded_names():
-        facts: dict[str, Any] = embedded.figures(name)
-        path = embedded.embedded_path(name)
+    for name in embedded_names():
+        facts: dict[str, Any] = figures(name)
+        path = embedded_path(name)
         size = sum(file.stat().st_size for file in path.iterdir()) / 1e6 if path else 0.0
         parameters = facts["parameters"] / 1e6
-        what = f"{name:<12} {facts['task']:<8} {', '.join(embedded.known_languages(name)):<10}"
+        what = f"{name:<12} {facts['task']:<8} {', '.join(known_languages(name)):<10}"
         click.echo(f"{what} {parameters:>8.2f} M {size:>5.1f} MB  {_quality(facts)}")
     click.echo(
         "\nNats: minus log p of a token, given all others (masked), those before it (causal), or those\n"
         "before it and the source (seq2seq). Any Hugging Face name or folder works too."
     )
-
-
-def _embedded() -> Any:
-    """``lm_adapters.pretrained``, by its file: it needs no torch, and its package, which an import would load, does."""
-    package = find_spec("lm_adapters")
-    assert package is not None
-    folder = Path(next(iter(package.submodule_search_locations or ())))
-    spec = spec_from_file_location("embedded_models", folder / "pretrained" / "__init__.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _quality(facts: dict[str, Any]) -> str:

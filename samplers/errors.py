@@ -19,10 +19,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "BoundViolated",
@@ -150,5 +150,5 @@ def _some(items: Sequence[object]) -> str:
 
 def _short(x: Tensor) -> str:
     flat = x.flatten().tolist()
-    text = ", ".join(f"{v:.6g}" if torch.is_floating_point(x) else str(v) for v in flat[:8])
+    text = ", ".join(f"{v:.6g}" if x.is_floating_point() else str(v) for v in flat[:8])
     return f"[{text}{', ...' if len(flat) > 8 else ''}]"

@@ -36,8 +36,16 @@ def module_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+def source(path: Path) -> str:
+    """Of a package whose door opens at the first use: the stub, which says what it brings up, with full names."""
+    stub = path.with_suffix(".pyi")
+    if not stub.exists():
+        return path.read_text()
+    return re.sub(r"^from \.", f"from {module_of(path)}.", stub.read_text(), flags=re.MULTILINE)
+
+
 PATHS = sorted(path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))
-TEXTS = {module_of(path): path.read_text() for path in PATHS}
+TEXTS = {module_of(path): source(path) for path in PATHS}
 TREES = {module: ast.parse(text) for module, text in TEXTS.items()}
 PACKAGES = {module_of(path) for path in PATHS if path.name == "__init__.py"}
 EXAMPLES = {path.name: ast.parse(path.read_text()) for path in sorted((ROOT / "examples").glob("*.py"))}

@@ -59,7 +59,6 @@ def choose_keywords(lm: Seq2SeqLM, text: str, count: int) -> list[str]:
 
 def check_choice(words: object, text: str | None, count: int) -> None:
     """Raise ``InvalidInput`` unless words are given, or a text with more than ``count`` of them."""
-    from lm_adapters import word_spans
     from samplers import InvalidInput
 
     if text is None:
@@ -68,6 +67,8 @@ def check_choice(words: object, text: str | None, count: int) -> None:
         return
     if words:
         raise InvalidInput(f"{argument('words')} and {argument('keywords_from')} are given; leave one of them out")
+    from lm_adapters import word_spans
+
     if (found := len(word_spans(text))) <= count:
         raise InvalidInput(
             f"{argument('keywords_from')} has {found} words and {argument('keep')} is {count}; give a longer text"

@@ -21,6 +21,8 @@ COLD = 0.5  # a temperature at which few of a model's draws leave another model'
 
 def check_top_p(top_p: float) -> None:
     """Raise ``InvalidInput`` for a share that cannot be."""
+    if top_p == 1:
+        return
     from lm_adapters import Truncation
 
     with named_arguments():

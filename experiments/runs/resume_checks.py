@@ -49,11 +49,14 @@ def how_to_resume(
 
 def recorded_number(out: Any, name: str, arguments: Iterable[Argument]) -> float | None:
     """The number that a run with draws in the folder ``out`` has recorded; ``None`` where there is none."""
-    from samplers import McmcTextError, RunStore
-
     try:
         if not out or not Path(out, "shards").is_dir():
             return None
+    except (OSError, TypeError, ValueError):
+        return None
+    from samplers import McmcTextError, RunStore
+
+    try:
         value = current_names(RunStore(out).read("config.json"), arguments).get(name)
     except (OSError, TypeError, ValueError, McmcTextError):  # which is reported when the folder is used
         return None

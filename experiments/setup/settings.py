@@ -124,7 +124,6 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Raise ``InvalidInput`` for what can be seen before a model is loaded."""
-        from lm_adapters import check_device
         from samplers import InvalidInput
 
         for name, each in SHARED.items():
@@ -140,7 +139,7 @@ class Settings:
             word_list(self.word_list, wanted=True)
         if any(not word.strip() for word in self.forbid):
             raise InvalidInput(f"{argument('forbid')} is empty; give a word")
-        kind = check_device(self.device).type
+        kind = _kind_of(self.device)
         if self.shard_size is None:
             object.__setattr__(self, "shard_size", SHARD.get(kind, SHARD["other"]))
         for name, value in follow_steps(self.steps, self.warmup, self.thin, USUAL).items():
@@ -209,6 +208,15 @@ class Settings:
     def as_arguments(self) -> dict[str, Any]:
         """To give another experiment the same."""
         return {name: getattr(self, name) for name in SHARED}
+
+
+def _kind_of(device: str) -> str:
+    """``cpu``, ``cuda`` and so on. Raises ``InvalidInput`` for what this machine does not have."""
+    if device == "cpu":  # torch takes two seconds to load, which an error in the other options need not wait for
+        return device
+    from lm_adapters import check_device
+
+    return check_device(device).type
 
 
 def follow_steps(steps: int, warmup: int | None, thin: int | None, usual: Mapping[str, int]) -> dict[str, int]:

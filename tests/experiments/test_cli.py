@@ -27,7 +27,9 @@ def test_help_is_instant_because_torch_stays_out(fresh_process):
 @pytest.mark.parametrize(
     "line",
     [["models"], ["evaluate", "texts", "--help"], ["evaluate", "keywords", "--help"], ["evaluate", "truth", "--help"],
-     ["score", "--help"], ["benchmark", "--help"], ["report", "--help"], ["keywords", "night", "--length", "0"]],
+     ["score", "--help"], ["benchmark", "--help"], ["report", "--help"], ["keywords", "night", "--length", "0"],
+     ["keywords"], ["keywords", "night", "--temperature", "0"], ["gibbs", "--energy", "none.py:x"],
+     ["power", "x", "--alpha", "0"]],
     ids=" ".join,
 )  # fmt: skip
 def test_what_needs_no_model_imports_no_torch(fresh_process, line):

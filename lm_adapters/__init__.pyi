@@ -1,0 +1,135 @@
+from .attributes.labels import LabelEnergy, TextClassifier
+from .attributes.next_sentence import Coherence, NextSentenceModel
+from .attributes.sequence_classifier import SequenceClassifier
+from .attributes.zero_shot import ZeroShotClassifier
+from .drawing.adaptive_rejection import AdaptiveDraws, AdaptiveRejection
+from .drawing.continuation import Continuation
+from .drawing.power_distribution import PowerDistribution
+from .drawing.stopped_energy import StoppedEnergy
+from .drawing.suffix_smc import SuffixSMC
+from .energies.blockwise_energy import BlockwiseEnergy
+from .energies.distance import EditDistance, SourceBleu
+from .energies.lengths import LengthPrior, LengthRange, PerToken
+from .energies.masked_energy import MaskedEnergy
+from .energies.nucleus_energy import NucleusEnergy
+from .energies.real_words import RealWords, WordList
+from .energies.reconstruction import Reconstruction
+from .energies.retokenized import Canonical, ThroughText
+from .energies.sequence_energy import SequenceEnergy
+from .energies.similarity import Similarity
+from .energies.text_energy import TextEnergy
+from .energies.words import ForbiddenWords, WordLimit, check_compatible, word_spans
+from .former_names import load_encoder, rescored_replace
+from .loading.pretrained import DTYPES, check_device, labels_of, load_pretrained, task_of, tasks_of
+from .locks.base import Lock
+from .locks.keywords import Keywords
+from .locks.template import Template
+from .models.autoregressive import Autoregressive
+from .models.causal_lm import CausalLM, PromptedLM
+from .models.language_model import LanguageModel
+from .models.masked_lm import MaskedLM
+from .models.pair_scores import pair_log_probs
+from .models.sentence_encoder import MeanPooled, SentenceEncoder
+from .models.seq2seq_lm import Seq2SeqLM
+from .phrases.distribution import PhraseDistribution
+from .phrases.look_ahead import LookAhead
+from .phrases.phrases import Phrases
+from .phrases.proposal import PhraseProposal
+from .proposals.edits import EditProposal
+from .proposals.gibbs_proposal import GibbsProposal
+from .proposals.held_texts import HeldTexts
+from .proposals.keyword_fill import KeywordFill, fill_masks
+from .proposals.left_to_right_fill import LeftToRightFill
+from .proposals.respell import RespellProposal
+from .proposals.sequence_distribution import SequenceDistribution
+from .proposals.sequential_block import SequentialBlock
+from .proposals.shortlist import RescoredReplace
+from .proposals.suffix import SuffixProposal
+from .proposals.swap import SwapProposal
+from .proposals.template_fill import TemplateFill
+from .proposals.truncation import Truncation
+from .rewriting.rewrite import RewriteProposal
+from .rewriting.source_batch import SourceBatch
+from .rewriting.span import SpanProposal
+from .rewriting.tasks import fills_spans, same_tokens, writes_words
+from .text import TextSpace
+
+__all__ = [
+    "DTYPES",
+    "AdaptiveDraws",
+    "AdaptiveRejection",
+    "Autoregressive",
+    "BlockwiseEnergy",
+    "Canonical",
+    "CausalLM",
+    "Coherence",
+    "Continuation",
+    "EditDistance",
+    "EditProposal",
+    "ForbiddenWords",
+    "GibbsProposal",
+    "HeldTexts",
+    "KeywordFill",
+    "Keywords",
+    "LabelEnergy",
+    "LanguageModel",
+    "LeftToRightFill",
+    "LengthPrior",
+    "LengthRange",
+    "Lock",
+    "LookAhead",
+    "MaskedEnergy",
+    "MaskedLM",
+    "MeanPooled",
+    "NextSentenceModel",
+    "NucleusEnergy",
+    "PerToken",
+    "PhraseDistribution",
+    "PhraseProposal",
+    "Phrases",
+    "PowerDistribution",
+    "PromptedLM",
+    "RealWords",
+    "Reconstruction",
+    "RescoredReplace",
+    "RespellProposal",
+    "RewriteProposal",
+    "SentenceEncoder",
+    "Seq2SeqLM",
+    "SequenceClassifier",
+    "SequenceDistribution",
+    "SequenceEnergy",
+    "SequentialBlock",
+    "Similarity",
+    "SourceBatch",
+    "SourceBleu",
+    "SpanProposal",
+    "StoppedEnergy",
+    "SuffixProposal",
+    "SuffixSMC",
+    "SwapProposal",
+    "Template",
+    "TemplateFill",
+    "TextClassifier",
+    "TextEnergy",
+    "TextSpace",
+    "ThroughText",
+    "Truncation",
+    "WordLimit",
+    "WordList",
+    "ZeroShotClassifier",
+    "check_compatible",
+    "check_device",
+    "fill_masks",
+    "fills_spans",
+    "labels_of",
+    "load_encoder",
+    "load_pretrained",
+    "pair_log_probs",
+    "rescored_replace",
+    "same_tokens",
+    "task_of",
+    "tasks_of",
+    "word_spans",
+    "writes_words",
+]

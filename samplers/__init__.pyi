@@ -1,0 +1,125 @@
+from .annealing import Annealed, anneal
+from .config import Configurable
+from .energy.evaluation import evaluate, evaluate_candidates
+from .energy.nan_policy import NaNPolicy
+from .energy.term_cost import TermCost, measure_terms
+from .energy.terms import CallCounter, Constraint, EnergyTerm, Flat, WeightedSum, named, term_names
+from .energy.watched import Watched
+from .errors import (
+    BoundViolated,
+    EnergyError,
+    Interrupted,
+    InvalidInput,
+    McmcTextError,
+    OutOfMemory,
+    PopulationDied,
+    ProposalError,
+    StoreError,
+    TooManyNaN,
+    TrialsExhausted,
+)
+from .importance import ImportanceSample, importance_sample
+from .independence import IndependenceProposal
+from .kernels.compose import Cycle, Mixture
+from .kernels.conditional_smc import ConditionalSMC
+from .kernels.delayed_acceptance import DelayedAcceptance, delayed_report
+from .kernels.gibbs import Gibbs, PseudoGibbs
+from .kernels.metropolis import MetropolisHastings
+from .kernels.path_tempering import PathTempered
+from .kernels.replicas import swap_report
+from .kernels.shortlist_gibbs import ShortlistGibbs
+from .kernels.tempering import Tempered
+from .randomness import generator
+from .rejection import RejectionSample, rejection_sample
+from .run.chains import iterate, sample
+from .run.diagnostics import Diagnostics, diagnose
+from .run.start_comparison import StartComparison, compare_starts
+from .run.trace import MoveCount, Trace
+from .schedules import constant, geometric, linear, logarithmic
+from .sequential_monte_carlo import SMCSample, smc
+from .storage.run_store import RunStore
+from .types import (
+    ChainState,
+    Distribution,
+    Drawn,
+    Energy,
+    Kernel,
+    PopulationDraw,
+    Proposal,
+    Proposed,
+    StepInfo,
+)
+from .version import __version__
+
+__all__ = [
+    "Annealed",
+    "BoundViolated",
+    "CallCounter",
+    "ChainState",
+    "ConditionalSMC",
+    "Configurable",
+    "Constraint",
+    "Cycle",
+    "DelayedAcceptance",
+    "Diagnostics",
+    "Distribution",
+    "Drawn",
+    "Energy",
+    "EnergyError",
+    "EnergyTerm",
+    "Flat",
+    "Gibbs",
+    "ImportanceSample",
+    "IndependenceProposal",
+    "Interrupted",
+    "InvalidInput",
+    "Kernel",
+    "McmcTextError",
+    "MetropolisHastings",
+    "Mixture",
+    "MoveCount",
+    "NaNPolicy",
+    "OutOfMemory",
+    "PathTempered",
+    "PopulationDied",
+    "PopulationDraw",
+    "Proposal",
+    "ProposalError",
+    "Proposed",
+    "PseudoGibbs",
+    "RejectionSample",
+    "RunStore",
+    "SMCSample",
+    "ShortlistGibbs",
+    "StartComparison",
+    "StepInfo",
+    "StoreError",
+    "Tempered",
+    "TermCost",
+    "TooManyNaN",
+    "Trace",
+    "TrialsExhausted",
+    "Watched",
+    "WeightedSum",
+    "__version__",
+    "anneal",
+    "compare_starts",
+    "constant",
+    "delayed_report",
+    "diagnose",
+    "evaluate",
+    "evaluate_candidates",
+    "generator",
+    "geometric",
+    "importance_sample",
+    "iterate",
+    "linear",
+    "logarithmic",
+    "measure_terms",
+    "named",
+    "rejection_sample",
+    "sample",
+    "smc",
+    "swap_report",
+    "term_names",
+]
