@@ -3,7 +3,7 @@
 # make test    all tests but the slow ones       make slow       the slow tests
 # make docs    the pages, in build/docs          make golden     draws beside those recorded
 # make soak    kills and resumes, an hour        make benchmark  speed beside the floor
-# make ci      check, battery, test, docs        make mutation   faults that no test sees, hours
+# make ci      check, test, docs                 make mutation   faults that no test sees, hours
 # make clean   remove .venv, build and runs
 PYTHON ?= python3
 BIN := .venv/bin
@@ -48,7 +48,7 @@ soak: .venv/installed
 benchmark: .venv/installed
 	$(BIN)/mcmc-text benchmark
 
-ci: check battery test docs
+ci: check test docs
 
 .venv/installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; try make PYTHON=python3.11") if sys.version_info < (3, 11) else 0'
