@@ -14,6 +14,7 @@ from .energies.masked_energy import MaskedEnergy
 from .energies.nucleus_energy import NucleusEnergy
 from .energies.real_words import RealWords, WordList
 from .energies.reconstruction import Reconstruction
+from .energies.repeats import RepeatedNgrams, repeated_ngrams
 from .energies.retokenized import Canonical, ThroughText
 from .energies.sequence_energy import SequenceEnergy
 from .energies.similarity import Similarity
@@ -91,6 +92,7 @@ __all__ = [
     "PromptedLM",
     "RealWords",
     "Reconstruction",
+    "RepeatedNgrams",
     "RescoredReplace",
     "RespellProposal",
     "RewriteProposal",
@@ -126,6 +128,7 @@ __all__ = [
     "load_encoder",
     "load_pretrained",
     "pair_log_probs",
+    "repeated_ngrams",
     "rescored_replace",
     "same_tokens",
     "task_of",

@@ -5,7 +5,9 @@ Draw
     for the lowest energy; ``iterate`` is the bare loop of a kernel.
 Kernels
     ``MetropolisHastings``, ``Gibbs``, ``ShortlistGibbs``, ``PseudoGibbs`` (no known target); ``Mixture``, ``Cycle``,
-    ``Tempered``, ``PathTempered``, ``ConditionalSMC`` and ``DelayedAcceptance`` are made of other kernels.
+    ``Tempered``, ``PathTempered``, ``ConditionalSMC``, ``DelayedAcceptance`` and ``PseudoMarginal`` are made of other
+    kernels. ``MultipleTry``, ``LocallyInformed`` and, for ``MetropolisHastings``, ``GradientProposal`` choose among many
+    moves by what they lead to.
 Energies
     any function ``x [chains, ...] -> [chains]`` in nats; ``named``, ``Constraint``, ``EnergyTerm`` and ``WeightedSum``
     name and add them; ``evaluate`` scores states and checks the answer.

@@ -24,8 +24,12 @@ from .kernels.compose import Cycle, Mixture
 from .kernels.conditional_smc import ConditionalSMC
 from .kernels.delayed_acceptance import DelayedAcceptance, delayed_report
 from .kernels.gibbs import Gibbs, PseudoGibbs
+from .kernels.gradient_proposal import GradientProposal
+from .kernels.locally_informed import LocallyInformed, SingleSiteChanges
 from .kernels.metropolis import MetropolisHastings
+from .kernels.multiple_try import MultipleTry
 from .kernels.path_tempering import PathTempered
+from .kernels.pseudo_marginal import PseudoMarginal, pseudo_marginal_report
 from .kernels.replicas import swap_report
 from .kernels.shortlist_gibbs import ShortlistGibbs
 from .kernels.tempering import Tempered
@@ -69,15 +73,18 @@ __all__ = [
     "EnergyTerm",
     "Flat",
     "Gibbs",
+    "GradientProposal",
     "ImportanceSample",
     "IndependenceProposal",
     "Interrupted",
     "InvalidInput",
     "Kernel",
+    "LocallyInformed",
     "McmcTextError",
     "MetropolisHastings",
     "Mixture",
     "MoveCount",
+    "MultipleTry",
     "NaNPolicy",
     "OutOfMemory",
     "PathTempered",
@@ -87,10 +94,12 @@ __all__ = [
     "ProposalError",
     "Proposed",
     "PseudoGibbs",
+    "PseudoMarginal",
     "RejectionSample",
     "RunStore",
     "SMCSample",
     "ShortlistGibbs",
+    "SingleSiteChanges",
     "StartComparison",
     "StepInfo",
     "StoreError",
@@ -117,6 +126,7 @@ __all__ = [
     "logarithmic",
     "measure_terms",
     "named",
+    "pseudo_marginal_report",
     "rejection_sample",
     "sample",
     "smc",

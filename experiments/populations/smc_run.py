@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from experiments.judging.repetition import repetition
 from experiments.results.cost import Spent
 from experiments.results.export import Exports
-from experiments.results.figures import distinct, energy_in_words, nats, number, self_bleu
+from experiments.results.figures import distinct, energy_in_words, nats, number, repeats, self_bleu
 from experiments.results.headings import draws_heading
 from experiments.results.trust import about_populations
 
@@ -87,6 +88,7 @@ class SMCRun(Exports):
             "distinct": len(set(self.texts())),
             "distinct_particles": len(result.x.unique(dim=0)),
             "self_bleu": self_bleu(self.texts()),
+            "repetition": self._repetition(),
             "cost": vars(self.spent.cost),
             "cost_by_term": self.spent.of_terms(),
             "seconds": self.spent.seconds,
@@ -101,6 +103,15 @@ class SMCRun(Exports):
         mean = float((weights * values).sum())
         residuals = (weights * (values - mean)).reshape(count, -1).sum(dim=1)
         return mean, math.sqrt(float(residuals.square().sum()) * count / (count - 1)) if count > 1 else math.nan
+
+    def _repetition(self) -> dict[str, float] | None:
+        """Of all particles: each population is one of the groups that do not depend on each other."""
+        count = len(self.result.log_z)
+        texts, weights = self.space.decode(self.result.x), self.result.log_weights.exp().tolist()
+        size = len(texts) // count
+        parts = [slice(first, first + size) for first in range(0, len(texts), size)]
+        found = repetition([texts[part] for part in parts], [weights[part] for part in parts])
+        return found._asdict() if found else None
 
     def heading(self) -> tuple[str, str]:
         return draws_heading()
@@ -124,6 +135,7 @@ class SMCRun(Exports):
         if rejected := summary["nan_rejected"]:
             yield "rejected as NaN", f"{rejected:,} energies"
         yield "distinct texts", distinct(summary, summary["draws"])
+        yield from repeats(summary)
         yield "cost", str(self.spent.cost)
         yield from self.spent.notable()
         yield "speed", f"{self.spent.seconds:.1f} s"

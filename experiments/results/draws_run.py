@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from experiments.judging.repetition import repetition
 from experiments.results.cost import Spent
 from experiments.results.export import Exports
-from experiments.results.figures import distinct, efficiency_in_words, energy_in_words, number, self_bleu
+from experiments.results.figures import distinct, efficiency_in_words, energy_in_words, number, repeats, self_bleu
 from experiments.results.headings import draws_heading
 from experiments.results.trust import about_rejection, about_weights
 
@@ -69,6 +71,7 @@ class DrawsRun(Exports):
             **self.spent.efficiency(self._ess),
             "distinct": len(set(texts)),
             "self_bleu": self_bleu(texts),
+            "repetition": self._repetition(texts),
             "cost": vars(self.spent.cost),
             "cost_by_term": self.spent.of_terms(),
             "seconds": self.spent.seconds,
@@ -91,6 +94,7 @@ class DrawsRun(Exports):
         yield "ESS", number(summary["ess_bulk"], ".1f")
         yield "ESS by cost", efficiency_in_words(summary)
         yield "distinct texts", distinct(summary, summary["draws"])
+        yield from repeats(summary)
         yield from self.spent.facts()
         yield "speed", f"{self.spent.seconds:.1f} s"
 
@@ -102,6 +106,17 @@ class DrawsRun(Exports):
         from samplers import ImportanceSample
 
         return self.result.ess if isinstance(self.result, ImportanceSample) else float(len(self.x))
+
+    def _repetition(self, texts: list[str]) -> dict[str, float] | None:
+        """Each text is one of the groups that do not depend on each other; copies of a weighted one are one text."""
+        from samplers import ImportanceSample
+
+        weights: list[list[float]] | None = None
+        if isinstance(self.result, ImportanceSample):
+            counts = Counter(texts)
+            texts, weights = list(counts), [[count] for count in counts.values()]
+        found = repetition([[text] for text in texts], weights)
+        return found._asdict() if found else None
 
     def _own(self) -> dict[str, Any]:
         from samplers import ImportanceSample

@@ -6,6 +6,8 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from experiments.judging.repetition import Repetition, in_words
+
 __all__ = [
     "by_start_in_words",
     "distinct",
@@ -13,6 +15,7 @@ __all__ = [
     "energy_in_words",
     "nats",
     "number",
+    "repeats",
     "self_bleu",
     "shares",
 ]
@@ -43,6 +46,12 @@ def shares(terms: Mapping[str, float], constraints: Collection[str]) -> Iterator
     parts = [f"{name} {nats(value)}" for name, value in terms.items() if name not in constraints]
     if len(parts) > 1:
         yield "of it", ", ".join(parts)
+
+
+def repeats(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The line of how much the texts repeat themselves, where there are enough of them to tell."""
+    if found := summary["repetition"]:
+        yield "repetition", in_words(Repetition(**found))
 
 
 def by_start_in_words(summary: Mapping[str, Any]) -> str:

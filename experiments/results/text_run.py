@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from experiments.declaration.wording import argument
+from experiments.judging.repetition import repetition
 from experiments.results.cost import Spent
 from experiments.results.export import Exports
 from experiments.results.figures import (
@@ -15,6 +17,7 @@ from experiments.results.figures import (
     efficiency_in_words,
     energy_in_words,
     number,
+    repeats,
     self_bleu,
     shares,
 )
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from samplers import Diagnostics, StartComparison, Trace
 
 __all__ = ["TextRun", "mixing"]
+
+OFTEN_LONGEST = 0.1  # of the draws; more at the most tokens allowed says that longer texts were wanted
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,7 @@ class TextRun(Exports):
         lengths = self.space.lengths(self.trace.draws.flatten(0, 1)).reshape(chains, kept)
         groups = lengths[:, -1].tolist() if self.fixed_lengths else [0] * chains
         energy, by_start = mixing(self.trace, groups), self._by_start(groups)
+        longest = self.trace.draws.shape[-1]
         return {
             "target": self.target,
             "chains": chains,
@@ -82,6 +88,7 @@ class TextRun(Exports):
             **_as_figures(by_start),
             "terms": self._term_means(),
             "length_mean": lengths.double().mean().item(),
+            **({} if self.fixed_lengths else {"at_length_cap": (lengths == longest).double().mean().item()}),
             "ess_bulk": energy.ess_bulk,
             "ess_tail": energy.ess_tail,
             "r_hat": energy.r_hat,
@@ -93,6 +100,7 @@ class TextRun(Exports):
             "nan_rejected": self.trace.nan_rejected,
             "distinct": len({text for chain in texts for text in chain}),
             "self_bleu": self_bleu([chain[-1] for chain in texts]),
+            "repetition": found._asdict() if (found := repetition(texts)) else None,
             "cost": vars(self.spent.cost),
             "cost_by_term": self.spent.of_terms(),
             "seconds": self.spent.seconds,
@@ -127,6 +135,10 @@ class TextRun(Exports):
             yield "rejected as NaN", f"{rejected:,} energies"
         yield "distinct texts", distinct(summary, draws)
         yield "self-BLEU", f"{number(summary['self_bleu'], '.1f')} of 100, last draws (low is diverse)"
+        yield from repeats(summary)
+        if summary.get("at_length_cap", 0) > OFTEN_LONGEST:
+            most = f"{summary['at_length_cap']:.0%} of draws have {self.trace.draws.shape[-1]} tokens, the most allowed"
+            yield "longest texts", f"{most}; allow longer ones, or weigh the length by {argument('stopping')}"
         yield from self.spent.facts()
         yield "speed", f"{summary['chain_steps_per_second']:,.0f} chain-steps/s, {summary['seconds']:.1f} s"
 

@@ -92,7 +92,9 @@ class Job:
         return [ForbiddenWords(space, self.settings.forbid)] if self.settings.forbid else []
 
     def with_custom(self, energy: Energy, space: TextSpace, constraints: Sequence[EnergyTerm] | None = None) -> Energy:
-        """The energy of the law: ``energy`` plus the user's own, under ``constraints``, at the temperature given.
+        """The energy of the law: ``energy``, repeats, a prior of the length, the user's own; under ``constraints``.
+
+        At the temperature given.
 
         ``constraints``: by default none of the forbidden words, and real ones where they are asked for.
 
@@ -108,8 +110,17 @@ class Job:
                 )
         if constraints is None:
             constraints = [*self._real_words(space, (), usual=False), *self.forbidden(space)]
-        whole = reduce(add, [*(each.term(space) for each in custom), *constraints], energy)
+        own = [each.term(space) for each in custom]
+        whole = reduce(add, [*self._style(space), *own, *constraints], energy)
         return self.at_temperature(whole)
+
+    def _style(self, space: TextSpace) -> list[Energy]:
+        """The energies that ``repeats`` and ``stopping`` ask for."""
+        from lm_adapters import LengthPrior, RepeatedNgrams
+
+        settings = self.settings
+        repeats = [settings.repeats * RepeatedNgrams(space)] if settings.repeats else []
+        return [*repeats, *([] if settings.stopping is None else [LengthPrior.stopping(space, settings.stopping)])]
 
     def at_temperature(self, energy: Energy) -> Energy:
         from experiments.laws.temperature import AtTemperature

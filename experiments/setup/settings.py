@@ -73,6 +73,17 @@ class Settings:
             from_folder=False,
         ),
     ] = ()
+    repeats: Annotated[
+        float,
+        Option("Nats for each pair of neighbouring words that a text has held before.", minimum=0),
+    ] = 0.0
+    stopping: Annotated[
+        float | None,
+        Option(
+            "Favour short texts: a text that has reached N tokens goes on with probability (1 - EPSILON) ** N.",
+            metavar="EPSILON",
+        ),
+    ] = None
     forbid: Annotated[
         Sequence[str],
         Option(
@@ -133,6 +144,10 @@ class Settings:
             object.__setattr__(self, "temperature", 1.0)
         if not (math.isfinite(self.law_temperature) and self.law_temperature > 0):
             raise InvalidInput(f"{argument('temperature')} is {self.temperature}; give a finite number above 0")
+        if self.stopping is not None and not 0 < self.stopping < 1:
+            raise InvalidInput(f"{argument('stopping')} is {self.stopping}; give a probability above 0 and below 1")
+        if not math.isfinite(self.repeats):
+            raise InvalidInput(f"{argument('repeats')} is {self.repeats}; give a finite number")
         if self.word_list is not None:
             if self.real_words is False:
                 raise InvalidInput(f"{argument('word_list')} is given, but any words will do; leave one of the two out")

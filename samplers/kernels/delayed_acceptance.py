@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from samplers.config import Configurable
 from samplers.energy.evaluation import evaluate
 from samplers.energy.terms import term_names
 from samplers.errors import EnergyError, InvalidInput
-from samplers.kernels.hooks import OtherLaw, Space, branches, is_reversible, step_matrices
+from samplers.kernels.hooks import OtherLaw, Space, branches, check_reversible, selected, step_matrices
 from samplers.kernels.metropolis import (
     current_memory,
     energy_limit,
@@ -57,13 +56,7 @@ class DelayedAcceptance(Configurable):
 
     def __init__(self, surrogate: Energy, kernel: Kernel, *, steps: int = 1) -> None:
         check_counts(steps=steps)
-        if getattr(kernel, "no_accept_step", False):
-            raise InvalidInput(f"{type(kernel).__name__} accepts proposals whatever their energy; give an exact kernel")
-        if not is_reversible(kernel):
-            raise InvalidInput(
-                f"{type(kernel).__name__} is not reversible, so its moves have no known ratio; "
-                "give a reversible kernel, such as a Mixture of its parts"
-            )
+        check_reversible(kernel)
         if steps > 1 and len(branches(kernel)) > 1:
             raise InvalidInput(
                 f"steps is {steps}, and {type(kernel).__name__} makes one choice for all chains, so several "
@@ -111,7 +104,7 @@ class DelayedAcceptance(Configurable):
         x = select(accepted, moved.x, state.x)
         found = torch.cat([moved.energy.unsqueeze(1), moved.terms], dim=1)
         aux = {
-            "kernel": _selected(accepted, moved.aux, state.aux["kernel"]),
+            "kernel": selected(accepted, moved.aux, state.aux["kernel"]),
             "surrogate": {"of": x.clone(), "memory": select(accepted, found, memory)},
             "screened": state.aux["screened"] + sum((~info.accepted).long() for info in infos),
             "scored": state.aux["scored"] + changed,
@@ -166,15 +159,3 @@ def delayed_report(state: ChainState) -> dict[str, int]:
     ``screened``: moves that the surrogate rejected, so that the energy was not asked; ``scored``: rows that it scored.
     """
     return {name: int(state.aux[name].sum()) for name in ("screened", "scored")}
-
-
-def _selected(accepted: Tensor, new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
-    """What a kernel keeps: of a rejected move the rows of before; what it does not keep by chain, as it left it."""
-    found: dict[str, Any] = {}
-    for name, value in new.items():
-        if isinstance(value, Mapping):
-            found[name] = _selected(accepted, value, old[name])
-        else:
-            by_chain = value.dim() > 0 and len(value) == len(accepted)
-            found[name] = select(accepted, value, old[name]) if by_chain else value
-    return found

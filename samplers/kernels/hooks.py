@@ -15,16 +15,16 @@ that it may be in a step, and ``batch_matrices``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from samplers.errors import InvalidInput
-from samplers.types import Kernel, Proposal
+from samplers.types import Kernel, Proposal, select
 
 __all__ = [
     "MissingHook",
@@ -32,9 +32,11 @@ __all__ = [
     "Space",
     "batch_matrices",
     "branches",
+    "check_reversible",
     "draw_alone",
     "is_reversible",
     "proposal_matrix",
+    "selected",
     "step_cost",
     "step_matrices",
 ]
@@ -106,6 +108,29 @@ def branches(kernel: Kernel) -> list[Kernel]:
 def is_reversible(kernel: Kernel) -> bool:
     """Whether a sequence of its steps is its own reverse: what a kernel's ``reversible`` says, by default yes."""
     return bool(getattr(kernel, "reversible", True))
+
+
+def check_reversible(kernel: Kernel) -> None:
+    """Raise ``InvalidInput`` for a kernel whose moves another one cannot correct: it has no known ratio."""
+    if getattr(kernel, "no_accept_step", False):
+        raise InvalidInput(f"{type(kernel).__name__} accepts proposals whatever their energy; give an exact kernel")
+    if not is_reversible(kernel):
+        raise InvalidInput(
+            f"{type(kernel).__name__} is not reversible, so its moves have no known ratio; "
+            "give a reversible kernel, such as a Mixture of its parts"
+        )
+
+
+def selected(accepted: Tensor, new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
+    """What an inner kernel keeps: of a rejected move the rows of before; what it keeps for all chains, as it left it."""
+    found: dict[str, Any] = {}
+    for name, value in new.items():
+        if isinstance(value, Mapping):
+            found[name] = selected(accepted, value, old[name])
+        else:
+            by_chain = value.dim() > 0 and len(value) == len(accepted)
+            found[name] = select(accepted, value, old[name]) if by_chain else value
+    return found
 
 
 def draw_alone(proposal: Proposal) -> Callable[[Tensor, torch.Generator], Tensor] | None:

@@ -14,14 +14,19 @@ from samplers.kernels.compose import Cycle, Mixture
 from samplers.kernels.conditional_smc import ConditionalSMC
 from samplers.kernels.delayed_acceptance import DelayedAcceptance
 from samplers.kernels.gibbs import Gibbs, PseudoGibbs
+from samplers.kernels.gradient_proposal import GradientProposal
+from samplers.kernels.locally_informed import LocallyInformed, SingleSiteChanges
 from samplers.kernels.metropolis import MetropolisHastings
+from samplers.kernels.multiple_try import MultipleTry
 from samplers.kernels.path_tempering import PathTempered
+from samplers.kernels.pseudo_marginal import PseudoMarginal
 from samplers.kernels.shortlist_gibbs import ShortlistGibbs
 from samplers.kernels.tempering import Tempered
 from samplers.run.chains import sample
 from samplers.run.trace import Trace
 from samplers.testing import mutants
 from samplers.testing.chains import transition_matrix
+from samplers.testing.estimates import StartedPseudoMarginal, TabularEstimate
 from samplers.testing.proposals import (
     RememberingProposal,
     SiteProposal,
@@ -141,6 +146,9 @@ _flatter = 0.7 * named("flatter", CUBE.energy) + named("tilt", lambda x: 0.3 * x
 _in_stages = Mixture([(_delayed(_unlike, _mh(_site(MAIN, 13))), 0.5), (_mh(_jump(MAIN, 2)), 0.5)])
 _far_off = mutants.StaleSurrogate(random_target(3, 3, seed=77, scale=2.0).energy, _mh(_site(CUBE, 13)))
 _forgetful = Mixture([(mutants.StaleMemory(_remembering(CUBE, 20)), 0.5), (Gibbs(3), 0.5)])
+_noisy = TabularEstimate(CUBE, 4, seed=43)
+_bits = SingleSiteChanges(2)
+_informed_mixture = Mixture([(LocallyInformed(_bits), 0.5), (_mh(_jump(BITS, 2)), 0.5)])
 _cycle = Cycle([_mh(_site(CUBE, 39)), Gibbs(3, scan="systematic")])
 
 CASES: tuple[Case, ...] = (
@@ -198,6 +206,20 @@ CASES: tuple[Case, ...] = (
     Case("Conditional SMC 2, 3^3", _populations(ConditionalSMC, HOLES, 2, 1.0), HOLES),
     Case("Conditional SMC 2, path", _populations(ConditionalSMC, HOLES, 2, 0.3, 0.7, 1.0), HOLES),
     Case("Conditional SMC 8, path", _populations(ConditionalSMC, TRIPLE, 8, 0.5, 1.0), TRIPLE, betas=(1.0,)),
+    Case("Pseudo-marginal, exact", PseudoMarginal(lambda x, u: 0 * u[..., 0], Gibbs(2)), TRIPLE),
+    Case("Pseudo-marginal, 1", StartedPseudoMarginal(_noisy, _mh(_site(CUBE, 13))), CUBE, betas=(1.0,)),
+    Case("Pseudo-marginal, 5", StartedPseudoMarginal(_noisy, Gibbs(3), samples=5), CUBE, betas=(1.0,)),
+    Case("Multiple try, 2", MultipleTry(_site(CUBE, 13), tries=2), CUBE),
+    Case("Multiple try, 3 barker", MultipleTry(_table(TRIPLE, 5), tries=3, balance="barker"), TRIPLE),
+    Case("Multiple try, memory", MultipleTry(_remembering(GAPS, 20), tries=2), GAPS),
+    Case("Multiple try, truncated", MultipleTry(_site(CUBE, 16, keep=2), tries=2), CUBE, ergodic=False),
+    Case("Locally informed 3^3", LocallyInformed(SingleSiteChanges(3)), CUBE),
+    Case("Locally informed, holes", LocallyInformed(_bits, balance="barker", max_rows=10_007), GAPS),
+    Case("Locally informed, free", LocallyInformed(SingleSiteChanges(3, free=_free_by_value)), CUBE, ergodic=False),
+    Case("Mixture of informed, MH", _informed_mixture, BITS),
+    Case("Gradient 3^3", _mh(GradientProposal(CUBE.relaxed, 3)), CUBE),
+    Case("Gradient holes 2^3", _mh(GradientProposal(GAPS.relaxed, 2)), GAPS),
+    Case("Gradient, free", _mh(GradientProposal(CUBE.relaxed, 3, free=_free_by_value)), CUBE, ergodic=False),
     Case("Mixture of Tempered, MH", Mixture([(_hot, 0.6), (_mh(_jump(TRIPLE, 4)), 0.4)]), TRIPLE, reversible=False),
 )
 
@@ -224,6 +246,10 @@ MUTANTS: tuple[Mutant, ...] = (
     _broken("first stage alone", mutants.FirstStageAlone(_unlike, _mh(_site(MAIN, 13))), MAIN, "T2", "T3", "T5"),
     _broken("surrogate forgotten", mutants.SurrogateForgotten(_unlike, _mh(_site(MAIN, 13))), MAIN, "T2", "T3", "T5"),
     _broken("stale surrogate", Mixture([(_far_off, 0.8), (_mh(_jump(CUBE, 2)), 0.2)]), CUBE, "T3"),
+    _broken("refreshed estimate", mutants.RefreshedEstimate(_noisy, _mh(_site(CUBE, 13))), CUBE, "T3", "T4"),
+    _broken("without references", mutants.WithoutReferences(_site(CUBE, 13), tries=2), CUBE, "T3", "T4", "T4b"),
+    _broken("no backward sum", mutants.WithoutBackwardNormaliser(SingleSiteChanges(3)), CUBE, "T3", "T4", "T4b"),
+    _broken("forgotten gradient", _mh(mutants.ForgottenReverseGradient(CUBE.relaxed, 3)), CUBE, "T1", "T3", "T4"),
     _broken("swap sign", mutants.SwapSign(Gibbs(2), [1.0, 0.3]), TRIPLE, "T3", "T4b", reversible=False),
     _broken(
         "path without log q", _path(mutants.SwapWithoutLogQ, Gibbs(2), TRIPLE, 1.0), TRIPLE, "T3", reversible=False

@@ -77,6 +77,15 @@ class Enumerated:
         """The same law with ``constant`` nats added to every energy."""
         return Enumerated(self.states, lambda x: self.energy(x) + constant)
 
+    def relaxed(self, inputs: Tensor) -> Tensor:
+        """``float64 [chains]``: the energy as a function of one-hot ``inputs float64 [chains, sites, values]``.
+
+        It is linear in the inputs of each site; forbidden states have the highest energy of the others.
+        """
+        finite = self.energies.where(self.energies < math.inf, self.energies[self.energies < math.inf].max())
+        chosen = inputs[:, torch.arange(self.states.shape[1]), self.states]  # [chains, states, sites]
+        return chosen.prod(dim=2) @ finite
+
     def on_grid(self, bits: int = 10) -> Enumerated:
         """Energies rounded to multiples of ``2**-bits``: sums with such numbers are then exact."""
         return Enumerated(self.states, lambda x: (self.energy(x) * 2**bits).round() / 2**bits)

@@ -10,6 +10,12 @@ from samplers.testing.mutants.accept_steps import (
     UntilAccepted,
     drop_rejected,
 )
+from samplers.testing.mutants.informed import (
+    ForgottenReverseGradient,
+    RefreshedEstimate,
+    WithoutBackwardNormaliser,
+    WithoutReferences,
+)
 from samplers.testing.mutants.moves import DataDependentSite, ForcedCurrent, RenormalisedLiu, SwapSign, WrongNormaliser
 from samplers.testing.mutants.paths import LastRungCopied, SwapWithoutLogQ
 from samplers.testing.mutants.populations import AdaptiveResampling, ForgottenPath, WithoutLogQ
@@ -22,10 +28,12 @@ __all__ = [
     "FlippedHastings",
     "ForcedCurrent",
     "ForgottenPath",
+    "ForgottenReverseGradient",
     "KeepAdapting",
     "LastRungCopied",
     "MissingHastings",
     "NoAccept",
+    "RefreshedEstimate",
     "RenormalisedLiu",
     "StaleEnergyCache",
     "StaleMemory",
@@ -34,7 +42,9 @@ __all__ = [
     "SwapSign",
     "SwapWithoutLogQ",
     "UntilAccepted",
+    "WithoutBackwardNormaliser",
     "WithoutLogQ",
+    "WithoutReferences",
     "WrongNormaliser",
     "drop_rejected",
 ]
