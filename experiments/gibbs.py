@@ -62,10 +62,12 @@ def check(
     of_chains = {"correct": correct == "none", "init": init is not None, "top_k": top_k is not None, "top_p": top_p < 1}
     for name in (name for name, given in of_chains.items() if given and sampler == "smc"):
         raise InvalidInput(f"{argument(name)} has no meaning for {argument('sampler')} smc; leave it out")
-    wanted = settings.energies or settings.forbid or settings.real_words or settings.word_list
+    wanted = any((settings.energies, settings.repeats, settings.stopping))
+    wanted |= any((settings.forbid, settings.real_words, settings.word_list))
     if (wanted or settings.nan == "reject") and correct == "none":
         words = f"{argument('forbid')}, {argument('real_words')}, {argument('word_list')}"
-        terms = f"{argument('energies')}, {words} and {argument('nan')} reject"
+        style = f"{argument('repeats')}, {argument('stopping')}"
+        terms = f"{argument('energies')}, {style}, {words} and {argument('nan')} reject"
         raise InvalidInput(f"{terms} need an accept step to have an effect; use {argument('correct')} mh with them")
     if scorer not in (None, "none") and correct == "none":
         raise InvalidInput(f"{argument('scorer')} needs an accept step to have an effect; use {argument('correct')} mh")

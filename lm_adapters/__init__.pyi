@@ -21,6 +21,7 @@ from .energies.similarity import Similarity
 from .energies.text_energy import TextEnergy
 from .energies.words import ForbiddenWords, WordLimit, check_compatible, word_spans
 from .former_names import load_encoder, rescored_replace
+from .latent.vae_density import SentenceVAE, VAEDensity, VAEScores
 from .loading.pretrained import DTYPES, check_device, labels_of, load_pretrained, task_of, tasks_of
 from .locks.base import Lock
 from .locks.keywords import Keywords
@@ -97,6 +98,7 @@ __all__ = [
     "RespellProposal",
     "RewriteProposal",
     "SentenceEncoder",
+    "SentenceVAE",
     "Seq2SeqLM",
     "SequenceClassifier",
     "SequenceDistribution",
@@ -117,6 +119,8 @@ __all__ = [
     "TextSpace",
     "ThroughText",
     "Truncation",
+    "VAEDensity",
+    "VAEScores",
     "WordLimit",
     "WordList",
     "ZeroShotClassifier",

@@ -76,9 +76,10 @@ class GradientProposal(Configurable):
         old = x.gather(1, site)
         new = x.scatter(1, site, torch.where(stuck.unsqueeze(1), old, value))
         new_gradient = self._gradient_after(new, gradient)
-        back = self._table(new, new_gradient)[0].gather(1, site * self.values + old.long())
+        back_table, no_way_back = self._table(new, new_gradient)
+        back = back_table.gather(1, site * self.values + old.long()).squeeze(1).masked_fill(no_way_back, -math.inf)
         forward = table.gather(1, choice).squeeze(1).masked_fill(stuck, 0.0)
-        return Proposed(new, forward, back.squeeze(1).masked_fill(stuck, 0.0), memory=new_gradient)
+        return Proposed(new, forward, back.masked_fill(stuck, 0.0), memory=new_gradient)
 
     def log_prob(self, x_to: Tensor, x_from: Tensor) -> Tensor:
         """``float64 [chains]``: ``-inf`` for what no change of one free site makes."""

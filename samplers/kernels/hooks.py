@@ -122,7 +122,7 @@ def check_reversible(kernel: Kernel) -> None:
 
 
 def selected(accepted: Tensor, new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
-    """What an inner kernel keeps: of a rejected move the rows of before; what it keeps for all chains, as it left it."""
+    """What an inner kernel keeps: of a rejected move the rows of before; what is kept for all chains, as it left it."""
     found: dict[str, Any] = {}
     for name, value in new.items():
         if isinstance(value, Mapping):

@@ -119,16 +119,20 @@ class LocallyInformed(Configurable):
         """``log g`` of the neighbours, whose energies are ``around [chains, K]``; ``-inf`` where one is none."""
         beta = beta.unsqueeze(1) if isinstance(beta, Tensor) and beta.dim() else beta
         no_q = torch.zeros_like(around)
-        return log_balanced(self.balance, log_acceptance(energy.unsqueeze(1).expand_as(around), around, no_q, no_q, beta))
+        return log_balanced(
+            self.balance, log_acceptance(energy.unsqueeze(1).expand_as(around), around, no_q, no_q, beta)
+        )
 
     def _listed(self, x: Tensor) -> Tensor:
         around = self.neighbours(x.clone())
         if around.dtype != x.dtype or around.dim() != x.dim() + 1 or around[:, :1].squeeze(1).shape != x.shape:
-            raise ProposalError(f"neighbours are {around.dtype} {list(around.shape)} of states {x.dtype} {list(x.shape)}")
+            raise ProposalError(
+                f"neighbours are {around.dtype} {list(around.shape)} of states {x.dtype} {list(x.shape)}"
+            )
         return around
 
     def _scores(self, energy: Energy, x: Tensor) -> Tensor:
-        """``float64 [chains, K, 1 + terms]``: energies of the neighbours and their terms; ``+inf`` where one is none."""
+        """``float64 [chains, K, 1 + terms]``: energies of the neighbours, and their terms; ``+inf`` if not one."""
         around = self._listed(x)
         count = around.shape[1]
         flat, chain = around.flatten(0, 1), torch.arange(len(x), device=x.device).repeat_interleave(count)

@@ -118,7 +118,9 @@ class MultipleTry(Configurable):
         q, energies = log_q.exp(), energy.expand_as(log_q)
         weight = log_balanced(self.balance, log_acceptance(energies.T, energies, log_q, log_q.T, beta)).exp() * (q > 0)
         size, others = len(q), self.tries - 1
-        tuples = torch.cartesian_prod(*[torch.arange(size)] * others).reshape(-1, others) if others else torch.zeros(1, 0).long()
+        tuples = torch.zeros(1, 0, dtype=torch.int64)
+        if others:
+            tuples = torch.cartesian_prod(*[torch.arange(size)] * others).reshape(-1, others)
         sums, chances = weight[:, tuples].sum(dim=2), q[:, tuples].prod(dim=2)
         matrix = torch.zeros_like(q)
         rejected = (q * (weight == 0)).sum(dim=1) ** self.tries
@@ -138,7 +140,7 @@ class MultipleTry(Configurable):
         return min(self.tries, 2), len(x) * (2 * self.tries - 1)
 
     def _log_ratio(self, forward: Tensor, back: Tensor) -> Tensor:
-        """``log W(x) - log W(x')`` from log-weights ``[chains, tries]`` of the tries and of the references, ``x`` first."""
+        """``log W(x) - log W(x')``; log-weights ``[chains, tries]`` of tries and of references, ``x`` first."""
         return forward.logsumexp(dim=1) - back.logsumexp(dim=1)
 
     def _try(

@@ -30,7 +30,7 @@ class _Estimated(NamedTuple):
 
 
 class PseudoMarginal(Configurable):
-    """Let ``kernel`` move by the energy ``E``; accept by unbiased estimates ``W`` of a factor ``f``, kept with the state.
+    """Let ``kernel`` move by the energy ``E``; accept by unbiased estimates ``W`` of a factor ``f``, kept with states.
 
     Target
         ``pi(x)`` proportional to ``exp(-E(x)) f(x)``, whatever the variance of ``W``. At another ``beta`` it is
