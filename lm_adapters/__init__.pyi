@@ -14,12 +14,18 @@ from .energies.masked_energy import MaskedEnergy
 from .energies.nucleus_energy import NucleusEnergy
 from .energies.real_words import RealWords, WordList
 from .energies.reconstruction import Reconstruction
-from .energies.repeats import RepeatedNgrams, repeated_ngrams
 from .energies.retokenized import Canonical, ThroughText
 from .energies.sequence_energy import SequenceEnergy
 from .energies.similarity import Similarity
 from .energies.text_energy import TextEnergy
-from .energies.words import ForbiddenWords, WordLimit, check_compatible, word_spans
+from .energies.words import (
+    ForbiddenWords,
+    RepeatedNgrams,
+    WordLimit,
+    check_compatible,
+    repeated_ngrams,
+    word_spans,
+)
 from .former_names import load_encoder, rescored_replace
 from .latent.vae_density import SentenceVAE, VAEDensity, VAEScores
 from .loading.pretrained import DTYPES, check_device, labels_of, load_pretrained, task_of, tasks_of

@@ -26,7 +26,6 @@ from samplers.run.chains import sample
 from samplers.run.trace import Trace
 from samplers.testing import mutants
 from samplers.testing.chains import transition_matrix
-from samplers.testing.estimates import StartedPseudoMarginal, TabularEstimate
 from samplers.testing.proposals import (
     RememberingProposal,
     SiteProposal,
@@ -36,6 +35,7 @@ from samplers.testing.proposals import (
     dirichlet_table,
     independence_table,
 )
+from samplers.testing.spaces import StartedPseudoMarginal, TabularEstimate
 from samplers.testing.targets import Enumerated, random_target, two_mode_target
 from samplers.types import Kernel
 

@@ -5,6 +5,8 @@ and keeps the other copies in its ``aux``: ``x [copies * chains, ...]``, ``energ
 their laws are not the target to these powers, ``rung_laws(space, beta)`` are. A kernel made of others lists them in
 ``parts``, or has the one in ``kernel``.
 
+An estimate that ``PseudoMarginal`` keeps is another: ``StartedPseudoMarginal`` starts with one of the right law.
+
 A point of the *joint space* of ``r`` betas over ``S`` states has the number ``i_0 S^(r-1) + ... + i_(r-1)``.
 """
 
@@ -19,10 +21,23 @@ from torch import Tensor
 
 from samplers.energy.evaluation import evaluate
 from samplers.errors import InvalidInput
+from samplers.kernels.pseudo_marginal import PseudoMarginal
+from samplers.randomness import generator
+from samplers.testing.proposals import dirichlet_table
 from samplers.testing.targets import Enumerated
 from samplers.types import ChainState, Energy, Kernel, StepInfo
 
-__all__ = ["Started", "hidden", "joint_index", "joint_law", "joint_states", "ladder", "parts_of"]
+__all__ = [
+    "Started",
+    "StartedPseudoMarginal",
+    "TabularEstimate",
+    "hidden",
+    "joint_index",
+    "joint_law",
+    "joint_states",
+    "ladder",
+    "parts_of",
+]
 
 PLAIN = (1.0,)
 COPIES = {"x", "energy", "terms"}
@@ -99,6 +114,42 @@ class Started:
         self, state: ChainState, energy: Energy, rng: torch.Generator, *, beta: float | Tensor = 1.0
     ) -> tuple[ChainState, StepInfo]:
         return self.kernel.step(state, energy, rng, beta=self.beta * beta)
+
+
+class TabularEstimate:
+    """``W`` is one of ``outcomes`` weights of each state of ``space``, all as likely; their mean is 1.
+
+    They differ much, and otherwise from state to state.
+    """
+
+    def __init__(self, space: Enumerated, outcomes: int, *, seed: int) -> None:
+        self.space, self.weights = space, outcomes * dirichlet_table(len(space), outcomes, seed=seed)
+
+    def __call__(self, x: Tensor, noise: Tensor) -> Tensor:
+        outcomes = self.weights.shape[1]
+        outcome = (torch.special.ndtr(noise[..., 0]) * outcomes).long().clamp(max=outcomes - 1)
+        return -self.weights[self.space.index(x)].gather(1, outcome).log()
+
+
+class StartedPseudoMarginal(PseudoMarginal):
+    """Starts with an estimate of the law that it has in equilibrium, ``W`` times as likely as a fresh one.
+
+    One of the averaged ``samples`` is drawn by its weight, the others as always: their mean then has that law.
+    """
+
+    estimate: TabularEstimate
+
+    def __init__(self, estimate: TabularEstimate, kernel: Kernel, *, samples: int = 1) -> None:
+        super().__init__(estimate, kernel, samples=samples)
+
+    def init(self, x: Tensor, energy: Energy) -> ChainState:
+        state, rng = super().init(x, energy), generator(0, stream="estimates")
+        weights = self.estimate.weights[self.estimate.space.index(x)]
+        drawn = torch.randint(weights.shape[1], (len(x), self.samples), generator=rng)
+        drawn[:, 0] = torch.multinomial(weights, 1, generator=rng).squeeze(1)
+        mean = weights.gather(1, drawn).mean(dim=1)
+        counted = torch.full((len(x),), self.samples)
+        return state._replace(aux={**state.aux, "estimate": -mean.log(), "estimated": counted})
 
 
 def _path(aux: Mapping[str, Any]) -> tuple[str, ...]:

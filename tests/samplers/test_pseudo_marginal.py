@@ -23,7 +23,7 @@ from samplers import (
     sample,
 )
 from samplers.testing import SiteProposal, dirichlet_table, random_target, row_result
-from samplers.testing.estimates import TabularEstimate
+from samplers.testing.spaces import TabularEstimate
 
 TARGET = random_target(3, 2, seed=4)
 NOISY = TabularEstimate(TARGET, 4, seed=43)

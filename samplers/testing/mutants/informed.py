@@ -9,7 +9,7 @@ from samplers.kernels.gradient_proposal import GradientProposal
 from samplers.kernels.locally_informed import LocallyInformed
 from samplers.kernels.multiple_try import MultipleTry
 from samplers.kernels.pseudo_marginal import PseudoMarginal
-from samplers.testing.estimates import StartedPseudoMarginal
+from samplers.testing.spaces import StartedPseudoMarginal
 from samplers.types import ChainState
 
 __all__ = ["ForgottenReverseGradient", "RefreshedEstimate", "WithoutBackwardNormaliser", "WithoutReferences"]
