@@ -10,11 +10,23 @@ from experiments.choosing.keyword_choice import check_choice, keywords_of
 from experiments.declaration.arguments import Option
 from experiments.declaration.wording import argument
 from experiments.entry.experiment import experiment
+from experiments.laws.grammar import given_grammar, next_tokens
 from experiments.laws.real_words import check_words
 from experiments.laws.top_p import check_top_p, given_tokens, in_nucleus, said, start_truncation
 from experiments.populations.begin import filled_by, texts_of, whole_texts
 from experiments.populations.draw import draw_by_smc
-from experiments.setup.common_options import MOVES, PARTICLES, POPULATIONS, SENTENCE_SCORER, SHORTLIST, TOP_P, WORDS
+from experiments.setup.common_options import (
+    GRAMMAR,
+    JSON_SCHEMA,
+    MOVES,
+    PARTICLES,
+    PATTERN,
+    POPULATIONS,
+    SENTENCE_SCORER,
+    SHORTLIST,
+    TOP_P,
+    WORDS,
+)
 from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel, shortlist_kernel
 from experiments.setup.languages import remark_on_spelling
@@ -23,12 +35,13 @@ from experiments.setup.problem import Problem
 from experiments.setup.scorers import Given, Scorer, load_scorer
 from experiments.setup.settings import Settings
 from experiments.setup.sources import check_length
+from experiments.starts.continued import continued_starts
 from experiments.starts.fill import keyword_starts
 from experiments.starts.written import written_starts
 
 if TYPE_CHECKING:
     from experiments.results.protocol import Run
-    from lm_adapters import CausalLM, Keywords, MaskedLM, Seq2SeqLM, SequenceDistribution
+    from lm_adapters import CausalLM, Keywords, MaskedLM, NextTokens, Seq2SeqLM, SequenceDistribution
     from samplers import Kernel
 
 __all__ = ["SAMPLERS", "keywords", "scorer_as_proposal"]
@@ -42,9 +55,19 @@ SHORT_PATH = (0.5, 1.0)  # where what is drawn follows the law nearly
 
 
 def check(
-    settings: Settings, *, words: Sequence[str], keywords_from: str | None, keep: int, top_p: float, **_: object
+    settings: Settings,
+    *,
+    words: Sequence[str],
+    keywords_from: str | None,
+    keep: int,
+    top_p: float,
+    pattern: str | None,
+    grammar: str | None,
+    json_schema: str | None,
+    **_: object,
 ) -> None:
-    """Raise ``InvalidInput`` for no words, for those that the user's list lacks, and for a nucleus that cannot be."""
+    """Raise ``InvalidInput`` for no words or ones that the user's list lacks, a nucleus or grammar that cannot be."""
+    given_grammar(pattern, grammar, json_schema)
     check_choice(words, keywords_from, keep)
     check_top_p(top_p)
     check_words(settings.word_list, "words", words)
@@ -76,6 +99,9 @@ def keywords(
     populations: Annotated[int, POPULATIONS] = 4,
     moves: Annotated[int, MOVES] = 8,
     top_p: Annotated[float, TOP_P] = 1.0,
+    pattern: Annotated[str | None, PATTERN] = None,
+    grammar: Annotated[str | None, GRAMMAR] = None,
+    json_schema: Annotated[str | None, JSON_SCHEMA] = None,
 ) -> Run:
     """Sentences that contain the given WORDs (or quoted phrases), likely under a language model.
     Whole words: "ladder" is not in "ladders", "ladder's" or "ladder-like".
@@ -86,11 +112,12 @@ def keywords(
     given words. Both are in nats. A word given twice must come twice. With ``keywords_from`` the words are ``keep`` of
     that text, chosen one after the other: each makes the text likeliest given all so far, as such a ``scorer`` has it.
     With a ``scorer`` of another tokenizer than
-    ``model`` each text counts once, in the tokens that ``model`` writes it in.
+    ``model`` each text counts once, in the tokens that ``model`` writes it in. With a ``pattern``, a ``grammar`` or a
+    ``json_schema`` the whole text matches that too.
 
     Raises ``InvalidInput`` for words that the tokenizer cannot spell or that do not fit, before a scorer is loaded.
     """
-    from lm_adapters import KeywordFill, Keywords, Seq2SeqLM, check_compatible
+    from lm_adapters import KeywordFill, Keywords, Matches, Seq2SeqLM, Truncation, check_compatible
     from samplers import PathTempered
 
     lm = job.masked_lm()
@@ -99,26 +126,33 @@ def keywords(
         words, scorer = keywords_of(job, keywords_from, keep, scorer)
     lock = Keywords(lm.space, words, any_order=any_order)
     check_compatible(words, lock.min_length, forbidden=job.settings.forbid, max_length=length[1])
+    matched = given_grammar(pattern, grammar, json_schema)
+    following = next_tokens(matched, lm.space, length)
     bounds: dict[str, Any] = {"min_length": length[0], "max_length": length[1]}
     temperature = job.settings.law_temperature
     scored = load_scorer(scorer, lm, job.settings, given_words(words), top_p=top_p, exempt=given_tokens(lock))
     informed = scored.writer if isinstance(scored.lm, Seq2SeqLM) else None  # writes texts that hold the words, mostly
-    constraints = job.constraints(lm, words)
+    constraints = [*job.constraints(lm, words), *([Matches(lm.space, matched)] if matched else [])]
     kept = [*scored.constraints, *constraints, *in_nucleus(scored.energy, top_p)]
-    fill = KeywordFill(lm, lock, constraints=kept, truncation=start_truncation(top_p), **bounds)
+    fill = KeywordFill(lm, lock, constraints=kept, truncation=start_truncation(top_p), following=following, **bounds)
     energy = job.with_custom(lock + scored.terms, lm.space, constraints)
     tries = 1 if sampler in ("rejection", "importance", "smc") else TRIES
-    x0 = keyword_starts(fill, scored.lm, energy, job, tries=tries)
+    if informed and following:
+        x0 = continued_starts(scored.lm, informed, Truncation(temperature), energy, length, job, following)
+    else:
+        x0 = keyword_starts(fill, scored.lm, energy, job, tries=tries)
     if informed:
-        x0 = written_starts(informed, scored.lm, energy, x0, job, wide=sampler == "anneal", **bounds)
+        x0 = written_starts(
+            informed, scored.lm, energy, x0, job, wide=sampler == "anneal", following=following, **bounds
+        )
     remark_on_spelling(words, lm)
     scored_by = {scored.energy.name: said(job.named("scorer", scored.model), top_p)}
     problem = Problem(lm.space, energy, x0, {"model": lm, "scorer": scored.lm}, lengths=length, scored_by=scored_by)
     if sampler == "importance":
-        proposal = whole_texts(informed, length, temperature) if informed else fill
+        proposal = whole_texts(informed, length, temperature, following) if informed else fill
         return draw_by_importance(problem, proposal, job)
     if sampler == "rejection":
-        exact = scorer_as_proposal(scored, lm, lock, length, temperature)
+        exact = scorer_as_proposal(scored, lm, lock, length, temperature, following)
         # The law divides the chance of each token, and of the end, by the mass of its nucleus.
         log_bound = -(length[1] + 1) * math.log(top_p) / temperature
         return draw_by_rejection(problem, exact, job, log_bound=log_bound)
@@ -126,13 +160,16 @@ def keywords(
     if sampler == "gibbs":
         kernel = shortlist_kernel(lm, lock=lock, shortlist=shortlist, temperature=temperature, **bounds)
     else:
-        drawn: dict[str, Any] = {"scorer": scored.energy, "temperature": temperature}
+        drawn: dict[str, Any] = {"scorer": scored.energy, "temperature": temperature, "following": following}
         if informed:
             drawn |= {"informed": informed, "writer": scored.lm, "anew": ANEW}
         kernel = edit_kernel(lm, lock=lock, swap=any_order, **drawn, **bounds)
     if sampler not in ("smc", "tempered"):
         return sample_or_search(problem, kernel, sampler, job)
-    begun = texts_of(informed, lock, length, temperature) if informed else filled_by(scored, fill, temperature)
+    if informed:
+        begun: Any = texts_of(informed, lock, length, temperature, following)
+    else:
+        begun = filled_by(scored, fill, temperature)
     if sampler == "smc":
         return draw_by_smc(problem, begun, kernel, job, particles=particles, populations=populations, moves=moves)
     tempered = PathTempered(kernel, begun, SHORT_PATH if informed else PATH, tune=job.settings.warmup_and_thin[0])
@@ -145,11 +182,17 @@ def given_words(words: Sequence[str]) -> Given:
 
 
 def scorer_as_proposal(
-    scored: Scorer, lm: MaskedLM, lock: Keywords, length: tuple[int, int], temperature: float = 1.0
+    scored: Scorer,
+    lm: MaskedLM,
+    lock: Keywords,
+    length: tuple[int, int],
+    temperature: float = 1.0,
+    following: NextTokens | None = None,
 ) -> SequenceDistribution:
     """What the scorer draws it scores with the same density or less, so the bound of rejection sampling is 0.
 
-    At a ``temperature`` ``T <= 1`` as well: a token is drawn with ``p^(1/T) / sum p^(1/T)``, whose sum is at most 1.
+    At a ``temperature`` ``T <= 1`` as well: a token is drawn with ``p^(1/T) / sum p^(1/T)``, whose sum is at most 1; a
+    sum over what may be ``following`` is smaller still.
 
     Raises ``InvalidInput`` for a scorer that cannot draw the texts of ``lm``, and for words that it never draws.
     """
@@ -171,4 +214,4 @@ def scorer_as_proposal(
             f"the bound of rejection does not hold in {str(dtype).removeprefix('torch.')}: texts are scored with other "
             f"densities than they were drawn with; give {argument('dtype')} float32"
         )
-    return whole_texts(scored.writer, length, temperature)
+    return whole_texts(scored.writer, length, temperature, following)

@@ -27,6 +27,10 @@ from .energies.words import (
     word_spans,
 )
 from .former_names import load_encoder, rescored_replace
+from .grammars.grammar import Grammar
+from .grammars.matches import Matches
+from .grammars.next_tokens import NextTokens
+from .grammars.possible import check_possible
 from .latent.vae_density import SentenceVAE, VAEDensity, VAEScores
 from .loading.pretrained import DTYPES, check_device, labels_of, load_pretrained, task_of, tasks_of
 from .locks.base import Lock
@@ -76,6 +80,7 @@ __all__ = [
     "EditProposal",
     "ForbiddenWords",
     "GibbsProposal",
+    "Grammar",
     "HeldTexts",
     "KeywordFill",
     "Keywords",
@@ -88,8 +93,10 @@ __all__ = [
     "LookAhead",
     "MaskedEnergy",
     "MaskedLM",
+    "Matches",
     "MeanPooled",
     "NextSentenceModel",
+    "NextTokens",
     "NucleusEnergy",
     "PerToken",
     "PhraseDistribution",
@@ -132,6 +139,7 @@ __all__ = [
     "ZeroShotClassifier",
     "check_compatible",
     "check_device",
+    "check_possible",
     "fill_masks",
     "fills_spans",
     "labels_of",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from experiments.declaration.arguments import Option
 from experiments.declaration.wording import argument
 from experiments.entry.experiment import experiment
+from experiments.laws.grammar import given_grammar, next_tokens
 from experiments.populations.draw import draw_by_smc
-from experiments.setup.common_options import POPULATIONS
+from experiments.setup.common_options import GRAMMAR, JSON_SCHEMA, PATTERN, POPULATIONS
 from experiments.setup.job import Job
 from experiments.setup.methods import sample_chains
 from experiments.setup.models import check_causal, load_causal
@@ -25,14 +26,24 @@ __all__ = ["power"]
 MANY, FEW = 128, 8  # particles of a population, and of a step of a chain
 
 
-def check(settings: Settings, *, prompt: str, alpha: float, **_: object) -> None:
-    """Raise ``InvalidInput`` for an empty prompt, an exponent that cannot be, and a model that is not causal."""
+def check(
+    settings: Settings,
+    *,
+    prompt: str,
+    alpha: float,
+    pattern: str | None,
+    grammar: str | None,
+    json_schema: str | None,
+    **_: object,
+) -> None:
+    """Raise ``InvalidInput`` for an empty prompt, an exponent or grammar that cannot be, a model that is not causal."""
     from samplers import InvalidInput
 
     if not prompt.strip():
         raise InvalidInput(f"{argument('prompt')} is empty; give the beginning of a text")
     if not (math.isfinite(alpha) and alpha > 0):
         raise InvalidInput(f"{argument('alpha')} is {alpha}; give a finite number above 0")
+    given_grammar(pattern, grammar, json_schema)
     check_causal(settings)
 
 
@@ -63,6 +74,9 @@ def power(
     ] = None,
     populations: Annotated[int, POPULATIONS] = 4,
     moves: Annotated[int, Option("Of --sampler smc: steps of each particle once it is written.", minimum=1)] = 2,
+    pattern: Annotated[str | None, PATTERN] = None,
+    grammar: Annotated[str | None, GRAMMAR] = None,
+    json_schema: Annotated[str | None, JSON_SCHEMA] = None,
 ) -> Run:
     """Continuations of PROMPT from p(text | PROMPT)^alpha of a causal --model.
 
@@ -71,9 +85,20 @@ def power(
     That is not decoding at temperature ``1 / alpha``: this sharpens each token by itself, without regard to what can
     follow it. A Markov chain redraws its text from a place on, to any length: texts end early, and grow again.
 
+    With a ``pattern``, a ``grammar`` or a ``json_schema`` the law is that of the texts that match it as a whole, the
+    prompt not included. Tokens are drawn among those that may follow, and the weights and accept steps make up for it.
+
     Raises ``InvalidInput`` for a prompt that does not fit, before the model is loaded where possible.
     """
-    from lm_adapters import Continuation, PowerDistribution, StoppedEnergy, SuffixProposal, SuffixSMC, Truncation
+    from lm_adapters import (
+        Continuation,
+        Matches,
+        PowerDistribution,
+        StoppedEnergy,
+        SuffixProposal,
+        SuffixSMC,
+        Truncation,
+    )
     from samplers import InvalidInput, Kernel, MetropolisHastings
 
     lm = load_causal(job.settings)
@@ -86,11 +111,15 @@ def power(
         )
     fluency = StoppedEnergy(reader, high, "fluency")
     fluency.formula = "-log p(text | prompt)"
-    energy = job.with_custom(fluency if alpha == 1 else alpha * fluency, lm.space)
+    matched = given_grammar(pattern, grammar, json_schema)
+    following = next_tokens(matched, lm.space, length, needed=True)
+    whole = fluency if alpha == 1 else alpha * fluency
+    energy = job.with_custom(whole + Matches(lm.space, matched) if matched else whole, lm.space)
     exponent = alpha / job.settings.law_temperature
-    growing = Continuation(reader, power=exponent, min_length=low, max_length=high, block=block)
+    bounds: dict[str, Any] = {"min_length": low, "max_length": high, "following": following}
+    growing = Continuation(reader, power=exponent, block=block, **bounds)
     truncation = Truncation(growing.temperature)
-    x0 = continued_starts(lm, reader, truncation, energy, length, job)
+    x0 = continued_starts(lm, reader, truncation, energy, length, job, following)
     problem = Problem(
         lm.space,
         energy,
@@ -100,9 +129,7 @@ def power(
         scored_by={"fluency": job.named("model", lm.model)},
         note=f", cut off at {high}",
     )
-    kernel: Kernel = MetropolisHastings(
-        SuffixProposal(reader, min_length=low, max_length=high, truncation=truncation, cuts=cuts)
-    )
+    kernel: Kernel = MetropolisHastings(SuffixProposal(reader, truncation=truncation, cuts=cuts, **bounds))
     if sampler == "mh":
         return sample_chains(problem, kernel, job)
     if sampler == "csmc":

@@ -8,7 +8,7 @@ from experiments.declaration.wording import argument
 from experiments.setup.scorers import Scorer
 
 if TYPE_CHECKING:
-    from lm_adapters import Autoregressive, HeldTexts, KeywordFill, Lock, SequenceDistribution
+    from lm_adapters import Autoregressive, HeldTexts, KeywordFill, Lock, NextTokens, SequenceDistribution
 
 __all__ = ["filled_by", "texts_of", "whole_texts"]
 
@@ -30,16 +30,23 @@ def filled_by(scored: Scorer, fill: KeywordFill, temperature: float) -> KeywordF
     )
 
 
-def whole_texts(writer: Autoregressive, length: tuple[int, int], temperature: float) -> SequenceDistribution:
-    """Texts as ``writer`` writes them, of a ``length`` within bounds."""
+def whole_texts(
+    writer: Autoregressive, length: tuple[int, int], temperature: float, following: NextTokens | None = None
+) -> SequenceDistribution:
+    """Texts as ``writer`` writes them, of a ``length`` within bounds, token by token among those that may follow."""
     from lm_adapters import SequenceDistribution, Truncation
 
-    bounds = {"min_length": length[0], "max_length": length[1]}
-    return SequenceDistribution(writer, **bounds, truncation=Truncation(temperature))
+    return SequenceDistribution(
+        writer, min_length=length[0], max_length=length[1], truncation=Truncation(temperature), following=following
+    )
 
 
 def texts_of(
-    writer: Autoregressive | None, lock: Lock | None, length: tuple[int, int], temperature: float
+    writer: Autoregressive | None,
+    lock: Lock | None,
+    length: tuple[int, int],
+    temperature: float,
+    following: NextTokens | None = None,
 ) -> SequenceDistribution | HeldTexts:
     """``whole_texts`` that hold what is locked, mostly. Raises ``InvalidInput`` where there is no writer."""
     from lm_adapters import HeldTexts
@@ -50,5 +57,5 @@ def texts_of(
             f"{argument('sampler')} smc draws its texts from the scorer: give one that reads from left to right and "
             f"has the tokenizer of {argument('model')}"
         )
-    drawn = whole_texts(writer, length, temperature)
+    drawn = whole_texts(writer, length, temperature, following)
     return drawn if lock is None else HeldTexts(drawn, lock)

@@ -9,8 +9,11 @@ __all__ = [
     "ANNEAL_SAMPLE_OR_SMC",
     "ENCODER",
     "GIVEN_SIMILARITY",
+    "GRAMMAR",
+    "JSON_SCHEMA",
     "MOVES",
     "PARTICLES",
+    "PATTERN",
     "POPULATIONS",
     "PREFIX",
     "SCORER",
@@ -36,6 +39,13 @@ SENTENCE_SCORER = Option(
 TOP_P = Option(
     "The scorer's -log p is that of sampling with this nucleus: renormalised inside, forbidden outside; words that are "
     "given are exempt. For scorers that read from left to right."
+)
+PATTERN = Option("The whole text matches this regular expression.", metavar="REGEX")
+GRAMMAR = Option(
+    "The text is one of the context-free grammar in this file, in Lark's notation, from its rule start.", metavar="FILE"
+)
+JSON_SCHEMA = Option(
+    "The text is JSON that the schema in this file allows, its properties in that order.", metavar="FILE"
 )
 SHORTLIST = Option("Candidates that --sampler gibbs scores at a site.", minimum=1)
 ANNEAL_OR_SAMPLE = Option("anneal: search for the lowest energy. mh: draw from the law.")

@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lm_adapters import Autoregressive, GibbsProposal, LengthRange, Lock, MaskedLM, Seq2SeqLM, Truncation
+    from lm_adapters import (
+        Autoregressive,
+        GibbsProposal,
+        LengthRange,
+        Lock,
+        MaskedLM,
+        NextTokens,
+        Seq2SeqLM,
+        Truncation,
+    )
     from samplers import Energy, EnergyTerm, Kernel
 
 __all__ = ["edit_kernel", "free_kernel", "in_two_stages", "scanning", "shortlist_kernel"]
@@ -30,6 +39,7 @@ def edit_kernel(
     keep: float = KEEP,
     anew: float = ANEW,
     temperature: float = 1.0,
+    following: NextTokens | None = None,
 ) -> Kernel:
     """Replace, insert or delete one token, or redraw two; with ``swap`` two spans may change places.
 
@@ -42,6 +52,7 @@ def edit_kernel(
     template spans only. An ``informed`` model, one
     that has read what is wanted, writes whole texts: where it is the scorer too, nearly all that hold the locked words
     are accepted; ``anew`` is its weight. All that is drawn from a model is drawn at the ``temperature`` of the law.
+    Ends and whole texts are written with what may be ``following`` by a grammar, if there is one.
     """
     from lm_adapters import (
         EditProposal,
@@ -63,11 +74,12 @@ def edit_kernel(
     if isinstance(scorer, SequenceEnergy):
         # At another temperature the nucleus that a proposal cuts is not that of the law.
         own = {"truncation": scorer.truncation} if isinstance(scorer, NucleusEnergy) and temperature == 1 else {}
-        parts.append((MetropolisHastings(SuffixProposal(scorer.model, **{**bounds, **own})), 0.4))
+        ends = SuffixProposal(scorer.model, following=following, **{**bounds, **own})
+        parts.append((MetropolisHastings(ends), 0.4))
     if writer is not None:
         parts += _writing(writer, keep, bounds)
     if informed is not None:
-        parts.append((_anew(informed, **bounds), anew))
+        parts.append((_anew(informed, following=following, **bounds), anew))
     return _mixture([*parts, *_respelling(lock, min_length, max_length)])
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from lm_adapters import Autoregressive, CausalLM, Truncation
+    from lm_adapters import Autoregressive, LanguageModel, NextTokens, Truncation
     from samplers import Energy
 
 __all__ = ["continued_starts"]
@@ -20,16 +20,24 @@ TRIES = 1000  # texts a chain, among which one must be allowed
 
 
 def continued_starts(
-    lm: CausalLM, reader: Autoregressive, truncation: Truncation, energy: Energy, length: tuple[int, int], job: Job
+    lm: LanguageModel,
+    reader: Autoregressive,
+    truncation: Truncation,
+    energy: Energy,
+    length: tuple[int, int],
+    job: Job,
+    following: NextTokens | None = None,
 ) -> Tensor:
-    """``int64 [chains, width]``, drawn given that the constraints of ``energy`` allow them.
+    """``int64 [chains, width]`` of what may be ``following``, given that the constraints of ``energy`` allow them.
 
     Raises ``InvalidInput`` where they hardly ever do.
     """
     from lm_adapters import AdaptiveRejection, SequenceDistribution
     from samplers import InvalidInput, WeightedSum
 
-    law = SequenceDistribution(reader, min_length=length[0], max_length=length[1], truncation=truncation)
+    law = SequenceDistribution(
+        reader, min_length=length[0], max_length=length[1], truncation=truncation, following=following
+    )
     parts = energy.parts if isinstance(energy, WeightedSum) else []
     constraints = [(1.0, part) for _, part in parts if part.is_constraint]
     chains = job.settings.chains

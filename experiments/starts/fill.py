@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from lm_adapters import KeywordFill, MaskedLM, Template, Truncation
+    from lm_adapters import KeywordFill, MaskedLM, NextTokens, Template, Truncation
     from samplers import Energy, EnergyTerm
 
 __all__ = ["drawn_starts", "keyword_starts", "length_starts", "template_starts"]
@@ -63,9 +63,14 @@ def keyword_starts(fill: KeywordFill, scorer: Any, energy: Energy, job: Job, tri
 
 
 def template_starts(
-    lm: MaskedLM, lock: Template, job: Job, truncation: Truncation, constraints: Sequence[EnergyTerm]
+    lm: MaskedLM,
+    lock: Template,
+    job: Job,
+    truncation: Truncation,
+    constraints: Sequence[EnergyTerm],
+    following: NextTokens | None = None,
 ) -> Tensor:
-    """Slots of lengths drawn uniformly, filled from left to right by the masked model."""
+    """Slots of lengths drawn uniformly, filled from left to right by the masked model with what may follow."""
     import torch
 
     from lm_adapters import fill_masks
@@ -76,7 +81,8 @@ def template_starts(
             for _ in range(job.settings.chains)
         ]
         masks = lock.masks(counts, width=lock.max_length).to(lm.device)
-        return fill_masks(lm, masks, rng, truncation=truncation, constraints=[lock, *constraints])
+        held = [lock, *constraints]
+        return fill_masks(lm, masks, rng, truncation=truncation, constraints=held, following=following)
 
     return drawn_starts(job, [lm], draw)
 

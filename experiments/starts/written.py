@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from lm_adapters import Autoregressive
+    from lm_adapters import Autoregressive, NextTokens
     from samplers import Energy
 
 __all__ = ["best_first", "draw_widely", "written_starts"]
@@ -33,6 +33,7 @@ def written_starts(
     min_length: int,
     max_length: int,
     wide: bool,
+    following: NextTokens | None = None,
 ) -> Tensor:
     """The starts ``x int64 [chains, width]``, each replaced by a text that ``writer`` writes, as far as there are such.
 
@@ -47,7 +48,9 @@ def written_starts(
         count = max(WIDE, TRIES * len(x)) if wide else TRIES * len(x)
         temperatures = TEMPERATURES if wide else (job.settings.law_temperature,)
         with writer.space.texts_in_errors():
-            drawn = draw_widely(writer, count, rng, temperatures, min_length=min_length, max_length=max_length)
+            drawn = draw_widely(
+                writer, count, rng, temperatures, min_length=min_length, max_length=max_length, following=following
+            )
             drawn = torch.nn.functional.pad(drawn, (0, x.shape[1] - max_length), value=writer.space.pad_id)
             if wide:
                 kept = best_first(torch.cat([drawn, x]), energy, job)
@@ -66,6 +69,7 @@ def draw_widely(
     *,
     min_length: int,
     max_length: int,
+    following: NextTokens | None = None,
 ) -> Tensor:
     """``int64 [count, max_length]``, about as many at each of ``temperatures``, drawn token by token."""
     import torch
@@ -75,7 +79,9 @@ def draw_widely(
     parts = []
     for temperature, rows in zip(temperatures, torch.arange(count).chunk(len(temperatures)), strict=True):
         truncation = Truncation(temperature)
-        law = SequenceDistribution(model, min_length=min_length, max_length=max_length, truncation=truncation)
+        law = SequenceDistribution(
+            model, min_length=min_length, max_length=max_length, truncation=truncation, following=following
+        )
         empty = torch.full((len(rows), max_length), model.space.pad_id, device=model.allowed.device)
         parts.append(law.redraw(empty, empty.new_zeros(len(rows)), rng, score_end=False).x)
     return torch.cat(parts)

@@ -59,7 +59,7 @@ class AdaptiveRejection:
         self, law: SequenceDistribution, constraint: Energy, hopeless: Callable[[Tensor], Tensor] | None = None
     ) -> None:
         self.law, self.constraint, self.hopeless = law, constraint, hopeless
-        self._tokens = _LivingTokens(law.model, law.truncation, law.min_length, law.max_length)
+        self._tokens = _LivingTokens(law.model, law.truncation, law.min_length, law.max_length, law.following)
         self._root = _Node(1.0)
 
     @property
@@ -131,15 +131,15 @@ class AdaptiveRejection:
 
 class _LivingTokens(TokenDistribution[Autoregressive]):
     def draw_living(
-        self, logits: Iterable[Tensor], column: Tensor, u: Tensor, living: Tensor
+        self, logits: Iterable[Tensor], column: Tensor, u: Tensor, living: Tensor, *begun: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """As ``draw``, with the weight of each token times ``living float64 [rows, vocabulary]``.
 
         The log-probabilities are those without this.
         """
         parts = []
-        for part, at, quantile, share in aligned_parts(logits, column, u, living):
-            own, weights = self._shares(part, at)
+        for part, at, quantile, share, *text in aligned_parts(logits, column, u, living, *begun):
+            own, weights = self._shares(part, at, 0, *text)
             token = Weights(weights.double() * share).at(quantile)
             parts.append((token, *self._scores(own, Weights(weights), at, token)))
         tokens, log_probs, nlls = map(torch.cat, zip(*parts, strict=True))
@@ -159,7 +159,8 @@ class _LivingDecoder(Decoder):
             node = self.nodes[row]
             for token, child in node.children.items() if node else ():
                 living[index, token] = 1 - child.dead
-        token, log_probs, nlls = self.law.draw_living(logits, place, self.noise[rows, place], living)
+        begun = () if self.law.following is None else (self.x[rows],)
+        token, log_probs, nlls = self.law.draw_living(logits, place, self.noise[rows, place], living, *begun)
         self.scores[rows, place] = torch.stack([log_probs, nlls], dim=1)
         self.x[rows, place] = token
         for row, drawn in zip(where, token.tolist(), strict=True):

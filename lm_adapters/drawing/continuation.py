@@ -6,18 +6,23 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lm_adapters.forward.batching import passes
 from lm_adapters.forward.kv_cache import Prefixes, batchable_rows
 from lm_adapters.forward.log_probs import aligned_parts, token_nlls
 from lm_adapters.forward.oom import split_on_oom
+from lm_adapters.grammars.adaptive import Accepted, accepted
+from lm_adapters.grammars.next_tokens import NextTokens
 from lm_adapters.models.autoregressive import Autoregressive, with_end_token
 from lm_adapters.proposals.redraw import DENSE
 from lm_adapters.proposals.token_distribution import TokenDistribution
 from lm_adapters.proposals.truncation import Truncation
 from samplers import InvalidInput, ProposalError
+from samplers.randomness import Weights
 
 __all__ = ["Continuation", "Grown"]
 
@@ -62,12 +67,17 @@ class Continuation:
     The law is kept at any ``temperature``, by default ``power ** (-1 / 3)``. At ``1 / power`` a text with one unlikely
     token before a likely rest is hardly ever drawn, and populations agree on a mass that lacks it.
 
+    With ``following``, the ``NextTokens`` of a grammar, the law is that of the texts that match it: each token is drawn
+    among those that may follow and weighs ``p^power`` over that, whatever mass was allowed, and a text that is no match
+    in the end weighs nothing. With ``adaptive`` tokens are drawn and tried one by one in place of a mask, and the
+    allowed mass is estimated, without bias (see ``accepted``): the weights estimate the same.
+
     Reference: Doucet, de Freitas & Gordon 2001, chapter 1; Naesseth, Lindsten & Schon 2019 (arXiv:1903.04797).
     Cost: a pass over the beginnings, then for each further token a pass of one token over unfinished texts. The prompt
     is read once, a beginning once for all its particles.
 
     Raises ``InvalidInput`` for a ``power`` or ``temperature`` not above 0, a ``block`` below 1, and lengths that cannot
-    be.
+    be; for ``adaptive`` without a grammar.
     """
 
     def __init__(
@@ -79,7 +89,11 @@ class Continuation:
         min_length: int = 1,
         max_length: int,
         block: int = 8,
+        following: NextTokens | None = None,
+        adaptive: bool = False,
     ) -> None:
+        if adaptive and following is None:
+            raise InvalidInput("adaptive is for tokens that a grammar allows or not; give following")
         if not (math.isfinite(power) and power > 0):
             raise InvalidInput(f"power is {power}; give a finite number above 0")
         if block < 1:
@@ -92,18 +106,23 @@ class Continuation:
         self.model, self.power, self.block = model, power, block
         self.min_length, self.max_length = min_length, max_length
         self.temperature = power ** (-1 / ROOT) if temperature is None else temperature
-        self._law = _Tokens(model, Truncation(self.temperature), min_length, max_length)
+        self.following, self.adaptive = following, adaptive
+        bounds = (model, Truncation(self.temperature), min_length, max_length)
+        self._law = _TriedTokens(*bounds, following) if adaptive and following else _Tokens(*bounds, following)
 
     def config(self) -> dict[str, Any]:
-        names = ("model", "power", "temperature", "min_length", "max_length", "block")
+        names = ("model", "power", "temperature", "min_length", "max_length", "block", "following", "adaptive")
         return {name: getattr(self, name) for name in names}
 
     def grow(self, x: Tensor, cut: Tensor, particles: int, rng: torch.Generator, *, kept: bool = False) -> Grown:
         """Continue the first ``cut int64 [texts]`` tokens of ``x int64 [texts, width]``, each ``particles`` times.
 
         ``x`` is at least ``max_length`` wide. Draws depend on neither ``tokens_per_pass`` nor the order of passes.
-        Raises ``ProposalError`` where an old text that is ``kept`` could not be drawn.
+        Raises ``ProposalError`` where an old text that is ``kept`` could not be drawn, and ``InvalidInput`` for one
+        beside ``adaptive``, whose estimates would have to be drawn given that text.
         """
+        if kept and self.adaptive:
+            raise InvalidInput("no text can be kept with adaptive; leave adaptive out")
         size, device = len(x) * particles, x.device
         noise = torch.rand((size, self.max_length, 2), dtype=torch.float64, device=rng.device, generator=rng).to(device)
         grown = Grown(
@@ -134,16 +153,50 @@ class Continuation:
 
 class _Tokens(TokenDistribution[Autoregressive]):
     def draw_others(
-        self, logits: Iterable[Tensor], column: Tensor, u: Tensor, given: Tensor
+        self, logits: Iterable[Tensor], column: Tensor, u: Tensor, given: Tensor, *begun: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """As ``draw``, but tokens that are ``given int64 [rows]`` are not drawn; -1: drawn."""
         parts = []
-        for part, at, quantile, kept in aligned_parts(logits, column, u, given):
-            own, weights = self._weights(part, at)
+        for part, at, quantile, kept, *text in aligned_parts(logits, column, u, given, *begun):
+            own, weights = self._weights(part, at, 0, *text)
             token = kept.where(kept >= 0, weights.at(quantile))
             parts.append((token, *self._scores(own, weights, at, token)))
         tokens, log_probs, nlls = map(torch.cat, zip(*parts, strict=True))
         return tokens, log_probs, nlls
+
+
+class _TriedTokens(_Tokens):
+    """Draws by ``accepted``; the log-probability is that without the grammar, less the log of the estimated mass."""
+
+    def __init__(
+        self, model: Autoregressive, truncation: Truncation, min_length: int, max_length: int, following: NextTokens
+    ) -> None:
+        super().__init__(model, truncation, min_length, max_length)
+        self.grammar = following
+
+    def draw_others(
+        self, logits: Iterable[Tensor], column: Tensor, u: Tensor, given: Tensor, *begun: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        parts = []
+        for part, at, quantile, text in aligned_parts(logits, column, u, *begun):
+            own, weights = self._shares(part, at)
+            shares = (weights.double() / weights.double().sum(dim=1, keepdim=True)).cpu().numpy()
+            found = [
+                self._tried(*row) for row in zip(shares, at.tolist(), quantile.tolist(), text.tolist(), strict=True)
+            ]
+            token = torch.tensor([max(each.token, 0) for each in found], device=at.device)
+            none = torch.tensor([each.token < 0 for each in found], device=at.device)
+            token = token.where(~none, self.model.eos_id)
+            log_mass = torch.tensor([each.log_mass for each in found], dtype=torch.float64, device=at.device)
+            log_q, nlls = self._scores(own, Weights(weights), at, token)
+            parts.append((token, (log_q - log_mass).masked_fill(none, math.inf), nlls))
+        tokens, log_probs, nlls = map(torch.cat, zip(*parts, strict=True))
+        return tokens, log_probs, nlls
+
+    def _tried(self, shares: NDArray[np.float64], place: int, u: float, text: list[int]) -> Accepted:
+        before, end = text[:place], self.model.eos_id
+        rng = np.random.default_rng(int(u * 2**53))
+        return accepted(shares, lambda token: self.grammar.may_follow(before, token, end), rng)
 
 
 class _Growing:
@@ -212,7 +265,8 @@ class _Growing:
         if self.kept:
             old = with_end_token(self.model, self.begun)[self.text[rows], place]
             given = old.where(rows % self.particles == 0, -1)
-        token, log_q, nlls = self.law.draw_others(logits, place, self.noise[rows, place, 0], given)
+        begun = () if self.how.following is None else (self.x[rows],)
+        token, log_q, nlls = self.law.draw_others(logits, place, self.noise[rows, place, 0], given, *begun)
         ended = token == self.model.eos_id
         # A probability that rounds to 0 is NaN there; whatever drew it, the text has no weight.
         self.log_weights[rows] += (-self.how.power * nlls - log_q).nan_to_num(nan=-math.inf, posinf=math.inf)
@@ -220,6 +274,10 @@ class _Growing:
         self.x[rows[~ended], place[~ended]] = token[~ended]
         self.place[rows] += 1
         self.unfinished[rows] = ~ended & (place + 1 < self.how.max_length)
+        if self.how.following is not None:
+            finished = rows[~self.unfinished[rows]]
+            unmatched = finished[~self.how.following.is_match(self.x[finished])]
+            self.log_weights[unmatched] = -math.inf
 
     def _resampled(self, step: int) -> Tensor:
         """``int64 [rows]``: what each row goes on from. Unfinished ones are drawn by weight, from each other."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lm_adapters.drawing.continuation import Continuation
 from lm_adapters.drawing.stopped_energy import StoppedEnergy
-from samplers import PopulationDraw
+from samplers import PopulationDied, PopulationDraw
 from samplers.randomness import systematic
 
 __all__ = ["PowerDistribution"]
@@ -19,8 +19,9 @@ class PowerDistribution:
     """``p(x)^power`` over texts of bounded length, as a ``continuation`` grows them from nothing: where ``smc`` begins.
 
     ``log_prob`` is ``-power`` times the ``StoppedEnergy``, not normalised; the estimate of its sum over all texts is
-    without bias. Particles of one population depend on each other and follow the law as their number grows: for
-    rejection or importance sampling they are no proposal.
+    without bias. With the grammar of the ``continuation`` all texts are those that match it. Particles of one
+    population depend on each other and follow the law as their number grows: for rejection or importance sampling they
+    are no proposal.
     """
 
     def __init__(self, continuation: Continuation) -> None:
@@ -28,10 +29,18 @@ class PowerDistribution:
         self._energy = StoppedEnergy(continuation.model, continuation.max_length)
 
     def draw_population(self, count: int, rng: torch.Generator) -> PopulationDraw:
-        """``count`` texts of equal weight. See ``samplers.smc``."""
+        """``count`` texts of equal weight. See ``samplers.smc``.
+
+        Raises ``PopulationDied`` where none of them matches the grammar of the ``continuation``.
+        """
         how = self.continuation
         x = torch.full((1, how.max_length), how.model.space.pad_id, device=how.model.allowed.device)
         grown = how.grow(x, x.new_zeros(1), count, rng)
+        if not bool((grown.log_weights > -math.inf).any()):
+            raise PopulationDied(
+                f"none of {count} texts of up to {how.max_length} tokens matched the grammar; allow more tokens, or "
+                "draw larger populations"
+            )
         rows = systematic(grown.log_weights, rng)
         log_z = float(grown.log_weights.logsumexp(dim=0)) - math.log(count)
         return PopulationDraw(grown.x[rows], log_z, grown.ancestor[rows])
@@ -48,4 +57,6 @@ class PowerDistribution:
         lengths = space.lengths(x)
         drawable = (how.model.allowed[x] | ~space.is_token(x)).all(dim=1)
         drawable &= (lengths >= how.min_length) & (lengths <= how.max_length)
+        if how.following is not None:
+            drawable &= how.following.is_match(x)
         return (-how.power * self._energy(x)).masked_fill(~drawable, -math.inf)

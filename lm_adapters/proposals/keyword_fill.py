@@ -11,6 +11,7 @@ from torch import Tensor
 from lm_adapters.energies.hints import TextHint
 from lm_adapters.locks.keywords import Keywords
 from lm_adapters.models.masked_lm import MaskedLM
+from lm_adapters.proposals.token_distribution import Following
 from lm_adapters.proposals.truncation import Truncation
 from samplers import Drawn, EnergyTerm, InvalidInput
 from samplers.randomness import Weights, log_share
@@ -41,6 +42,9 @@ class KeywordFill:
     ``constraints`` forbids it. The constant is the probability of not being rejected; self-normalised weights, and so
     importance sampling, do not depend on it.
 
+    With ``following``, the ``NextTokens`` of a grammar, free tokens are drawn among those that may follow what stands
+    before them, as far as there are any; add the constraint as well.
+
     Cost: one pass for each free token to draw, which tells the density too, and as many to score. Raises
     ``InvalidInput`` where the keywords do not fit.
     """
@@ -54,8 +58,10 @@ class KeywordFill:
         max_length: int,
         truncation: Truncation | None = None,
         constraints: Sequence[EnergyTerm] = (),
+        following: Following | None = None,
     ) -> None:
         lock.check_length(max_length)
+        self.following = following
         self.model, self.lock, self.truncation = model, lock, truncation or Truncation()
         self.min_length, self.max_length, self.constraints = min_length, max_length, constraints
         self._first = [piece.spellings_at(0) for piece in lock.spelt]
@@ -168,10 +174,10 @@ class KeywordFill:
 
     def _fill(self, placed: Tensor, rng: torch.Generator) -> Drawn:
         """``placed int64 [rows, width]`` with its masks drawn, and their ``_fill_log_prob``."""
-        return draw_masks(self.model, placed, rng, self.truncation)
+        return draw_masks(self.model, placed, rng, self.truncation, self.following)
 
     def _fill_log_prob(self, x: Tensor, free: Tensor) -> Tensor:
-        return masks_log_prob(self.model, x, free, self.truncation)
+        return masks_log_prob(self.model, x, free, self.truncation, self.following)
 
 
 def fill_masks(
@@ -181,49 +187,60 @@ def fill_masks(
     *,
     truncation: Truncation | None = None,
     constraints: Sequence[EnergyTerm] = (),
+    following: Following | None = None,
 ) -> Tensor:
     """``x int64 [rows, width]`` with every mask token drawn from its conditional, from left to right.
 
     A state with a mask token is outside every target, so chains that start from masks must be filled first. Rows that
     one of ``constraints`` then forbids (a lock without one of its pieces, a forbidden word) are filled again; raises
-    ``InvalidInput`` if that does not end. Cost: one pass for each mask of the row that has the most.
+    ``InvalidInput`` if that does not end. ``following``: as for ``KeywordFill``. Cost: one pass for each mask of the
+    row that has the most.
     """
     truncation = truncation or Truncation()
-    filled = draw_masks(model, x, rng, truncation).x
+    filled = draw_masks(model, x, rng, truncation, following).x
     for _ in range(ATTEMPTS):
         rows = (~possible_texts(constraints, filled)).nonzero().squeeze(1)
         if len(rows) == 0:
             return filled
-        filled = filled.index_copy(0, rows, fill_masks(model, x[rows], rng, truncation=truncation))
+        filled = filled.index_copy(0, rows, draw_masks(model, x[rows], rng, truncation, following).x)
     terms = ", ".join(term.name for term in constraints)
     raise InvalidInput(f"no draw of the model satisfies {terms}; relax a constraint")
 
 
-def draw_masks(model: MaskedLM, x: Tensor, rng: torch.Generator, truncation: Truncation) -> Drawn:
+def draw_masks(
+    model: MaskedLM, x: Tensor, rng: torch.Generator, truncation: Truncation, following: Following | None = None
+) -> Drawn:
     """``fill_masks`` without constraints, and ``masks_log_prob`` of what was drawn, which costs no pass."""
     total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     for site in in_turn(x == model.mask_id):
-        weights = Weights(_scores(model, x, site, truncation).softmax(dim=1))
+        weights = Weights(_scores(model, x, site, truncation, following).softmax(dim=1))
         token = weights.draw(rng)
         total.index_add_(0, site.nonzero(as_tuple=True)[0], weights.log_prob(token.unsqueeze(1)).squeeze(1))
         x = x.masked_scatter(site, token)
     return Drawn(x, total)
 
 
-def masks_log_prob(model: MaskedLM, x: Tensor, free: Tensor, truncation: Truncation) -> Tensor:
+def masks_log_prob(
+    model: MaskedLM, x: Tensor, free: Tensor, truncation: Truncation, following: Following | None = None
+) -> Tensor:
     """``float64 [rows]`` in nats: of drawing the ``free`` tokens of ``x int64 [rows, width]`` by ``fill_masks``."""
     total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     context = x.masked_fill(free, model.mask_id)
     for site in in_turn(free):
-        chosen = log_share(_scores(model, context, site, truncation), x[site].unsqueeze(1))
+        chosen = log_share(_scores(model, context, site, truncation, following), x[site].unsqueeze(1))
         total.index_add_(0, site.nonzero(as_tuple=True)[0], chosen.squeeze(1))
         context = torch.where(site, x, context)
     return total
 
 
-def _scores(model: MaskedLM, x: Tensor, site: Tensor, truncation: Truncation) -> Tensor:
+def _scores(model: MaskedLM, x: Tensor, site: Tensor, truncation: Truncation, following: Following | None) -> Tensor:
     """Log-weights ``[sites, vocabulary]`` of the tokens at ``site bool [rows, width]`` given the rest."""
-    return truncation.scores(model.logits(x, site), model.allowed)
+    allowed = model.allowed
+    if following is not None:
+        row, column = site.nonzero(as_tuple=True)
+        may_follow = following.allowed(x[row], column) & model.allowed
+        allowed = may_follow.where(may_follow.any(dim=1, keepdim=True), model.allowed)
+    return truncation.scores(model.logits(x, site), allowed)
 
 
 def drawn_in_turns(attempt: Callable[[int], Drawn], count: int, terms: Sequence[EnergyTerm]) -> Drawn:

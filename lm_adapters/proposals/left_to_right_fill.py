@@ -18,7 +18,7 @@ from lm_adapters.models.masked_lm import MaskedLM
 from lm_adapters.proposals.keyword_fill import KeywordFill, in_turn
 from lm_adapters.proposals.token_distribution import TokenDistribution
 from lm_adapters.proposals.truncation import Truncation
-from samplers import Drawn
+from samplers import Drawn, InvalidInput
 from samplers.randomness import log_share
 
 __all__ = ["LeftToRightFill", "read_fill", "read_fill_log_prob"]
@@ -41,6 +41,8 @@ class LeftToRightFill(KeywordFill):
 
     def __init__(self, reader: Autoregressive, model: MaskedLM, lock: Keywords, **options: Any) -> None:
         super().__init__(model, lock, **options)
+        if self.following is not None:
+            raise InvalidInput("following is for fills by a masked model; give the constraint alone")
         self.reader = reader
 
     def _fill(self, placed: Tensor, rng: torch.Generator) -> Drawn:

@@ -131,10 +131,11 @@ class Decoder:
     def next_tokens(self, rows: Tensor, place: Tensor, logits: Iterable[Tensor], reach: tuple[int, int]) -> Tensor:
         """``int64 [rows]``: a token for ``place``, or the end, drawn and written."""
         u = self.noise[rows, place if reach[1] < self.law.max_length else place.clamp(max=self.law.max_length - 1)]
+        begun = () if self.law.following is None else (self.x[rows],)
         if self.scored:
-            token, log_probs, nlls = self.law.draw(logits, place, u, reach)
+            token, log_probs, nlls = self.law.draw(logits, place, u, reach, *begun)
             self.scores[rows, place] = torch.stack([log_probs, nlls], dim=1)
         else:
-            token = self.law.sample(logits, place, u, reach)
+            token = self.law.sample(logits, place, u, reach, *begun)
         self.x[rows, place] = token
         return token

@@ -13,7 +13,7 @@ from lm_adapters.forward.kv_cache import batchable_rows
 from lm_adapters.forward.oom import run_passes, split_on_oom
 from lm_adapters.models.autoregressive import Autoregressive, with_end_token
 from lm_adapters.proposals.redraw import Redrawn, redraw
-from lm_adapters.proposals.token_distribution import TokenDistribution
+from lm_adapters.proposals.token_distribution import Following, TokenDistribution
 from lm_adapters.proposals.truncation import Truncation
 from samplers import Drawn, InvalidInput
 
@@ -31,11 +31,22 @@ class SequenceDistribution:
     targets whose texts are all still possible). It is not the model's own distribution given the length: that is the
     target ``SequenceEnergy`` with a bound on the length.
 
+    With ``following``, such as ``NextTokens`` of a grammar, each token is drawn among those that it allows, and
+    renormalised over them. A text that nothing may follow ends there, and is no match. Of the model's law given the
+    grammar this is a proposal, with the product of the masses that were allowed as the weight: importance sampling, and
+    the moves that redraw by it, take that in.
+
     Raises ``InvalidInput`` unless ``1 <= min_length <= max_length <= model.max_length``.
     """
 
     def __init__(
-        self, model: Autoregressive, *, min_length: int = 1, max_length: int, truncation: Truncation | None = None
+        self,
+        model: Autoregressive,
+        *,
+        min_length: int = 1,
+        max_length: int,
+        truncation: Truncation | None = None,
+        following: Following | None = None,
     ) -> None:
         if not 1 <= min_length <= max_length:
             raise InvalidInput(f"min_length={min_length}, max_length={max_length}: give 1 <= min_length <= max_length")
@@ -43,7 +54,8 @@ class SequenceDistribution:
             raise InvalidInput(f"max_length is {max_length}, the model takes {model.max_length} tokens; lower it")
         self.model, self.min_length, self.max_length = model, min_length, max_length
         self.truncation = truncation or Truncation()
-        self._next_token = TokenDistribution(model, self.truncation, min_length, max_length)
+        self.following = following
+        self._next_token = TokenDistribution(model, self.truncation, min_length, max_length, following)
 
     def sample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
         """``int64 [*sample_shape, max_length]``, drawn by torch's global generator, as in ``torch.distributions``."""
@@ -83,7 +95,9 @@ class SequenceDistribution:
         def run(rows: Tensor) -> Tensor:
             here = wanted[rows]
             logits = self.model.logits(x[rows], here)
-            return torch.stack(self._next_token.log_probs(logits, column[rows][here], tokens[rows][here]), dim=1)
+            begun = () if self.following is None else (x[rows][here.nonzero()[:, 0]],)
+            found = self._next_token.log_probs(logits, column[rows][here], tokens[rows][here], *begun)
+            return torch.stack(found, dim=1)
 
         widths = lengths.squeeze(1).clamp(max=self.max_length) + 1
         for rows, part in run_passes(widths, self.model.tokens_per_pass, run, scorer=self.model.lm):

@@ -12,6 +12,7 @@ from lm_adapters.energies.hints import TextHint
 from lm_adapters.locks.base import Lock
 from lm_adapters.models.autoregressive import Autoregressive
 from lm_adapters.proposals.sequence_distribution import SequenceDistribution
+from lm_adapters.proposals.token_distribution import Following
 from lm_adapters.proposals.truncation import Truncation
 from samplers import InvalidInput, Proposed
 from samplers.randomness import categorical
@@ -38,6 +39,9 @@ class SuffixProposal:
     a text in which nothing is open is kept. Cuts by the entropy of the next token (arXiv:2605.30327) serve the same
     purpose; ``w`` needs nothing that the memory does not hold.
 
+    With ``following`` the rest is drawn among the tokens that it allows, as ``SequenceDistribution`` does: new texts
+    match its grammar unless they are cut off. Add the constraint to the target too.
+
     Cost: one pass over what is before the cuts, then for each further token a pass of one token over the unfinished
     texts. The old texts' density is kept as the proposal's ``memory``; texts that another kernel has changed cost one
     more pass. The new texts' energy under the same model needs no pass: a ``TextHint`` passes it on.
@@ -57,6 +61,7 @@ class SuffixProposal:
         truncation: Truncation | None = None,
         lock: Lock | None = None,
         cuts: Literal["uniform", "open"] = "uniform",
+        following: Following | None = None,
     ) -> None:
         if cuts not in ("uniform", "open"):
             raise InvalidInput(f"cuts is {cuts!r}; choose 'uniform' or 'open'")
@@ -64,7 +69,7 @@ class SuffixProposal:
             lock.check_length(max_length)
         self.model, self.lock, self.cuts = model, lock, cuts
         self.distribution = SequenceDistribution(
-            model, min_length=min_length, max_length=max_length, truncation=truncation
+            model, min_length=min_length, max_length=max_length, truncation=truncation, following=following
         )
 
     def memory(self, x: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from lm_adapters.forward.log_probs import aligned_parts
 from lm_adapters.proposals.truncation import Truncation
 from samplers.randomness import Weights, joined
 
-__all__ = ["TokenDistribution", "Vocabulary"]
+__all__ = ["Following", "TokenDistribution", "Vocabulary"]
 
 
 class Vocabulary(Protocol):
@@ -26,23 +26,41 @@ class Vocabulary(Protocol):
     def eos_id(self) -> int: ...
 
 
+class Following(Protocol):
+    """What may follow the beginning of a text, such as ``NextTokens`` of a grammar."""
+
+    def allowed(self, x: Tensor, place: Tensor, end_id: int | None = None) -> Tensor:
+        """``bool [rows, vocabulary]``: after the first ``place int64 [rows]`` tokens of ``x int64 [rows, width]``.
+
+        The token ``end_id`` is among them where the text may end there.
+        """
+
+
 M = TypeVar("M", bound=Vocabulary)
 
 
 class TokenDistribution(Generic[M]):
     """A proposable token or the end, from a model's logits under ``truncation``, renormalised.
 
-    The end is forbidden before column ``min_length`` and certain at ``max_length``.
+    The end is forbidden before column ``min_length`` and certain at ``max_length``. With ``following`` only what it
+    allows is drawn; where that is nothing, the end. Pass the beginnings of the texts then, ``begun int64 [rows, any]``.
     """
 
-    def __init__(self, model: M, truncation: Truncation, min_length: int, max_length: int) -> None:
-        self.model, self.truncation = model, truncation
+    def __init__(
+        self, model: M, truncation: Truncation, min_length: int, max_length: int, following: Following | None = None
+    ) -> None:
+        self.model, self.truncation, self.following = model, truncation, following
         self.min_length, self.max_length = min_length, max_length
         self._possible = model.allowed.clone()
         self._possible[model.eos_id] = True
 
     def draw(
-        self, logits: Iterable[Tensor], column: Tensor, u: Tensor, reach: tuple[int, int] | None = None
+        self,
+        logits: Iterable[Tensor],
+        column: Tensor,
+        u: Tensor,
+        reach: tuple[int, int] | None = None,
+        *begun: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens ``int64 [rows]`` at the quantiles ``u float64 [rows]``, and their ``log_probs``.
 
@@ -50,8 +68,8 @@ class TokenDistribution(Generic[M]):
         """
         first, last = reach or (0, self.max_length)
         parts = []
-        for part, at, quantile in aligned_parts(logits, column, u):
-            own, weights = self._weights(part, at, first)
+        for part, at, quantile, *text in aligned_parts(logits, column, u, *begun):
+            own, weights = self._weights(part, at, first, *text)
             if last < self.max_length:
                 token, log_prob = weights.at_with_log_prob(quantile)
                 parts.append((token, log_prob, _nlls(own, token.unsqueeze(1)).squeeze(1)))
@@ -62,25 +80,32 @@ class TokenDistribution(Generic[M]):
         return tokens, log_probs, nlls
 
     def sample(
-        self, logits: Iterable[Tensor], column: Tensor, u: Tensor, reach: tuple[int, int] | None = None
+        self,
+        logits: Iterable[Tensor],
+        column: Tensor,
+        u: Tensor,
+        reach: tuple[int, int] | None = None,
+        *begun: Tensor,
     ) -> Tensor:
         """The tokens of ``draw`` alone."""
         first, last = reach or (0, self.max_length)
         parts = []
-        for part, at, quantile in aligned_parts(logits, column, u):
-            token = self._weights(part, at, first)[1].at(quantile)
+        for part, at, quantile, *text in aligned_parts(logits, column, u, *begun):
+            token = self._weights(part, at, first, *text)[1].at(quantile)
             parts.append(token if last < self.max_length else token.where(at != self.max_length, self.model.eos_id))
         return joined(parts)
 
-    def log_probs(self, logits: Iterable[Tensor], column: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def log_probs(
+        self, logits: Iterable[Tensor], column: Tensor, tokens: Tensor, *begun: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Of ``tokens int64 [rows]`` at ``column int64 [rows]``, ``float64 [rows]`` each, in nats.
 
         First the log-probability, which at ``max_length`` is 0 for the end and ``-inf`` for the rest; then ``-log p``
         under the model itself, NaN where that rounds to infinity. ``logits`` come in parts of rows.
         """
         parts = []
-        for part, at, token in aligned_parts(logits, column, tokens):
-            parts.append(self._scores(*self._weights(part, at), at, token))
+        for part, at, token, *text in aligned_parts(logits, column, tokens, *begun):
+            parts.append(self._scores(*self._weights(part, at, 0, *text), at, token))
         log_probs, nlls = map(joined, zip(*parts, strict=True))
         return log_probs, nlls
 
@@ -90,17 +115,19 @@ class TokenDistribution(Generic[M]):
         log_probs = weights.log_prob(token).where(~full, only_end)
         return log_probs.squeeze(1), _nlls(own, token).squeeze(1)
 
-    def _weights(self, logits: Tensor, column: Tensor, first: int = 0) -> tuple[Tensor, Weights]:
+    def _weights(self, logits: Tensor, column: Tensor, first: int = 0, *begun: Tensor) -> tuple[Tensor, Weights]:
         """The model's probabilities ``[rows, vocabulary]``, and weights of what ``column [rows]`` may hold.
 
         No column is below ``first``.
         """
-        own, shares = self._shares(logits, column, first)
+        own, shares = self._shares(logits, column, first, *begun)
         return own, Weights(shares)
 
-    def _shares(self, logits: Tensor, column: Tensor, first: int = 0) -> tuple[Tensor, Tensor]:
+    def _shares(self, logits: Tensor, column: Tensor, first: int = 0, *begun: Tensor) -> tuple[Tensor, Tensor]:
         """As ``_weights``, both ``[rows, vocabulary]``; those of a row add up to any number."""
         own = logits.softmax(dim=1)
+        if self.following is not None:
+            return own, self.truncation.scores(logits, self._after(column, *begun)).softmax(dim=1)
         if not self.truncation.changes and first >= self.min_length:
             return own, own * self._possible
         too_short = column < self.min_length
@@ -110,6 +137,14 @@ class TokenDistribution(Generic[M]):
         weights = own * self._possible
         weights[too_short, self.model.eos_id] = 0.0
         return own, weights
+
+    def _after(self, column: Tensor, begun: Tensor) -> Tensor:
+        """``bool [rows, vocabulary]``: what may follow the first ``column [rows]`` tokens of ``begun``."""
+        assert self.following is not None
+        allowed = self.following.allowed(begun, column, self.model.eos_id) & self._possible
+        allowed[:, self.model.eos_id] &= column >= self.min_length
+        allowed[:, self.model.eos_id] |= ~allowed.any(dim=1)
+        return allowed
 
 
 def _nlls(own: Tensor, token: Tensor) -> Tensor:

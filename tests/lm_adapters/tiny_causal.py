@@ -107,6 +107,22 @@ def words_lm(words: Sequence[str], *, seed: int = 0, scale: float = 12.0) -> Cau
     return _built(gpt2, word_level(words), scale, True, seed)
 
 
+def pieces_lm(pieces: Sequence[str], *, seed: int = 0, scale: float = 12.0) -> CausalLM:
+    """A float64 GPT-2 whose only proposable tokens are ``pieces`` of text; a longer one is also spelt by shorter ones.
+
+    A space is written "Ġ"; texts keep the one that they begin with.
+    """
+    special = ["<pad>", "<s>", "</s>"]
+    vocabulary = {name: i for i, name in enumerate([*special, *pieces])}
+    pairs = [(piece[:-1], piece[-1]) for piece in pieces if len(piece) > 1]
+    tokenizer = Tokenizer(models.BPE(vocabulary, pairs))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    names = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
+    return _built(gpt2, wrapped, scale, True, seed)
+
+
 def _built(
     model: Callable[..., PreTrainedModel], tokenizer: PreTrainedTokenizerFast, scale: float, double: bool, seed: int
 ) -> CausalLM:
