@@ -14,13 +14,13 @@ __all__ = ["command"]
 @click.command("models")
 def command() -> None:
     """The embedded models and their figures."""
-    click.echo(f"{'name':<12} {'task':<8} {'languages':<10} {'parameters':>10} {'size':>8}  on held-out sentences")
+    click.echo(f"{'name':<12} {'task':<10} {'languages':<10} {'parameters':>10} {'size':>8}  on held-out sentences")
     for name in embedded_names():
         facts: dict[str, Any] = figures(name)
         path = embedded_path(name)
         size = sum(file.stat().st_size for file in path.iterdir()) / 1e6 if path else 0.0
         parameters = facts["parameters"] / 1e6
-        what = f"{name:<12} {facts['task']:<8} {', '.join(known_languages(name)):<10}"
+        what = f"{name:<12} {facts['task']:<10} {', '.join(known_languages(name)):<10}"
         click.echo(f"{what} {parameters:>8.2f} M {size:>5.1f} MB  {_quality(facts)}")
     click.echo(
         "\nNats: minus log p of a token, given all others (masked), those before it (causal), or those\n"
@@ -29,6 +29,8 @@ def command() -> None:
 
 
 def _quality(facts: dict[str, Any]) -> str:
+    if facts["task"] == "classifier":
+        return f"{facts['accuracy']:.1%} told right, of {', '.join(facts['kinds'])}"
     if facts["task"] == "seq2seq":
         translation = "translation_fr_to_en"
         nats = facts["nats_per_token"][translation]

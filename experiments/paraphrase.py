@@ -16,14 +16,16 @@ from experiments.setup.common_options import (
     MOVES,
     PARTICLES,
     POPULATIONS,
+    WHITEN,
 )
 from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel
 from experiments.setup.languages import remark_on_language
 from experiments.setup.methods import sample_or_search
 from experiments.setup.problem import Problem
-from experiments.setup.scorers import Given, load_meaning, load_scorer, rebuilding
+from experiments.setup.scorers import Given, load_scorer, rebuilding
 from experiments.setup.settings import Settings
+from experiments.setup.similarity import check_whitening, similarity_to
 from experiments.setup.sources import encode_source
 from experiments.starts.written import written_starts
 
@@ -41,9 +43,10 @@ PARAPHRASE_SCORER = Option(
 )
 
 
-def check(settings: Settings, *, text: str, **_: object) -> None:
+def check(settings: Settings, *, text: str, whiten: str | None, **_: object) -> None:
     """Raise ``InvalidInput`` for a text that the user's list of words lacks words of."""
     check_words(settings.word_list, "text", [text])
+    check_whitening(whiten)
 
 
 @experiment(check=check)
@@ -55,6 +58,7 @@ def paraphrase(
     scorer: Annotated[str | CausalLM | MaskedLM | Seq2SeqLM, PARAPHRASE_SCORER] = "seq2seq-en",
     encoder: Annotated[str | None, ENCODER] = None,
     similarity: Annotated[float | None, GIVEN_SIMILARITY] = None,
+    whiten: Annotated[str | None, WHITEN] = None,
     distance: Annotated[float, Option("Weight of -log(1.01 - BLEU to TEXT).")] = 2.0,
     reconstruction: Annotated[
         float, Option("Weight of -log p of TEXT given the text, with a seq2seq scorer: what is left out costs.")
@@ -77,7 +81,7 @@ def paraphrase(
 
     Raises ``InvalidInput`` for a text that the models cannot take, and for a seq2seq model without the task.
     """
-    from lm_adapters import Seq2SeqLM, Similarity, SourceBleu
+    from lm_adapters import Seq2SeqLM, SourceBleu
 
     lm = job.masked_lm()
     x0, longest = encode_source(lm, text, job.settings.chains, longer=LONGER, name="text")
@@ -92,10 +96,9 @@ def paraphrase(
     if reconstruction and isinstance(scored.lm, Seq2SeqLM):
         terms = terms + reconstruction * rebuilding(scored.lm, lm, text.strip(), "paraphrase")
         scored_by["reconstruction"] = scored_by[scored.energy.name]
-    if near:
-        meaning = load_meaning(encoder, lm, job.settings)
-        terms = terms + near * Similarity(lm.space, meaning, text)
-        models["encoder"] = meaning
+    if like := similarity_to(job, lm, text, near, encoder, whiten):
+        terms = terms + near * like
+        models["encoder"] = like.encoder
         scored_by["similarity"] = job.named("encoder", lm.model)
     constraints = job.constraints(lm, [text, *lm.space.decode(x0[:1])])
     energy = job.with_custom(terms + distance * SourceBleu(lm.space, text), lm.space, constraints)

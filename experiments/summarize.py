@@ -8,14 +8,15 @@ from experiments.declaration.arguments import Option
 from experiments.declaration.wording import argument
 from experiments.entry.experiment import experiment
 from experiments.laws.real_words import check_words
-from experiments.setup.common_options import ANNEAL_OR_SAMPLE, ENCODER, SCORER
+from experiments.setup.common_options import ANNEAL_OR_SAMPLE, ENCODER, SCORER, WHITEN
 from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel
 from experiments.setup.languages import remark_on_language
 from experiments.setup.methods import sample_or_search
 from experiments.setup.problem import Problem
-from experiments.setup.scorers import load_meaning, load_rebuilder, load_scorer, rebuilding, spelling
+from experiments.setup.scorers import load_rebuilder, load_scorer, rebuilding, spelling
 from experiments.setup.settings import Settings
+from experiments.setup.similarity import check_whitening, similarity_to
 from experiments.setup.sources import encode_source
 from experiments.starts.extracts import extracts, shorter_starts
 
@@ -30,7 +31,7 @@ NEAR = 100.0  # weight of the similarity where nothing is rebuilt
 KEEP = 0.6  # words kept of a summary that is written anew: with fewer it says something else
 
 
-def check(settings: Settings, *, text: str, max_words: int, **_: object) -> None:
+def check(settings: Settings, *, text: str, max_words: int, whiten: str | None, **_: object) -> None:
     """Raise ``InvalidInput`` for a text that is no longer than its summary may be, or not in the user's words."""
     from lm_adapters import word_spans
     from samplers import InvalidInput
@@ -40,6 +41,7 @@ def check(settings: Settings, *, text: str, max_words: int, **_: object) -> None
             f"{argument('text')} has {count} words and {argument('max_words')} is {max_words}; give a smaller number"
         )
     check_words(settings.word_list, "text", [text])
+    check_whitening(whiten)
 
 
 @experiment(check=check)
@@ -60,6 +62,7 @@ def summarize(
     similarity: Annotated[
         float | None, Option("Weight of -log cos, nats a sentence.  [default: 0; 100 where --reconstruction is 0]")
     ] = None,
+    whiten: Annotated[str | None, WHITEN] = None,
 ) -> Run:
     """TEXT in at most so many words: likely under a language model, and telling what TEXT says.
 
@@ -76,7 +79,7 @@ def summarize(
     """
     import torch
 
-    from lm_adapters import Similarity, WordLimit, same_tokens, word_spans
+    from lm_adapters import WordLimit, same_tokens, word_spans
 
     lm = job.masked_lm()
     source, longest = encode_source(lm, text, 1, longer=0, name="text")
@@ -94,10 +97,9 @@ def summarize(
         models["rebuilder"] = whole
         scored_by["reconstruction"] = job.named("rebuilder", whole.model)
     near = (0.0 if whole else NEAR) if similarity is None else similarity
-    if near:
-        meaning = load_meaning(encoder, lm, job.settings)
-        terms = terms + near * Similarity(lm.space, meaning, text)
-        models["encoder"] = meaning
+    if like := similarity_to(job, lm, text, near, encoder, whiten):
+        terms = terms + near * like
+        models["encoder"] = like.encoder
         scored_by["similarity"] = job.named("encoder", lm.model)
     constraints = job.constraints(lm, [text, *lm.space.decode(source)])
     energy = job.with_custom(terms, lm.space, constraints)

@@ -1,4 +1,4 @@
-from .attributes.labels import LabelEnergy, TextClassifier
+from .attributes.labels import LabelEnergy, TextClassifier, label_number
 from .attributes.next_sentence import Coherence, NextSentenceModel
 from .attributes.sequence_classifier import SequenceClassifier
 from .attributes.zero_shot import ZeroShotClassifier
@@ -36,6 +36,9 @@ from .loading.pretrained import DTYPES, check_device, labels_of, load_pretrained
 from .locks.base import Lock
 from .locks.keywords import Keywords
 from .locks.template import Template
+from .meaning.clouds import CloudDistances, cloud_distances
+from .meaning.cross_scores import CrossScores
+from .meaning.whitening import Whitened
 from .models.autoregressive import Autoregressive
 from .models.causal_lm import CausalLM, PromptedLM
 from .models.language_model import LanguageModel
@@ -74,8 +77,10 @@ __all__ = [
     "BlockwiseEnergy",
     "Canonical",
     "CausalLM",
+    "CloudDistances",
     "Coherence",
     "Continuation",
+    "CrossScores",
     "EditDistance",
     "EditProposal",
     "ForbiddenWords",
@@ -134,14 +139,17 @@ __all__ = [
     "Truncation",
     "VAEDensity",
     "VAEScores",
+    "Whitened",
     "WordLimit",
     "WordList",
     "ZeroShotClassifier",
     "check_compatible",
     "check_device",
     "check_possible",
+    "cloud_distances",
     "fill_masks",
     "fills_spans",
+    "label_number",
     "labels_of",
     "load_encoder",
     "load_pretrained",

@@ -25,6 +25,8 @@ def texts_command() -> click.Command:
         click.Option(["--count"], type=click.IntRange(1, 10_000), default=COUNT, show_default=True,
                      help="Texts of each, drawn at random where there are more."),
         click.Option(["--seed"], type=click.IntRange(min=0), default=0, show_default=True),
+        click.Option(["--judge-encoder"], metavar="MODEL",
+                     help="Sentence encoder, to tell how far the meanings of the texts are from held-out ones."),
         BLIND,
         JSON,
     ]  # fmt: skip
@@ -35,13 +37,22 @@ def texts_command() -> click.Command:
 
 
 def evaluate_texts(
-    paths: Sequence[Path], corpus: Path, count: int, seed: int, blind: Path | None, as_json: bool
+    paths: Sequence[Path],
+    corpus: Path,
+    count: int,
+    seed: int,
+    judge_encoder: str | None,
+    blind: Path | None,
+    as_json: bool,
 ) -> None:
     """Print the table. Raises ``InvalidInput`` for a file without a text and for a list that is there already."""
     from experiments.evaluating.blind import check_blind
+    from experiments.evaluating.clouds import show_clouds
+    from lm_adapters import SentenceEncoder
 
     if blind is not None:
         check_blind(blind)
+    encoder = None if judge_encoder is None else SentenceEncoder.from_pretrained(judge_encoder)
     rng = random.Random(seed)
     given = [_some(_texts_of(path), count, rng) for path in paths]
     trial = Trial(corpus, max(map(len, given)), seed, {})
@@ -53,6 +64,8 @@ def evaluate_texts(
         Texts("words shuffled", shuffled_words(held_out, seed)),
     ]
     show(rows, corpus, blind=blind, seed=seed, as_json=as_json, judged_by_bar=names, read=len(paths) + 1)
+    if encoder is not None:
+        show_clouds(encoder, rows, as_json=as_json)
 
 
 def _some(texts: list[str], count: int, rng: random.Random) -> list[str]:

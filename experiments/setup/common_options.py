@@ -23,6 +23,7 @@ __all__ = [
     "SOURCE_LANG",
     "TARGET_LANG",
     "TOP_P",
+    "WHITEN",
     "WORDS",
 ]
 
@@ -60,6 +61,11 @@ ENCODER = Option("Model whose sentence embeddings are compared.  [default: --mod
 SIMILARITY = Option("Weight of -log cos, nats a sentence.")
 GIVEN_SIMILARITY = Option(
     "Weight of -log cos, nats a sentence.  [default: 100; 0 beside a seq2seq model that reads TEXT]"
+)
+WHITEN = Option(
+    "Texts, one a line, to which a whitening of 256 dimensions is fitted: embeddings are compared by what tells texts "
+    "apart.",
+    metavar="FILE",
 )
 PREFIX = Option("Stands before the source in the model's input.  [default: that of the model's translation task]")
 SOURCE_LANG = Option(

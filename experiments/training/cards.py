@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CAUSAL", "MASKED", "SEQ2SEQ", "TRAINING"]
+__all__ = ["CAUSAL", "KINDS", "MASKED", "SEQ2SEQ", "TRAINING"]
 
 MASKED = """\
 ---
@@ -206,4 +206,62 @@ or as a translation.
 Short everyday sentences, with the names, topics and habits of that collection ("Tom" is everywhere). The paraphrase
 pairs come from shared translations and are noisy: many differ in a word, some in meaning. It knows nothing of the
 world, nothing beyond one sentence, and may repeat prejudices found in the data.
+"""
+
+KINDS = """\
+---
+license: cc-by-2.0
+language: en
+library_name: transformers
+pipeline_tag: text-classification
+---
+
+# kinds-en
+
+A tiny classifier of English sentences, made to be an energy: BERT architecture, {{ layers }} layers of width
+{{ width }}, {{ parameters }} parameters, float16 weights. It ships with mcmc-text. Labels:
+statement, question, command. It reads words only: its tokenizer drops full stops, question and exclamation marks before
+anything else.
+
+## Figures
+
+On held-out sentences, without their marks, the share that is told right: of all, and of those whose first word agrees
+with the kind (see below), which is the cleaner measure.
+
+| kind | sentences | told right | first word agrees | told right |
+|---|---|---|---|---|
+{% for kind, share in figures.kinds.items() -%}
+| {{ kind }} | {{ "{:,}".format(figures.counts[kind]) }} | {{ "%.1f" % (100 * share) }} %\
+ | {{ "{:,}".format(figures.agreeing.counts[kind]) }} | {{ "%.1f" % (100 * figures.agreeing.kinds[kind]) }} % |
+{% endfor %}
+On average over the kinds **{{ "%.1f" % (100 * figures.accuracy) }} %** of all, and\
+ {{ "%.1f" % (100 * figures.agreeing.accuracy) }} % of those.
+
+## Training
+
+A sentence is a question if it and its translations end in a question mark, a statement if it and its translations end
+in a full stop, and a command if it ends in a full stop and all its French and German translations in an exclamation
+mark, as those languages write commands. So the kinds are what translators made of them, and not clean: many commands
+have a full stop in German too, and an outcry ("You're a genius.") an exclamation mark. What it learns from is therefore
+cleaned by first words: where more than a tenth of the sentences that begin so are commands, the statements among them
+are left out, and elsewhere the commands. Only single sentences without quotation. In the loss each kind has the same
+weight in all: its probabilities are those of a text of which each kind is as likely beforehand.
+
+{% include "training" %}
+`learning_curve.jsonl` has the figures along the way, on the first {{ quick_check }} held-out sentences. The command:
+
+    mcmc-text train-embedded kinds-en --corpus CORPUS --out OUT --seed {{ recipe.seed }} --threads {{ recipe.threads }}\
+ --steady {{ recipe.steady }}
+
+## Data, licence, attribution
+
+French-English and German-English pairs from Tatoeba (tatoeba.org), taken from the files at manythings.org/anki,
+licensed CC BY 2.0 FR. The last 10,000 rows of each file were held out, and every pair whose English is in the last
+10,000 English sentences; the figures are of those. None of the sentences is part of this project; the weights, computed
+from them, are shared under the same licence with this attribution.
+
+## Limits
+
+Single everyday sentences. A statement that asks ("I wonder who he is.") is a statement, a question that is none ("Would
+you close the door?") a question. It knows nothing of what a text means otherwise.
 """

@@ -82,12 +82,12 @@ class ZeroShotClassifier(Fingerprinted, TextClassifier):
         for word, row in zip(words, self._rows([sample.replace(LABEL, word) for word in words]), strict=True):
             start = min(_shared(row, other) for other in fillers)
             end = len(row) - min(_shared(row[::-1], other[::-1]) for other in fillers)
-            if end - start != 1:
+            if end - start > 1:
                 raise InvalidInput(
                     f"the label word {word!r} is {end - start} tokens in {self.template!r}, and a masked model has no "
                     "probability of several together; give words that are one token each"
                 )
-            if self.space.cannot_be_text(row[start:end]):
+            if end <= start or self.space.cannot_be_text(row[start:end]):
                 raise InvalidInput(f"the model has no token for the label word {word!r}; give another")
             if row[start] in tokens:
                 raise InvalidInput(

@@ -194,6 +194,17 @@ def test_no_more_texts_than_count(corpus, mcmc_text):
     assert {json.loads(line)["texts"] for line in result.stdout.splitlines()} == {5}
 
 
+def test_an_encoder_tells_how_far_meanings_are_apart(corpus, mcmc_text):
+    (corpus / "mine.txt").write_text("".join(f"My {i}th dog likes the old house.\n" for i in range(9)))
+    given = ("evaluate", "texts", "mine.txt", "--corpus", corpus, "--judge-encoder", "masked-en")
+    found = [json.loads(line) for line in mcmc_text(*given, "--json").stdout.splitlines()]
+    clouds = {row["name"]: row["clouds"] for row in found if "clouds" in row}
+    assert clouds.keys() == {"held-out halves", "mine.txt", "words shuffled"}
+    assert clouds["mine.txt"]["wasserstein"] > clouds["words shuffled"]["wasserstein"] > 0
+    printed = mcmc_text(*given).stdout.splitlines()
+    assert printed[-8].split() == ["KL", "Bhat", "W2"]
+
+
 @pytest.mark.parametrize(
     ("written", "told"),
     [

@@ -15,7 +15,7 @@ from experiments.training import data, loop
 from experiments.training.card import export
 from experiments.training.tasks.masked import draw_mask
 from experiments.training.tasks.seq2seq import PREFIXES
-from lm_adapters import MaskedEnergy, MaskedLM, load_pretrained
+from lm_adapters import MaskedEnergy, MaskedLM, load_pretrained, pretrained
 from samplers import InvalidInput
 from tests.experiments.tiny_corpus import HELD_OUT, RECIPES, TASKS, interrupted, shrink, write_corpus
 
@@ -119,7 +119,7 @@ def test_the_masked_card_tells_what_the_sampler_computes(trained, exported):
 
 def test_the_list_of_models_has_a_line_for_each_kind(exported, mcmc_text, monkeypatch):
     folders = [exported(name) for name in TASKS]
-    monkeypatch.setattr("lm_adapters.pretrained.HERE", folders[0].parent)
+    monkeypatch.setattr(pretrained, "HERE", folders[0].parent)
     result = mcmc_text("models")
     assert result.exit_code == 0, result.stderr
     lines = result.stdout.splitlines()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from transformers import (
@@ -29,8 +29,8 @@ def bert(tokenizer: PreTrainedTokenizerFast, **more: object) -> BertForSequenceC
     return BertForSequenceClassification(BertConfig(**{**tiny.sizes(tokenizer), **NAMED, **more}))
 
 
-def next_sentence() -> tuple[BertForNextSentencePrediction, PreTrainedTokenizerFast]:
-    tokenizer = tiny.pairs(tiny.word_level([*"abcd"]))
+def next_sentence(words: Sequence[str] = "abcd") -> tuple[BertForNextSentencePrediction, PreTrainedTokenizerFast]:
+    tokenizer = tiny.pairs(tiny.word_level(words))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         model = BertForNextSentencePrediction(BertConfig(**tiny.sizes(tokenizer)))

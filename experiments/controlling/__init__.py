@@ -1,0 +1,1 @@
+"""Texts that are to have an attribute."""
