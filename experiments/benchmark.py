@@ -147,15 +147,20 @@ def _expected(before: Line, size: Size) -> float:
 @click.option("--longest", type=click.FloatRange(min=0), default=20.0, show_default=True,
               help="Leave out what would take more seconds for one step.")  # fmt: skip
 @click.option("--quick", is_flag=True, help="Embedded models, 1 and 32 chains, 3 rounds: under a minute.")
+@click.option("--kernels", is_flag=True, help="Every kernel of the library on three small tasks instead: ESS by tokens "
+              "and CPU seconds.")  # fmt: skip
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ...")
 @click.option("--dtype", default="float32", show_default=True, help="float32, bfloat16 or float16.")
 @click.option("--tokens-per-pass", type=click.IntRange(min=1), help="Bound of the samplers' own passes.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines: the machine, then what was measured.")
 @click.option("--markdown", is_flag=True, help="Print Markdown.")
-def command(quick: bool, as_json: bool, markdown: bool, **options: Any) -> None:
+def command(quick: bool, as_json: bool, markdown: bool, kernels: bool, **options: Any) -> None:
     """Speed of each sampler, beside its floor (the bare forward passes that a step needs) and the loop by hand."""
     from experiments.benchmarking.table import machine
 
+    if kernels:
+        _show_kernels(as_json)
+        return
     options["models"] = options["models"] or (("embedded",) if quick else tuple(MODELS))
     options["chains"] = options["chains"] or (QUICK_CHAINS if quick and not options["curve"] else None)
     options["repeats"] = options["repeats"] or (QUICK_REPEATS if quick else REPEATS)
@@ -164,6 +169,18 @@ def command(quick: bool, as_json: bool, markdown: bool, **options: Any) -> None:
     found, varied = benchmark(**options), options["curve"] or "chains"
     show = _show_json if as_json else _show_markdown if markdown else _show
     show(found, varied, machine(options["device"]))
+
+
+def _show_kernels(as_json: bool) -> None:
+    from experiments.benchmarking.kernels import HEAD, kernel_lines, kernel_row
+    from experiments.benchmarking.models import make_models
+    from experiments.benchmarking.table import machine
+
+    if not as_json:
+        click.echo(_on(machine("cpu")))
+        click.echo(HEAD)
+    for line in kernel_lines(make_models("embedded")):
+        click.echo(json_line(asdict(line)) if as_json else kernel_row(line))
 
 
 def _show(found: Iterator[Line | LeftOut], varied: str, machine: dict[str, Any]) -> None:
