@@ -6,6 +6,7 @@ is a reading; a gradient counts as three. All kernels of a task start from the s
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -55,7 +56,7 @@ __all__ = ["HEAD", "KernelLine", "kernel_lines", "kernel_row"]
 
 SITES, CHAINS, STEPS, GRADIENT = 16, 32, 2000, 3
 CLASSES, VALUES = 64, 6
-TEXT_LENGTH, TEXT_CHAINS, TEXT_STEPS = 6, 16, 320
+TEXT_LENGTH, TEXT_CHAINS, TEXT_STEPS = 6, 8, 160
 COLUMNS = (
     ("task", "<8"), ("kernel", "<22"), ("steps", ">5"), ("changed", ">7"), ("tokens", ">8"),
     ("ESS", ">7"), ("R-hat", ">6"), ("ESS/M", ">8"), ("ESS/s", ">7"),
@@ -127,10 +128,11 @@ class AnySite:
         site = torch.randint(x.shape[1], (len(x), 1), generator=rng)
         step = torch.randint(1, self.values, (len(x), 1), generator=rng)
         new = x.scatter(1, site, (x.gather(1, site) + step) % self.values)
-        return Proposed(new, *(torch.zeros(len(x), dtype=torch.float64) for _ in range(2)))
+        return Proposed(new, self.log_prob(new, x), self.log_prob(x, new))
 
     def log_prob(self, x_to: Tensor, x_from: Tensor) -> Tensor:
-        return torch.zeros(len(x_to), dtype=torch.float64).masked_fill((x_to != x_from).sum(dim=1) != 1, -torch.inf)
+        each = torch.full((len(x_to),), -math.log(x_to.shape[1] * (self.values - 1)), dtype=torch.float64)
+        return each.masked_fill((x_to != x_from).sum(dim=1) != 1, -math.inf)
 
 
 class LikeliestChanges:
@@ -264,17 +266,17 @@ def text(models: Models, seed: int) -> KernelTask:
     """Texts of six tokens by the pseudo-likelihood of masked-en, which also proposes one token at a time."""
     lm = models.masked
     energy = MaskedEnergy(lm, "pll")
-    single, rescored = MetropolisHastings(GibbsProposal(lm)), RescoredReplace(lm, 16)
+    single, rescored = MetropolisHastings(GibbsProposal(lm)), RescoredReplace(lm, 8)
     masks = lm.space.masks([TEXT_LENGTH] * TEXT_CHAINS)
     starts = fill_masks(lm, masks, generator(seed, stream="starts"), truncation=Truncation())
     x0 = sample(single, energy, starts, steps=TEXT_STEPS, warmup=TEXT_STEPS - 1, seed=seed, progress=False).draws[:, -1]
     kernels: dict[str, tuple[Kernel, int]] = {
         "MetropolisHastings": (single, TEXT_STEPS),
-        "ShortlistGibbs, 16": (rescored, TEXT_STEPS // 4),
-        "MultipleTry, 4": (MultipleTry(GibbsProposal(lm), tries=4), TEXT_STEPS // 4),
-        "LocallyInformed, 2": (LocallyInformed(LikeliestChanges(lm, 2)), TEXT_STEPS // 8),
+        "ShortlistGibbs, 8": (rescored, TEXT_STEPS // 8),
+        "MultipleTry, 4": (MultipleTry(GibbsProposal(lm), tries=4), TEXT_STEPS // 8),
+        "LocallyInformed, 2": (LocallyInformed(LikeliestChanges(lm, 2)), TEXT_STEPS // 16),
         "DelayedAcceptance": (DelayedAcceptance(BlockwiseEnergy(lm), single), TEXT_STEPS // 2),
-        "Mixture": (Mixture([(single, 0.5), (rescored, 0.5)]), TEXT_STEPS // 2),
+        "Mixture": (Mixture([(single, 0.5), (rescored, 0.5)]), TEXT_STEPS // 4),
         "Tempered": (Tempered(single, [1.0, 0.8]), TEXT_STEPS // 2),
     }
 

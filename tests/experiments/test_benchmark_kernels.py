@@ -21,7 +21,7 @@ def _few_steps(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "STEPS", 12)
     monkeypatch.setattr(module, "CHAINS", 3)
     monkeypatch.setattr(module, "TEXT_CHAINS", 2)
-    monkeypatch.setattr(module, "TEXT_STEPS", 8)
+    monkeypatch.setattr(module, "TEXT_STEPS", 16)
 
 
 def test_the_proposal_of_all_changes_is_symmetric():
