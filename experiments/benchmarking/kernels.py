@@ -34,6 +34,7 @@ from samplers import (
     ConditionalSMC,
     Cycle,
     DelayedAcceptance,
+    Distribution,
     Energy,
     Gibbs,
     GradientProposal,
@@ -236,7 +237,7 @@ def _toy(
     law: Callable[[Tensor], Tensor],
     relaxed: Callable[[Tensor], Tensor],
     meter: Sites,
-    distribution: Independent,
+    distribution: Distribution,
     *,
     each: int,
     seed: int,
@@ -265,7 +266,7 @@ def _toy(
 def text(models: Models, seed: int) -> KernelTask:
     """Texts of six tokens by the pseudo-likelihood of masked-en, which also proposes one token at a time."""
     lm = models.masked
-    energy = MaskedEnergy(lm, "pll")
+    energy: Energy = MaskedEnergy(lm, "pll")
     single, rescored = MetropolisHastings(GibbsProposal(lm)), RescoredReplace(lm, 8)
     masks = lm.space.masks([TEXT_LENGTH] * TEXT_CHAINS)
     starts = fill_masks(lm, masks, generator(seed, stream="starts"), truncation=Truncation())
@@ -283,5 +284,7 @@ def text(models: Models, seed: int) -> KernelTask:
     def metering() -> AbstractContextManager[Any]:
         return counted([lm.model])
 
-    steps = {name: (kernel, energy, count) for name, (kernel, count) in kernels.items()}
+    steps: dict[str, tuple[Kernel, Energy, int]] = {
+        name: (kernel, energy, count) for name, (kernel, count) in kernels.items()
+    }
     return KernelTask("text", energy, x0, metering, steps)
