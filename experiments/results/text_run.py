@@ -77,7 +77,7 @@ class TextRun(Exports):
         lengths = self.space.lengths(self.trace.draws.flatten(0, 1)).reshape(chains, kept)
         groups = lengths[:, -1].tolist() if self.fixed_lengths else [0] * chains
         energy, by_start = mixing(self.trace, groups), self._by_start(groups)
-        longest = self.trace.draws.shape[-1]
+        longest, free = self.trace.draws.shape[-1], not self.fixed_lengths and bool((lengths != lengths[0, 0]).any())
         return {
             "target": self.target,
             "chains": chains,
@@ -88,7 +88,7 @@ class TextRun(Exports):
             **_as_figures(by_start),
             "terms": self._term_means(),
             "length_mean": lengths.double().mean().item(),
-            **({} if self.fixed_lengths else {"at_length_cap": (lengths == longest).double().mean().item()}),
+            **({"at_length_cap": (lengths == longest).double().mean().item()} if free else {}),
             "ess_bulk": energy.ess_bulk,
             "ess_tail": energy.ess_tail,
             "r_hat": energy.r_hat,

@@ -5,10 +5,17 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
+from torch import Tensor
 
 from experiments.judging import repetition as module
 from experiments.judging.repetition import Repetition, in_words, repetition
+from experiments.results.cost import Cost, Spent
 from experiments.results.figures import repeats
+from experiments.results.text_run import TextRun
+from lm_adapters import TextSpace
+from samplers import Flat, MetropolisHastings, Proposed, sample
+from tests.lm_adapters import tiny
 
 
 @pytest.fixture(autouse=True)
@@ -48,3 +55,27 @@ def test_too_little_says_nothing():
 def test_the_line_has_the_value_of_held_out_text():
     said = in_words(Repetition(0.5, 1.25, 0.1))
     assert said == "lambda_1, R of word pairs, pairs again: 0.500, 1.250, 10.0% (held-out English: 0.035, 0.036, 0.2%)"
+
+
+@pytest.mark.parametrize(("texts", "share"), [(["red green red"] * 4, None), (["red green red"] * 3 + ["red"], 0.75)])
+def test_a_run_says_how_many_of_its_texts_are_as_long_as_they_may_be(texts: list[str], share: float | None):
+    space = TextSpace(tiny.word_level(["red", "green"]))
+    still = MetropolisHastings(Standing())
+    trace = sample(still, Flat(), space.encode(texts), steps=8, progress=False)
+    run = TextRun({"steps": 8, "temperature": 1.0}, "flat", space, trace, Spent(1.0, Cost(1, 1, 1)))
+    summary = run.summary()
+    facts = dict(run.facts(summary))
+    assert summary.get("at_length_cap") == share
+    assert ("longest texts" in facts) == (share is not None)
+    assert summary["repetition"]["share"] == 0
+    assert "held-out English" in facts["repetition"]
+
+
+class Standing:
+    """Proposes the state itself."""
+
+    def __call__(self, x: Tensor, rng: torch.Generator) -> Proposed:
+        return Proposed(x, *(torch.zeros(len(x), dtype=torch.float64) for _ in range(2)))
+
+    def log_prob(self, x_to: Tensor, x_from: Tensor) -> Tensor:
+        return torch.zeros(len(x_to), dtype=torch.float64)
