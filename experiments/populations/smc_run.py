@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.judging.repetition import repetition
 from experiments.results.cost import Spent
 from experiments.results.export import Exports
-from experiments.results.figures import distinct, energy_in_words, nats, number, repeats, self_bleu
+from experiments.results.figures import distinct, energy_in_words, nats, number, of_repetition, repeats, self_bleu
 from experiments.results.headings import draws_heading
 from experiments.results.trust import about_populations
 
@@ -88,7 +88,7 @@ class SMCRun(Exports):
             "distinct": len(set(self.texts())),
             "distinct_particles": len(result.x.unique(dim=0)),
             "self_bleu": self_bleu(self.texts()),
-            "repetition": self._repetition(),
+            **self._repetition(),
             "cost": vars(self.spent.cost),
             "cost_by_term": self.spent.of_terms(),
             "seconds": self.spent.seconds,
@@ -104,14 +104,13 @@ class SMCRun(Exports):
         residuals = (weights * (values - mean)).reshape(count, -1).sum(dim=1)
         return mean, math.sqrt(float(residuals.square().sum()) * count / (count - 1)) if count > 1 else math.nan
 
-    def _repetition(self) -> dict[str, float] | None:
+    def _repetition(self) -> dict[str, dict[str, float]]:
         """Of all particles: each population is one of the groups that do not depend on each other."""
         count = len(self.result.log_z)
         texts, weights = self.space.decode(self.result.x), self.result.log_weights.exp().tolist()
         size = len(texts) // count
         parts = [slice(first, first + size) for first in range(0, len(texts), size)]
-        found = repetition([texts[part] for part in parts], [weights[part] for part in parts])
-        return found._asdict() if found else None
+        return of_repetition(repetition([texts[part] for part in parts], [weights[part] for part in parts]))
 
     def heading(self) -> tuple[str, str]:
         return draws_heading()

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 from experiments.judging.repetition import repetition
 from experiments.results.cost import Spent
 from experiments.results.export import Exports
-from experiments.results.figures import distinct, efficiency_in_words, energy_in_words, number, repeats, self_bleu
+from experiments.results.figures import (
+    distinct,
+    efficiency_in_words,
+    energy_in_words,
+    number,
+    of_repetition,
+    repeats,
+    self_bleu,
+)
 from experiments.results.headings import draws_heading
 from experiments.results.trust import about_rejection, about_weights
 
@@ -71,7 +79,7 @@ class DrawsRun(Exports):
             **self.spent.efficiency(self._ess),
             "distinct": len(set(texts)),
             "self_bleu": self_bleu(texts),
-            "repetition": self._repetition(texts),
+            **self._repetition(texts),
             "cost": vars(self.spent.cost),
             "cost_by_term": self.spent.of_terms(),
             "seconds": self.spent.seconds,
@@ -107,7 +115,7 @@ class DrawsRun(Exports):
 
         return self.result.ess if isinstance(self.result, ImportanceSample) else float(len(self.x))
 
-    def _repetition(self, texts: list[str]) -> dict[str, float] | None:
+    def _repetition(self, texts: list[str]) -> dict[str, dict[str, float]]:
         """Each text is one of the groups that do not depend on each other; copies of a weighted one are one text."""
         from samplers import ImportanceSample
 
@@ -115,8 +123,7 @@ class DrawsRun(Exports):
         if isinstance(self.result, ImportanceSample):
             counts = Counter(texts)
             texts, weights = list(counts), [[count] for count in counts.values()]
-        found = repetition([[text] for text in texts], weights)
-        return found._asdict() if found else None
+        return of_repetition(repetition([[text] for text in texts], weights))
 
     def _own(self) -> dict[str, Any]:
         from samplers import ImportanceSample

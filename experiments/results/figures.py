@@ -15,6 +15,7 @@ __all__ = [
     "energy_in_words",
     "nats",
     "number",
+    "of_repetition",
     "repeats",
     "self_bleu",
     "shares",
@@ -48,10 +49,15 @@ def shares(terms: Mapping[str, float], constraints: Collection[str]) -> Iterator
         yield "of it", ", ".join(parts)
 
 
+def of_repetition(found: Repetition | None) -> dict[str, dict[str, float]]:
+    """As ``summary.json`` has it, where there are texts enough to tell."""
+    return {"repetition": found._asdict()} if found else {}
+
+
 def repeats(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The line of how much the texts repeat themselves, where there are enough of them to tell."""
-    if found := summary["repetition"]:
-        yield "repetition", in_words(Repetition(**found))
+    if "repetition" in summary:
+        yield "repetition", in_words(Repetition(*(float(summary["repetition"][name]) for name in Repetition._fields)))
 
 
 def by_start_in_words(summary: Mapping[str, Any]) -> str:

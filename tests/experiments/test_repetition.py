@@ -49,7 +49,7 @@ def test_weights_count_as_copies():
 def test_too_little_says_nothing():
     assert repetition([["a b"], ["a"]]) is None
     assert repetition([["a b c d e"]]) is None
-    assert list(repeats({"repetition": None})) == []
+    assert list(repeats({})) == []
 
 
 def test_the_line_has_the_value_of_held_out_text():
