@@ -48,7 +48,10 @@ __all__ = ["SAMPLERS", "keywords", "scorer_as_proposal"]
 
 SAMPLERS = ("mh", "gibbs", "anneal", "tempered", "rejection", "importance")  # that ``compare`` runs
 TEMPERATURE = 0.8  # near 1 half of the texts make no sense, colder ones repeat the same few mistakes
-ANEW = 1.0  # weight of whole texts, of which half are accepted: as much as that of edits and blocks
+PARTNERS = {"seq2seq-en": "causal-en"}  # models that score beside each other by default
+SENTENCE, FLUENCY = 0.65, 0.35  # weights beside each other: with more fluency fewer whole texts are accepted
+ANEW, DRAWS = 2.0, 24  # weight of whole texts, and how many are drawn for a chain in a step
+WARMER = 1.25  # than the law whole texts are drawn beside a second scorer
 TRIES = 10  # texts drawn for each chain to start from one of them
 PATH = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 1.0)  # the rungs of the tempered sampler, before they are placed
 SHORT_PATH = (0.5, 1.0)  # where what is drawn follows the law nearly
@@ -64,16 +67,25 @@ def check(
     pattern: str | None,
     grammar: str | None,
     json_schema: str | None,
+    sampler: str,
+    fluency: object,
     **_: object,
 ) -> None:
     """Raise ``InvalidInput`` for no words or ones that the user's list lacks, a nucleus or grammar that cannot be."""
+    from samplers import InvalidInput
+
     given_grammar(pattern, grammar, json_schema)
     check_choice(words, keywords_from, keep)
+    if sampler == "rejection" and fluency not in (None, "none"):
+        raise InvalidInput(
+            f"{argument('fluency')} has no meaning for {argument('sampler')} rejection, which draws from the scorer "
+            "alone; leave it out"
+        )
     check_top_p(top_p)
     check_words(settings.word_list, "words", words)
 
 
-@experiment(check=check, temperature=TEMPERATURE)
+@experiment(check=check, temperature=TEMPERATURE, chains=6, steps=120, warmup=30, thin=2)
 def keywords(
     job: Job,
     words: Annotated[Sequence[str], WORDS] = (),
@@ -93,6 +105,14 @@ def keywords(
         ),
     ] = "mh",
     scorer: Annotated[str | CausalLM | MaskedLM | Seq2SeqLM, SENTENCE_SCORER] = "seq2seq-en",
+    fluency: Annotated[
+        str | CausalLM | None,
+        Option(
+            "Causal model that scores the texts beside a seq2seq --scorer; none: the scorer alone.  "
+            "[default: causal-en beside seq2seq-en, none beside another scorer, with --top-p, and with --sampler "
+            "rejection]"
+        ),
+    ] = None,
     length: Annotated[tuple[int, int], Option("Tokens a text: N or LOW:HIGH.")] = (3, 16),
     shortlist: Annotated[int, SHORTLIST] = 64,
     particles: Annotated[int, PARTICLES] = 128,
@@ -109,7 +129,8 @@ def keywords(
     The law is ``exp(-E / temperature)`` among the texts that contain ``words`` and have a ``length`` in tokens within
     bounds. ``E`` is ``fluency``, ``-log p`` of the text under a causal or masked ``scorer``; or ``sentence``,
     ``-log p`` of the text given the words, as a seq2seq ``scorer`` has it that was trained to write sentences with
-    given words. Both are in nats. A word given twice must come twice. With ``keywords_from`` the words are ``keep`` of
+    given words, by default beside the ``fluency`` under a causal model: ``0.65 sentence + 0.35 fluency``.
+    All are in nats. A word given twice must come twice. With ``keywords_from`` the words are ``keep`` of
     that text, chosen one after the other: each makes the text likeliest given all so far, as such a ``scorer`` has it.
     With a ``scorer`` of another tokenizer than
     ``model`` each text counts once, in the tokens that ``model`` writes it in. With a ``pattern``, a ``grammar`` or a
@@ -132,22 +153,29 @@ def keywords(
     temperature = job.settings.law_temperature
     scored = load_scorer(scorer, lm, job.settings, given_words(words), top_p=top_p, exempt=given_tokens(lock))
     informed = scored.writer if isinstance(scored.lm, Seq2SeqLM) else None  # writes texts that hold the words, mostly
+    if fluency is None and isinstance(scorer, str) and top_p == 1 and sampler != "rejection":
+        fluency = PARTNERS.get(scorer)
+    beside = None if fluency in (None, "none") else load_fluency(fluency, scored, lm, job.settings)
     constraints = [*job.constraints(lm, words), *([Matches(lm.space, matched)] if matched else [])]
     kept = [*scored.constraints, *constraints, *in_nucleus(scored.energy, top_p)]
     fill = KeywordFill(lm, lock, constraints=kept, truncation=start_truncation(top_p), following=following, **bounds)
-    energy = job.with_custom(lock + scored.terms, lm.space, constraints)
-    tries = 1 if sampler in ("rejection", "importance", "smc") else TRIES
+    models: dict[str, Any] = {"scorer": scored.lm}
+    scored_by = {scored.energy.name: said(job.named("scorer", scored.model), top_p)}
+    law = lock + scored.terms
+    if beside is not None:
+        models["fluency"], law = beside.lm, lock + scored.weighted(SENTENCE) + FLUENCY * beside.energy
+        scored_by[beside.energy.name] = job.named("fluency", beside.model) if job.config["fluency"] else str(fluency)
+    energy = job.with_custom(law, lm.space, constraints)
+    tries = 1 if informed or sampler in ("rejection", "importance", "smc") else TRIES
     if informed and following:
         x0 = continued_starts(scored.lm, informed, Truncation(temperature), energy, length, job, following)
     else:
-        x0 = keyword_starts(fill, scored.lm, energy, job, tries=tries)
+        x0 = keyword_starts(fill, models.values(), energy, job, tries=tries)
     if informed:
-        x0 = written_starts(
-            informed, scored.lm, energy, x0, job, wide=sampler == "anneal", following=following, **bounds
-        )
+        wide = sampler == "anneal"
+        x0 = written_starts(informed, models.values(), energy, x0, job, wide=wide, following=following, **bounds)
     remark_on_spelling(words, lm)
-    scored_by = {scored.energy.name: said(job.named("scorer", scored.model), top_p)}
-    problem = Problem(lm.space, energy, x0, {"model": lm, "scorer": scored.lm}, lengths=length, scored_by=scored_by)
+    problem = Problem(lm.space, energy, x0, {"model": lm, **models}, lengths=length, scored_by=scored_by)
     if sampler == "importance":
         proposal = whole_texts(informed, length, temperature, following) if informed else fill
         return draw_by_importance(problem, proposal, job)
@@ -162,7 +190,13 @@ def keywords(
     else:
         drawn: dict[str, Any] = {"scorer": scored.energy, "temperature": temperature, "following": following}
         if informed:
-            drawn |= {"informed": informed, "writer": scored.lm, "anew": ANEW}
+            drawn |= {
+                "informed": informed,
+                "writer": scored.lm,
+                "anew": ANEW,
+                "tries": 1 if sampler == "smc" else DRAWS,
+            }
+            drawn["warmer"] = WARMER if beside else 1.0
         kernel = edit_kernel(lm, lock=lock, swap=any_order, **drawn, **bounds)
     if sampler not in ("smc", "tempered"):
         return sample_or_search(problem, kernel, sampler, job)
@@ -179,6 +213,19 @@ def keywords(
 def given_words(words: Sequence[str]) -> Given:
     """What a seq2seq scorer reads: the words in the order given."""
     return Given("words_to_sentence", " ".join(word.strip() for word in words), "sentence", "-log p(text | words)")
+
+
+def load_fluency(fluency: str | CausalLM, scored: Scorer, lm: MaskedLM, settings: Settings) -> Scorer:
+    """The model that stands beside the seq2seq model ``scored``. Raises ``InvalidInput`` beside any other."""
+    from samplers import InvalidInput
+
+    found = load_scorer(fluency, lm, settings)
+    if found.energy.name == scored.energy.name:
+        raise InvalidInput(
+            f"{argument('fluency')} stands beside a seq2seq {argument('scorer')}, and this one gives fluency itself; "
+            "leave it out"
+        )
+    return found
 
 
 def scorer_as_proposal(

@@ -105,7 +105,7 @@ def paraphrase(
     bounds: dict[str, Any] = {"max_length": longest, "temperature": job.settings.law_temperature}
     if isinstance(scored.lm, Seq2SeqLM) and scored.writer:
         wide = sampler == "anneal"
-        x0 = written_starts(scored.writer, scored.lm, energy, x0, job, min_length=1, max_length=longest, wide=wide)
+        x0 = written_starts(scored.writer, [scored.lm], energy, x0, job, min_length=1, max_length=longest, wide=wide)
         bounds |= {"scorer": scored.energy, "writer": scored.lm, "informed": scored.writer}
     problem = Problem(lm.space, energy, x0, models, lengths=(1, longest), scored_by=scored_by)
     kernel = edit_kernel(lm, swap=True, **bounds)

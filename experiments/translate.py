@@ -23,7 +23,7 @@ from experiments.setup.common_options import (
     TARGET_LANG,
 )
 from experiments.setup.job import Job
-from experiments.setup.kernels import edit_kernel
+from experiments.setup.kernels import TRIES, edit_kernel
 from experiments.setup.languages import in_words, remark_on_source
 from experiments.setup.methods import sample_or_search
 from experiments.setup.problem import Problem
@@ -111,8 +111,8 @@ def translate(
     drawn: dict[str, Any] = {"scorer": forward, "temperature": job.settings.law_temperature}
     if not canonical:
         wide = sampler == "anneal"
-        x0 = written_starts(scored.model, seq2seq, energy, x0, job, min_length=1, max_length=longest, wide=wide)
-        drawn["informed"] = scored.model
+        x0 = written_starts(scored.model, [seq2seq], energy, x0, job, min_length=1, max_length=longest, wide=wide)
+        drawn |= {"informed": scored.model, "tries": 1 if lock is None else TRIES}
     problem = Problem(lm.space, energy, x0, {"model": lm, "scorer": seq2seq}, lengths=(1, longest), scored_by=scored_by)
     kernel = edit_kernel(lm, lock=lock, max_length=longest, swap=any_order, **drawn)
     if sampler != "smc":

@@ -6,8 +6,8 @@ Draw
 Kernels
     ``MetropolisHastings``, ``Gibbs``, ``ShortlistGibbs``, ``PseudoGibbs`` (no known target); ``Mixture``, ``Cycle``,
     ``Tempered``, ``PathTempered``, ``ConditionalSMC``, ``DelayedAcceptance`` and ``PseudoMarginal`` are made of other
-    kernels. ``MultipleTry``, ``LocallyInformed`` and, for ``MetropolisHastings``, ``GradientProposal`` choose among
-    many moves by what they lead to.
+    kernels. ``IndependenceSteps`` makes its draws together. ``MultipleTry``, ``LocallyInformed`` and, for
+    ``MetropolisHastings``, ``GradientProposal`` choose among many moves by what they lead to.
 Energies
     any function ``x [chains, ...] -> [chains]`` in nats; ``named``, ``Constraint``, ``EnergyTerm`` and ``WeightedSum``
     name and add them; ``evaluate`` scores states and checks the answer.

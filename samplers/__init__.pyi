@@ -25,6 +25,7 @@ from .kernels.conditional_smc import ConditionalSMC
 from .kernels.delayed_acceptance import DelayedAcceptance, delayed_report
 from .kernels.gibbs import Gibbs, PseudoGibbs
 from .kernels.gradient_proposal import GradientProposal
+from .kernels.independence_steps import IndependenceSteps
 from .kernels.locally_informed import LocallyInformed, SingleSiteChanges
 from .kernels.metropolis import MetropolisHastings
 from .kernels.multiple_try import MultipleTry
@@ -76,6 +77,7 @@ __all__ = [
     "GradientProposal",
     "ImportanceSample",
     "IndependenceProposal",
+    "IndependenceSteps",
     "Interrupted",
     "InvalidInput",
     "Kernel",

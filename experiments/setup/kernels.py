@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     )
     from samplers import Energy, EnergyTerm, Kernel
 
-__all__ = ["edit_kernel", "free_kernel", "in_two_stages", "scanning", "shortlist_kernel"]
+__all__ = ["TRIES", "edit_kernel", "free_kernel", "in_two_stages", "scanning", "shortlist_kernel"]
 
 BLOCK = 2  # sites that a block move redraws together
 REWRITE, SPAN, ANEW = 0.2, 0.1, 0.3  # weights beside edits and blocks, which have 1 together
+TRIES = 4  # whole texts drawn for a chain in a step where some lack the words
+MANY = 8  # or where most are rejected: models draw many at a time faster
 TOGETHER = 8  # moves that a surrogate judges before the energy is asked
 KEEP, LONGEST = 0.1, 3  # words kept of a text, tokens of a span: with more, fewer new texts are accepted
 
@@ -38,6 +40,8 @@ def edit_kernel(
     informed: Autoregressive | None = None,
     keep: float = KEEP,
     anew: float = ANEW,
+    tries: int = 1,
+    warmer: float = 1.0,
     temperature: float = 1.0,
     following: NextTokens | None = None,
 ) -> Kernel:
@@ -49,10 +53,11 @@ def edit_kernel(
 
     A ``writer``, a seq2seq model in the tokens of ``lm``, writes whole texts anew around a few of their words, of which
     each is kept with probability ``keep``, and spans from what is on both sides, as far as it has these tasks; in a
-    template spans only. An ``informed`` model, one
-    that has read what is wanted, writes whole texts: where it is the scorer too, nearly all that hold the locked words
-    are accepted; ``anew`` is its weight. All that is drawn from a model is drawn at the ``temperature`` of the law.
-    Ends and whole texts are written with what may be ``following`` by a grammar, if there is one.
+    template spans only. An ``informed`` model, one that has read what is wanted, writes whole texts, ``tries`` for a
+    chain in a step: where it is the scorer too, nearly all that hold the locked words are accepted; ``anew`` is its
+    weight. All that is drawn from a model is drawn at the ``temperature`` of the law, and whole texts at ``warmer``
+    times that: where other energies have a say, a chain would else stay for long at texts that the model alone finds
+    unlikely. Ends and whole texts are written with what may be ``following`` by a grammar, if there is one.
     """
     from lm_adapters import (
         EditProposal,
@@ -79,7 +84,9 @@ def edit_kernel(
     if writer is not None:
         parts += _writing(writer, keep, bounds)
     if informed is not None:
-        parts.append((_anew(informed, following=following, **bounds), anew))
+        whole = {name: each for name, each in bounds.items() if name != "lock"}
+        whole["truncation"] = Truncation(warmer * temperature)
+        parts.append((_anew(informed, tries, following=following, **whole), anew))
     return _mixture([*parts, *_respelling(lock, min_length, max_length)])
 
 
@@ -126,12 +133,12 @@ def _writing(writer: Seq2SeqLM, keep: float, bounds: Mapping[str, Any]) -> list[
     return parts
 
 
-def _anew(informed: Autoregressive, *, lock: EnergyTerm | None, **drawn: Any) -> Kernel:
-    from lm_adapters import HeldTexts, SequenceDistribution
-    from samplers import IndependenceProposal, MetropolisHastings
+def _anew(informed: Autoregressive, tries: int, **drawn: Any) -> Kernel:
+    """Whole texts; what the law's constraints forbid, such as those without the locked words, is rejected unscored."""
+    from lm_adapters import SequenceDistribution
+    from samplers import IndependenceSteps
 
-    whole = SequenceDistribution(informed, **drawn)
-    return MetropolisHastings(IndependenceProposal(whole if lock is None else HeldTexts(whole, lock)))
+    return IndependenceSteps(SequenceDistribution(informed, **drawn), tries)
 
 
 def free_kernel(
@@ -146,9 +153,9 @@ def free_kernel(
     ``redraw``; otherwise edits and ``redraw``.
 
     ``truncation`` is of the edits, ``ends`` of what the scorer draws: near the law's temperature it draws all that the
-    law holds, so that no text keeps a chain for long. Most whole texts are rejected early, after few rows of the
-    masked model, and those accepted owe nothing to the text before. ``length`` is part of the target: whole texts are
-    drawn until one is as long.
+    law holds, so that no text keeps a chain for long. ``MANY`` whole texts are drawn for a chain in a step: most are
+    rejected, for their ``length``, which is part of the target, or after few rows of the masked model, and those
+    accepted owe nothing to the text before.
     """
     from lm_adapters import EditProposal, SequenceEnergy, SuffixProposal
     from samplers import MetropolisHastings, Mixture
@@ -156,7 +163,7 @@ def free_kernel(
     bounds: dict[str, Any] = {"min_length": length.low, "max_length": length.high}
     if not isinstance(scorer, SequenceEnergy):
         return Mixture([(MetropolisHastings(EditProposal(lm, truncation=truncation, **bounds)), 0.5), (redraw, 0.5)])
-    whole = _anew(scorer.model, lock=length, max_length=length.high, truncation=ends)
+    whole = _anew(scorer.model, MANY, max_length=length.high, truncation=ends)
     end = MetropolisHastings(SuffixProposal(scorer.model, cuts="open", truncation=ends, **bounds))
     return Mixture([(whole, 0.7), (end, 0.15), (redraw, 0.15)])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments.setup.job import Job
@@ -38,10 +38,11 @@ def drawn_starts(
         return draw(rng)
 
 
-def keyword_starts(fill: KeywordFill, scorer: Any, energy: Energy, job: Job, tries: int) -> Tensor:
+def keyword_starts(fill: KeywordFill, scorers: Iterable[Any], energy: Energy, job: Job, tries: int) -> Tensor:
     """``int64 [chains, width]``: for each chain one of ``tries`` texts of its own, drawn by its importance weight.
 
     Nearer to the target than a single text, so that less warm-up is needed, and still apart from each other.
+    ``scorers``: models whose passes count too.
     """
     import torch
 
@@ -59,7 +60,7 @@ def keyword_starts(fill: KeywordFill, scorer: Any, energy: Energy, job: Job, tri
         chosen = categorical(log_weight, rng)
         return x.reshape(chains, tries, -1)[torch.arange(chains, device=x.device), chosen]
 
-    return drawn_starts(job, [fill.model, scorer], draw)
+    return drawn_starts(job, [fill.model, *scorers], draw)
 
 
 def template_starts(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments.setup.job import Job
@@ -25,7 +25,7 @@ TRIES = 10  # texts a chain, of which some lack what is wanted
 
 def written_starts(
     writer: Autoregressive,
-    scorer: Any,
+    scorers: Iterable[Any],
     energy: Energy,
     x: Tensor,
     job: Job,
@@ -38,7 +38,7 @@ def written_starts(
     """The starts ``x int64 [chains, width]``, each replaced by a text that ``writer`` writes, as far as there are such.
 
     Only texts that ``energy`` allows: as they are drawn, or the best of a ``wide`` draw and of ``x``, each once.
-    ``scorer`` is the model that ``writer`` belongs to, and whose passes count.
+    ``scorers``: the models whose passes count; ``writer`` belongs to one.
     """
     import torch
 
@@ -58,7 +58,7 @@ def written_starts(
                 kept = drawn[evaluate(energy, drawn, nan=job.settings.nan).energy < math.inf]
         return torch.cat([kept[: len(x)], x[len(kept) :]])
 
-    return drawn_starts(job, [scorer], draw, stream="written starts")
+    return drawn_starts(job, list(scorers), draw, stream="written starts")
 
 
 def draw_widely(

@@ -15,6 +15,7 @@ from samplers.kernels.conditional_smc import ConditionalSMC
 from samplers.kernels.delayed_acceptance import DelayedAcceptance
 from samplers.kernels.gibbs import Gibbs, PseudoGibbs
 from samplers.kernels.gradient_proposal import GradientProposal
+from samplers.kernels.independence_steps import IndependenceSteps
 from samplers.kernels.locally_informed import LocallyInformed, SingleSiteChanges
 from samplers.kernels.metropolis import MetropolisHastings
 from samplers.kernels.multiple_try import MultipleTry
@@ -154,6 +155,9 @@ _cycle = Cycle([_mh(_site(CUBE, 39)), Gibbs(3, scan="systematic")])
 CASES: tuple[Case, ...] = (
     Case("MH table 3^3", _mh(_table(CUBE, 20)), CUBE),
     Case("MH independence 2^4", _mh(_jump(BITS, 39)), BITS),
+    Case("Independence, 3 steps", IndependenceSteps(_drawn(BITS, 39), 3), BITS),
+    Case("Independence holes 3^3", IndependenceSteps(_drawn(HOLES, 40), 2), HOLES),
+    Case("Mixture, independence", Mixture([(IndependenceSteps(_drawn(CUBE, 40), 3), 0.5), (Gibbs(3), 0.5)]), CUBE),
     Case("MH site 4^3", _mh(_site(MAIN, 13, skewed=True)), MAIN),
     Case("MH site 2^4", _mh(_site(BITS, 38)), BITS),
     Case("MH truncated 4^3", _mh(_site(MAIN, 16, keep=3)), MAIN),
@@ -240,6 +244,8 @@ MUTANTS: tuple[Mutant, ...] = (
     _broken("until accepted", mutants.UntilAccepted(_site(MAIN, 13)), MAIN, "T3", "T4b", "T5"),
     _broken("data-dependent site", mutants.DataDependentSite(4), MAIN, "T3", "T4b"),
     _broken("forced current value", ShortlistGibbs(mutants.ForcedCurrent(_shortlist)), MAIN, "T2", "T3", "T4", "T5"),
+    _broken("stale density", mutants.StaleDensity(_drawn(BITS, 39), 3), BITS, "T3"),
+    _broken("until one is accepted", mutants.UntilOneIsAccepted(_drawn(BITS, 39), 3), BITS, "T3"),
     _broken("wrong normaliser", _mh(mutants.WrongNormaliser(CUBE, _local)), CUBE, "T1", "T3", "T4b"),
     _broken("stale memory", _forgetful, CUBE, "T3"),
     _broken("stale energy cache", mutants.StaleEnergyCache(_site(MAIN, 13)), MAIN, "T0", "T3"),

@@ -7,11 +7,11 @@ import re
 import pytest
 import torch
 
-from experiments.keywords import TEMPERATURE, keywords
+from experiments.keywords import FLUENCY, SENTENCE, TEMPERATURE, keywords
 from experiments.paraphrase import paraphrase
 from lm_adapters import SequenceEnergy, tasks_of
 from samplers import InvalidInput
-from tests.experiments.tiny_scorers import tiny_seq2seq, tiny_writer
+from tests.experiments.tiny_scorers import tiny_causal, tiny_seq2seq, tiny_writer
 from tests.lm_adapters import tiny
 
 WORDS = ["the", "sea", "is", "old"]
@@ -59,19 +59,43 @@ def test_the_energy_is_that_of_the_text_given_the_words(lm, writer):
     assert {"suffix", "independent", "rewrite"} <= set(run.trace.moves)
 
 
-def test_chains_follow_the_law_of_the_target(lm, writer):
-    """The mean energy of all texts of one or two words that hold the word, each counted ``p(text | words)`` times."""
+@pytest.mark.parametrize("beside", [False, True])
+def test_chains_follow_the_law_of_the_target(lm, writer, beside):
+    """The mean energy of all texts of one or two words that hold the word, each counted ``exp(-energy)`` times."""
+    causal = tiny_causal(lm.space.tokenizer) if beside else None
     texts = lm.space.encode(
         ["sea", *(f"sea {word}" for word in WORDS), *(f"{word} sea" for word in WORDS[:1] + WORDS[2:])]
     )
     nats = SequenceEnergy(writer.condition_on("sea", ""))(texts)
+    if causal is not None:
+        nats = SENTENCE * nats + FLUENCY * SequenceEnergy(causal.condition_on())(texts)
     exact = float((nats * (-nats).softmax(dim=0)).sum())
     chains = {"chains": 40, "steps": 100, "warmup": 20, "thin": 1}
-    run = keywords(["sea"], model=lm, scorer=writer, length=(1, 2), temperature=1.0, **chains)
+    run = keywords(["sea"], model=lm, scorer=writer, fluency=causal, length=(1, 2), temperature=1.0, **chains)
     assert run.trace.energy.mean().item() == pytest.approx(exact, abs=5 * run.summary()["energy_mcse"])
 
 
-def test_a_search_begins_with_the_best_of_many(lm, writer):
+@pytest.mark.parametrize("sampler", ["mh", "smc", "anneal", "tempered", "importance"])
+def test_a_causal_model_stands_beside_the_writer(lm, writer, sampler):
+    causal = tiny_causal(lm.space.tokenizer)
+    run = keywords(["sea"], model=lm, scorer=writer, fluency=causal, sampler=sampler, **QUICK)
+    law = f"{SENTENCE:g} sentence + {FLUENCY:g} fluency"
+    said = run.objective if sampler == "anneal" else run.target
+    assert said.startswith(law if sampler == "anneal" else f"exp(-({law}) / {TEMPERATURE:g})")
+    assert "-log p(text | words) by T5ForConditionalGeneration and fluency by LlamaForCausalLM, over" in said
+
+
+def test_rejection_draws_from_one_scorer(lm, writer, mcmc_text):
+    result = mcmc_text("keywords", "sea", "--sampler", "rejection", "--fluency", "causal-en", "--model", "no such")
+    assert result.exit_code == 2
+    assert "--fluency has no meaning for --sampler rejection" in result.stderr
+    causal = tiny_causal(lm.space.tokenizer)
+    with pytest.raises(InvalidInput, match="fluency stands beside a seq2seq scorer, and this one gives fluency itself"):
+        keywords(["sea"], model=lm, scorer=causal, fluency=causal, **QUICK)
+
+
+def test_a_search_begins_with_the_best_of_many(lm, writer, monkeypatch):
+    monkeypatch.setattr("experiments.keywords.DRAWS", 1)
     run = keywords(["sea"], model=lm, scorer=writer, sampler="anneal", **QUICK)
     assert int(run.found.found_at.min()) == -1, "the best text of some chain is one that it began with"
 

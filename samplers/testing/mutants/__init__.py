@@ -10,6 +10,7 @@ from samplers.testing.mutants.accept_steps import (
     UntilAccepted,
     drop_rejected,
 )
+from samplers.testing.mutants.independence import StaleDensity, UntilOneIsAccepted
 from samplers.testing.mutants.informed import (
     ForgottenReverseGradient,
     RefreshedEstimate,
@@ -35,6 +36,7 @@ __all__ = [
     "NoAccept",
     "RefreshedEstimate",
     "RenormalisedLiu",
+    "StaleDensity",
     "StaleEnergyCache",
     "StaleMemory",
     "StaleSurrogate",
@@ -42,6 +44,7 @@ __all__ = [
     "SwapSign",
     "SwapWithoutLogQ",
     "UntilAccepted",
+    "UntilOneIsAccepted",
     "WithoutBackwardNormaliser",
     "WithoutLogQ",
     "WithoutReferences",
