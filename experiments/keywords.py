@@ -85,7 +85,7 @@ def check(
     check_words(settings.word_list, "words", words)
 
 
-@experiment(check=check, temperature=TEMPERATURE, chains=6, steps=120, warmup=30, thin=2)
+@experiment(check=check, temperature=TEMPERATURE, chains=6, steps=150, warmup=30, thin=2)
 def keywords(
     job: Job,
     words: Annotated[Sequence[str], WORDS] = (),

@@ -164,12 +164,12 @@ SCORED = {"model": "masked-en", "scorer": "causal-en", "chains": 6, "steps": 12,
 def test_beside_a_scorer_the_law_is_over_texts_of_all_lengths(embedded):
     run = gibbs(length=(3, 6), **SCORED)
     assert run.target == (
-        "exp(-(0.85 fluency + 0.4 pll)), fluency by causal-en and pll by masked-en, over token sequences of "
+        "exp(-(0.8 fluency + 0.35 pll)), fluency by causal-en and pll by masked-en, over token sequences of "
         "3 to 6 tokens, in real words"
     )
     x = run.trace.draws.flatten(0, 1)
     causal = SequenceEnergy(CausalLM.from_pretrained("causal-en").condition_on())
-    expected = 0.85 * causal(x) + 0.4 * MaskedEnergy(embedded, "pll")(x)
+    expected = 0.8 * causal(x) + 0.35 * MaskedEnergy(embedded, "pll")(x)
     torch.testing.assert_close(run.trace.energy.flatten(), expected.double(), rtol=0, atol=1e-3)
     lengths = embedded.space.lengths(x)
     assert 3 <= int(lengths.min()) < int(lengths.max()) <= 6
