@@ -17,7 +17,7 @@ from experiments.setup.kernels import edit_kernel
 from experiments.setup.languages import remark_on_language
 from experiments.setup.methods import sample_or_search
 from experiments.setup.problem import Problem
-from experiments.setup.scorers import load_rebuilder, load_scorer, rebuilding, spelling
+from experiments.setup.scorers import Given, load_rebuilder, load_scorer, rebuilding, spelling
 from experiments.setup.settings import Settings
 from experiments.setup.similarity import check_whitening, similarity_to
 from experiments.setup.sources import encode_source
@@ -83,7 +83,8 @@ def control(
     rebuilder: Annotated[
         str | Seq2SeqLM, Option(f"Seq2seq model with the task {REBUILT}, from which -log p of TEXT is.")
     ] = "seq2seq-en",
-    reconstruction: Annotated[float, Option("Weight of -log p of TEXT given the text: what it loses costs.")] = 1.0,
+    reconstruction: Annotated[float, Option("Weight of -log p of TEXT given the text: what it loses costs.")] = 0.7,
+    likeness: Annotated[float, Option("Weight of -log p of the text given TEXT, by the rebuilder too.")] = 1.0,
     encoder: Annotated[str | None, ENCODER] = None,
     similarity: Annotated[
         float | None, Option("Weight of -log cos, nats a sentence.  [default: 0; 100 where --reconstruction is 0]")
@@ -97,11 +98,12 @@ def control(
 ) -> Run:
     """TEXT as a classifier's LABEL has it: likely texts with that label, from which TEXT can be rebuilt.
 
-    Texts are made likely by ``exp(-(fluency + reconstruction * R + strength * A))``. ``A = -log p(label | text)`` is
-    near 0 for every text of which the ``classifier`` is sure, so that beyond that only the others count.
-    ``R = -log p`` of ``text`` given the text, by the ``rebuilder``, keeps it close: a text that says something else
-    costs. With ``reconstruction=0`` no seq2seq model is needed, and ``similarity * S`` takes the place of ``R``,
-    ``S = -log cos`` of the sentence embeddings.
+    Texts are made likely by ``exp(-(fluency + likeness * P + reconstruction * R + strength * A))``.
+    ``A = -log p(label | text)`` is near 0 for every text of which the ``classifier`` is sure, so that beyond that only
+    the others count. The ``rebuilder``, trained on paraphrases, keeps the text close: ``P = -log p`` of it given
+    ``text``, ``R = -log p`` of ``text`` given it, so that what is added costs and what is left out. The fluency speaks
+    against what such a model copies without grammar. With ``reconstruction=0`` no seq2seq model is needed, and
+    ``similarity * S`` takes the place of ``P`` and ``R``, ``S = -log cos`` of the sentence embeddings.
 
     A ``classifier`` is any sequence-classification model; ``kinds-en`` tells a statement, a question and a command
     apart. With a ``template`` it is a masked language model: ``p`` of the word ``label`` where the template has it,
@@ -127,6 +129,12 @@ def control(
     terms = scored.terms + strength * attribute
     models: dict[str, Any] = {"model": lm, "scorer": scored.lm, "classifier": judge}
     scored_by = {"fluency": job.named("scorer", scored.model), attribute.name: job.named("classifier", judge.model)}
+    like = None
+    if whole and likeness:
+        source = Given(REBUILT, text.strip(), REBUILT, "-log p(text | source)")
+        like = load_scorer(whole, lm, job.settings, source)
+        terms = terms + likeness * like.energy
+        scored_by[like.energy.name] = job.named("rebuilder", whole.model)
     if whole:
         rebuilt = rebuilding(whole, lm, text.strip(), REBUILT)
         for each in [] if scored.constraints else spelling(rebuilt, lm.space):
@@ -135,9 +143,9 @@ def control(
         models["rebuilder"] = whole
         scored_by["reconstruction"] = job.named("rebuilder", whole.model)
     near = (0.0 if whole else NEAR) if similarity is None else similarity
-    if like := similarity_to(job, lm, text, near, encoder, whiten):
-        terms = terms + near * like
-        models["encoder"] = like.encoder
+    if meant := similarity_to(job, lm, text, near, encoder, whiten):
+        terms = terms + near * meant
+        models["encoder"] = meant.encoder
         scored_by["similarity"] = job.named("encoder", lm.model)
     if after is not None and follower is not None:
         follows = Coherence(lm.space, load_follower(follower, job.settings), after)
@@ -157,6 +165,6 @@ def control(
         x0 = rewritten_starts(
             whole, REBUILT, text.strip(), energy, x0, job, lengths=(shortest, longest), wide=sampler == "anneal"
         )
-        moves |= {"writer": whole, "keep": KEEP}
+        moves |= {"writer": whole, "keep": KEEP, "informed": like.writer if like else None}
     problem = Problem(lm.space, energy, x0, models, lengths=(shortest, longest), scored_by=scored_by)
     return sample_or_search(problem, edit_kernel(lm, swap=True, **moves), sampler, job)

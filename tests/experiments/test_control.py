@@ -62,17 +62,18 @@ def test_chains_follow_the_law_of_the_target(lm, causal, writer, classifier, mon
     monkeypatch.setattr("experiments.controlling.control.LONGER", 1)
     chains = {"chains": 40, "steps": 100, "warmup": 20, "thin": 1, "temperature": 1.0}
     how = {"model": lm, "scorer": causal, "rebuilder": writer, "classifier": classifier}
-    run = control("sea", label="glad", sampler="mh", strength=2.0, reconstruction=0.5, **how, **chains)
+    run = control("sea", label="glad", sampler="mh", strength=2.0, reconstruction=0.5, likeness=0.7, **how, **chains)
     texts = [" ".join(words) for n in (1, 2) for words in product(WORDS, repeat=n)]
     x = lm.space.encode(texts)
-    parts = [(1.0, SequenceEnergy(causal.condition_on())), (0.5, Reconstruction(writer, "sea"))]
+    parts = [(1.0, SequenceEnergy(causal.condition_on())), (0.7, SequenceEnergy(writer.condition_on("sea")))]
+    parts.append((0.5, Reconstruction(writer, "sea")))
     nats = sum(weight * part(x) for weight, part in [*parts, (2.0, LabelEnergy(lm.space, classifier, 1))])
     exact = float((nats * (-nats).softmax(dim=0)).sum())
     assert run.trace.energy.mean().item() == pytest.approx(exact, abs=5 * run.summary()["energy_mcse"])
-    assert run.trace.term_names == ("fluency", "attribute", "reconstruction")
+    assert run.trace.term_names == ("fluency", "attribute", "paraphrase", "reconstruction")
     assert "2 attribute" in run.target
     assert "attribute = -log p(glad | text) by BertForSequenceClassification" in run.target
-    assert {"suffix", "rewrite"} <= set(run.trace.moves)
+    assert {"suffix", "rewrite", "independent"} <= set(run.trace.moves)
 
 
 @pytest.mark.parametrize("sampler", ["anneal", "mh"])
@@ -91,7 +92,7 @@ def test_a_text_may_have_to_follow_another(lm, causal, writer, classifier):
     how = {"after": "the sea", "follower": follower, "coherence": 0.5, "label": "0"}
     run = control("sea is old", model=lm, scorer=causal, rebuilder=writer, classifier=classifier, **how, **QUICK)
     assert_close(
-        run.found.terms[:, 3], 0.5 * Coherence(lm.space, follower, "the sea")(run.found.x), rtol=1e-4, atol=1e-4
+        run.found.terms[:, 4], 0.5 * Coherence(lm.space, follower, "the sea")(run.found.x), rtol=1e-4, atol=1e-4
     )
     assert "0.5 coherence" in run.objective
 
