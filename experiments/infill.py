@@ -108,7 +108,10 @@ def infill(
     given: dict[str, Any] = {
         "lock": lock, "min_length": lengths[0], "max_length": lengths[1], "temperature": job.settings.law_temperature
     }  # fmt: skip
-    kernel = shortlist_kernel(lm, shortlist=shortlist, **given) if sampler == "gibbs" else edit_kernel(lm, **given)
+    if sampler == "gibbs":
+        kernel = shortlist_kernel(lm, shortlist=shortlist, **given)
+    else:
+        kernel = edit_kernel(lm, scorer=scored.energy, **given)
     if sampler != "smc":
         return sample_or_search(problem, kernel, sampler, job)
     truncation = Truncation(job.settings.law_temperature)

@@ -64,6 +64,7 @@ from .proposals.swap import SwapProposal
 from .proposals.template_fill import TemplateFill
 from .proposals.truncation import Truncation
 from .rewriting.rewrite import RewriteProposal
+from .rewriting.slot import SlotProposal
 from .rewriting.source_batch import SourceBatch
 from .rewriting.span import SpanProposal
 from .rewriting.tasks import fills_spans, same_tokens, writes_words
@@ -123,6 +124,7 @@ __all__ = [
     "SequenceEnergy",
     "SequentialBlock",
     "Similarity",
+    "SlotProposal",
     "SourceBatch",
     "SourceBleu",
     "SpanProposal",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from experiments.evaluating.cases import Case, Trial
@@ -15,14 +15,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Baselines", "of_infill", "of_keywords", "of_nothing", "of_paraphrase", "of_summarize", "of_translate"]
 
-Baselines = dict[str, list[str]]  # a text for each case; the first is the one that is read blind
+Baselines = Iterator[tuple[str, list[str]]]  # name, a text for each case; the first is the one that is read blind
 
 CAUSAL, SEQ2SEQ = "causal-en", "seq2seq-en"
 
 
 def of_nothing(trial: Trial, cases: Sequence[Case]) -> Baselines:
     """The causal model's own draws, and words in an order without meaning."""
-    return {CAUSAL: draw_texts(_causal(), len(cases), trial.seed), **_shuffled(trial, cases)}
+    yield CAUSAL, draw_texts(_causal(), len(cases), trial.seed)
+    yield _shuffled(trial, cases)
 
 
 def of_keywords(trial: Trial, cases: Sequence[Case]) -> Baselines:
@@ -39,7 +40,8 @@ def of_keywords(trial: Trial, cases: Sequence[Case]) -> Baselines:
         fill = KeywordFill(trial.lm, lock, min_length=low_and_high[0], max_length=low_and_high[1])
         with torch.inference_mode():
             filled += space.decode(fill.draw(1, rng))
-    return {"masks filled": filled, **of_nothing(trial, cases)}
+    yield "masks filled", filled
+    yield from of_nothing(trial, cases)
 
 
 def of_infill(trial: Trial, cases: Sequence[Case]) -> Baselines:
@@ -57,13 +59,15 @@ def of_infill(trial: Trial, cases: Sequence[Case]) -> Baselines:
         with torch.inference_mode():
             likeliest = lm.logits(masked, hidden).masked_fill(~lm.allowed, -math.inf).argmax(dim=1)
         written += lm.space.decode(masked.masked_scatter(hidden, likeliest))
-    return {"each by itself": written, **of_nothing(trial, cases)}
+    yield "each by itself", written
+    yield from of_nothing(trial, cases)
 
 
 def of_paraphrase(trial: Trial, cases: Sequence[Case]) -> Baselines:
     """The embedded seq2seq model's likeliest paraphrase, and a copy."""
     copy = [case.source for case in cases]
-    return {"beam search": _beam_search("paraphrase", copy), "copy": copy}
+    yield "beam search", _beam_search("paraphrase", copy)
+    yield "copy", copy
 
 
 def of_summarize(trial: Trial, cases: Sequence[Case]) -> Baselines:
@@ -74,16 +78,17 @@ def of_summarize(trial: Trial, cases: Sequence[Case]) -> Baselines:
     for case in cases:
         spans = word_spans(case.source)
         written.append(case.source[: spans[limit - 1][1]])
-    return {f"first {limit} words": written, **_shuffled(trial, cases)}
+    yield f"first {limit} words", written
+    yield _shuffled(trial, cases)
 
 
 def of_translate(trial: Trial, cases: Sequence[Case]) -> Baselines:
     """The embedded seq2seq model's likeliest translation, which knows no required word."""
-    return {"beam search": _beam_search("translation_fr_to_en", [case.source for case in cases])}
+    yield "beam search", _beam_search("translation_fr_to_en", [case.source for case in cases])
 
 
-def _shuffled(trial: Trial, cases: Sequence[Case]) -> Baselines:
-    return {"words shuffled": shuffled_words([case.held_out for case in cases], trial.seed)}
+def _shuffled(trial: Trial, cases: Sequence[Case]) -> tuple[str, list[str]]:
+    return "words shuffled", shuffled_words([case.held_out for case in cases], trial.seed)
 
 
 def _causal() -> CausalLM:

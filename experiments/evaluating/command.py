@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from experiments.results.safe_text import json_line
 
 if TYPE_CHECKING:
     from experiments.evaluating.table import Judged, Texts
+    from experiments.judging.judge import Verdict
 
 __all__ = ["BLIND", "CORPUS", "ENCODER", "evaluation_command", "show"]
 
@@ -72,7 +73,10 @@ def evaluate(
     judge_encoder: str | None = None,
     **options: Any,
 ) -> None:
-    """Print the table. Raises ``InvalidInput`` for a list that is there already, before anything is drawn."""
+    """Print the table, each row as soon as it is known.
+
+    Raises ``InvalidInput`` for a list that is there already, before anything is drawn.
+    """
     from experiments.evaluating.blind import check_blind
     from experiments.evaluating.cases import Trial
     from lm_adapters import SentenceEncoder
@@ -83,11 +87,11 @@ def evaluate(
     encoder = None if judge_encoder is None else SentenceEncoder.from_pretrained(judge_encoder)
     with progress_bar(count, shown=not as_json, unit="text") as bar:
         rows = collect(evaluation, Trial(corpus, count, seed, options), bar.update)
-    show(rows, corpus, evaluation.measures, encoder, blind=blind, seed=seed, as_json=as_json)
+        show(rows, corpus, evaluation.measures, encoder, blind=blind, seed=seed, as_json=as_json)
 
 
 def show(
-    rows: Sequence[Texts],
+    rows: Iterable[Texts],
     corpus: Path,
     measures: Sequence[str] = (),
     encoder: Any = None,
@@ -98,37 +102,59 @@ def show(
     judged_by_bar: Sequence[str] = ("samples",),
     read: int = 3,
 ) -> None:
-    """Judge the rows, of which the first is held-out text, and print them; the first ``read`` are read blind."""
+    """Judge the rows, of which the first is held-out text, and print each as it comes.
+
+    The first ``read`` are read blind.
+    """
     from experiments.evaluating.blind import write_blind
     from experiments.evaluating.table import judge_rows
     from experiments.judging.judge import Judge
 
-    judged = judge_rows(Judge.from_corpus(corpus), rows, measures, encoder)
-    if blind is not None:
-        write_blind(blind, rows[:read], seed)
+    texts: list[Texts] = []
+
+    def kept() -> Iterator[Texts]:
+        for row in rows:
+            texts.append(row)
+            yield row
+
+    judged = judge_rows(Judge.from_corpus(corpus), kept(), measures, encoder)
     (_print_json if as_json else _print_table)(judged, judged_by_bar)
+    if blind is not None:
+        write_blind(blind, texts[:read], seed)
     if blind is not None:
         click.echo(f"\n{blind} is for reading; {blind}.key says what each text is", err=as_json)
 
 
-def _print_table(judged: Sequence[Judged], judged_by_bar: Sequence[str]) -> None:
+def _print_table(judged: Iterable[Judged], judged_by_bar: Sequence[str]) -> None:
     from experiments.evaluating.table import bar_line, head, legend
     from experiments.results.columns import fold
 
-    click.echo(head(judged[0]))
+    shown: list[Judged] = []
     for row in judged:
-        click.echo(str(row))
-    click.echo(f"\n{legend(judged[0])}")
-    for row in judged:
+        if not shown:
+            _say(head(row))
+        _say(str(row))
+        shown.append(row)
+    _say(f"\n{legend(shown[0])}")
+    for row in shown:
         if row.name in judged_by_bar:
-            click.echo("\n" + "\n".join(fold(f"{row.name}: {bar_line(row.verdict, judged[0].verdict)}", 80)))
+            _say("\n" + "\n".join(fold(f"{row.name}: {bar_line(row.verdict, shown[0].verdict)}", 80)))
 
 
-def _print_json(judged: Sequence[Judged], judged_by_bar: Sequence[str]) -> None:
+def _print_json(judged: Iterable[Judged], judged_by_bar: Sequence[str]) -> None:
     from experiments.evaluating.table import bars
 
+    held_out: Verdict | None = None
     for row in judged:
-        own = row.as_json()
+        held_out, own = held_out or row.verdict, row.as_json()
         if row.name in judged_by_bar:
-            own["bar"] = {name: met for name, (_, met) in bars(row.verdict, judged[0].verdict).items()}
-        click.echo(json_line(own))
+            own["bar"] = {name: met for name, (_, met) in bars(row.verdict, held_out).items()}
+        _say(json_line(own))
+
+
+def _say(line: str) -> None:
+    """At once, and not into the bar that shows how far the samples are."""
+    from tqdm import tqdm
+
+    with tqdm.external_write_mode():
+        click.echo(line)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -75,25 +75,30 @@ EVALUATIONS: Mapping[str, Evaluation] = {
 }
 
 
-def collect(evaluation: Evaluation, trial: Trial, progress: Callable[[int], object] = lambda _: None) -> list[Texts]:
-    """Held-out texts, samples, baselines: ``trial.count`` of each. Runs the experiment on as many cases as that takes.
+def collect(
+    evaluation: Evaluation, trial: Trial, progress: Callable[[int], object] = lambda _: None
+) -> Iterator[Texts]:
+    """Held-out texts, samples, baselines, each once it is known: ``trial.count`` of each.
 
-    A run of Markov chains, or of whole draws, gives the texts that it prints; a search gives its best. ``progress`` is
+    Runs the experiment on as many cases as that takes, and gives nothing before the first run has gone well. A run of
+    Markov chains, or of whole draws, gives the texts that it prints; a search gives its best. ``progress`` is
     called with every number of texts that were found.
     """
     rows = evaluation.cases(trial)
     texts: list[str] = []
     of: list[Case] = []
-    for case in rows:
+    for number, case in enumerate(rows):
         found = _texts_of(_run(evaluation, trial, case))[: trial.count - len(texts)]
         texts += found
         of += [case] * len(found)
+        if number == 0:
+            yield Texts("held-out", [case.held_out for case in rows], rows)
         progress(len(found))
         if len(texts) == trial.count:
             break
-    written = evaluation.baselines(trial, rows)
-    held_out = Texts("held-out", [case.held_out for case in rows], rows)
-    return [held_out, Texts("samples", texts, of), *(Texts(name, found, rows) for name, found in written.items())]
+    yield Texts("samples", texts, of)
+    for name, written in evaluation.baselines(trial, rows):
+        yield Texts(name, written, rows)
 
 
 def _run(evaluation: Evaluation, trial: Trial, case: Case) -> Run:

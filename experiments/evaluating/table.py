@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -93,17 +93,15 @@ class Judged:
 
 
 def judge_rows(
-    judge: Judge, rows: Sequence[Texts], measures: Sequence[str] = (), encoder: SentenceEncoder | None = None
-) -> list[Judged]:
-    """Rows without texts are left out."""
-    judged = []
+    judge: Judge, rows: Iterable[Texts], measures: Sequence[str] = (), encoder: SentenceEncoder | None = None
+) -> Iterator[Judged]:
+    """Each as soon as its texts are known. Rows without texts are left out."""
     for row in rows:
         if row.texts:
             measured = {name: MEASURES[name][0](row) for name in measures}
             if encoder is not None:
                 measured["cos"] = _cosine(encoder, row)
-            judged.append(Judged(row.name, judge.verdict(row.texts), measured))
-    return judged
+            yield Judged(row.name, judge.verdict(row.texts), measured)
 
 
 def head(judged: Judged) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         MaskedLM,
         NextTokens,
         Seq2SeqLM,
+        Template,
         Truncation,
     )
     from samplers import Energy, EnergyTerm, Kernel
@@ -24,6 +25,7 @@ BLOCK = 2  # sites that a block move redraws together
 REWRITE, SPAN, ANEW = 0.2, 0.1, 0.3  # weights beside edits and blocks, which have 1 together
 TRIES = 4  # whole texts drawn for a chain in a step where some lack the words
 MANY = 8  # or where most are rejected: models draw many at a time faster
+READ_SLOT, SINGLE_SLOT = 1.6, 0.8  # likewise, of whole slots
 TOGETHER = 8  # moves that a surrogate judges before the energy is asked
 KEEP, LONGEST = 0.1, 3  # words kept of a text, tokens of a span: with more, fewer new texts are accepted
 
@@ -48,8 +50,8 @@ def edit_kernel(
     """Replace, insert or delete one token, or redraw two; with ``swap`` two spans may change places.
 
     A ``scorer`` that reads from left to right, in the tokens of ``lm``, writes the end of the text anew as well: what
-    it scores it also draws, so nearly all of these moves are accepted, however much they change. Keywords that can be
-    spelt in several ways are respelt.
+    it scores it also draws, so nearly all of these moves are accepted, however much they change. In a template it
+    writes whole slots instead, and ``lm`` those of one token. Keywords that can be spelt in several ways are respelt.
 
     A ``writer``, a seq2seq model in the tokens of ``lm``, writes whole texts anew around a few of their words, of which
     each is kept with probability ``keep``, and spans from what is on both sides, as far as it has these tasks; in a
@@ -66,6 +68,7 @@ def edit_kernel(
         SequenceEnergy,
         SuffixProposal,
         SwapProposal,
+        Template,
         Truncation,
     )
     from samplers import MetropolisHastings
@@ -79,8 +82,11 @@ def edit_kernel(
     if isinstance(scorer, SequenceEnergy):
         # At another temperature the nucleus that a proposal cuts is not that of the law.
         own = {"truncation": scorer.truncation} if isinstance(scorer, NucleusEnergy) and temperature == 1 else {}
-        ends = SuffixProposal(scorer.model, following=following, **{**bounds, **own})
-        parts.append((MetropolisHastings(ends), 0.4))
+        if isinstance(lock, Template):
+            parts += _slots(lm, scorer.model, lock, drawn["truncation"], own)
+        else:
+            ends = SuffixProposal(scorer.model, following=following, **{**bounds, **own})
+            parts.append((MetropolisHastings(ends), 0.4))
     if writer is not None:
         parts += _writing(writer, keep, bounds)
     if informed is not None:
@@ -119,6 +125,20 @@ def shortlist_kernel(
     parts: list[tuple[Kernel, float]] = [(RescoredReplace(lm, shortlist, lock=lock), 0.5)]
     parts.append((MetropolisHastings(sizes), 0.5))
     return _mixture([*parts, *_respelling(lock, min_length, max_length)])
+
+
+def _slots(
+    lm: MaskedLM, reader: Autoregressive, lock: Template, truncation: Truncation, own: Mapping[str, Any]
+) -> list[tuple[Kernel, float]]:
+    from lm_adapters import SlotProposal
+    from samplers import MetropolisHastings
+
+    read = SlotProposal(reader, lock=lock, **{"truncation": truncation, **own})
+    parts: list[tuple[Kernel, float]] = [(MetropolisHastings(read), READ_SLOT)]
+    if single := [slot for slot, (_, most) in enumerate(lock.slots) if most == 1]:
+        seen = SlotProposal(lm, lock=lock, slots=single, truncation=truncation)
+        parts.append((MetropolisHastings(seen), SINGLE_SLOT))
+    return parts
 
 
 def _writing(writer: Seq2SeqLM, keep: float, bounds: Mapping[str, Any]) -> list[tuple[Kernel, float]]:

@@ -12,6 +12,7 @@ from lm_adapters.locks.base import Lock, editable
 from lm_adapters.models.seq2seq_lm import Seq2SeqLM
 from lm_adapters.proposals.truncation import Truncation
 from lm_adapters.rewriting.source_batch import Bounds, SourceBatch
+from lm_adapters.rewriting.splicing import joined, without
 from lm_adapters.rewriting.tasks import check_same_tokens, span_task
 from samplers import InvalidInput, Proposed
 from samplers.randomness import draw_site
@@ -81,7 +82,7 @@ class SpanProposal:
         start, size = (torch.where(stuck, 0, each) for each in (label // spans.shape[2], label % spans.shape[2]))
         context, old = self._cut(x, start, size)
         drawn = self.writer.draw(context, self._bounds(x, start, size), rng, old)
-        new = self._joined(x, start, size, drawn.x).where(~stuck.unsqueeze(1), x)
+        new = joined(self.model.space, x, start, size, drawn.x).where(~stuck.unsqueeze(1), x)
         forward = drawn.log_q - spans.flatten(1).sum(dim=1).clamp(min=1).double().log()
         back = self.spans(new)
         assert drawn.log_q_old is not None
@@ -142,26 +143,17 @@ class SpanProposal:
             row, inside = torch.arange(len(text), device=text.device), (width >= 0) & (width <= self.longest)
             possible &= inside & self.spans(text)[row, start, width.clamp(min=0, max=self.longest)]
             if self.lock is not None:
-                around.append(_without(self.lock.pieces(text), start, width.clamp(min=0), 0))
+                around.append(without(self.lock.pieces(text), start, width.clamp(min=0), 0))
         return possible & (around[0] == around[1]).all(dim=1) if around else possible
 
     def _cut(self, x: Tensor, start: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
         """Sources with a sentinel in place of the span, and the spans, ``int64 [chains, width + 1]`` each, padded."""
         pad_id, at = self.model.space.pad_id, start.unsqueeze(1)
         column = torch.arange(x.shape[1] + 1, device=x.device)
-        kept = pad(_without(x, start, size, pad_id), (0, 1), value=pad_id)
+        kept = pad(without(x, start, size, pad_id), (0, 1), value=pad_id)
         context = kept.gather(1, column - (column > at).long()).scatter(1, at, self.sentinel)
         span = pad(x, (0, 1), value=pad_id).gather(1, (at + column).clamp(max=x.shape[1]))
         return context, span.masked_fill(column >= size.unsqueeze(1), pad_id)
-
-    def _joined(self, x: Tensor, start: Tensor, size: Tensor, y: Tensor) -> Tensor:
-        """``x`` with ``y int64 [chains, any width]``, padded, in place of the span."""
-        at, new_size = start.unsqueeze(1), self.model.space.lengths(y).unsqueeze(1)
-        column = torch.arange(x.shape[1], device=x.device)
-        kept = _without(x, start, size, self.model.space.pad_id)
-        kept = kept.gather(1, torch.where(column < at, column, (column - new_size).clamp(min=0)))
-        inside = (column >= at) & (column < at + new_size)
-        return kept.where(~inside, pad(y, (0, 1)).gather(1, (column - at).clamp(min=0, max=y.shape[1])))
 
     def _bounds(self, x: Tensor, start: Tensor, size: Tensor) -> Bounds:
         """Of the new span, from what is kept."""
@@ -186,10 +178,3 @@ class SpanProposal:
         limits = torch.tensor(self.lock.gaps, device=x.device)
         fewest, most = (limit - free.sum(dim=1) for limit in limits.T)
         return fewest.gather(1, gap), most.gather(1, gap)
-
-
-def _without(values: Tensor, start: Tensor, size: Tensor, fill: int) -> Tensor:
-    """``values [rows, width]`` without ``size`` of them from ``start`` on, then ``fill``."""
-    column = torch.arange(values.shape[1], device=values.device)
-    source = column + (column >= start.unsqueeze(1)) * size.unsqueeze(1)
-    return pad(values, (0, 1), value=fill).gather(1, source.clamp(max=values.shape[1]))

@@ -85,6 +85,23 @@ def test_samples_stand_beside_held_out_text_and_baselines(evaluate, name):
     assert all("bar" not in row for row in found.values() if row["name"] != "samples")
 
 
+def test_each_row_is_printed_before_the_next_is_made(corpus, tiny, mcmc_text, monkeypatch):
+    printed, seen = [], []
+    monkeypatch.setattr(commands.click, "echo", lambda line, **_: printed.append(line.split("  ")[0]))
+    real = commands.collect
+
+    def watched(*given):
+        for row in real(*given):
+            seen.append((row.name, printed[1:]))
+            yield row
+
+    monkeypatch.setattr(commands, "collect", watched)
+    result = mcmc_text("evaluate", "paraphrase", "--corpus", corpus, "--count", 2, "--steps", 4)
+    assert result.exit_code == 0, result.output
+    names = ["held-out", "samples", "beam search", "copy"]
+    assert seen == [(name, names[:index]) for index, name in enumerate(names)]
+
+
 @pytest.mark.parametrize("name", ["keywords", "translate"])
 def test_required_words_are_there(evaluate, name):
     found = evaluate(name)
