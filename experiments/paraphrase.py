@@ -1,4 +1,4 @@
-"""Other words for a sentence: likely as a paraphrase of it, far in wording."""
+"""Other words for a sentence: likely as a paraphrase of it, and not the sentence itself."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from experiments.declaration.arguments import Option
 from experiments.entry.experiment import experiment
+from experiments.laws.another import other_than
 from experiments.laws.real_words import check_words
 from experiments.populations.begin import texts_of
 from experiments.populations.draw import draw_by_smc
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["paraphrase"]
 
 LONGER = 4  # tokens that a paraphrase may have more than its source
+CLOSE, FAR = 0.5, 2.0  # weights of the distance: where the text itself is left out, and where it is not
 NEAR = 100.0  # weight of the similarity where the scorer does not read the source
 PARAPHRASE_SCORER = Option(
     "Model that scores the texts: a seq2seq model with the task paraphrase by -log p of a text given TEXT, a causal or "
@@ -59,7 +61,10 @@ def paraphrase(
     encoder: Annotated[str | None, ENCODER] = None,
     similarity: Annotated[float | None, GIVEN_SIMILARITY] = None,
     whiten: Annotated[str | None, WHITEN] = None,
-    distance: Annotated[float, Option("Weight of -log(1.01 - BLEU to TEXT).")] = 2.0,
+    distance: Annotated[
+        float | None,
+        Option("Weight of -log(1.01 - BLEU to TEXT).  [default: 2; 0.5 beside a seq2seq model that reads TEXT]"),
+    ] = None,
     reconstruction: Annotated[
         float, Option("Weight of -log p of TEXT given the text, with a seq2seq scorer: what is left out costs.")
     ] = 1.0,
@@ -67,15 +72,15 @@ def paraphrase(
     populations: Annotated[int, POPULATIONS] = 4,
     moves: Annotated[int, MOVES] = 8,
 ) -> Run:
-    """Other words for TEXT: what a model that was trained on paraphrases finds likely, far in wording.
+    """Other words for TEXT: what a model that was trained on paraphrases finds likely, and is not TEXT.
 
     Texts are made likely by ``exp(-(E + distance * D))``. With a seq2seq ``scorer`` ``E`` is ``paraphrase``, ``-log p``
     of the text given ``text``, plus ``reconstruction * R``, ``R = -log p`` of ``text`` given the text, without which a
     text that leaves half of the meaning out is the likeliest. The model also draws the texts that chains begin with and
     whole texts on the way. A causal or masked ``scorer`` has not read ``text``: with it ``E`` is
     ``fluency + similarity * S``, ``fluency`` its ``-log p`` and ``S = -log cos`` of the sentence embeddings, and chains
-    start from ``text``. ``D = -log(1.01 - BLEU)`` against ``text``: 4.6 nats for a copy. All are nats of a sentence,
-    not of a token, so the weights mean the same for short and long texts, and a temperature of 1 is the law as written.
+    start from ``text``. ``D = -log(1.01 - BLEU)`` against ``text``: 4.6 nats for a copy. Where a seq2seq model draws
+    texts, a copy, case and marks aside, is no text of the law. All are nats of a sentence, not of a token, so the weights mean the same for short and long texts, and a temperature of 1 is the law as written.
     ``sampler="anneal"`` gives the best text of each chain, ``"mh"`` and ``"smc"`` draw; populations begin with texts
     that the scorer writes.
 
@@ -89,6 +94,7 @@ def paraphrase(
     scored = load_scorer(scorer, lm, job.settings, given)
     remark_on_language("text", [text], scored.lm, lm)
     reads = isinstance(scored.lm, Seq2SeqLM)
+    far = (CLOSE if reads else FAR) if distance is None else distance
     near = (0.0 if reads else NEAR) if similarity is None else similarity
     terms = scored.terms
     models: dict[str, Any] = {"model": lm, "scorer": scored.lm}
@@ -101,7 +107,9 @@ def paraphrase(
         models["encoder"] = like.encoder
         scored_by["similarity"] = job.named("encoder", lm.model)
     constraints = job.constraints(lm, [text, *lm.space.decode(x0[:1])])
-    energy = job.with_custom(terms + distance * SourceBleu(lm.space, text), lm.space, constraints)
+    if isinstance(scored.lm, Seq2SeqLM) and scored.writer:
+        constraints = [other_than(lm.space, text), *constraints]
+    energy = job.with_custom(terms + far * SourceBleu(lm.space, text), lm.space, constraints)
     bounds: dict[str, Any] = {"max_length": longest, "temperature": job.settings.law_temperature}
     if isinstance(scored.lm, Seq2SeqLM) and scored.writer:
         wide = sampler == "anneal"

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from experiments.declaration.arguments import Option
 from experiments.declaration.wording import argument
 from experiments.entry.experiment import experiment
+from experiments.laws.ending import ends_as_sentence
 from experiments.laws.real_words import check_words
 from experiments.setup.common_options import ANNEAL_OR_SAMPLE, ENCODER, SCORER, WHITEN
 from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel
-from experiments.setup.languages import remark_on_language
+from experiments.setup.languages import languages_of, remark_on_language
 from experiments.setup.methods import sample_or_search
 from experiments.setup.problem import Problem
 from experiments.setup.scorers import load_rebuilder, load_scorer, rebuilding, spelling
@@ -57,7 +58,7 @@ def summarize(
     ] = "seq2seq-en",
     reconstruction: Annotated[
         float, Option("Weight of -log p of TEXT given the summary: what it leaves out costs.")
-    ] = 1.25,
+    ] = 1.0,
     encoder: Annotated[str | None, ENCODER] = None,
     similarity: Annotated[
         float | None, Option("Weight of -log cos, nats a sentence.  [default: 0; 100 where --reconstruction is 0]")
@@ -68,7 +69,8 @@ def summarize(
 
     Texts of at most ``max_words`` words, likely by ``exp(-(fluency + reconstruction * R))``. ``R = -log p`` of ``text``
     given the summary, by the ``rebuilder``: a summary is good if the whole can be rebuilt from it. Both terms are nats
-    of a sentence. With ``reconstruction=0`` no seq2seq model is needed, and ``similarity * S`` takes the place of
+    of a sentence, and their sum is Bayes' rule: what a text is likely to be, of which ``text`` is the long form. In
+    English a summary ends with the last mark of ``text`` and not with a word such as "the" or "and". With ``reconstruction=0`` no seq2seq model is needed, and ``similarity * S`` takes the place of
     ``R``, ``S = -log cos`` of the sentence embeddings of the summary and ``text``.
 
     Chains start from parts of ``text``, and from sentences that the ``rebuilder`` writes of some of its words, as far
@@ -101,6 +103,8 @@ def summarize(
         terms = terms + near * like
         models["encoder"] = like.encoder
         scored_by["similarity"] = job.named("encoder", lm.model)
+    if "en" in languages_of(lm):
+        terms = terms + ends_as_sentence(lm.space, text)
     constraints = job.constraints(lm, [text, *lm.space.decode(source)])
     energy = job.with_custom(terms, lm.space, constraints)
     parts = lm.space.encode(extracts(text.strip(), max_words)).to(lm.device)

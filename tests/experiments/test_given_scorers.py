@@ -143,7 +143,7 @@ def test_a_paraphrase_is_likely_given_its_source_and_far_from_it(lm, sampler, ta
     assert "paraphrase = -log p(text | source) by T5ForConditionalGeneration" in said
     assert "reconstruction = -log p(source | text) by T5ForConditionalGeneration" in said
     found = run.found if sampler == "anneal" else run.trace
-    assert found.term_names == ("paraphrase", "reconstruction", "source bleu")
+    assert found.term_names == ("paraphrase", "reconstruction", "source bleu", "another")
     x = found.x if sampler == "anneal" else found.draws.flatten(0, 1)
     own = SequenceEnergy(scorer.condition_on("the sea is old", ""))(x)
     torch.testing.assert_close(found.terms.reshape(len(x), -1)[:, 0], own, rtol=0, atol=1e-4)
