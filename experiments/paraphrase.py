@@ -77,12 +77,12 @@ def paraphrase(
     Texts are made likely by ``exp(-(E + distance * D))``. With a seq2seq ``scorer`` ``E`` is ``paraphrase``, ``-log p``
     of the text given ``text``, plus ``reconstruction * R``, ``R = -log p`` of ``text`` given the text, without which a
     text that leaves half of the meaning out is the likeliest. The model also draws the texts that chains begin with and
-    whole texts on the way. A causal or masked ``scorer`` has not read ``text``: with it ``E`` is
-    ``fluency + similarity * S``, ``fluency`` its ``-log p`` and ``S = -log cos`` of the sentence embeddings, and chains
-    start from ``text``. ``D = -log(1.01 - BLEU)`` against ``text``: 4.6 nats for a copy. Where a seq2seq model draws
-    texts, a copy, case and marks aside, is no text of the law. All are nats of a sentence, not of a token, so the weights mean the same for short and long texts, and a temperature of 1 is the law as written.
-    ``sampler="anneal"`` gives the best text of each chain, ``"mh"`` and ``"smc"`` draw; populations begin with texts
-    that the scorer writes.
+    whole texts on the way. A causal or masked ``scorer`` has not read ``text``: with it ``E`` is ``fluency + similarity
+    * S``, ``fluency`` its ``-log p`` and ``S = -log cos`` of the sentence embeddings, and chains start from ``text``.
+    ``D = -log(1.01 - BLEU)`` against ``text``: 4.6 nats for a copy. Where a seq2seq model draws texts, a copy, case and
+    marks aside, is no text of the law. All are nats of a sentence, not of a token, so the weights mean the same for
+    short and long texts, and a temperature of 1 is the law as written. ``sampler="anneal"`` gives the best text of each
+    chain, ``"mh"`` and ``"smc"`` draw; populations begin with texts that the scorer writes.
 
     Raises ``InvalidInput`` for a text that the models cannot take, and for a seq2seq model without the task.
     """

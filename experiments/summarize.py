@@ -70,8 +70,9 @@ def summarize(
     Texts of at most ``max_words`` words, likely by ``exp(-(fluency + reconstruction * R))``. ``R = -log p`` of ``text``
     given the summary, by the ``rebuilder``: a summary is good if the whole can be rebuilt from it. Both terms are nats
     of a sentence, and their sum is Bayes' rule: what a text is likely to be, of which ``text`` is the long form. In
-    English a summary ends with the last mark of ``text`` and not with a word such as "the" or "and". With ``reconstruction=0`` no seq2seq model is needed, and ``similarity * S`` takes the place of
-    ``R``, ``S = -log cos`` of the sentence embeddings of the summary and ``text``.
+    English a summary ends with the last mark of ``text`` and not with a word such as "the" or "and". With
+    ``reconstruction=0`` no seq2seq model is needed, and ``similarity * S`` takes the place of ``R``, ``S = -log cos``
+    of the sentence embeddings of the summary and ``text``.
 
     Chains start from parts of ``text``, and from sentences that the ``rebuilder`` writes of some of its words, as far
     as it has a task for that; a search starts from the best of many.
