@@ -63,7 +63,7 @@ def paraphrase(
     whiten: Annotated[str | None, WHITEN] = None,
     distance: Annotated[
         float | None,
-        Option("Weight of -log(1.01 - BLEU to TEXT).  [default: 2; 0.5 beside a seq2seq model that reads TEXT]"),
+        Option("Weight of -log(1.01 - BLEU to TEXT).  [default: 2; 0.5 where a seq2seq model draws texts]"),
     ] = None,
     reconstruction: Annotated[
         float, Option("Weight of -log p of TEXT given the text, with a seq2seq scorer: what is left out costs.")
@@ -94,7 +94,8 @@ def paraphrase(
     scored = load_scorer(scorer, lm, job.settings, given)
     remark_on_language("text", [text], scored.lm, lm)
     reads = isinstance(scored.lm, Seq2SeqLM)
-    far = (CLOSE if reads else FAR) if distance is None else distance
+    left_out = isinstance(scored.lm, Seq2SeqLM) and scored.writer is not None
+    far = (CLOSE if left_out else FAR) if distance is None else distance
     near = (0.0 if reads else NEAR) if similarity is None else similarity
     terms = scored.terms
     models: dict[str, Any] = {"model": lm, "scorer": scored.lm}
@@ -107,7 +108,7 @@ def paraphrase(
         models["encoder"] = like.encoder
         scored_by["similarity"] = job.named("encoder", lm.model)
     constraints = job.constraints(lm, [text, *lm.space.decode(x0[:1])])
-    if isinstance(scored.lm, Seq2SeqLM) and scored.writer:
+    if left_out:
         constraints = [other_than(lm.space, text), *constraints]
     energy = job.with_custom(terms + far * SourceBleu(lm.space, text), lm.space, constraints)
     bounds: dict[str, Any] = {"max_length": longest, "temperature": job.settings.law_temperature}

@@ -14,34 +14,11 @@ if TYPE_CHECKING:
 
 __all__ = ["ends_as_sentence"]
 
-LEFT_OPEN = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "and",
-        "or",
-        "but",
-        "nor",
-        "than",
-        "because",
-        "if",
-        "my",
-        "your",
-        "our",
-        "their",
-        "every",
-        "very",
-        "i",
-        "he",
-        "she",
-        "we",
-        "they",
-        "who",
-        "whose",
-        "which",
-    ]
-)  # English words after which more has to come
+# English words after which more has to come.
+LEFT_OPEN = frozenset([
+    "a", "an", "the", "and", "or", "but", "nor", "than", "because", "if", "my", "your", "our", "their",
+    "every", "very", "i", "he", "she", "we", "they", "who", "whose", "which",
+])  # fmt: skip
 
 
 def ends_as_sentence(space: TextSpace, text: str) -> Constraint:
