@@ -83,9 +83,9 @@ class MadeBefore:
     def memory(self, x: Tensor) -> Tensor:
         return self.proposal.memory(x)
 
-    def __call__(self, x: Tensor, rng: torch.Generator, memory: Tensor) -> Proposed:
+    def __call__(self, x: Tensor, rng: torch.Generator, memory: Tensor | None = None) -> Proposed:
         new, forward, hint = self.drawn
-        return Proposed(new, forward, memory, hint=hint, memory=forward)
+        return Proposed(new, forward, self.memory(x) if memory is None else memory, hint=hint, memory=forward)
 
     def log_prob(self, x_to: Tensor, x_from: Tensor) -> Tensor:
         return self.proposal.log_prob(x_to, x_from)

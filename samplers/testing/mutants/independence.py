@@ -24,7 +24,7 @@ class StaleDensity(IndependenceSteps):
 
 @dataclass(frozen=True)
 class _Forgetful(MadeBefore):
-    def __call__(self, x: Tensor, rng: torch.Generator, memory: Tensor) -> Proposed:
+    def __call__(self, x: Tensor, rng: torch.Generator, memory: Tensor | None = None) -> Proposed:
         return replace(super().__call__(x, rng, memory), memory=memory)
 
 
