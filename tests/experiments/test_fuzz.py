@@ -230,6 +230,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     }.items():
         save(model, tokenizer, made.kept / "models" / name)
         shutil.copy(figures / name / "figures.json", made.kept / "models" / name)
+    shutil.copytree(figures / "kinds-en", made.kept / "models" / "kinds-en")
     shutil.copytree(made.kept / "models" / "masked-en", made.kept / "masked spoilt")
     (made.kept / "masked spoilt" / "config.json").write_text('{"model_type": "roberta", "vocab_size": 10}')
     with pytest.MonkeyPatch.context() as patch:
