@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from experiments.declaration.arguments import Option
 from experiments.entry.experiment import experiment
-from experiments.laws.another import other_than
+from experiments.laws.another import other_than, without_a_word
 from experiments.laws.real_words import check_words
 from experiments.populations.begin import texts_of
 from experiments.populations.draw import draw_by_smc
@@ -115,6 +115,7 @@ def paraphrase(
     if isinstance(scored.lm, Seq2SeqLM) and scored.writer:
         wide = sampler == "anneal"
         x0 = written_starts(scored.writer, [scored.lm], energy, x0, job, min_length=1, max_length=longest, wide=wide)
+        x0 = without_a_word(lm.space, text, x0)
         bounds |= {"scorer": scored.energy, "writer": scored.lm, "informed": scored.writer}
     problem = Problem(lm.space, energy, x0, models, lengths=(1, longest), scored_by=scored_by)
     kernel = edit_kernel(lm, swap=True, **bounds)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from lm_adapters import TextSpace
     from samplers import Constraint
 
-__all__ = ["other_than"]
+__all__ = ["other_than", "without_a_word"]
 
 
 def other_than(space: TextSpace, text: str) -> Constraint:
@@ -27,6 +27,23 @@ def other_than(space: TextSpace, text: str) -> Constraint:
     other = Constraint("another", allowed)
     other.clause = f"other than {text!r}"
     return other
+
+
+def without_a_word(space: TextSpace, text: str, x: Tensor) -> Tensor:
+    """Starts ``x int64 [chains, width]``; those that are no other than ``text`` become ``text`` without one word.
+
+    Of a single word they stay what they are.
+    """
+    import torch
+
+    words = text.split()
+    shorter = [" ".join(words[:at] + words[at + 1 :]) for at in range(len(words))] if len(words) > 1 else []
+    rows = (other_than(space, text)(x) > 0).nonzero().squeeze(1)
+    if not shorter or not len(rows):
+        return x
+    new = space.encode([shorter[row % len(shorter)] for row in rows.tolist()]).to(x.device)[:, : x.shape[1]]
+    new = torch.nn.functional.pad(new, (0, x.shape[1] - new.shape[1]), value=space.pad_id)
+    return x.index_copy(0, rows, new)
 
 
 def _bare(text: str) -> str:

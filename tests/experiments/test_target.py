@@ -98,8 +98,8 @@ def test_searches_say_what_they_make_small(embedded):
     run = summarize(said, max_words=6, reconstruction=0, model=embedded, scorer=scorer, **SEARCH)
     assert run.objective == (
         "fluency + 100 similarity, fluency by LlamaForCausalLM and similarity by masked-en, "
-        "over token sequences of length 1 to 10 of at most 6 words, that end as a sentence does, in '.', in real words; "
-        "temperature from 1 to 0.1"
+        "over token sequences of length 1 to 10 of at most 6 words, that end as a sentence does, in '.', in real "
+        "words; temperature from 1 to 0.1"
     )
 
 
