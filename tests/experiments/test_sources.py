@@ -107,7 +107,10 @@ def test_missing_words_are_put_where_they_cost_least(embedded, causal):
         (["paraphrase", ""], "TEXT"),
         (["paraphrase", "word " * 200], "TEXT has"),
         (["paraphrase", "Tom is here.", "--similarity", "much"], "--similarity"),
-        (["paraphrase", "Tom is here.", "--forbid", "tom"], "the start 'Tom is here.' breaks the constraint"),
+        (
+            ["paraphrase", "Tom is here.", "--forbid", "tom", "--scorer", "causal-en"],
+            "the start 'Tom is here.' breaks the constraint",
+        ),
         (["summarize", LONG], "--max-words"),
         (["summarize", LONG, "--max-words", 0], "--max-words"),
         (["summarize", LONG, "--max-words", 50], "--max-words is 50"),
