@@ -37,8 +37,7 @@ def written_starts(
 ) -> Tensor:
     """The starts ``x int64 [chains, width]``, each replaced by a text that ``writer`` writes, as far as there are such.
 
-    Only texts that ``energy`` allows: as they are drawn, or the best of a ``wide`` draw and of ``x``, each once; where
-    there are too few for those of ``x`` that break a constraint, some twice.
+    Only texts that ``energy`` allows: as they are drawn, or the best of a ``wide`` draw and of ``x``, each once.
     ``scorers``: the models whose passes count; ``writer`` belongs to one.
     """
     import torch
@@ -57,27 +56,9 @@ def written_starts(
                 kept = best_first(torch.cat([drawn, x]), energy, job)
             else:
                 kept = drawn[evaluate(energy, drawn, nan=job.settings.nan).energy < math.inf]
-            possible = kept if len(kept) else drawn[keeps_constraints(energy, drawn)]
-        starts = torch.cat([kept[: len(x)], x[len(kept) :]])
-        broken = (~keeps_constraints(energy, starts)).nonzero().squeeze(1)
-        if len(broken) and len(possible):
-            starts[broken] = possible[torch.arange(len(broken), device=x.device) % len(possible)]
-        return starts
+        return torch.cat([kept[: len(x)], x[len(kept) :]])
 
     return drawn_starts(job, list(scorers), draw, stream="written starts")
-
-
-def keeps_constraints(energy: Energy, x: Tensor) -> Tensor:
-    """``bool [rows]``: no constraint among the parts of ``energy`` forbids the text; no model is asked."""
-    import torch
-
-    from samplers import WeightedSum
-
-    kept = torch.ones(len(x), dtype=torch.bool, device=x.device)
-    for _, part in energy.parts if isinstance(energy, WeightedSum) else []:
-        if part.is_constraint:
-            kept &= part(x) < math.inf
-    return kept
 
 
 def draw_widely(
