@@ -124,11 +124,11 @@ def test_a_blank_line_has_a_line_of_its_own(scored, short_words):
 
 def test_an_energy_does_not_depend_on_the_other_lines():
     rng = torch.Generator().manual_seed(0)
-    lengths = torch.randint(1, 40, (200,), generator=rng).tolist()
+    lengths = torch.randint(1, 24, (40,), generator=rng).tolist()
     many = [" ".join(["Tom", "likes", "the", "music"][(k + n) % 4] for k in range(n)) for n in lengths]
     found = list(score(many, models=["masked-en", "causal-en"]))
     assert [line["text"] for line in found] == many
-    for row in (0, 15, 16, 17, 100, 199):
+    for row in (0, 15, 16, 17, 39):
         (alone,) = score([many[row]], models=["masked-en", "causal-en"])
         assert alone["terms"] == pytest.approx(found[row]["terms"], abs=1e-4)
 

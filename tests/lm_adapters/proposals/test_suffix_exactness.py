@@ -270,7 +270,7 @@ class ByTheOldCuts(Tabled):
 @pytest.mark.parametrize("kind", [Tabled, ByTheOldCuts])
 def test_open_cuts_with_the_law_of_the_old_text_alone_miss_the_law(kind: type[Tabled]):
     """The negative control; the first is whole."""
-    start = space("nll").sample(8 * CHAINS, generator(1))
+    start = space("nll").sample(2 * CHAINS, generator(1))
     x = end_states(kind(Truncation(), cuts="open"), space("nll"), start, 16)
     assert (strain(space("nll").index(x), space("nll").probabilities()) > 1) == (kind is ByTheOldCuts)
 
