@@ -15,12 +15,14 @@ __all__ = ["command"]
 
 @click.command("train-embedded")
 @click.argument(
-    "name", type=click.Choice(["masked-en", "causal-en", "seq2seq-en", "kinds-en", "words-en"]), default="masked-en"
+    "name",
+    type=click.Choice(["masked-en", "causal-en", "seq2seq-en", "kinds-en", "words-en", "masked-zh", "causal-zh"]),
+    default="masked-en",
 )
 @click.option("--corpus", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True,
               help="Folder with tatoeba.eng.txt.gz and, but for masked-en, books.eng.txt.gz; for seq2seq-en, "
               "tatoeba.eng-{fra,deu}.tsv.gz and tatoeba.eng-paraphrase.tsv.gz too; for kinds-en, "
-              "those translations.")  # fmt: skip
+              "those translations; for the Chinese ones, tatoeba.eng-cmn.tsv.gz and tang-couplets.zho.txt.gz.")  # fmt: skip
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True,
               help="Folder for checkpoint, learning curve, and the model in OUT/model.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=1, show_default=True)
@@ -55,8 +57,11 @@ def command(name: str, corpus: Path, out: Path, seed: int, threads: int, steady:
 
 def _task_class(name: str) -> type[Task]:
     from experiments.training.tasks.causal import CausalTask
+    from experiments.training.tasks.chinese_causal import ChineseCausalTask
+    from experiments.training.tasks.chinese_masked import ChineseMaskedTask
     from experiments.training.tasks.kinds import KindsTask
     from experiments.training.tasks.masked import MaskedTask
     from experiments.training.tasks.seq2seq import Seq2SeqTask
 
-    return next(task for task in (MaskedTask, CausalTask, Seq2SeqTask, KindsTask) if task.name == name)
+    tasks = (MaskedTask, CausalTask, Seq2SeqTask, KindsTask, ChineseMaskedTask, ChineseCausalTask)
+    return next(task for task in tasks if task.name == name)

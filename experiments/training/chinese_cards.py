@@ -1,0 +1,106 @@
+"""The cards of the Chinese models, as jinja2 templates, like those of ``cards.py``."""
+
+from __future__ import annotations
+
+__all__ = ["CAUSAL", "MASKED"]
+
+DATA = """\
+The tokenizer has a token for each character that is found three times or more in the training rows, and for those of
+ASCII; any other character is written by its bytes, so that every text comes back as it was.
+
+## Data, licence, attribution
+
+Mandarin sentences from Tatoeba (tatoeba.org), taken from the files at manythings.org/anki, licensed CC BY 2.0 FR;
+couplets of Tang poems, which are in the public domain, from the collection chinese-poetry (MIT). Traditional characters
+were made simplified with OpenCC. The last 10,000 rows of each file were held out, and every sentence whose English is
+in the last 10,000 English sentences of Tatoeba; the figures are of those sentences and of the last couplets. None of
+the rows is part of this project; the weights, computed from them, are shared under the licence of the first, with this
+attribution.
+
+## Limits
+
+Short everyday sentences, and couplets of five or seven characters a line; nothing between them, no names but those of
+the collections, no knowledge of the world. Few sentences (18,000) were there to learn from. It may repeat prejudices
+found in the data.
+"""
+
+CAUSAL = (
+    """\
+---
+license: cc-by-2.0
+language: zh
+library_name: transformers
+pipeline_tag: text-generation
+---
+
+# causal-zh
+
+A small causal language model for Chinese, sentences of today and couplets of the Tang, character by character: Llama
+architecture (RMSNorm, rotary positions, gated feed-forward, tied embeddings), {{ layers }} layers of width {{ width }},
+{{ parameters }} parameters, float16 weights. It ships with mcmc-text. A text is read as `<s> text </s>`, so that the
+probabilities of all texts add up to 1.
+
+## Figures
+
+On held-out rows, text and end:
+
+| | rows | nats a row | nats a token, the end counted as one | nats a character, the end counted as none |
+|---|---|---|---|---|
+{% for kind in ("couplets", "sentences") -%}
+| {{ kind }} | {{ "{:,}".format(figures.rows[kind]) }} | {{ "%.2f" % figures[kind].nats_per_sentence }}\
+ | {{ "%.3f" % figures[kind].nats_per_token }} | **{{ "%.4f" % figures[kind].nats_per_character }}** |
+{% endfor %}
+## Training
+
+From random weights. In a pass every couplet is read once, every sentence {{ sentences }} times.
+
+{% include "training" %}
+`learning_curve.jsonl` has the figures along the way, on the first {{ quick_check }} held-out rows of each kind. The
+command:
+
+    mcmc-text train-embedded causal-zh --corpus CORPUS --out OUT --seed {{ recipe.seed }} --threads\
+ {{ recipe.threads }} --steady {{ recipe.steady }}
+
+"""
+    + DATA
+)
+
+MASKED = (
+    """\
+---
+license: cc-by-2.0
+language: zh
+library_name: transformers
+pipeline_tag: fill-mask
+---
+
+# masked-zh
+
+A small masked language model for Chinese, sentences of today and couplets of the Tang, character by character:
+ModernBERT architecture, {{ layers }} layers of width {{ width }}, {{ parameters }} parameters, float16 weights. It
+ships with mcmc-text.
+
+## Figures
+
+On held-out rows, each character masked by itself:
+
+| | rows | nats a character |
+|---|---|---|
+{% for kind in ("couplets", "sentences") -%}
+| {{ kind }} | {{ "{:,}".format(figures.rows[kind]) }} | **{{ "%.4f" % figures[kind].nats_per_character }}** |
+{% endfor %}
+## Training
+
+From random weights. In a pass every couplet is read once, every sentence {{ sentences }} times. Of each a share
+0.1 + 0.9 u^{{ mask_power }} is hidden, u uniform.
+
+{% include "training" %}
+`learning_curve.jsonl` has the figures along the way, on the first {{ quick_check }} held-out rows of each kind. The
+command:
+
+    mcmc-text train-embedded masked-zh --corpus CORPUS --out OUT --seed {{ recipe.seed }} --threads\
+ {{ recipe.threads }} --steady {{ recipe.steady }}
+
+"""
+    + DATA
+)

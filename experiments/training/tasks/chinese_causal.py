@@ -1,0 +1,82 @@
+"""The embedded Chinese causal language model: its shape, what it learns from, its figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from experiments.training import chinese_cards
+from experiments.training.chinese import chinese_tokenizer, couplets_split, mandarin_split
+from experiments.training.data import MAX_LENGTH, by_length
+from experiments.training.output_tokens import OutputTokens
+from experiments.training.recipe import Recipe
+from experiments.training.tasks.causal import CausalTask
+
+__all__ = ["SENTENCES", "ChineseCausalTask", "chinese_rows"]
+
+WIDTH, HEADS, FEED_FORWARD, LAYERS = 256, 4, 640, 4
+POSITIONS = 128
+SENTENCES = 5  # times that each sentence stands in an epoch, where each couplet stands once
+QUICK_CHECK = 1000  # held-out rows of each kind scored along the way; the card's figures use all of them
+
+
+class ChineseCausalTask(CausalTask):
+    """A Llama that writes Chinese sentences and couplets, character by character."""
+
+    name, card = "causal-zh", chinese_cards.CAUSAL
+    facts = MappingProxyType({"sentences": SENTENCES, "quick_check": QUICK_CHECK})
+    embedding_rate = 2.0
+    recipe = Recipe(rate=3e-3, steady=1_000, decay=500, batch_tokens=4096, dropout=0.05)
+
+    def __init__(self, corpus: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.tokenizer = tokenizer
+        self.groups, self.held_out_rows = chinese_rows(corpus, tokenizer)
+        self.output = OutputTokens(self.groups.values(), len(tokenizer))
+        self.epoch_tokens = sum(rows.numel() for rows in self.groups.values())
+
+    @staticmethod
+    def make_tokenizer(corpus: Path) -> PreTrainedTokenizerFast:
+        return chinese_tokenizer(corpus)
+
+    def build(self) -> LlamaForCausalLM:
+        """With random weights."""
+        config = LlamaConfig(
+            vocab_size=len(self.tokenizer),
+            hidden_size=WIDTH,
+            intermediate_size=FEED_FORWARD,
+            num_hidden_layers=LAYERS,
+            num_attention_heads=HEADS,
+            hidden_act="gelu",
+            max_position_embeddings=POSITIONS,
+            tie_word_embeddings=True,
+            pad_token_id=self.tokenizer.pad_token_id,
+            bos_token_id=self.tokenizer.bos_token_id,
+            eos_token_id=self.tokenizer.eos_token_id,
+            attn_implementation="eager",  # type: ignore[call-arg]  # of all configurations; fastest on short rows
+        )
+        return LlamaForCausalLM(config)
+
+    def quick_figures(self, model: LlamaForCausalLM) -> dict[str, Any]:
+        return {kind: self._log_likelihood(model, rows[:QUICK_CHECK]) for kind, rows in self.held_out_rows.items()}
+
+    def figures(self, model: LlamaForCausalLM) -> dict[str, Any]:
+        found = {kind: self._log_likelihood(model, rows) for kind, rows in self.held_out_rows.items()}
+        counts = {kind: len(rows) for kind, rows in self.held_out_rows.items()}
+        return {"rows": counts, **found["sentences"], **found}
+
+    def _epoch(self, rng: torch.Generator) -> dict[int, Tensor]:
+        return self.groups
+
+
+def chinese_rows(corpus: Path, tokenizer: PreTrainedTokenizerFast) -> tuple[dict[int, Tensor], dict[str, list[str]]]:
+    """The rows of an epoch by length, as ``by_length`` has them, and the held-out ones: couplets, sentences."""
+    couplets, held_out_couplets = couplets_split(corpus)
+    pairs, held_out_pairs = mandarin_split(corpus)
+    rows = [*couplets, *SENTENCES * [mandarin for mandarin, _ in pairs]]
+    held_out = {"couplets": held_out_couplets, "sentences": [mandarin for mandarin, _ in held_out_pairs]}
+    return by_length(tokenizer, rows, MAX_LENGTH), held_out

@@ -1,0 +1,72 @@
+"""The embedded Chinese masked language model: its shape, what it learns from, its figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from transformers import ModernBertConfig, ModernBertForMaskedLM, PreTrainedTokenizerFast
+
+from experiments.training import chinese_cards
+from experiments.training.chinese import chinese_tokenizer
+from experiments.training.output_tokens import OutputTokens
+from experiments.training.recipe import Recipe
+from experiments.training.tasks.chinese_causal import SENTENCES, chinese_rows
+from experiments.training.tasks.masked import MASK_POWER, MaskedTask
+
+__all__ = ["ChineseMaskedTask"]
+
+WIDTH, HEADS, FEED_FORWARD, LAYERS = 256, 4, 640, 4
+POSITIONS = 128
+QUICK_CHECK = 300  # held-out rows of each kind scored along the way
+CHECK = 3_000  # for the card's figures
+
+
+class ChineseMaskedTask(MaskedTask):
+    """A ModernBERT that fills masked characters in Chinese sentences and couplets."""
+
+    name, card = "masked-zh", chinese_cards.MASKED
+    facts = MappingProxyType({"mask_power": MASK_POWER, "sentences": SENTENCES, "quick_check": QUICK_CHECK})
+    embedding_rate = 2.0
+    recipe = Recipe(rate=3e-3, steady=1_200, decay=600, batch_tokens=4096, dropout=0.05)
+
+    def __init__(self, corpus: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.tokenizer = tokenizer
+        self.groups, self.held_out_rows = chinese_rows(corpus, tokenizer)
+        self.output = OutputTokens(self.groups.values(), len(tokenizer))
+        self.epoch_tokens = sum(rows.numel() for rows in self.groups.values())
+
+    @staticmethod
+    def make_tokenizer(corpus: Path) -> PreTrainedTokenizerFast:
+        return chinese_tokenizer(corpus)
+
+    def build(self) -> ModernBertForMaskedLM:
+        """With random weights."""
+        config = ModernBertConfig(
+            vocab_size=len(self.tokenizer),
+            hidden_size=WIDTH,
+            intermediate_size=FEED_FORWARD,
+            num_hidden_layers=LAYERS,
+            num_attention_heads=HEADS,
+            global_attn_every_n_layers=1,
+            max_position_embeddings=POSITIONS,
+            pad_token_id=self.tokenizer.pad_token_id,
+            bos_token_id=self.tokenizer.bos_token_id,
+            eos_token_id=self.tokenizer.eos_token_id,
+            cls_token_id=self.tokenizer.cls_token_id,
+            sep_token_id=self.tokenizer.sep_token_id,
+            attn_implementation="eager",
+        )
+        return ModernBertForMaskedLM(config)
+
+    def quick_figures(self, model: ModernBertForMaskedLM) -> dict[str, Any]:
+        return self._by_kind(model, QUICK_CHECK)
+
+    def figures(self, model: ModernBertForMaskedLM) -> dict[str, Any]:
+        found = self._by_kind(model, CHECK)
+        counts = {kind: len(rows[:CHECK]) for kind, rows in self.held_out_rows.items()}
+        return {"rows": counts, **found["sentences"], **found}
+
+    def _by_kind(self, model: ModernBertForMaskedLM, count: int) -> dict[str, dict[str, float]]:
+        return {kind: self._pseudo_log_likelihood(model, rows[:count]) for kind, rows in self.held_out_rows.items()}
