@@ -14,7 +14,7 @@ from experiments.entry.experiment import experiment
 from experiments.keywords import SAMPLERS, TEMPERATURE, given_words, keywords, scorer_as_proposal
 from experiments.results.figures import number
 from experiments.results.safe_text import json_line
-from experiments.setup.common_options import SENTENCE_SCORER, WORDS
+from experiments.setup.common_options import LENGTH, SENTENCE_SCORER, WORDS
 from experiments.setup.job import Job
 from experiments.setup.scorers import load_scorer
 from experiments.setup.settings import SEARCHES, Settings
@@ -59,7 +59,7 @@ def compare(
     *,
     any_order: Annotated[bool, Option("The words may come in any order.")] = False,
     scorer: Annotated[str | CausalLM | MaskedLM | Seq2SeqLM, SENTENCE_SCORER] = "causal-en",
-    length: Annotated[tuple[int, int], Option("Tokens a text: N or LOW:HIGH.")] = (3, 16),
+    length: Annotated[tuple[int, int], LENGTH] = (3, 16),
 ) -> dict[str, dict[str, Any]]:
     """Sentences that contain the WORDs, by all six samplers of `keywords`, with what each costs.
     Whole words: "ladder" is not in "ladders", "ladder's" or "ladder-like".

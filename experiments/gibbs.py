@@ -11,7 +11,7 @@ from experiments.entry.experiment import experiment
 from experiments.laws.real_words import check_words
 from experiments.populations.begin import whole_texts
 from experiments.populations.draw import draw_by_smc
-from experiments.setup.common_options import MOVES, PARTICLES, POPULATIONS
+from experiments.setup.common_options import LENGTH, MOVES, PARTICLES, POPULATIONS
 from experiments.setup.job import Job
 from experiments.setup.kernels import free_kernel, in_two_stages, scanning
 from experiments.setup.languages import remark_on_language
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["gibbs"]
 
-PARTNERS = {"masked-en": "causal-en"}  # models that score beside each other by default
+PARTNERS = {"masked-en": "causal-en", "masked-zh": "causal-zh"}  # models that score beside each other by default
 FLUENCY, PLL = 0.8, 0.35  # weights beside each other: with more texts are likelier, shorter and less varied
 DRAWN = 0.85  # of the law's temperature: what the masked model draws should suit the scorer too
 WRITTEN = 0.95  # likewise: colder texts fit more often, warmer ones leave no text where a chain stays for long
@@ -84,10 +84,10 @@ def gibbs(
         str | CausalLM | None,
         Option(
             "Causal model that scores the texts too, and writes their ends anew; none: the masked model alone.  "
-            "[default: causal-en beside masked-en, none beside another model]"
+            "[default: causal-en beside masked-en, causal-zh beside masked-zh, none beside another model]"
         ),
     ] = None,
-    length: Annotated[tuple[int, int], Option("Tokens a text: N or LOW:HIGH.")] = (8, 14),
+    length: Annotated[tuple[int, int], LENGTH] = (8, 14),
     init: Annotated[
         str | None, Option("Start every chain from this text instead of from drawn ones.", metavar="TEXT")
     ] = None,

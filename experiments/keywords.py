@@ -18,6 +18,7 @@ from experiments.populations.draw import draw_by_smc
 from experiments.setup.common_options import (
     GRAMMAR,
     JSON_SCHEMA,
+    LENGTH,
     MOVES,
     PARTICLES,
     PATTERN,
@@ -113,7 +114,7 @@ def keywords(
             "rejection]"
         ),
     ] = None,
-    length: Annotated[tuple[int, int], Option("Tokens a text: N or LOW:HIGH.")] = (3, 16),
+    length: Annotated[tuple[int, int], LENGTH] = (3, 16),
     shortlist: Annotated[int, SHORTLIST] = 64,
     particles: Annotated[int, PARTICLES] = 128,
     populations: Annotated[int, POPULATIONS] = 4,

@@ -21,6 +21,7 @@ from experiments.scoring.terms import Conditions, asking_model, load_terms
 from experiments.scoring.windows import OnError, check_lines, check_reading, score_lines
 from experiments.setup.common_options import PREFIX, SOURCE_LANG, TARGET_LANG
 from experiments.setup.settings import SHARED
+from experiments.setup.usual_models import models_in
 
 if TYPE_CHECKING:
     from experiments.setup.custom_energy import GivenEnergy
@@ -34,6 +35,7 @@ def score(
     texts: Iterable[str | Mapping[str, Any]],
     *,
     models: Sequence[str] = ("masked-en",),
+    lang: str | None = None,
     source: str | None = None,
     prefix: str | None = None,
     source_lang: str | None = None,
@@ -50,7 +52,8 @@ def score(
         ``texts``: any iterable, of which only a window is held in memory; of strings, or of mappings with a ``text``
         and, for seq2seq models, perhaps a ``source`` of its own. A blank text has the energy ``None``. ``models``, each
         a term: a masked model gives minus the pseudo-log-likelihood, a causal one ``-log p(text)``, a seq2seq one
-        ``-log p(text | source)``. ``energies``: your own, as for every experiment.
+        ``-log p(text | source)``; with ``lang="zh"`` Chinese ones stand for embedded English ones. ``energies``: your
+        own, as for every experiment.
     Other arguments
         For seq2seq models: ``source``; ``prefix`` before it, by default that of the model's translation task;
         ``source_lang`` and ``target_lang``, of models that have several. ``on_error="null"``: a text that cannot be
@@ -69,6 +72,7 @@ def score(
         raise InvalidInput(f"texts is one {type(texts).__name__}; give a list of texts")
     if on_error not in ("stop", "null"):
         raise InvalidInput(f"on_error is {on_error!r}; choose 'stop' or 'null'")
+    models = models_in(lang, models)
     conditions, origin = Conditions(source, prefix, source_lang, target_lang), Origin("texts", is_file=False)
     checked = on_error == "stop" and isinstance(texts, Sequence)
     if checked:
@@ -91,6 +95,7 @@ def score(
               help="auto: jsonl if FILE ends in .jsonl or begins with a JSON object, else text.")  # fmt: skip
 @click.option("--on-error", type=click.Choice(["stop", "null"]), default="stop", show_default=True,
               help='At a line that cannot be scored: stop, or go on with "energy": null.')  # fmt: skip
+@click_option(SHARED["lang"])
 @click_option(SHARED["energies"])
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--dtype", default="float32", show_default=True)
@@ -104,6 +109,7 @@ def command(
     prefix: str | None,
     form: Format,
     on_error: OnError,
+    lang: str | None,
     energies: Sequence[str],
     device: str,
     dtype: str,
@@ -114,6 +120,7 @@ def command(
     A seq2seq model scores a text given its "source", or --source; pairs of similar length share passes. Every line has
     its line in the output, a blank one too. Without FILE, or for -, standard input is read.
     """
+    models = models_in(lang, models)
     conditions = Conditions(source, prefix, source_lang, target_lang)
     with _opened(file) as (stream, origin):
         if form == "auto" and file is not None and file.suffix in JSON_LINES:

@@ -22,7 +22,8 @@ __all__ = ["command"]
 @click.option("--corpus", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True,
               help="Folder with tatoeba.eng.txt.gz and, but for masked-en, books.eng.txt.gz; for seq2seq-en, "
               "tatoeba.eng-{fra,deu}.tsv.gz and tatoeba.eng-paraphrase.tsv.gz too; for kinds-en, "
-              "those translations; for the Chinese ones, tatoeba.eng-cmn.tsv.gz and tang-couplets.zho.txt.gz.")  # fmt: skip
+              "those translations; for the Chinese ones, tatoeba.eng.txt.gz, tatoeba.eng-cmn.tsv.gz and "
+              "tang-couplets.zho.txt.gz.")  # fmt: skip
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True,
               help="Folder for checkpoint, learning curve, and the model in OUT/model.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=1, show_default=True)

@@ -13,6 +13,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 from unicodedata import category, normalize
 
+from lm_adapters.full_width import FOLDED, widen
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -25,7 +27,7 @@ Sides = tuple[bool, bool]
 MARKS = {
     **dict.fromkeys("/\\_", BOTH),
     **dict.fromkeys("%‰°′″", LEFT),
-    **dict.fromkeys("&*+=<>|~^†‡§·•", NONE),
+    **dict.fromkeys("&*=<>|~^†‡§·•", NONE),
     **dict.fromkeys("¿¡„‚`", RIGHT),
 }
 OF_CATEGORY = {"Po": LEFT, "Pe": LEFT, "Pf": LEFT, "Ps": RIGHT, "Pi": RIGHT, "Pd": NONE, "Pc": BOTH}
@@ -60,7 +62,14 @@ class Detokenizer:
     def __call__(self, rows: list[list[int]]) -> list[str]:
         # With their "clean up", libraries turn "do not" into "don't".
         texts: list[str] = self.tokenizer.batch_decode(rows, clean_up_tokenization_spaces=False)
-        return [self.write(text) for text in texts] if self.restores else texts
+        if self.restores:
+            texts = [self.write(text) for text in texts]
+        return [widen(text) for text in texts] if self.folds else texts
+
+    @cached_property
+    def folds(self) -> bool:
+        """Whether the tokenizer does not see the difference between full-width marks and those of ASCII."""
+        return all(self._tokens(wide) == self._tokens(narrow) for wide, narrow in FOLDED)
 
     @cached_property
     def restores(self) -> bool:
@@ -179,9 +188,15 @@ def _hyphen(earlier: str, before: str, mark: str, after: str, then: str) -> Side
 
 
 def _dash(earlier: str, before: str, mark: str, after: str, then: str) -> Sides:
+    if mark == "—" and "—" in (before, after):
+        return before == "—" or before[-1:].isalnum(), after == "—" or after[:1].isalnum()
     if mark == "—":
         return BOTH if before[-1:].isalnum() and after[:1].isalnum() else NONE
     return BOTH if before.isdecimal() and after.isdecimal() else NONE
+
+
+def _plus(earlier: str, before: str, mark: str, after: str, then: str) -> Sides:
+    return ("+" in (before, after), after == "+")
 
 
 def _before_number(earlier: str, before: str, mark: str, after: str, then: str) -> Sides:
@@ -194,6 +209,7 @@ def _before_word(earlier: str, before: str, mark: str, after: str, then: str) ->
 
 IN_CONTEXT: dict[str, Callable[[str, str, str, str, str], Sides | None]] = {
     "'": _apostrophe, "’": _apostrophe, ".": _point, ",": _comma, ":": _colon, "-": _hyphen, "–": _dash, "—": _dash,
+    "+": _plus,
     **dict.fromkeys("$£€¥₹~", _before_number), **dict.fromkeys("@#", _before_word),
 }  # fmt: skip
 
@@ -210,6 +226,9 @@ def what_is_lost(tokenizer: PreTrainedTokenizerBase) -> list[str]:
         lost.append("no capital letters")
     if any(comes_back(letter, normalize("NFD", letter)[0]) for letter in "éäñ"):
         lost.append("no accents")
-    if Detokenizer(tokenizer).restores:
+    detokenizer = Detokenizer(tokenizer)
+    if detokenizer.restores:
         lost.append("spaces beside punctuation set by rule")
+    if detokenizer.folds:
+        lost.append("full-width marks set by rule")
     return lost

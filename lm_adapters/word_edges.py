@@ -15,6 +15,7 @@ import unicodedata
 
 __all__ = [
     "ENDS",
+    "HAN",
     "JOINED",
     "LETTER",
     "MARKED",
@@ -36,6 +37,7 @@ MARKED = 3  # a part of the word's last character
 UNSURE = 4  # only the text can tell
 
 JOINS = "'\u2019\u02bc\uff07-\u2010\u2011\uff0d\u00ad\u200c"  # apostrophes, hyphens, and the non-joiner of Persian
+HAN = "\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # of a character class
 UNSPACED = re.compile(  # Thai to Tibetan, Burmese, Khmer and their neighbours, kana and bopomofo, Han
     "[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u1950-\u1aaf\ua9e0-\ua9ff\uaa60-\uaa7f\u3005-\u3007\u3040-\u312f"
     "\u31a0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]"

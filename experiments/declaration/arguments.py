@@ -103,6 +103,10 @@ class Argument:
         """Whether ``kind`` is its type, or one of those that it may have."""
         return kind in _members(self.annotation)
 
+    def takes_named(self, kind: str) -> bool:
+        """Whether a class of that name is one of the types that it may have."""
+        return kind in [each.__name__ for each in _members(self.annotation) if isinstance(each, type)]
+
     def parameter(self) -> inspect.Parameter:
         """As ``inspect.signature`` shows it."""
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if self.positional else inspect.Parameter.KEYWORD_ONLY

@@ -24,6 +24,7 @@ from experiments.results.terminal import show
 from experiments.runs.resume_checks import recorded_number
 from experiments.setup.job import Share, open_job
 from experiments.setup.settings import SEARCHES, SHARED, USUAL, WITHOUT_CHAINS, Settings, follow_steps
+from experiments.setup.usual_models import usual_models
 
 __all__ = ["Experiment", "experiment", "experiment_of"]
 
@@ -156,6 +157,7 @@ class Experiment:
         self._run(self._bound((), arguments), share)
 
     def _run(self, given: dict[str, Any], share: Share | None) -> Any:
+        given = usual_models(self.arguments, given)
         shared = {name: given.pop(name) for name in SHARED}
         for name in ("warmup", "thin", "shard_size", "temperature"):
             if shared[name] is None:

@@ -14,13 +14,14 @@ __all__ = ["KneserNey", "split_words"]
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-WORD = re.compile(r"\w+(?:['\u2019]\w+)*|[^\w\s]")
+HAN = "\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+WORD = re.compile(rf"[{HAN}]|[^\W{HAN}]+(?:['\u2019][^\W{HAN}]+)*|[^\w\s]")
 START, END, UNKNOWN, FIRST = range(4)  # ids; the words of the corpus have those from FIRST on
 NONE = -1  # the node of an n-gram that was not counted
 
 
 def split_words(text: str) -> list[str]:
-    """Words, with the apostrophes inside them, and marks of punctuation."""
+    """Words, with the apostrophes inside them, Chinese characters, and marks of punctuation."""
     return WORD.findall(text)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sys
-import unicodedata
+
+import wcwidth
 
 __all__ = ["columns", "cut", "fold", "terminal_width"]
 
@@ -19,8 +20,8 @@ def terminal_width() -> int | None:
 
 
 def columns(text: str) -> int:
-    """How many columns a line takes."""
-    return sum(map(_width, text))
+    """How many columns a line takes; a control character, which ``visible`` spells, takes none."""
+    return wcwidth.width(text)
 
 
 def cut(text: str, width: int | None) -> str:
@@ -56,15 +57,12 @@ def fold(text: str, width: int | None, most: int | None = None) -> list[str]:
 
 
 def _start(text: str, width: int) -> str:
+    """The longest start of whole characters, with what combines with them, that takes no more columns."""
     taken = 0
-    for index, character in enumerate(text):
-        taken += _width(character)
+    start = ""
+    for character in wcwidth.iter_graphemes(text):
+        taken += columns(character)
         if taken > width:
-            return text[:index]
-    return text
-
-
-def _width(character: str) -> int:
-    if unicodedata.combining(character) or unicodedata.category(character) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+            break
+        start += character
+    return start

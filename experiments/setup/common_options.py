@@ -11,6 +11,7 @@ __all__ = [
     "GIVEN_SIMILARITY",
     "GRAMMAR",
     "JSON_SCHEMA",
+    "LENGTH",
     "MOVES",
     "PARTICLES",
     "PATTERN",
@@ -48,6 +49,7 @@ GRAMMAR = Option(
 JSON_SCHEMA = Option(
     "The text is JSON that the schema in this file allows, its properties in that order.", metavar="FILE"
 )
+LENGTH = Option("Tokens a text, which in Chinese are characters, marks too: N or LOW:HIGH.")
 SHORTLIST = Option("Candidates that --sampler gibbs scores at a site.", minimum=1)
 ANNEAL_OR_SAMPLE = Option("anneal: search for the lowest energy. mh: draw from the law.")
 ANNEAL_SAMPLE_OR_SMC = Option(

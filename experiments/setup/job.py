@@ -76,7 +76,7 @@ class Job:
         By default words are real with an embedded model, which knows little else. Without a list of the user's own, all
         words of the ``given`` texts are.
         """
-        return [*self._real_words(lm.space, given, usual=bool(languages_of(lm))), *self.forbidden(lm.space)]
+        return [*self._real_words(lm.space, given, usual="en" in languages_of(lm)), *self.forbidden(lm.space)]
 
     def _real_words(self, space: TextSpace, given: Sequence[str], *, usual: bool) -> list[Constraint]:
         from lm_adapters import RealWords

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["in_words", "languages_of", "remark_on_language", "remark_on_source", "remark_on_spelling"]
 
-NAMES = {"en": "English", "fr": "French", "de": "German"}
+NAMES = {"en": "English", "fr": "French", "de": "German", "zh": "Chinese"}
 
 # Measured on held-out sentences: the first of the weights of version 0.1.0, pieces and UNSURE of those of 0.2.0.
 # Nats a token: under causal-en 7 and more have none of 500 English sentences of Tatoeba, 1.2 % of 500 from books, all
@@ -41,6 +41,7 @@ WORDS = re.compile(r"[^\W\d_]+")
 FEWEST_WORDS = 3  # of a text that is judged: "2 + 2 = 4" and "R & B" are strange in any language
 MOST = 8  # texts judged
 OTHER = "for another language give {} and {} that know it"
+CHINESE = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]")
 
 
 def in_words(codes: Sequence[str]) -> str:
@@ -52,16 +53,21 @@ def in_words(codes: Sequence[str]) -> str:
 def remark_on_language(name: str, texts: Sequence[str], *models: LanguageModel) -> None:
     """Say so if ``texts``, given or made from what was given as ``name``, look like a language that a model lacks.
 
-    The first of ``models`` that is an embedded one judges, by the median of the texts.
+    The first of ``models`` that is an embedded one judges, by the median of the texts; one of Chinese by whether there
+    are Chinese characters.
     """
     judge = next((lm for lm in models if lm.task in STRANGE and languages_of(lm)), None)
+    if judge is not None and languages_of(judge) == ["zh"]:
+        if WORDS.search("".join(texts)) and not CHINESE.search("".join(texts)):
+            remark(f"{_name(judge)} knows Chinese and finds no Chinese character in {argument(name)}; {_others(texts)}")
+        return
     nats = [] if judge is None else [nats for text in texts[:MOST] if (nats := _nats_a_token(judge, text)) is not None]
     if judge is None or not nats or statistics.median(nats) < STRANGE[judge.task]:
         return
     usual = f"where its own language has less than {STRANGE[judge.task]:g}"
     remark(
         f"{_name(judge)} knows {in_words(languages_of(judge))} and finds {argument(name)} strange "
-        f"({statistics.median(nats):.1f} nats a token, {usual}); {OTHER.format(argument('model'), argument('scorer'))}"
+        f"({statistics.median(nats):.1f} nats a token, {usual}); {_others(texts)}"
     )
 
 
@@ -72,7 +78,7 @@ def remark_on_spelling(words: Sequence[str], lm: LanguageModel) -> None:
     if pieces:
         remark(
             f"{_name(lm)} knows {in_words(known)} and spells {', '.join(pieces)} in pieces of characters; "
-            f"{OTHER.format(argument('model'), argument('scorer'))}"
+            f"{_others(words)}"
         )
 
 
@@ -102,6 +108,13 @@ def remark_on_source(
         f"{_name(model)} reads {in_words(pair[:1])}, and not {argument('text')}, {why}; for {known} language give "
         f"{argument('scorer')} that knows it"
     )
+
+
+def _others(texts: Sequence[str]) -> str:
+    """What to do about texts in another language than the models know."""
+    if CHINESE.search("".join(texts)):
+        return f"for Chinese give {argument('lang')} zh"
+    return OTHER.format(argument("model"), argument("scorer"))
 
 
 def _is_in_pieces(word: str, lm: LanguageModel) -> bool:

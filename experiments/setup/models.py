@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.declaration.plugins import find_plugin, load_plugin
 from experiments.declaration.wording import argument
+from experiments.setup.usual_models import check_embedded
 
 if TYPE_CHECKING:
     from experiments.setup.settings import Settings
@@ -22,6 +23,7 @@ def named_model(name: str, device: str, dtype: str) -> Any:
     """
     from lm_adapters.pretrained import embedded_names
 
+    check_embedded(name)
     plugin = None if name in embedded_names() else find_plugin("models", name)
     if plugin is None:
         return name

@@ -40,7 +40,8 @@ SEARCHES = ("anneal",)  # samplers that cool by themselves: the objective is the
 class Settings:
     """What every experiment can be given; every text experiment passes it on to the samplers.
 
-    ``model`` is the masked language model that proposes: a name, a folder, or a loaded ``MaskedLM``. ``steps`` counts
+    ``model`` is the masked language model that proposes: a name, a folder, or a loaded ``MaskedLM``. ``lang`` has
+    chosen the models before: see ``usual_models``. ``steps`` counts
     all steps, of which ``warmup`` are not kept; of the rest every ``thin``-th is; ``None``: as ``follow_steps`` says.
     ``temperature`` ``None``: the usual one of the experiment, which has resolved it before; here 1. ``seed`` decides
     the draws, together with ``shard_size``: so many chains share a generator. ``out`` is the folder for the run's
@@ -48,6 +49,14 @@ class Settings:
     """
 
     model: Annotated[str | MaskedLM, Option("Embedded model, folder, or hub name.")] = "masked-en"
+    lang: Annotated[
+        Literal["en", "zh"] | None,
+        Option(
+            "Language of the texts, whose embedded models are the default.  [default: the one on a given model's card, "
+            "or en]",
+            recorded=False,
+        ),
+    ] = None
     chains: Annotated[int, Option("Chains run together.", minimum=1, maximum=10**6)] = 10
     steps: Annotated[int, Option("Steps in all.", minimum=1, maximum=10**7, on_resume="larger")] = USUAL["steps"]
     warmup: Annotated[int | None, Option("Steps not kept.", minimum=0, formerly="burn_in")] = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import torch
@@ -10,9 +11,12 @@ from sacrebleu.metrics.bleu import BLEU
 from torch import Tensor
 
 from lm_adapters.text import TextSpace
+from lm_adapters.word_edges import HAN
 from samplers import EnergyTerm
 
 __all__ = ["EditDistance", "SourceBleu"]
+
+CHINESE = re.compile(f"[{HAN}]")
 
 
 class SourceBleu(EnergyTerm):
@@ -22,8 +26,9 @@ class SourceBleu(EnergyTerm):
     the factor ``(1.01 - BLEU) ** weight``, which rewards words that are not in the source (Liu et al. 2020,
     arXiv:1909.03588: the expression diversity, with the 0.01 of the released code).
 
-    BLEU is sacrebleu's, up to 4-grams or as many as the text has (``effective_order``), with tokenisation "13a",
-    case-sensitive. The source is compared as the tokenizer decodes it, so that a state of its own tokens is a copy.
+    BLEU is sacrebleu's, up to 4-grams or as many as the text has (``effective_order``), with tokenisation "13a", or
+    "zh" for a source with Chinese characters, each of which counts as a word; case-sensitive. The source is compared as
+    the tokenizer decodes it, so that a state of its own tokens is a copy.
 
     Raises ``InvalidInput`` for a source that the tokenizer cannot represent.
     """
@@ -35,7 +40,9 @@ class SourceBleu(EnergyTerm):
     def __init__(self, space: TextSpace, source: str) -> None:
         self.space = space
         self.source = space.decode(space.encode([source]))
-        self.bleu = BLEU(effective_order=True, references=[self.source])  # counts the source's n-grams once
+        tokenize = "zh" if CHINESE.search(source) else "13a"
+        # Counts the source's n-grams once.
+        self.bleu = BLEU(effective_order=True, references=[self.source], tokenize=tokenize)
 
     def values(self, x: Tensor, hint: Any = None) -> Tensor:
         scores = [self.bleu.corpus_score([text], None).score for text in self.space.decode(x)]

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from lm_adapters.energies.word_search import WordSearch
 from lm_adapters.text import TextSpace
+from lm_adapters.word_edges import HAN
 from samplers import Constraint, EnergyTerm, InvalidInput
 
 __all__ = ["ForbiddenWords", "RepeatedNgrams", "WordLimit", "check_compatible", "repeated_ngrams", "word_spans"]
 
-WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
+WORD = re.compile(rf"[{HAN}]|[^\W{HAN}]+(?:['\u2019][^\W{HAN}]+)*")
 
 
 class ForbiddenWords(Constraint):
@@ -49,8 +50,9 @@ class ForbiddenWords(Constraint):
 class WordLimit(Constraint):
     """0 nats for decoded texts of at most ``max_words`` words, ``+inf`` elsewhere.
 
-    A word is a run of letters and digits, with apostrophes inside it. Both halves of "well-known" count, so that words
-    cannot be joined to count as one: a text within this limit is within it by any other way of counting too.
+    A word is a run of letters and digits, with apostrophes inside it, or one Chinese character. Both halves of
+    "well-known" count, so that words cannot be joined to count as one: a text within this limit is within it by any
+    other way of counting too.
 
     Raises ``InvalidInput`` for a limit below 1.
     """
@@ -90,7 +92,7 @@ class RepeatedNgrams(EnergyTerm):
 
 
 def word_spans(text: str) -> list[tuple[int, int]]:
-    """Start and end in ``text`` of each word that ``WordLimit`` counts."""
+    """Start and end in ``text`` of each word that ``WordLimit`` counts; each Chinese character is one."""
     return [match.span() for match in WORD.finditer(text)]
 
 

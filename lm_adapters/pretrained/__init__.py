@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-__all__ = ["embedded_names", "embedded_path", "figures", "known_languages", "words_path"]
+__all__ = ["card_languages", "embedded_names", "embedded_path", "figures", "known_languages", "words_path"]
 
 HERE = Path(__file__).parent
 
@@ -38,8 +38,13 @@ def known_languages(name_or_path: str) -> list[str]:
     Empty for any other model: what it knows is not known here.
     """
     folder = embedded_path(name_or_path) or Path(name_or_path)
-    card = folder / "README.md"
-    if folder.parent != HERE or not card.exists():
+    return card_languages(name_or_path) if folder.parent == HERE else []
+
+
+def card_languages(name_or_path: str) -> list[str]:
+    """Codes of the languages that the card of an embedded model, or of one in a folder, lists; empty without a card."""
+    card = (embedded_path(name_or_path) or Path(name_or_path)) / "README.md"
+    if not card.is_file():
         return []
-    listed = re.search(r"^language:((?:\n?[- ]+\w+)+)$", card.read_text(), re.MULTILINE)
+    listed = re.search(r"^language:((?:\n?[- ]+\w+)+)$", card.read_text("utf-8", errors="replace"), re.MULTILINE)
     return re.findall(r"\w+", listed[1]) if listed else []

@@ -43,20 +43,20 @@ class ChineseMaskedTask(MaskedTask):
 
     def build(self) -> ModernBertForMaskedLM:
         """With random weights."""
+        shape = {"layer_types": ["full_attention"] * LAYERS, "attn_implementation": "eager"}
         config = ModernBertConfig(
             vocab_size=len(self.tokenizer),
             hidden_size=WIDTH,
             intermediate_size=FEED_FORWARD,
             num_hidden_layers=LAYERS,
             num_attention_heads=HEADS,
-            global_attn_every_n_layers=1,
             max_position_embeddings=POSITIONS,
             pad_token_id=self.tokenizer.pad_token_id,
             bos_token_id=self.tokenizer.bos_token_id,
             eos_token_id=self.tokenizer.eos_token_id,
             cls_token_id=self.tokenizer.cls_token_id,
             sep_token_id=self.tokenizer.sep_token_id,
-            attn_implementation="eager",
+            **shape,
         )
         return ModernBertForMaskedLM(config)
 

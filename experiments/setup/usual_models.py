@@ -1,0 +1,66 @@
+"""The models that are usual in a language: those of English by default, others where ``lang`` or a card asks for them.
+
+Each experiment says which embedded models it has by default. All are English; in another language the models of that
+language stand in their places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from experiments.declaration.arguments import Argument
+
+__all__ = ["LANGUAGES", "check_embedded", "models_in", "usual_models"]
+
+LANGUAGES = ("en", "zh")
+IN_LANGUAGE = {
+    "zh": {"masked-en": "masked-zh", "causal-en": "causal-zh", "seq2seq-en": "seq2seq-zh", "kinds-en": "kinds-zh"}
+}
+
+
+def usual_models(arguments: Iterable[Argument], given: Mapping[str, Any]) -> dict[str, Any]:
+    """``given`` with models of its language in place of those that arguments have by default.
+
+    The language is ``lang``, or that which the card of a given model has alone. Where it has no seq2seq model, a causal
+    one scores, if the argument takes such.
+    """
+    from lm_adapters.pretrained import embedded_names
+
+    named = {each.name: each for each in arguments if isinstance(given[each.name], str)}
+    lang = given["lang"] or _of_cards(given[name] for name, each in named.items() if given[name] != each.default)
+    found = dict(given)
+    for name, each in named.items():
+        if given[name] == each.default and (model := IN_LANGUAGE.get(lang, {}).get(each.default)):
+            missing = model not in embedded_names()
+            found[name] = f"causal-{lang}" if missing and each.takes_named("CausalLM") else model
+    return found
+
+
+def models_in(lang: str | None, names: Iterable[str]) -> list[str]:
+    """The models of these names, in a language. Raises ``InvalidInput`` for one that this version does not have."""
+    found = [IN_LANGUAGE.get(lang or "", {}).get(name, name) for name in names]
+    for name in found:
+        check_embedded(name)
+    return found
+
+
+def check_embedded(name: str) -> None:
+    """Raise ``InvalidInput`` for a model that stands for an English one and that this version does not have."""
+    from lm_adapters.pretrained import embedded_names
+    from samplers import InvalidInput
+
+    for lang, models in IN_LANGUAGE.items():
+        if name in models.values() and name not in embedded_names():
+            raise InvalidInput(
+                f"there is no {name} among the embedded models ({', '.join(embedded_names())}): give a model for "
+                f"{lang}, a folder or a name of the hub, in its place"
+            )
+
+
+def _of_cards(models: Iterable[str]) -> str:
+    """The first language, apart from English, that a model has alone."""
+    from lm_adapters.pretrained import card_languages
+
+    alone = (card_languages(model) for model in models)
+    return next((codes[0] for codes in alone if len(codes) == 1 and codes[0] in IN_LANGUAGE), "en")

@@ -1,0 +1,104 @@
+"""The Chinese models in miniature: corpus, tokenizer, held-out rows, a few steps, a card."""
+
+# ruff: noqa: RUF001  (full-width marks are Chinese)
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from itertools import islice
+
+import pytest
+
+from experiments.training import loop
+from experiments.training.card import export
+from experiments.training.chinese import character_tokenizer, couplets_split, mandarin_split, simplified
+from experiments.training.recipe import Recipe
+from experiments.training.tasks.chinese_causal import ChineseCausalTask
+from experiments.training.tasks.chinese_masked import ChineseMaskedTask
+from lm_adapters import TextSpace
+from lm_adapters.pretrained import card_languages
+from samplers import InvalidInput
+
+pytest.importorskip("opencc")
+HELD_OUT = 5
+RECIPE = Recipe(1e-3, steady=3, decay=2, batch_tokens=200, warmup=2, window=3, evaluate_every=4, compiled=False)
+TASKS = {"causal-zh": ChineseCausalTask, "masked-zh": ChineseMaskedTask}
+models = pytest.mark.parametrize("name", TASKS)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """60 couplets, 60 pairs; English sentences, of which the last are held out; small models."""
+    folder, rng = tmp_path_factory.mktemp("corpus"), random.Random(0)
+    english = [f"It is {number}." for number in range(80)]
+    couplets = [
+        "".join([*rng.choices("春风明月山水", k=5), "，", *rng.choices("春风明月山水", k=5), "。"]) for _ in range(60)
+    ]
+    pairs = [
+        f"{english[(number * 7) % 80]}\t這是第{'零一二三四五六七八九'[number % 10]}個{number}。" for number in range(60)
+    ]
+    rows = {"tatoeba.eng.txt": english, "tatoeba.eng-cmn.tsv": pairs, "tang-couplets.zho.txt": couplets}
+    for name, lines in rows.items():
+        with gzip.open(folder / f"{name}.gz", "wt", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("data", "chinese"):
+            patch.setattr(f"experiments.training.{module}.HELD_OUT", HELD_OUT)
+        for module in ("chinese_causal", "chinese_masked"):
+            for name, size in {"WIDTH": 16, "HEADS": 2, "FEED_FORWARD": 16, "LAYERS": 1}.items():
+                patch.setattr(f"experiments.training.tasks.{module}.{name}", size)
+        yield folder
+
+
+def test_held_out_rows(corpus):
+    couplets, held_out = couplets_split(corpus)
+    assert len(held_out) == HELD_OUT
+    assert not set(couplets) & set(held_out)
+    pairs, held_out_pairs = mandarin_split(corpus)
+    hidden = {f"It is {number}." for number in range(75, 80)}
+    assert {english for _, english in held_out_pairs} <= hidden
+    assert held_out_pairs
+    assert not {english for _, english in pairs} & hidden
+    assert all(mandarin.startswith("这是第") for mandarin, _ in [*pairs, *held_out_pairs])
+
+
+@models
+def test_a_model_is_trained_and_shipped(corpus, tmp_path, name):
+    task, model = loop.train(TASKS[name], RECIPE, corpus, tmp_path, progress=False)
+    read = {text for _, batch in islice(task.batches(200, 1, 0), 60) for text in _texts(task, batch)}
+    assert not read & {text for rows in task.held_out_rows.values() for text in rows}
+    assert read >= set(couplets_split(corpus)[0])
+    export(task, model, RECIPE, tmp_path, tmp_path / "model")
+    figures = json.loads((tmp_path / "model" / "figures.json").read_text())
+    assert figures["nats_per_character"] == figures["sentences"]["nats_per_character"] > 0
+    assert card_languages(str(tmp_path / "model")) == ["zh"]
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "couplets | 5 |" in card
+    assert "{{" not in card
+
+
+def _texts(task, batch):
+    return task.tokenizer.batch_decode(batch, skip_special_tokens=True)
+
+
+def test_every_text_comes_back_from_characters():
+    tokenizer = character_tokenizer(["春风明月，" * 3])
+    space = TextSpace(tokenizer)
+    texts = ["春风明月，春风。", "我用Python 3写\U0001f600！", "龘 a  b", "“你好，”他说：《日记》——OK……"]
+    x = space.encode(texts)
+    assert space.decode(x) == texts
+    assert space.is_canonical(x).all()
+    assert space.lengths(x).tolist()[0] == 7 + 3  # the last mark is none of the vocabulary: three bytes
+    assert space.lost == []
+    ids = tokenizer.convert_tokens_to_ids(["春", "，", "a", "<mask>", "<extra_0>", "<0xE6>"])
+    assert space.proposable[ids].tolist() == [True, True, True, False, False, False]
+
+
+def test_traditional_characters_are_made_simplified():
+    assert simplified(["這個問題", "床前明月光", "Tom說：OK"]) == ["这个问题", "床前明月光", "Tom说：OK"]
+
+
+def test_without_the_corpus(tmp_path):
+    with pytest.raises(InvalidInput, match=r"has no file tang-couplets\.zho\.txt\.gz; put it there"):
+        couplets_split(tmp_path)
