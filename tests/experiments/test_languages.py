@@ -73,7 +73,7 @@ def test_signs_and_foreign_names_are_not_judged(causal):
 def test_words_in_another_script(embedded):
     assert remarks(remark_on_spelling, ["music", "café", "U.S."], embedded) == []
     (line,) = remarks(remark_on_spelling, ["music", "音乐"], embedded)
-    assert line.startswith("masked-en knows English and spells '音乐' in pieces of characters; for another language")
+    assert line.startswith("masked-en knows English and spells '音乐' in pieces of characters; for Chinese give")
 
 
 def test_a_word_or_two_are_not_judged(causal):
