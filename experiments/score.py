@@ -40,6 +40,7 @@ def score(
     prefix: str | None = None,
     source_lang: str | None = None,
     target_lang: str | None = None,
+    tokenizer: str | None = None,
     energies: Sequence[GivenEnergy] = (),
     on_error: OnError = "stop",
     device: str = "cpu",
@@ -56,8 +57,9 @@ def score(
         own, as for every experiment.
     Other arguments
         For seq2seq models: ``source``; ``prefix`` before it, by default that of the model's translation task;
-        ``source_lang`` and ``target_lang``, of models that have several. ``on_error="null"``: a text that cannot be
-        scored has the energy ``None``, and an ``error``. ``trust_remote_code``: run code that models bring.
+        ``source_lang`` and ``target_lang``, of models that have several. ``tokenizer``: of a model behind a server,
+        which is named by its address ``http://HOST:PORT/v1#MODEL``. ``on_error="null"``: a text that cannot be scored
+        has the energy ``None``, and an ``error``. ``trust_remote_code``: run code that models bring.
     Cost
         A pass for texts of similar length, with sources of their own for seq2seq models; see ``pair_log_probs``.
     Precision
@@ -77,7 +79,15 @@ def score(
     checked = on_error == "stop" and isinstance(texts, Sequence)
     if checked:
         check_reading(read_given(texts), origin, asking_model(models, conditions, trust_remote_code))
-    terms = load_terms(models, energies, conditions, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+    terms = load_terms(
+        models,
+        energies,
+        conditions,
+        device=device,
+        dtype=dtype,
+        trust_remote_code=trust_remote_code,
+        tokenizer=tokenizer,
+    )
     if checked:
         check_lines(read_given(texts), terms, origin)
     return score_lines(read_given(texts), terms, on_error, origin, device)
@@ -96,6 +106,7 @@ def score(
 @click.option("--on-error", type=click.Choice(["stop", "null"]), default="stop", show_default=True,
               help='At a line that cannot be scored: stop, or go on with "energy": null.')  # fmt: skip
 @click_option(SHARED["lang"])
+@click_option(SHARED["tokenizer"])
 @click_option(SHARED["energies"])
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--dtype", default="float32", show_default=True)
@@ -108,6 +119,7 @@ def command(
     target_lang: str | None,
     prefix: str | None,
     form: Format,
+    tokenizer: str | None,
     on_error: OnError,
     lang: str | None,
     energies: Sequence[str],
@@ -136,7 +148,13 @@ def command(
             check_reading(lines(), origin, asking_model(models, conditions, trust_remote_code))
         with prints_to_stderr():
             terms = load_terms(
-                models, energies, conditions, device=device, dtype=dtype, trust_remote_code=trust_remote_code
+                models,
+                energies,
+                conditions,
+                device=device,
+                dtype=dtype,
+                trust_remote_code=trust_remote_code,
+                tokenizer=tokenizer,
             )
         count = None if start is None else check_lines(lines(), terms, origin)
         _print(shielded(lambda: score_lines(lines(), terms, on_error, origin, device)), count)

@@ -63,6 +63,8 @@ from .proposals.suffix import SuffixProposal
 from .proposals.swap import SwapProposal
 from .proposals.template_fill import TemplateFill
 from .proposals.truncation import Truncation
+from .remote.remote_lm import RemoteEnergy, RemoteLM, load_remote
+from .remote.server import ServerError, is_remote
 from .rewriting.rewrite import RewriteProposal
 from .rewriting.slot import SlotProposal
 from .rewriting.source_batch import SourceBatch
@@ -112,6 +114,8 @@ __all__ = [
     "PromptedLM",
     "RealWords",
     "Reconstruction",
+    "RemoteEnergy",
+    "RemoteLM",
     "RepeatedNgrams",
     "RescoredReplace",
     "RespellProposal",
@@ -123,6 +127,7 @@ __all__ = [
     "SequenceDistribution",
     "SequenceEnergy",
     "SequentialBlock",
+    "ServerError",
     "Similarity",
     "SlotProposal",
     "SourceBatch",
@@ -151,10 +156,12 @@ __all__ = [
     "cloud_distances",
     "fill_masks",
     "fills_spans",
+    "is_remote",
     "label_number",
     "labels_of",
     "load_encoder",
     "load_pretrained",
+    "load_remote",
     "pair_log_probs",
     "repeated_ngrams",
     "rescored_replace",

@@ -208,7 +208,7 @@ class Experiment:
         from samplers import InvalidInput
 
         given = {**own, **settings.as_arguments()}
-        if settings.workers > 1:
+        if settings.elsewhere:
             for name in (name for name, value in given.items() if hasattr(value, "model")):
                 raise InvalidInput(
                     f"{argument('workers')} load models for themselves; give the name or folder of {name}"

@@ -31,7 +31,15 @@ ENCODER = click.Option(
     help="Sentence encoder for the cosine to the source: not the one that the samples were drawn with.",
 )  # fmt: skip
 JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print the table as JSON Lines, and nothing else.")
-NO_PART = ("out", "workers", "commit_every", "allow_version_change", "progress")  # a run without a folder
+NO_PART = (
+    "out",
+    "workers",
+    "backend",
+    "ray_address",
+    "commit_every",
+    "allow_version_change",
+    "progress",
+)  # a run without a folder
 
 
 def evaluation_command(name: str) -> click.Command:

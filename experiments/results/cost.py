@@ -110,8 +110,11 @@ def totals_of(seconds: float, cost: Cost, terms: Mapping[str, TermCost]) -> dict
 
 
 @contextmanager
-def counted(models: Iterable[PreTrainedModel]) -> Iterator[Cost]:
-    """Count the passes of these models inside the block; a model that is given twice counts once."""
+def counted(models: Iterable[PreTrainedModel | None]) -> Iterator[Cost]:
+    """Count the passes of these models inside the block; a model that is given twice counts once.
+
+    ``None``, of a model behind a server, is not counted.
+    """
     cost = Cost()
 
     def add(module: nn.Module, arguments: tuple[Any, ...]) -> None:
@@ -121,7 +124,7 @@ def counted(models: Iterable[PreTrainedModel]) -> Iterator[Cost]:
         cost.tokens += ids.numel()
 
     # A pass looks its tokens up once; a head that is run in parts calls the model again for each.
-    tables = {id(table): table for model in models for table in _tables(model)}
+    tables = {id(table): table for model in models if model for table in _tables(model)}
     hooks = [table.register_forward_pre_hook(add) for table in tables.values()]
     try:
         yield cost

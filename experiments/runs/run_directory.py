@@ -153,12 +153,16 @@ class RunDirectory:
     def pin_models(self, models: Mapping[str, Any]) -> None:
         """Record what ``models``, by the argument that names each, compute with, or compare it with what was recorded.
 
-        Each has a ``model`` and a ``space`` with its tokenizer. Raises ``InvalidInput`` for another model.
+        Each has a ``model`` and a ``space`` with its tokenizer, or, behind a server, a ``config``. Raises
+        ``InvalidInput`` for another model.
         """
         from lm_adapters.loading import model_fingerprint
         from samplers.storage import exists
 
-        facts = {name: model_fingerprint(each.model, each.space.tokenizer) for name, each in models.items()}
+        facts = {
+            name: each.config() if each.model is None else model_fingerprint(each.model, each.space.tokenizer)
+            for name, each in models.items()
+        }
         if exists(self.path / "models.json"):
             check_models(self.store, facts, self.config)
         self.store.pin("models.json", facts, free=[f"{name}.revision" for name in facts])

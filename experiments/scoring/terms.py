@@ -98,11 +98,11 @@ def needs_source(model: str) -> InvalidInput:
 
 def asking_model(models: Sequence[str], conditions: Conditions, trust_remote_code: bool) -> str | None:
     """The first of the models that needs a source where none is given for all, by its configuration alone."""
-    from lm_adapters import task_of
+    from lm_adapters import is_remote, task_of
 
     if conditions.source is not None:
         return None
-    known = (name for name in models if find_plugin("models", name) is None)
+    known = (name for name in models if not is_remote(name) and find_plugin("models", name) is None)
     return next((name for name in known if task_of(name, trust_remote_code=trust_remote_code) == "seq2seq"), None)
 
 
@@ -114,13 +114,14 @@ def load_terms(
     device: str,
     dtype: str,
     trust_remote_code: bool,
+    tokenizer: str | None = None,
 ) -> list[Term]:
     """A term for each model, then for each energy, which gets texts as the first model's tokenizer writes them.
 
     Raises ``InvalidInput`` for what cannot be loaded, names that are not distinct, a source that a model cannot take,
     and conditions that no model takes.
     """
-    from lm_adapters import check_device
+    from lm_adapters import check_device, is_remote
     from samplers import InvalidInput
 
     if not models:
@@ -130,7 +131,10 @@ def load_terms(
     names = [*models, *(own.name for own in custom)]
     if twice := [name for name in names if names.count(name) > 1]:
         raise InvalidInput(f"{twice[0]!r} is named twice and would be one term; leave one out, or rename it")
-    terms = [_model_term(name, conditions, device, dtype, {"trust_remote_code": trust_remote_code}) for name in models]
+    if tokenizer is not None and not any(map(is_remote, models)):
+        raise InvalidInput(f"{argument('tokenizer')} is for a model behind a server, and none is given; leave it out")
+    trusted = {"trust_remote_code": trust_remote_code}
+    terms = [_model_term(name, conditions, device, dtype, trusted, tokenizer) for name in models]
     unused = [name for name, value in vars(conditions).items() if value is not None]
     if unused and all(term.check_source is None for term in terms):
         raise InvalidInput(f"{argument(unused[0])} is for seq2seq models, and none is given; leave it out")
@@ -140,10 +144,12 @@ def load_terms(
     return terms
 
 
-def _model_term(name: str, conditions: Conditions, device: str, dtype: str, trusted: dict[str, Any]) -> Term:
-    from lm_adapters import CausalLM, MaskedEnergy, MaskedLM, Seq2SeqLM, SequenceEnergy, task_of
+def _model_term(
+    name: str, conditions: Conditions, device: str, dtype: str, trusted: dict[str, Any], tokenizer: str | None
+) -> Term:
+    from lm_adapters import CausalLM, MaskedEnergy, MaskedLM, RemoteEnergy, RemoteLM, Seq2SeqLM, SequenceEnergy, task_of
 
-    model: Any = named_model(name, device, dtype)
+    model: Any = named_model(name, device, dtype, tokenizer)
     if isinstance(model, str):
         task = task_of(model, **trusted)
         kinds: dict[str, Any] = {"seq2seq": Seq2SeqLM, "causal": CausalLM, "masked": MaskedLM}
@@ -152,6 +158,8 @@ def _model_term(name: str, conditions: Conditions, device: str, dtype: str, trus
         model = kinds[task].from_pretrained(model, device, dtype, **trusted, **chosen)
     if isinstance(model, Seq2SeqLM):
         return _conditional_term(name, model, conditions)
+    if isinstance(model, RemoteLM):
+        return Term(name, name, model.space, model.max_length, _always(RemoteEnergy(model)))
     energy = MaskedEnergy(model, "pll") if isinstance(model, MaskedLM) else SequenceEnergy(model.condition_on())
     return Term(name, name, model.space, model.max_length, _always(energy))
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.declaration.arguments import Argument
 from experiments.declaration.wording import argument, remark
+from experiments.executors.share import Committed, ShareTask
 from experiments.laws.real_words import word_list
 from experiments.results.html import page
 from experiments.results.protocol import Run
@@ -33,14 +34,14 @@ __all__ = ["Job", "Share", "open_job"]
 
 @dataclass(frozen=True)
 class Share:
-    """The part of a run that one worker process does: shards ``first, first + apart, ...``.
+    """The part of a run that one process does; another one has begun the run. ``committed`` is told of every commit."""
 
-    Another process has begun the run and holds its lock. ``progress`` is called with every number of steps done.
-    """
+    task: ShareTask
+    committed: Committed | None = None
 
-    first: int
-    apart: int
-    progress: Callable[[int], None]
+    def shards(self, count: int) -> range:
+        """Those of ``count`` that are done here."""
+        return range(self.task.first, count, self.task.apart)
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Job:
 
     @property
     def progress(self) -> bool | Callable[[int], None]:
-        return self.share.progress if self.share else self.settings.progress
+        return False if self.share else self.settings.progress
 
     def masked_lm(self) -> MaskedLM:
         """The model that proposes, with a remark on what texts in its tokens lose."""
@@ -187,6 +188,8 @@ def open_job(
         allow_version_change=settings.allow_version_change,
         held=share is not None,
     ) as directory:
+        if share:
+            directory.store.committed = share.committed
         job = Job(settings, config, directory, location, share)
         try:
             yield job

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from experiments.executors.share import OnlyBegun
+from experiments.executors.shares import executor_of, run_shares
 from experiments.results.cost import Spent, counted, totals_of
 from experiments.results.draws_run import DrawsRun
 from experiments.results.search_run import SearchRun
 from experiments.results.text_run import TextRun
 from experiments.runs.run_directory import RunDirectory, Work
-from experiments.runs.workers import run_workers
 from experiments.setup.job import Job
 from experiments.setup.own_energies import ForbiddenStarts, contradictions, own_terms
 from experiments.setup.problem import Problem
@@ -262,15 +263,18 @@ def do_with_folder(
         directory.store.is_state = lambda x: bool(problem.space.is_state(x).all())
         directory.store.meter = totals
         if share := job.share:
-            result = method(run_dir=directory.store, shards=range(share.first, work.shards, share.apart))
+            if share.task.only_begin:
+                raise OnlyBegun
+            result = method(run_dir=directory.store, shards=share.shards(work.shards))
             return result, Spent.of(totals(), own)
         job.space[:] = [problem.space]
         directory.store.pin(PROBLEM, outline.as_json(), free=outline.as_json())
         if not (before := directory.done()):
             job.starts.keep(directory.store, problem.x0)
-        if settings.workers > 1:
+        if settings.elsewhere:
             _try_energy(problem, directory, settings.chains_per_shard)
-            run_workers(directory, job.location, settings.workers, progress=settings.progress is True)
+            executor = executor_of(settings.backend, settings.ray_address, settings.device)
+            run_shares(directory, job.location, executor, settings.workers, progress=settings.progress is True)
         result = method(run_dir=directory.store)
     spent = Spent.of(directory.store.totals(work.shards), own, job.starts.totals)
     return result, spent if directory.done() > before else replace(spent, news=directory.finished_before)

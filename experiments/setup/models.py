@@ -16,13 +16,17 @@ if TYPE_CHECKING:
 __all__ = ["check_causal", "load_causal", "load_masked", "named_model"]
 
 
-def named_model(name: str, device: str, dtype: str) -> Any:
+def named_model(name: str, device: str, dtype: str, tokenizer: str | None = None) -> Any:
     """The model that a package brings along under this name, or where it lies; any other name as it is.
 
-    Raises ``InvalidInput`` for a package that is broken.
+    Of an address the model behind the server, whose ``tokenizer`` is there. Raises ``InvalidInput`` for a package that
+    is broken, and for a server as ``load_remote`` does.
     """
+    from lm_adapters import is_remote, load_remote
     from lm_adapters.pretrained import embedded_names
 
+    if is_remote(name):
+        return load_remote(name, tokenizer)
     check_embedded(name)
     plugin = None if name in embedded_names() else find_plugin("models", name)
     if plugin is None:

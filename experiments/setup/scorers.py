@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from experiments.declaration.wording import argument
 from experiments.setup.models import named_model
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from experiments.setup.settings import Settings
-    from lm_adapters import Autoregressive, CausalLM, MaskedLM, SentenceEncoder, Seq2SeqLM, TextSpace
+    from lm_adapters import Autoregressive, CausalLM, MaskedLM, RemoteLM, SentenceEncoder, Seq2SeqLM, TextSpace
     from samplers import Energy, EnergyTerm
 
 __all__ = [
@@ -56,7 +56,7 @@ class Scorer:
     """
 
     energy: EnergyTerm
-    lm: MaskedLM | CausalLM | Seq2SeqLM
+    lm: MaskedLM | CausalLM | Seq2SeqLM | RemoteLM
     constraints: Sequence[EnergyTerm] = ()
 
     @property
@@ -76,13 +76,13 @@ class Scorer:
         return self.energy.model if isinstance(self.energy, SequenceEnergy) else None
 
     @property
-    def model(self) -> PreTrainedModel:
-        """Whose passes it costs."""
+    def model(self) -> PreTrainedModel | None:
+        """Whose passes it costs; ``None`` where they are a server's."""
         return self.lm.model
 
 
 def load_scorer(
-    scorer: str | MaskedLM | CausalLM | Seq2SeqLM,
+    scorer: str | MaskedLM | CausalLM | Seq2SeqLM | RemoteLM,
     lm: MaskedLM,
     settings: Settings,
     given: Given | None = None,
@@ -92,21 +92,31 @@ def load_scorer(
 ) -> Scorer:
     """A causal model gives ``-log p(x)``, a masked one minus its pseudo-log-likelihood, in nats: ``fluency``.
 
-    A seq2seq model gives ``-log p(x | source)``, where there is a source that is ``given``. ``scorer`` is a name, a
-    folder or a loaded model. One with another tokenizer than ``lm`` sees the decoded text. With ``top_p`` below 1 a
-    model that reads from left to right has a ``NucleusEnergy``, in which tokens that are ``exempt`` are given.
+    A model behind a server is causal. A seq2seq model gives ``-log p(x | source)``, where there is a source that is
+    ``given``. ``scorer`` is a name, a folder, an address or a loaded model. One with another tokenizer than ``lm`` sees
+    the decoded text. With ``top_p`` below 1 a model that reads from left to right has a ``NucleusEnergy``, in which
+    tokens that are ``exempt`` are given.
 
     Raises ``InvalidInput`` for a seq2seq model without the task, before its weights are loaded where possible, and for
     any where no source is given; for a model that cannot be truncated.
     """
-    from lm_adapters import MaskedEnergy, MaskedLM, NucleusEnergy, Seq2SeqLM, SequenceEnergy, ThroughText
+    from lm_adapters import (
+        MaskedEnergy,
+        MaskedLM,
+        NucleusEnergy,
+        RemoteEnergy,
+        RemoteLM,
+        Seq2SeqLM,
+        SequenceEnergy,
+        ThroughText,
+    )
     from samplers import InvalidInput
 
     model = lm if isinstance(scorer, str) and scorer == settings.model else _loaded(scorer, settings, given)
     name, formula = "fluency", ""
     own: EnergyTerm
     if top_p < 1 and (
-        isinstance(model, MaskedLM) or model.space.tokenizer.get_vocab() != lm.space.tokenizer.get_vocab()
+        isinstance(model, MaskedLM | RemoteLM) or model.space.tokenizer.get_vocab() != lm.space.tokenizer.get_vocab()
     ):
         raise InvalidInput(
             f"{argument('top_p')} {top_p:g} needs a {argument('scorer')} that reads from left to right and has the "
@@ -122,6 +132,8 @@ def load_scorer(
         name, formula = asked.name, asked.formula
     elif isinstance(model, MaskedLM):
         own = MaskedEnergy(model, "pll")
+    elif isinstance(model, RemoteLM):
+        own = RemoteEnergy(model)
     else:
         own = left_to_right(model.condition_on())
     energy = ThroughText.of(own, lm.space, model.space, name=name)
@@ -130,11 +142,13 @@ def load_scorer(
 
 
 def _loaded(
-    scorer: str | MaskedLM | CausalLM | Seq2SeqLM, settings: Settings, given: Given | None
-) -> MaskedLM | CausalLM | Seq2SeqLM:
+    scorer: str | MaskedLM | CausalLM | Seq2SeqLM | RemoteLM, settings: Settings, given: Given | None
+) -> MaskedLM | CausalLM | Seq2SeqLM | RemoteLM:
     from lm_adapters import CausalLM, MaskedLM, Seq2SeqLM, task_of, tasks_of
 
-    found = named_model(scorer, settings.device, settings.dtype) if isinstance(scorer, str) else scorer
+    found: Any = scorer
+    if isinstance(scorer, str):
+        found = named_model(scorer, settings.device, settings.dtype, settings.tokenizer)
     if not isinstance(found, str):
         return found
     trusted = settings.trust_remote_code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,6 +12,7 @@ import click
 
 from experiments.declaration.arguments import Argument, Option, read_arguments
 from experiments.declaration.wording import argument
+from experiments.executors.ray_cluster import check_address
 from experiments.laws.real_words import word_list
 from experiments.setup.custom_energy import CustomEnergy, load_custom_energies
 
@@ -112,6 +114,14 @@ class Settings:
         str | None,
         Option("Real words are those of this file, one a line, and no others.", metavar="FILE"),
     ] = None
+    tokenizer: Annotated[
+        str | None,
+        Option(
+            "Tokenizer of a model behind a server (http://HOST:PORT/v1#MODEL): a folder, or a name.  [default: what "
+            "the server calls the model]",
+            metavar="NAME",
+        ),
+    ] = None
     device: Annotated[str, Option("cpu, cuda, cuda:1, ...")] = "cpu"
     dtype: Annotated[str, Option("float32, bfloat16 or float16.")] = "float32"
     trust_remote_code: Annotated[
@@ -134,9 +144,33 @@ class Settings:
         int, Option("Steps between two writes of all draws to the folder.", minimum=1, on_resume="free")
     ] = 100
     workers: Annotated[
-        int,
-        Option("Processes that share the shards.", minimum=1, maximum=1024, on_resume="free", from_folder=False),
-    ] = 1
+        int | None,
+        Option(
+            "Processes that share the shards.  [default: 1; with --backend ray as many as the cluster has room for]",
+            minimum=1,
+            maximum=1024,
+            on_resume="free",
+            from_folder=False,
+        ),
+    ] = None
+    backend: Annotated[
+        Literal["local", "ray"],
+        Option(
+            "Where the shards are run: in processes of this machine, or on a Ray cluster.",
+            on_resume="free",
+            from_folder=False,
+        ),
+    ] = "local"
+    ray_address: Annotated[
+        str | None,
+        Option(
+            "The Ray cluster: HOST:PORT, ray://HOST:PORT, or auto for that of this machine.  [default: RAY_ADDRESS, "
+            "else that of this machine, else one that is started on it]",
+            metavar="ADDRESS",
+            on_resume="free",
+            from_folder=False,
+        ),
+    ] = None
     allow_version_change: Annotated[
         bool, Option("Resume a run that other versions of the libraries began.", recorded=False)
     ] = False
@@ -190,6 +224,11 @@ class Settings:
         return self.shard_size
 
     @property
+    def elsewhere(self) -> bool:
+        """Whether the shards are run in other processes than this one."""
+        return self.backend != "local" or (self.workers or 1) > 1
+
+    @property
     def custom_energies(self) -> list[CustomEnergy]:
         return [energy for energy in self.energies if isinstance(energy, CustomEnergy)]
 
@@ -201,7 +240,11 @@ class Settings:
         """
         from samplers import InvalidInput
 
-        given = {f"{argument('nan')} reject": self.nan == "reject", argument("workers"): self.workers > 1}
+        given = {
+            f"{argument('nan')} reject": self.nan == "reject",
+            argument("workers"): (self.workers or 1) > 1,
+            f"{argument('backend')} {self.backend}": self.backend != "local",
+        }
         for words, is_given in given.items():
             if is_given and sampler in ("exact", "rejection", "importance"):
                 raise InvalidInput(f"{words} has no meaning for {argument('sampler')} {sampler}; leave it out")
@@ -215,8 +258,10 @@ class Settings:
                 f"{argument('temperature')} {self.law_temperature:g} leaves {argument('sampler')} rejection without a "
                 "bound; give at most 1, or another sampler"
             )
-        if self.workers > 1 and not self.out:
-            raise InvalidInput(f"{argument('workers')} needs a folder to work in; give {argument('out')}")
+        if self.elsewhere and not self.out:
+            which = argument("workers" if self.backend == "local" else "backend")
+            raise InvalidInput(f"{which} needs a folder to work in; give {argument('out')}")
+        self._check_backend()
         if sampler in WITHOUT_CHAINS:
             return
         warmup, thin = self.warmup_and_thin
@@ -228,6 +273,20 @@ class Settings:
             )
         if thin > kept:
             raise InvalidInput(f"{argument('thin')} is {thin}, but only {kept} steps follow the warm-up; lower it")
+
+    def _check_backend(self) -> None:
+        from samplers import InvalidInput
+
+        if self.backend != "ray":
+            if self.ray_address is not None:
+                raise InvalidInput(f"{argument('ray_address')} is for {argument('backend')} ray; give that too")
+            return
+        if ":" in self.device:
+            raise InvalidInput(
+                f"{argument('device')} is {self.device!r}, and Ray chooses among the GPUs of a node; give "
+                f"{self.device.partition(':')[0]}"
+            )
+        check_address(self.ray_address or os.environ.get("RAY_ADDRESS"))
 
     def as_arguments(self) -> dict[str, Any]:
         """To give another experiment the same."""

@@ -13,7 +13,7 @@ from samplers import InvalidInput
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["load_space", "target_space"]
+__all__ = ["load_space", "load_tokenizer", "target_space"]
 
 
 def load_space(name_or_path: str, vocabulary: int, digest: str) -> TextSpace:
@@ -22,7 +22,7 @@ def load_space(name_or_path: str, vocabulary: int, digest: str) -> TextSpace:
     ``vocabulary``: ids that the model scores; ``digest``: that of its tokenizer, as ``model_fingerprint`` has it.
     Raises ``InvalidInput`` where there is no such tokenizer, or another one.
     """
-    tokenizer = _tokenizer(name_or_path, trust_remote_code=False)
+    tokenizer = load_tokenizer(name_or_path, trust_remote_code=False)
     if vocabulary_digest(tokenizer) != digest:
         raise InvalidInput(f"the tokenizer of {name_or_path!r} is not that of the run; name the model that it had")
     return TextSpace(tokenizer, vocabulary)
@@ -33,10 +33,10 @@ def target_space(name_or_path: str, *, trust_remote_code: bool = False) -> TextS
 
     It scores as many ids as the tokenizer has. Raises ``InvalidInput`` where there is no such tokenizer.
     """
-    return TextSpace(target_tokenizer(_tokenizer(name_or_path, trust_remote_code=trust_remote_code)))
+    return TextSpace(target_tokenizer(load_tokenizer(name_or_path, trust_remote_code=trust_remote_code)))
 
 
-def _tokenizer(name_or_path: str, *, trust_remote_code: bool) -> PreTrainedTokenizerBase:
+def load_tokenizer(name_or_path: str, *, trust_remote_code: bool) -> PreTrainedTokenizerBase:
     import transformers
 
     source, options = resolve_source(name_or_path, trust_remote_code)

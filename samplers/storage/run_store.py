@@ -37,7 +37,7 @@ from samplers.storage.atomic_files import (
     write_atomically,
 )
 from samplers.storage.folder_lock import FolderLock, InUse
-from samplers.storage.shard_store import PUT_BACK, SHARDS, Meter, ShardStore
+from samplers.storage.shard_store import PUT_BACK, SHARDS, Committed, Meter, ShardStore
 from samplers.storage.tensor_file import damaged
 
 __all__ = ["RunStore"]
@@ -61,7 +61,8 @@ class RunStore:
 
     ``lazy``: a folder without a run is not touched before ``make``, which ``sample`` calls when the first step is about
     to run; what is pinned and logged until then is written there. Input that turns out to be bad thus leaves nothing.
-    ``before_making`` is called before that.
+    ``before_making`` is called before that. ``committed`` is called after each commit with the
+    files that it has written.
 
     Raises ``InvalidInput`` if the folder cannot be written to, holds something else, or is in use by another process;
     ``StoreError`` if the file that marks it as a run is damaged. The folder is then unchanged.
@@ -86,6 +87,7 @@ class RunStore:
         self._lock: FolderLock | None = None
         self._waiting: list[Callable[[], Any]] | None = None  # what to write once the folder is made
         self.before_making: Callable[[], Any] | None = None
+        self.committed: Committed | None = None
 
     def __enter__(self) -> RunStore:
         if self.lazy and self._is_empty():
@@ -252,6 +254,7 @@ class RunStore:
             read_fingerprint=lambda: self.read(FINGERPRINT),
             make=self.make,
             is_state=self.is_state,
+            committed=self.committed,
         )
 
     def most_done(self) -> int:

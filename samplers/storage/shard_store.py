@@ -15,10 +15,13 @@ from samplers.errors import StoreError
 from samplers.storage.atomic_files import exists, make_folder
 from samplers.storage.tensor_file import Expected, Form, Record, damaged, digest, load_facts, load_record, save_record
 
-__all__ = ["PUT_BACK", "SHARDS", "Meter", "RowCount", "ShardStore"]
+__all__ = ["PUT_BACK", "SHARDS", "Committed", "Meter", "RowCount", "ShardStore"]
 
 Meter = Callable[[], Mapping[str, float]]
 """Returns running totals, such as seconds and forward passes, which each commit stores."""
+
+Committed = Callable[[list[Path]], None]
+"""Called after a commit with the files that it has written, the commit record last."""
 
 RowCount = Callable[[int, int], int]
 """``count(start, end)``: the number of rows that the steps ``start..end-1`` give."""
@@ -34,6 +37,7 @@ class ShardStore:
 
     ``every``: steps between commits. ``read_fingerprint`` returns that of the run; ``make`` makes the run's folder, if
     it is not there yet. ``is_state``: whether ``x [rows, ...]`` are states; a file with others is damaged.
+    ``committed`` is told of each commit.
     """
 
     def __init__(
@@ -46,12 +50,13 @@ class ShardStore:
         read_fingerprint: Callable[[], Mapping[str, Any]],
         make: Callable[[], None],
         is_state: Callable[[Tensor], bool] | None,
+        committed: Committed | None = None,
     ) -> None:
         self.path = run / SHARDS / f"{index:05d}"
         self.done = self.rows_to = 0
         self.make = make
         self._index, self._every, self._meter, self._is_state = index, every, meter, is_state
-        self._read_fingerprint = read_fingerprint
+        self._read_fingerprint, self._committed = read_fingerprint, committed
         self._meter_before: dict[str, float] = {}
         self._meter_at_load = dict(self._meter())
 
@@ -112,13 +117,16 @@ class ShardStore:
             make_folder(self.path)
         except OSError as error:
             raise StoreError(f"{str(self.path)!r} cannot be created ({error.strerror})") from error
-        rows_to = self.rows_to
+        rows_to, written = self.rows_to, [self.record_path]
         if any(len(row) for row in rows.values()):
-            save_record(self._chunk(rows_to), rows, {"of": self.identity, "start": rows_to, "end": done})
+            written.insert(0, self._chunk(rows_to))
+            save_record(written[0], rows, {"of": self.identity, "start": rows_to, "end": done})
             rows_to = done
         facts = {**facts, "of": self.identity, "done": done, "rows_to": rows_to, "meter": self._totals()}
         save_record(self.record_path, tensors, facts)
         self.done, self.rows_to = done, rows_to
+        if self._committed:
+            self._committed(written)
 
     def rows(self, empty: Mapping[str, Tensor], count: RowCount | None = None) -> dict[str, Tensor]:
         """All committed rows, in order, on the CPU. ``empty`` has for each name a tensor of no rows.

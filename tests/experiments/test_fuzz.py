@@ -265,7 +265,7 @@ def bounded(monkeypatch: pytest.MonkeyPatch, ground: Ground) -> Iterator[None]:
     monkeypatch.setattr(Settings, "check_for", check_for)
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc")  # where nothing can be kept of what is known of models
     monkeypatch.setattr(toy, "toy", lambda **_: tiny_toy(lengths=(2, 3), draws=100))
-    monkeypatch.setattr("experiments.setup.methods.run_workers", lambda *_, **__: None)
+    monkeypatch.setattr("experiments.setup.methods.run_shares", lambda *_, **__: None)
     monkeypatch.setattr(measure, "measure", no_measure)
     monkeypatch.setattr(models, "_base_shape", lambda task, tokenizer: models._embedded_shape(task))
     monkeypatch.setattr(data, "HELD_OUT", 30)

@@ -105,10 +105,10 @@ def test_code_of_a_model_is_never_trusted_because_a_folder_says_so(mcmc_text, st
 def test_a_folder_does_not_decide_the_number_of_processes(mcmc_text, tmp_path, monkeypatch):
     assert mcmc_text("gibbs", *TINY, "--out", "run").exit_code == 0
     config = tmp_path / "run" / "config.json"
-    config.write_text(config.read_text().replace('"workers": 1,', '"workers": 1024,'))
-    monkeypatch.setattr("experiments.setup.methods.run_workers", None)
+    config.write_text(config.read_text().replace('"workers": null,', '"workers": 1024,'))
+    monkeypatch.setattr("experiments.setup.methods.run_shares", None)
     assert mcmc_text("gibbs", "--resume", "run", "--steps", 8).exit_code == 0
-    assert json.loads(config.read_text())["workers"] == 1
+    assert json.loads(config.read_text())["workers"] is None
 
 
 def test_the_resume_command_has_what_a_folder_does_not_decide():
