@@ -32,10 +32,15 @@ def check_address(address: str | None) -> None:
     """Raise ``InvalidInput`` where Ray is not installed, or nothing answers at ``HOST:PORT`` or ``ray://HOST:PORT``."""
     from samplers import InvalidInput
 
+    if address not in (None, "auto"):
+        _check_answer(address)
     if importlib.util.find_spec("ray") is None:
         raise InvalidInput(f"{argument('backend')} ray needs Ray; install it: pip install 'mcmc-text[distributed]'")
-    if address in (None, "auto"):
-        return
+
+
+def _check_answer(address: str) -> None:
+    from samplers import InvalidInput
+
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal():
         raise InvalidInput(f"{argument('ray_address')} is {address!r}; give HOST:PORT, ray://HOST:PORT, or auto")
