@@ -77,7 +77,7 @@ class Seq2SeqTask(Task):
     dropped = ("embed_tokens", "o", "wo")
     facts = MappingProxyType({"shares": SHARES, "quick_check": QUICK_CHECK})
     relative_rates = True
-    recipe = Recipe(rate=8e-3, steady=1_300, decay=700, batch_tokens=6144)
+    recipe = Recipe(rate=8e-3, steady=3_280, decay=700, batch_tokens=6144)
 
     def __init__(self, corpus: Path, tokenizer: PreTrainedTokenizerFast) -> None:
         self.tokenizer = tokenizer
