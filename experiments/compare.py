@@ -12,9 +12,10 @@ import click
 from experiments.declaration.arguments import Option
 from experiments.entry.experiment import experiment
 from experiments.keywords import SAMPLERS, TEMPERATURE, given_words, keywords, scorer_as_proposal
+from experiments.laws.top_p import check_top_p
 from experiments.results.figures import number
 from experiments.results.safe_text import json_line
-from experiments.setup.common_options import LENGTH, SENTENCE_SCORER, WORDS
+from experiments.setup.common_options import LENGTH, SENTENCE_SCORER, TOP_P, WORDS
 from experiments.setup.job import Job
 from experiments.setup.scorers import load_scorer
 from experiments.setup.settings import SEARCHES, Settings
@@ -30,8 +31,9 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def check(settings: Settings, **_: object) -> None:
-    """Raise ``InvalidInput`` for what one of the samplers cannot do."""
+def check(settings: Settings, *, top_p: float, **_: object) -> None:
+    """Raise ``InvalidInput`` for what one of the samplers cannot do, and a nucleus that cannot be."""
+    check_top_p(top_p)
     for sampler in SAMPLERS:
         replace(settings, **of_sampler(settings, sampler)).check_for(sampler)
 
@@ -60,6 +62,7 @@ def compare(
     any_order: Annotated[bool, Option("The words may come in any order.")] = False,
     scorer: Annotated[str | CausalLM | MaskedLM | Seq2SeqLM, SENTENCE_SCORER] = "causal-en",
     length: Annotated[tuple[int, int], LENGTH] = (3, 16),
+    top_p: Annotated[float, TOP_P] = 1.0,
 ) -> dict[str, dict[str, Any]]:
     """Sentences that contain the WORDs, by all six samplers of `keywords`, with what each costs.
     Whole words: "ladder" is not in "ladders", "ladder's" or "ladder-like".
@@ -71,12 +74,14 @@ def compare(
 
     settings = job.settings
     lm = job.masked_lm()
-    scored = load_scorer(scorer, lm, settings, given_words(words))
+    scored = load_scorer(scorer, lm, settings, given_words(words), top_p=top_p)
     scorer_as_proposal(scored, lm, Keywords(lm.space, words, any_order), length)  # refuses what rejection cannot do
     found = {}
     for sampler in SAMPLERS:
         shared = settings.as_arguments() | of_sampler(settings, sampler) | {"model": lm}
-        run = keywords(words, any_order=any_order, sampler=sampler, scorer=scored.lm, length=length, **shared)
+        run = keywords(
+            words, any_order=any_order, sampler=sampler, scorer=scored.lm, length=length, top_p=top_p, **shared
+        )
         found[sampler] = run.summary()
     return found
 

@@ -8,6 +8,7 @@ from experiments.declaration.arguments import Option
 from experiments.entry.experiment import experiment
 from experiments.laws.another import other_than, without_a_word
 from experiments.laws.real_words import check_words
+from experiments.laws.top_p import check_top_p, said
 from experiments.populations.begin import texts_of
 from experiments.populations.draw import draw_by_smc
 from experiments.setup.common_options import (
@@ -17,6 +18,7 @@ from experiments.setup.common_options import (
     MOVES,
     PARTICLES,
     POPULATIONS,
+    TOP_P,
     WHITEN,
 )
 from experiments.setup.job import Job
@@ -28,6 +30,7 @@ from experiments.setup.scorers import Given, load_scorer, rebuilding
 from experiments.setup.settings import Settings
 from experiments.setup.similarity import check_whitening, similarity_to
 from experiments.setup.sources import encode_source
+from experiments.starts.inside import starts_inside
 from experiments.starts.written import written_starts
 
 if TYPE_CHECKING:
@@ -45,8 +48,9 @@ PARAPHRASE_SCORER = Option(
 )
 
 
-def check(settings: Settings, *, text: str, whiten: str | None, **_: object) -> None:
-    """Raise ``InvalidInput`` for a text that the user's list of words lacks words of."""
+def check(settings: Settings, *, text: str, top_p: float, whiten: str | None, **_: object) -> None:
+    """Raise ``InvalidInput`` for a text that the user's list of words lacks words of, a nucleus that cannot be."""
+    check_top_p(top_p)
     check_words(settings.word_list, "text", [text])
     check_whitening(whiten)
 
@@ -71,6 +75,7 @@ def paraphrase(
     particles: Annotated[int, PARTICLES] = 128,
     populations: Annotated[int, POPULATIONS] = 4,
     moves: Annotated[int, MOVES] = 8,
+    top_p: Annotated[float, TOP_P] = 1.0,
 ) -> Run:
     """Other words for TEXT: what a model that was trained on paraphrases finds likely, and is not TEXT.
 
@@ -91,7 +96,7 @@ def paraphrase(
     lm = job.masked_lm()
     x0, longest = encode_source(lm, text, job.settings.chains, longer=LONGER, name="text")
     given = Given("paraphrase", text.strip(), "paraphrase", "-log p(text | source)")
-    scored = load_scorer(scorer, lm, job.settings, given)
+    scored = load_scorer(scorer, lm, job.settings, given, top_p=top_p)
     remark_on_language("text", [text], scored.lm, lm)
     reads = isinstance(scored.lm, Seq2SeqLM)
     left_out = isinstance(scored.lm, Seq2SeqLM) and scored.writer is not None
@@ -99,10 +104,10 @@ def paraphrase(
     near = (0.0 if reads else NEAR) if similarity is None else similarity
     terms = scored.terms
     models: dict[str, Any] = {"model": lm, "scorer": scored.lm}
-    scored_by = {scored.energy.name: job.named("scorer", scored.model)}
+    scored_by = {scored.energy.name: said(job.named("scorer", scored.model), top_p, given=False)}
     if reconstruction and isinstance(scored.lm, Seq2SeqLM):
         terms = terms + reconstruction * rebuilding(scored.lm, lm, text.strip(), "paraphrase")
-        scored_by["reconstruction"] = scored_by[scored.energy.name]
+        scored_by["reconstruction"] = job.named("scorer", scored.model)
     if like := similarity_to(job, lm, text, near, encoder, whiten):
         terms = terms + near * like
         models["encoder"] = like.encoder
@@ -117,9 +122,10 @@ def paraphrase(
         x0 = written_starts(scored.writer, [scored.lm], energy, x0, job, min_length=1, max_length=longest, wide=wide)
         x0 = without_a_word(lm.space, text, x0)
         bounds |= {"scorer": scored.energy, "writer": scored.lm, "informed": scored.writer}
+    x0 = starts_inside(scored, top_p, energy, x0, job, models)
     problem = Problem(lm.space, energy, x0, models, lengths=(1, longest), scored_by=scored_by)
     kernel = edit_kernel(lm, swap=True, **bounds)
     if sampler != "smc":
         return sample_or_search(problem, kernel, sampler, job)
-    begun = texts_of(scored.writer, None, (1, longest), job.settings.law_temperature)
+    begun = texts_of(scored.writer, None, (1, longest), job.settings.law_temperature, top_p=top_p)
     return draw_by_smc(problem, begun, kernel, job, particles=particles, populations=populations, moves=moves)

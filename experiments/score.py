@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 import sys
@@ -17,7 +18,7 @@ from experiments.declaration.user_code import prints_to_stderr, shielded
 from experiments.declaration.wording import argument
 from experiments.results.safe_text import json_line
 from experiments.scoring.lines import Format, Line, Origin, read_given, read_lines
-from experiments.scoring.terms import Conditions, asking_model, load_terms
+from experiments.scoring.terms import Conditions, asking_model, check_law, load_terms
 from experiments.scoring.windows import OnError, check_lines, check_reading, score_lines
 from experiments.setup.common_options import PREFIX, SOURCE_LANG, TARGET_LANG
 from experiments.setup.settings import SHARED
@@ -41,6 +42,8 @@ def score(
     source_lang: str | None = None,
     target_lang: str | None = None,
     tokenizer: str | None = None,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
     energies: Sequence[GivenEnergy] = (),
     on_error: OnError = "stop",
     device: str = "cpu",
@@ -54,7 +57,9 @@ def score(
         and, for seq2seq models, perhaps a ``source`` of its own. A blank text has the energy ``None``. ``models``, each
         a term: a masked model gives minus the pseudo-log-likelihood, a causal one ``-log p(text)``, a seq2seq one
         ``-log p(text | source)``; with ``lang="zh"`` Chinese ones stand for embedded English ones. ``energies``: your
-        own, as for every experiment.
+        own, as for every experiment. ``temperature`` and ``top_p``: of the law, as for every experiment: all are
+        divided by the one, and with the other ``-log p`` of a model that reads from left to right is that of sampling
+        with this nucleus, ``inf`` for a text with a token outside it.
     Other arguments
         For seq2seq models: ``source``; ``prefix`` before it, by default that of the model's translation task;
         ``source_lang`` and ``target_lang``, of models that have several. ``tokenizer``: of a model behind a server,
@@ -65,7 +70,8 @@ def score(
     Precision
         Texts are scored together with others of similar length. In float32 this changes an energy by less than 1e-4.
     Raises
-        ``InvalidInput`` for a text that a model cannot take, with its place; for a list before anything is scored.
+        ``InvalidInput`` for a text that a model cannot take, with its place; for a list before anything is scored. For
+        a temperature or a nucleus that cannot be, and a nucleus of a masked model.
         ``EnergyError`` from energies.
     """
     from samplers import InvalidInput
@@ -75,6 +81,7 @@ def score(
     if on_error not in ("stop", "null"):
         raise InvalidInput(f"on_error is {on_error!r}; choose 'stop' or 'null'")
     models = models_in(lang, models)
+    check_law(models, temperature, top_p, trust_remote_code)
     conditions, origin = Conditions(source, prefix, source_lang, target_lang), Origin("texts", is_file=False)
     checked = on_error == "stop" and isinstance(texts, Sequence)
     if checked:
@@ -83,6 +90,8 @@ def score(
         models,
         energies,
         conditions,
+        temperature=temperature,
+        top_p=top_p,
         device=device,
         dtype=dtype,
         trust_remote_code=trust_remote_code,
@@ -101,6 +110,11 @@ def score(
 @click.option("--source-lang", metavar=SOURCE_LANG.metavar, help=SOURCE_LANG.help)
 @click.option("--target-lang", metavar=TARGET_LANG.metavar, help=TARGET_LANG.help)
 @click.option("--prefix", help=PREFIX.help)
+@click.option("--temperature", type=float, default=1.0, show_default=True,
+              help="T of the law exp(-E / T), as of the experiments: all energies are divided by it.")  # fmt: skip
+@click.option("--top-p", type=float, default=1.0, show_default=True,
+              help="-log p of a left-to-right model is that of sampling with this nucleus: renormalised inside, inf "
+              "for a text with a token outside.")  # fmt: skip
 @click.option("--format", "form", type=click.Choice(["auto", "text", "jsonl"]), default="auto", show_default=True,
               help="auto: jsonl if FILE ends in .jsonl or begins with a JSON object, else text.")  # fmt: skip
 @click.option("--on-error", type=click.Choice(["stop", "null"]), default="stop", show_default=True,
@@ -118,6 +132,8 @@ def command(
     source_lang: str | None,
     target_lang: str | None,
     prefix: str | None,
+    temperature: float,
+    top_p: float,
     form: Format,
     tokenizer: str | None,
     on_error: OnError,
@@ -133,6 +149,7 @@ def command(
     its line in the output, a blank one too. Without FILE, or for -, standard input is read.
     """
     models = models_in(lang, models)
+    check_law(models, temperature, top_p, trust_remote_code)
     conditions = Conditions(source, prefix, source_lang, target_lang)
     with _opened(file) as (stream, origin):
         if form == "auto" and file is not None and file.suffix in JSON_LINES:
@@ -151,6 +168,8 @@ def command(
                 models,
                 energies,
                 conditions,
+                temperature=temperature,
+                top_p=top_p,
                 device=device,
                 dtype=dtype,
                 trust_remote_code=trust_remote_code,
@@ -189,11 +208,13 @@ def _print(scored: Iterator[dict[str, Any]], count: int | None) -> None:
     """``count`` lines, if it is known how many there are; a bar on stderr, unless both go to the terminal."""
     from samplers.run import progress_bar
 
-    lines, failed = 0, 0
+    lines, failed, forbidden = 0, 0, 0
     with progress_bar(count, shown=not sys.stdout.isatty(), unit="text") as bar:
         for each in scored:
             click.echo(json_line(each))
-            lines, failed = lines + 1, failed + ("error" in each)
+            lines, failed, forbidden = lines + 1, failed + ("error" in each), forbidden + (each["energy"] == math.inf)
             bar.update()
     if failed:
         click.echo(f'{failed:,} of {lines:,} lines could not be scored; their "error" says why', err=True)
+    if forbidden:
+        click.echo(f'{forbidden:,} of {lines:,} texts are forbidden: their energy is "inf"', err=True)

@@ -9,7 +9,8 @@ from experiments.declaration.wording import argument
 from experiments.entry.experiment import experiment
 from experiments.laws.ending import ends_as_sentence
 from experiments.laws.real_words import check_words
-from experiments.setup.common_options import ANNEAL_OR_SAMPLE, ENCODER, SCORER, WHITEN
+from experiments.laws.top_p import check_top_p, said
+from experiments.setup.common_options import ANNEAL_OR_SAMPLE, ENCODER, SCORER, TOP_P, WHITEN
 from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel
 from experiments.setup.languages import languages_of, remark_on_language
@@ -20,6 +21,7 @@ from experiments.setup.settings import Settings
 from experiments.setup.similarity import check_whitening, similarity_to
 from experiments.setup.sources import encode_source
 from experiments.starts.extracts import extracts, shorter_starts
+from experiments.starts.inside import starts_inside
 
 if TYPE_CHECKING:
     from experiments.results.protocol import Run
@@ -32,11 +34,15 @@ NEAR = 100.0  # weight of the similarity where nothing is rebuilt
 KEEP = 0.6  # words kept of a summary that is written anew: with fewer it says something else
 
 
-def check(settings: Settings, *, text: str, max_words: int, whiten: str | None, **_: object) -> None:
-    """Raise ``InvalidInput`` for a text that is no longer than its summary may be, or not in the user's words."""
+def check(settings: Settings, *, text: str, max_words: int, top_p: float, whiten: str | None, **_: object) -> None:
+    """Raise ``InvalidInput`` for a text that is no longer than its summary may be, or not in the user's words.
+
+    For a nucleus that cannot be, too.
+    """
     from lm_adapters import word_spans
     from samplers import InvalidInput
 
+    check_top_p(top_p)
     if (count := len(word_spans(text))) <= max_words:
         raise InvalidInput(
             f"{argument('text')} has {count} words and {argument('max_words')} is {max_words}; give a smaller number"
@@ -64,6 +70,7 @@ def summarize(
         float | None, Option("Weight of -log cos, nats a sentence.  [default: 0; 100 where --reconstruction is 0]")
     ] = None,
     whiten: Annotated[str | None, WHITEN] = None,
+    top_p: Annotated[float, TOP_P] = 1.0,
 ) -> Run:
     """TEXT in at most so many words: likely under a language model, and telling what TEXT says.
 
@@ -87,11 +94,11 @@ def summarize(
     lm = job.masked_lm()
     source, longest = encode_source(lm, text, 1, longer=0, name="text")
     whole = load_rebuilder(rebuilder, job.settings, REBUILT) if reconstruction else None
-    scored = load_scorer(scorer, lm, job.settings)
+    scored = load_scorer(scorer, lm, job.settings, top_p=top_p)
     remark_on_language("text", [text], scored.lm, lm)
     terms = WordLimit(lm.space, max_words) + scored.terms
     models: dict[str, Any] = {"model": lm, "scorer": scored.lm}
-    scored_by = {"fluency": job.named("scorer", scored.model)}
+    scored_by = {"fluency": said(job.named("scorer", scored.model), top_p, given=False)}
     if whole:
         rebuilt = rebuilding(whole, lm, text.strip(), REBUILT)
         for each in [] if scored.constraints else spelling(rebuilt, lm.space):
@@ -122,5 +129,6 @@ def summarize(
     share = max_words / len(word_spans(text))
     wide = sampler == "anneal"
     x0 = shorter_starts(x0, source, writer, list(models.values()), energy, job, share=share, wide=wide)
+    x0 = starts_inside(scored, top_p, energy, x0, job, models)
     problem = Problem(lm.space, energy, x0, models, lengths=(1, longest), scored_by=scored_by)
     return sample_or_search(problem, edit_kernel(lm, swap=True, **moves), sampler, job)

@@ -11,6 +11,7 @@ from experiments.declaration.arguments import Option
 from experiments.declaration.wording import argument
 from experiments.entry.experiment import experiment
 from experiments.laws.real_words import check_words
+from experiments.laws.top_p import check_top_p, given_tokens, said
 from experiments.populations.begin import texts_of
 from experiments.populations.draw import draw_by_smc
 from experiments.setup.common_options import (
@@ -21,14 +22,24 @@ from experiments.setup.common_options import (
     PREFIX,
     SOURCE_LANG,
     TARGET_LANG,
+    TOP_P,
 )
 from experiments.setup.job import Job
 from experiments.setup.kernels import TRIES, edit_kernel
 from experiments.setup.languages import in_words, remark_on_source
 from experiments.setup.methods import sample_or_search
 from experiments.setup.problem import Problem
-from experiments.setup.scorers import load_seq2seq, source_prefix, spelling, translation_pair
+from experiments.setup.scorers import (
+    Scorer,
+    check_nucleus,
+    left_to_right,
+    load_seq2seq,
+    source_prefix,
+    spelling,
+    translation_pair,
+)
 from experiments.setup.settings import Settings
+from experiments.starts.inside import starts_inside
 from experiments.starts.written import written_starts
 
 if TYPE_CHECKING:
@@ -43,8 +54,9 @@ __all__ = ["translate"]
 LONGER = 6  # tokens that a state may have more than the model's own translation
 
 
-def check(settings: Settings, *, must_contain: Sequence[str], **_: object) -> None:
-    """Raise ``InvalidInput`` for words that the user's list of words lacks."""
+def check(settings: Settings, *, must_contain: Sequence[str], top_p: float, **_: object) -> None:
+    """Raise ``InvalidInput`` for words that the user's list of words lacks, and a nucleus that cannot be."""
+    check_top_p(top_p)
     check_words(settings.word_list, "must_contain", must_contain)
 
 
@@ -65,6 +77,7 @@ def translate(
     particles: Annotated[int, PARTICLES] = 128,
     populations: Annotated[int, POPULATIONS] = 4,
     moves: Annotated[int, MOVES] = 8,
+    top_p: Annotated[float, TOP_P] = 1.0,
 ) -> Run:
     """Translate TEXT with words that must come.
 
@@ -78,7 +91,7 @@ def translate(
 
     Raises ``InvalidInput`` for an empty text, words that cannot be spelled, or models that do not fit each other.
     """
-    from lm_adapters import Keywords, SequenceEnergy, ThroughText, check_compatible
+    from lm_adapters import Keywords, ThroughText, check_compatible
     from samplers import InvalidInput
 
     lm = job.masked_lm()
@@ -87,17 +100,20 @@ def translate(
     seq2seq = load_seq2seq(scorer, job.settings, source_lang, target_lang)
     pair = translation_pair(seq2seq) if prefix is None else seq2seq.languages
     prefix = source_prefix(seq2seq, prefix)
-    scored = SequenceEnergy(seq2seq.condition_on(text, prefix=prefix), name="forward")
-    forward = ThroughText.of(scored, lm.space, seq2seq.space, name="translation")
-    canonical = spelling(forward, lm.space)
+    check_nucleus(seq2seq, lm, top_p)
+    reader = seq2seq.condition_on(text, prefix=prefix)
+    forward = ThroughText.of(left_to_right(reader, 1.0), lm.space, seq2seq.space, name="translation")
+    truncated = left_to_right(reader, top_p, given_tokens(lock) if lock else None)
+    own = ThroughText.of(truncated, lm.space, seq2seq.space, name="translation")
+    scored = Scorer(own, seq2seq, spelling(own, lm.space))
     translated = seq2seq.translate(text, prefix=prefix)
     own_translation = lm.space.encode([translated])[0].to(lm.device)
     constraints = job.constraints(lm, [text, translated, *must_contain])
-    parts = [*([] if lock is None else [lock]), *canonical, forward]
+    parts = [*([] if lock is None else [lock]), *scored.constraints, own]
     energy = job.with_custom(reduce(add, parts), lm.space, constraints)
     own_nats = float(forward(own_translation.unsqueeze(0))) / (len(own_translation) + 1)
     remark_on_source(seq2seq, pair, text, own_nats, lm)
-    start = put_in(must_contain, any_order, own_translation, forward, lm.space, respelt=bool(canonical))
+    start = put_in(must_contain, any_order, own_translation, forward, lm.space, respelt=bool(scored.constraints))
     if len(start) > lm.max_length:
         raise InvalidInput(
             f"the translation has {len(start)} tokens, {argument('model')} takes {lm.max_length}; shorten "
@@ -107,17 +123,20 @@ def translate(
     x0 = start.new_full((job.settings.chains, longest), lm.space.pad_id)
     x0[:, : len(start)] = start
     languages = f" ({in_words(pair[:1])} to {in_words(pair[1:])})" if pair else ""
-    scored_by = {"translation": job.named("scorer", seq2seq.model) + languages}
-    drawn: dict[str, Any] = {"scorer": forward, "temperature": job.settings.law_temperature}
-    if not canonical:
+    model = said(job.named("scorer", seq2seq.model), top_p, given=lock is not None)
+    drawn: dict[str, Any] = {"scorer": own, "temperature": job.settings.law_temperature}
+    models = {"model": lm, "scorer": seq2seq}
+    if scored.writer:
         wide = sampler == "anneal"
-        x0 = written_starts(scored.model, [seq2seq], energy, x0, job, min_length=1, max_length=longest, wide=wide)
-        drawn |= {"informed": scored.model, "tries": 1 if lock is None else TRIES}
-    problem = Problem(lm.space, energy, x0, {"model": lm, "scorer": seq2seq}, lengths=(1, longest), scored_by=scored_by)
+        x0 = written_starts(reader, [seq2seq], energy, x0, job, min_length=1, max_length=longest, wide=wide)
+        drawn |= {"informed": reader, "tries": 1 if lock is None else TRIES}
+    x0 = starts_inside(scored, top_p, energy, x0, job, models, lock)
+    scored_by = {"translation": model + languages}
+    problem = Problem(lm.space, energy, x0, models, lengths=(1, longest), scored_by=scored_by)
     kernel = edit_kernel(lm, lock=lock, max_length=longest, swap=any_order, **drawn)
     if sampler != "smc":
         return sample_or_search(problem, kernel, sampler, job)
-    begun = texts_of(None if canonical else scored.model, lock, (1, longest), job.settings.law_temperature)
+    begun = texts_of(scored.writer, lock, (1, longest), job.settings.law_temperature, top_p=top_p)
     return draw_by_smc(problem, begun, kernel, job, particles=particles, populations=populations, moves=moves)
 
 

@@ -11,7 +11,8 @@ from experiments.declaration.arguments import Option
 from experiments.declaration.wording import argument
 from experiments.entry.experiment import experiment
 from experiments.laws.real_words import check_words
-from experiments.setup.common_options import ANNEAL_OR_SAMPLE, ENCODER, SCORER, WHITEN
+from experiments.laws.top_p import check_top_p, said
+from experiments.setup.common_options import ANNEAL_OR_SAMPLE, ENCODER, SCORER, TOP_P, WHITEN
 from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel
 from experiments.setup.languages import remark_on_language
@@ -21,6 +22,7 @@ from experiments.setup.scorers import Given, load_rebuilder, load_scorer, rebuil
 from experiments.setup.settings import Settings
 from experiments.setup.similarity import check_whitening, similarity_to
 from experiments.setup.sources import encode_source
+from experiments.starts.inside import starts_inside
 
 if TYPE_CHECKING:
     from experiments.results.protocol import Run
@@ -46,11 +48,16 @@ def check(
     after: str | None,
     follower: Any,
     whiten: str | None,
+    top_p: float,
     **_: object,
 ) -> None:
-    """Raise ``InvalidInput`` for a label that there is not, for half of a pair of options, and for unknown words."""
+    """Raise ``InvalidInput`` for a label that there is not, for half of a pair of options, and for unknown words.
+
+    For a nucleus that cannot be, too.
+    """
     from samplers import InvalidInput
 
+    check_top_p(top_p)
     check_label(settings, classifier, label, template, against)
     if (after is None) != (follower is None):
         given, other = ("after", "follower") if follower is None else ("follower", "after")
@@ -95,6 +102,7 @@ def control(
         str | NextSentenceModel | None, Option("BERT with a next-sentence head, which tells whether it does.")
     ] = None,
     coherence: Annotated[float, Option("Weight of the log odds that the text does not follow.", minimum=0)] = 1.0,
+    top_p: Annotated[float, TOP_P] = 1.0,
 ) -> Run:
     """TEXT as a classifier's LABEL has it: likely texts with that label, from which TEXT can be rebuilt.
 
@@ -123,12 +131,15 @@ def control(
     judge = load_classifier(classifier, lm, label, template, against, job.settings)
     x0, longest = encode_source(lm, text, job.settings.chains, longer=LONGER, name="text")
     whole = load_rebuilder(rebuilder, job.settings, REBUILT) if reconstruction else None
-    scored = load_scorer(scorer, lm, job.settings)
+    scored = load_scorer(scorer, lm, job.settings, top_p=top_p)
     remark_on_language("text", [text], scored.lm, lm)
     attribute = LabelEnergy(lm.space, judge, label)
     terms = scored.terms + strength * attribute
     models: dict[str, Any] = {"model": lm, "scorer": scored.lm, "classifier": judge}
-    scored_by = {"fluency": job.named("scorer", scored.model), attribute.name: job.named("classifier", judge.model)}
+    scored_by = {
+        "fluency": said(job.named("scorer", scored.model), top_p, given=False),
+        attribute.name: job.named("classifier", judge.model),
+    }
     like = None
     if whole and likeness:
         source = Given(REBUILT, text.strip(), REBUILT, "-log p(text | source)")
@@ -166,5 +177,6 @@ def control(
             whole, REBUILT, text.strip(), energy, x0, job, lengths=(shortest, longest), wide=sampler == "anneal"
         )
         moves |= {"writer": whole, "keep": KEEP, "informed": like.writer if like else None}
+    x0 = starts_inside(scored, top_p, energy, x0, job, models)
     problem = Problem(lm.space, energy, x0, models, lengths=(shortest, longest), scored_by=scored_by)
     return sample_or_search(problem, edit_kernel(lm, swap=True, **moves), sampler, job)

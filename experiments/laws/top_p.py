@@ -55,6 +55,6 @@ def start_truncation(top_p: float) -> Truncation:
     return Truncation(COLD if top_p < 1 else 1.0)
 
 
-def said(model: str, top_p: float) -> str:
-    """The model that scores, in the words of a target."""
-    return f"{model} at top-p {top_p:g} but for given words" if top_p < 1 else model
+def said(model: str, top_p: float, *, given: bool = True) -> str:
+    """The model that scores, in the words of a target; ``given``: whether some words are, which are exempt."""
+    return f"{model} at top-p {top_p:g}{' but for given words' * given}" if top_p < 1 else model

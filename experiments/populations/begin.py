@@ -31,13 +31,25 @@ def filled_by(scored: Scorer, fill: KeywordFill, temperature: float) -> KeywordF
 
 
 def whole_texts(
-    writer: Autoregressive, length: tuple[int, int], temperature: float, following: NextTokens | None = None
+    writer: Autoregressive,
+    length: tuple[int, int],
+    temperature: float,
+    following: NextTokens | None = None,
+    *,
+    top_p: float = 1.0,
 ) -> SequenceDistribution:
-    """Texts as ``writer`` writes them, of a ``length`` within bounds, token by token among those that may follow."""
+    """Texts as ``writer`` writes them, of a ``length`` within bounds, token by token among those that may follow.
+
+    Within a nucleus at temperature 1 only: at another one it would not be that of the law.
+    """
     from lm_adapters import SequenceDistribution, Truncation
 
     return SequenceDistribution(
-        writer, min_length=length[0], max_length=length[1], truncation=Truncation(temperature), following=following
+        writer,
+        min_length=length[0],
+        max_length=length[1],
+        truncation=Truncation(temperature, top_p=top_p if temperature == 1 else 1.0),
+        following=following,
     )
 
 
@@ -47,8 +59,13 @@ def texts_of(
     length: tuple[int, int],
     temperature: float,
     following: NextTokens | None = None,
+    *,
+    top_p: float = 1.0,
 ) -> SequenceDistribution | HeldTexts:
-    """``whole_texts`` that hold what is locked, mostly. Raises ``InvalidInput`` where there is no writer."""
+    """``whole_texts`` that hold what is locked, mostly; a nucleus, which locked words may be outside of, only without.
+
+    Raises ``InvalidInput`` where there is no writer.
+    """
     from lm_adapters import HeldTexts
     from samplers import InvalidInput
 
@@ -57,5 +74,5 @@ def texts_of(
             f"{argument('sampler')} smc draws its texts from the scorer: give one that reads from left to right and "
             f"has the tokenizer of {argument('model')}"
         )
-    drawn = whole_texts(writer, length, temperature, following)
+    drawn = whole_texts(writer, length, temperature, following, top_p=1.0 if lock else top_p)
     return drawn if lock is None else HeldTexts(drawn, lock)

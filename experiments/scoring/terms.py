@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from experiments.declaration.plugins import find_plugin
 from experiments.declaration.wording import argument
+from experiments.laws.top_p import check_top_p
 from experiments.scoring.lines import Line
 from experiments.setup.custom_energy import load_custom_energies
 from experiments.setup.models import named_model
-from experiments.setup.scorers import source_prefix
+from experiments.setup.scorers import left_to_right, source_prefix
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from lm_adapters import Seq2SeqLM, TextSpace
     from samplers import Energy, InvalidInput
 
-__all__ = ["Conditions", "Term", "asking_model", "load_terms", "needs_source"]
+__all__ = ["Conditions", "Term", "asking_model", "check_law", "load_terms", "needs_source"]
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,10 @@ class Conditions:
 class Term:
     """An energy by its name, of texts that the model ``reader`` reads in ``space``, up to ``max_length`` tokens.
 
-    ``given(source)`` is the energy. Of a seq2seq model ``paired(sources, x)`` is the energy of states
-    ``x int64 [texts, width]`` with a source each, and the states that it scores; ``check_source`` raises
-    ``InvalidInput`` for a source that it cannot take. Both are ``None`` where there is no source to give.
+    ``given(source)`` is the energy, which ``values`` divides by the ``temperature``. Of a seq2seq model
+    ``paired(sources, x)`` is the energy of states ``x int64 [texts, width]`` with a source each, and the states that it
+    scores; ``check_source`` raises ``InvalidInput`` for a source that it cannot take. Both are ``None`` where there is
+    no source to give.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Term:
     max_length: int
     given: Callable[[str | None], Energy]
     source: str | None = None
+    temperature: float = 1.0
     check_source: Callable[[str | None], None] | None = None
     paired: Callable[[Sequence[str], Tensor], tuple[Energy, Tensor]] | None = None
 
@@ -82,7 +86,7 @@ class Term:
         else:
             energy, x = self.paired([source or "" for source in sources], x)
         with torch.inference_mode(), self.space.texts_in_errors():
-            energies: list[float] = evaluate(energy, x).energy.tolist()
+            energies: list[float] = (evaluate(energy, x).energy / self.temperature).tolist()
         return energies
 
 
@@ -106,11 +110,38 @@ def asking_model(models: Sequence[str], conditions: Conditions, trust_remote_cod
     return next((name for name in known if task_of(name, trust_remote_code=trust_remote_code) == "seq2seq"), None)
 
 
+def check_law(models: Sequence[str], temperature: float, top_p: float, trust_remote_code: bool) -> None:
+    """Raise ``InvalidInput`` for a temperature or a nucleus that cannot be, by the configuration of models alone."""
+    from lm_adapters import is_remote, task_of
+    from samplers import InvalidInput
+
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise InvalidInput(f"{argument('temperature')} is {temperature}; give a finite number above 0")
+    check_top_p(top_p)
+    if top_p == 1:
+        return
+    for name in (name for name in models if find_plugin("models", name) is None):
+        if is_remote(name) or task_of(name, trust_remote_code=trust_remote_code) == "masked":
+            raise no_nucleus(name)
+
+
+def no_nucleus(model: str) -> InvalidInput:
+    """Of a masked model, or one behind a server."""
+    from samplers import InvalidInput
+
+    return InvalidInput(
+        f"{argument('top_p')} is for models here that read from left to right, and {model!r} is another; leave it out, "
+        f"or give another {argument('models')}"
+    )
+
+
 def load_terms(
     models: Sequence[str],
     energies: Sequence[GivenEnergy],
     conditions: Conditions,
     *,
+    temperature: float,
+    top_p: float,
     device: str,
     dtype: str,
     trust_remote_code: bool,
@@ -134,20 +165,26 @@ def load_terms(
     if tokenizer is not None and not any(map(is_remote, models)):
         raise InvalidInput(f"{argument('tokenizer')} is for a model behind a server, and none is given; leave it out")
     trusted = {"trust_remote_code": trust_remote_code}
-    terms = [_model_term(name, conditions, device, dtype, trusted, tokenizer) for name in models]
+    terms = [_model_term(name, conditions, top_p, device, dtype, trusted, tokenizer) for name in models]
     unused = [name for name, value in vars(conditions).items() if value is not None]
     if unused and all(term.check_source is None for term in terms):
         raise InvalidInput(f"{argument(unused[0])} is for seq2seq models, and none is given; leave it out")
     for own in custom:
         given = _always(own.term(terms[0].space))
         terms.append(replace(terms[0], name=own.name, given=given, check_source=None))
-    return terms
+    return [replace(term, temperature=temperature) for term in terms]
 
 
 def _model_term(
-    name: str, conditions: Conditions, device: str, dtype: str, trusted: dict[str, Any], tokenizer: str | None
+    name: str,
+    conditions: Conditions,
+    top_p: float,
+    device: str,
+    dtype: str,
+    trusted: dict[str, Any],
+    tokenizer: str | None,
 ) -> Term:
-    from lm_adapters import CausalLM, MaskedEnergy, MaskedLM, RemoteEnergy, RemoteLM, Seq2SeqLM, SequenceEnergy, task_of
+    from lm_adapters import CausalLM, MaskedEnergy, MaskedLM, RemoteEnergy, RemoteLM, Seq2SeqLM, task_of
 
     model: Any = named_model(name, device, dtype, tokenizer)
     if isinstance(model, str):
@@ -157,10 +194,15 @@ def _model_term(
         chosen = languages if task == "seq2seq" else {}
         model = kinds[task].from_pretrained(model, device, dtype, **trusted, **chosen)
     if isinstance(model, Seq2SeqLM):
-        return _conditional_term(name, model, conditions)
+        return _conditional_term(name, model, conditions, top_p)
+    if top_p < 1 and isinstance(model, MaskedLM | RemoteLM):
+        raise no_nucleus(name)
+    energy: Energy
     if isinstance(model, RemoteLM):
-        return Term(name, name, model.space, model.max_length, _always(RemoteEnergy(model)))
-    energy = MaskedEnergy(model, "pll") if isinstance(model, MaskedLM) else SequenceEnergy(model.condition_on())
+        energy = RemoteEnergy(model)
+    else:
+        masked = isinstance(model, MaskedLM)
+        energy = MaskedEnergy(model, "pll") if masked else left_to_right(model.condition_on(), top_p)
     return Term(name, name, model.space, model.max_length, _always(energy))
 
 
@@ -168,10 +210,10 @@ def _always(energy: Energy) -> Callable[[str | None], Energy]:
     return lambda _: energy
 
 
-def _conditional_term(name: str, model: Seq2SeqLM, conditions: Conditions) -> Term:
+def _conditional_term(name: str, model: Seq2SeqLM, conditions: Conditions, top_p: float) -> Term:
     import torch
 
-    from lm_adapters import SequenceEnergy, pair_log_probs
+    from lm_adapters import pair_log_probs
     from samplers import InvalidInput, named
 
     prefix = source_prefix(model, conditions.prefix)
@@ -188,8 +230,23 @@ def _conditional_term(name: str, model: Seq2SeqLM, conditions: Conditions) -> Te
     def paired(sources: Sequence[str], x: Tensor) -> tuple[Energy, Tensor]:
         read = model.source_space.encode([source.strip() for source in sources]).to(x.device)
         width = read.shape[1]
-        energy = named(name, lambda both: -pair_log_probs(model, both[:, :width], both[:, width:], prefix))
-        return energy, torch.cat([read, x], dim=1)
+        source_of = dict(zip(map(tuple, read.tolist()), sources, strict=True))
+
+        def together(both: Tensor) -> Tensor:
+            return -pair_log_probs(model, both[:, :width], both[:, width:], prefix)
+
+        def one_by_one(both: Tensor) -> Tensor:
+            distinct, of_row = both[:, :width].unique(dim=0, return_inverse=True)
+            nats = torch.empty(len(both), dtype=torch.float64, device=x.device)
+            for number, tokens in enumerate(distinct.tolist()):
+                rows = (of_row == number).nonzero().squeeze(1)
+                nats[rows] = given(source_of[tuple(tokens)])(both[rows, width:])
+            return nats
+
+        return named(name, together if top_p == 1 else one_by_one), torch.cat([read, x], dim=1)
+
+    def given(source: str | None) -> Energy:
+        return left_to_right(model.condition_on(source or "", prefix=prefix), top_p)
 
     if conditions.source is not None:
         check(conditions.source)
@@ -198,8 +255,8 @@ def _conditional_term(name: str, model: Seq2SeqLM, conditions: Conditions) -> Te
         name,
         model.space,
         model.max_length,
-        lambda source: SequenceEnergy(model.condition_on(source or "", prefix=prefix)),
+        given,
         conditions.source,
-        check,
-        paired,
+        check_source=check,
+        paired=paired,
     )

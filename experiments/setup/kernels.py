@@ -79,9 +79,9 @@ def edit_kernel(
     parts.append((MetropolisHastings(GibbsProposal(lm, BLOCK, **drawn)), 0.2))
     if swap:
         parts.append((MetropolisHastings(SwapProposal(lm.space)), 0.1))
+    # At another temperature the nucleus that a proposal cuts is not that of the law.
+    own = {"truncation": scorer.truncation} if isinstance(scorer, NucleusEnergy) and temperature == 1 else {}
     if isinstance(scorer, SequenceEnergy):
-        # At another temperature the nucleus that a proposal cuts is not that of the law.
-        own = {"truncation": scorer.truncation} if isinstance(scorer, NucleusEnergy) and temperature == 1 else {}
         if isinstance(lock, Template):
             parts += _slots(lm, scorer.model, lock, drawn["truncation"], own)
         else:
@@ -92,6 +92,8 @@ def edit_kernel(
     if informed is not None:
         whole = {name: each for name, each in bounds.items() if name != "lock"}
         whole["truncation"] = Truncation(warmer * temperature)
+        if lock is None and isinstance(scorer, SequenceEnergy) and informed is scorer.model and warmer == 1:
+            whole |= own
         parts.append((_anew(informed, tries, following=following, **whole), anew))
     return _mixture([*parts, *_respelling(lock, min_length, max_length)])
 

@@ -16,12 +16,23 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from experiments.setup.settings import Settings
-    from lm_adapters import Autoregressive, CausalLM, MaskedLM, RemoteLM, SentenceEncoder, Seq2SeqLM, TextSpace
+    from lm_adapters import (
+        Autoregressive,
+        CausalLM,
+        MaskedLM,
+        RemoteLM,
+        SentenceEncoder,
+        Seq2SeqLM,
+        SequenceEnergy,
+        TextSpace,
+    )
     from samplers import Energy, EnergyTerm
 
 __all__ = [
     "Given",
     "Scorer",
+    "check_nucleus",
+    "left_to_right",
     "load_meaning",
     "load_rebuilder",
     "load_scorer",
@@ -100,45 +111,47 @@ def load_scorer(
     Raises ``InvalidInput`` for a seq2seq model without the task, before its weights are loaded where possible, and for
     any where no source is given; for a model that cannot be truncated.
     """
-    from lm_adapters import (
-        MaskedEnergy,
-        MaskedLM,
-        NucleusEnergy,
-        RemoteEnergy,
-        RemoteLM,
-        Seq2SeqLM,
-        SequenceEnergy,
-        ThroughText,
-    )
-    from samplers import InvalidInput
+    from lm_adapters import MaskedEnergy, MaskedLM, RemoteEnergy, RemoteLM, Seq2SeqLM, ThroughText
 
     model = lm if isinstance(scorer, str) and scorer == settings.model else _loaded(scorer, settings, given)
     name, formula = "fluency", ""
     own: EnergyTerm
-    if top_p < 1 and (
-        isinstance(model, MaskedLM | RemoteLM) or model.space.tokenizer.get_vocab() != lm.space.tokenizer.get_vocab()
-    ):
-        raise InvalidInput(
-            f"{argument('top_p')} {top_p:g} needs a {argument('scorer')} that reads from left to right and has the "
-            f"tokenizer of {argument('model')}; leave it out, or give another"
-        )
-
-    def left_to_right(reader: Autoregressive) -> EnergyTerm:
-        return NucleusEnergy(reader, top_p, exempt=exempt) if top_p < 1 else SequenceEnergy(reader)
-
+    check_nucleus(model, lm, top_p)
     if isinstance(model, Seq2SeqLM):
         asked = _checked(given, type(model.model).__name__, model.tasks)
-        own = left_to_right(model.condition_on(asked.source, model.task_prefix(asked.task)))
+        own = left_to_right(model.condition_on(asked.source, model.task_prefix(asked.task)), top_p, exempt)
         name, formula = asked.name, asked.formula
     elif isinstance(model, MaskedLM):
         own = MaskedEnergy(model, "pll")
     elif isinstance(model, RemoteLM):
         own = RemoteEnergy(model)
     else:
-        own = left_to_right(model.condition_on())
+        own = left_to_right(model.condition_on(), top_p, exempt)
     energy = ThroughText.of(own, lm.space, model.space, name=name)
     energy.formula = formula
     return Scorer(energy, model, spelling(energy, lm.space))
+
+
+def check_nucleus(model: MaskedLM | CausalLM | Seq2SeqLM | RemoteLM, lm: MaskedLM, top_p: float) -> None:
+    """Raise ``InvalidInput`` for a ``model`` that has no nucleus, or none of the tokens of ``lm``."""
+    from lm_adapters import MaskedLM, RemoteLM
+    from samplers import InvalidInput
+
+    reads = not isinstance(model, MaskedLM | RemoteLM)
+    if top_p < 1 and not (reads and model.space.tokenizer.get_vocab() == lm.space.tokenizer.get_vocab()):
+        raise InvalidInput(
+            f"{argument('top_p')} {top_p:g} needs a {argument('scorer')} that reads from left to right and has the "
+            f"tokenizer of {argument('model')}; leave it out, or give another"
+        )
+
+
+def left_to_right(
+    reader: Autoregressive, top_p: float, exempt: Callable[[Tensor], Tensor] | None = None
+) -> SequenceEnergy:
+    """``-log p`` by ``reader``; below 1 that of sampling with this nucleus, in which ``exempt`` tokens are given."""
+    from lm_adapters import NucleusEnergy, SequenceEnergy
+
+    return NucleusEnergy(reader, top_p, exempt=exempt) if top_p < 1 else SequenceEnergy(reader)
 
 
 def _loaded(
