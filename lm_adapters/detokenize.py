@@ -69,7 +69,9 @@ class Detokenizer:
     @cached_property
     def folds(self) -> bool:
         """Whether the tokenizer does not see the difference between full-width marks and those of ASCII."""
-        return all(self._tokens(wide) == self._tokens(narrow) for wide, narrow in FOLDED)
+        unknown = self.tokenizer.unk_token_id
+        pairs = [(self._tokens(wide), self._tokens(narrow)) for wide, narrow in FOLDED]
+        return all(wide == narrow and unknown not in wide for wide, narrow in pairs)
 
     @cached_property
     def restores(self) -> bool:
