@@ -8,6 +8,7 @@ from .energy.watched import Watched
 from .errors import (
     BoundViolated,
     EnergyError,
+    FolderInUse,
     Interrupted,
     InvalidInput,
     McmcTextError,
@@ -73,6 +74,7 @@ __all__ = [
     "EnergyError",
     "EnergyTerm",
     "Flat",
+    "FolderInUse",
     "Gibbs",
     "GradientProposal",
     "ImportanceSample",

@@ -4,6 +4,7 @@
 
     McmcTextError
     ├── InvalidInput      (also ValueError)  an unusable argument: says which, where, and what to do
+    │   └── FolderInUse   another process works in the run's folder
     ├── EnergyError       an energy raised, or returned NaN, -inf or the wrong shape: carries rows, states and term
     ├── TooManyNaN        too many of the scored rows were NaN to reject them
     ├── OutOfMemory       a forward pass of a single row does not fit in memory
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BoundViolated",
     "EnergyError",
+    "FolderInUse",
     "Interrupted",
     "InvalidInput",
     "McmcTextError",
@@ -47,6 +49,10 @@ class McmcTextError(Exception):
 
 class InvalidInput(McmcTextError, ValueError):
     """An argument is unusable; the message is one line that names it, its value and the remedy."""
+
+
+class FolderInUse(InvalidInput):
+    """Another process holds the lock of a run's folder."""
 
 
 class EnergyError(McmcTextError):

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from experiments.results.html import fragment
+from experiments.results.fragment import fragment
 
 if TYPE_CHECKING:
     from pandas import DataFrame

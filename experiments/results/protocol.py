@@ -41,7 +41,9 @@ class Run(Protocol):
         """Label and value of each line under the texts."""
 
     def history(self) -> tuple[Sequence[int], Tensor] | tuple[Sequence[int], Tensor, Tensor | None] | None:
-        """Steps ``[kept]`` and energies ``[chains, kept]`` in nats for the chart; ``None`` for a run without steps.
+        """Steps ``[kept]`` and energies ``[chains, kept]`` in nats; ``None`` for a run without steps.
+
+        Of a search these are the energies on the way, though only the best text of each chain is a sample.
 
         A third part says which chains started from below, ``bool [chains]``, where that is known.
         """

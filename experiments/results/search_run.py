@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from experiments.results.headings import ranked, search_heading
 from experiments.results.trust import SEARCH_LINE
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from xarray import DataTree
 
     from lm_adapters import TextSpace
@@ -92,5 +93,5 @@ class SearchRun(Exports):
         yield from self.spent.facts()
         yield "speed", f"{summary['chain_steps_per_second']:,.0f} chain-steps/s, {self.spent.seconds:.1f} s"
 
-    def history(self) -> None:
-        """Only the best state of each chain is kept."""
+    def history(self) -> tuple[Sequence[int], Tensor]:
+        return range(self.found.history.shape[1]), self.found.history.cpu()

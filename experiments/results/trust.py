@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from experiments.declaration.wording import argument
 
 if TYPE_CHECKING:
     from samplers import Diagnostics, ImportanceSample, RejectionSample, SMCSample, StartComparison
 
-__all__ = ["NO_TARGET_LINE", "SEARCH_LINE", "about_chains", "about_populations", "about_rejection", "about_weights"]
+__all__ = [
+    "NO_TARGET_LINE",
+    "SEARCH_LINE",
+    "about_chains",
+    "about_populations",
+    "about_rejection",
+    "about_weights",
+    "guarantee",
+]
 
 R_HAT = 1.01
 ESS_PER_CHAIN = 100  # Vehtari et al. 2021, section 4: below this neither R-hat nor ESS can be relied on
@@ -126,6 +135,21 @@ def about_weights(result: ImportanceSample) -> str:
         verdict = f"averages are rough; raise {argument('steps')}"
     worth = f"{len(result.x):,} weighted draws are worth {result.ess:,.1f} independent ones"
     return f"{worth}, {shape}: {verdict}. {NOT_JUDGED}"
+
+
+def guarantee(summary: Mapping[str, Any]) -> str:
+    """What the sampler promises of its draws, however far this run came."""
+    if "objective" in summary:
+        return "Guarantee: none about how likely texts are. A search makes the energy small."
+    if NO_TARGET_LINE in str(summary.get("trust")):
+        return "Guarantee: none. No law is known that the draws would follow, however long the run."
+    if "trials" in summary:
+        return "Guarantee: each draw follows the target, and owes nothing to the others."
+    if "pareto_k" in summary or "populations" in summary:
+        return "Guarantee: averages go to those of the target as draws grow in number. A finite run is off by some."
+    if "chains" in summary:
+        return "Guarantee: averages go to those of the target as steps grow in number. Before that starts are felt."
+    return "Guarantee: that of its sampler."
 
 
 def _r_hat(value: float) -> str:

@@ -14,7 +14,7 @@ from experiments.declaration.arguments import Argument
 from experiments.declaration.wording import argument, remark
 from experiments.executors.share import Committed, ShareTask
 from experiments.laws.real_words import word_list
-from experiments.results.html import page
+from experiments.pages.page import page
 from experiments.results.protocol import Run
 from experiments.runs.run_directory import RunDirectory, run_directory, write_run
 from experiments.setup.languages import languages_of
@@ -143,7 +143,7 @@ class Job:
         """Write samples, summary and page."""
         if self.directory and not self.share:
             summary = run.summary()
-            self.directory.finish(run, summary, page(run, summary))
+            self.directory.finish(run, summary, page(run, summary, self.directory.how_to_repeat))
 
     def write_so_far(self) -> None:
         """Samples, summary and page of a run that was stopped, if there is a draw; a second signal ends this."""
@@ -156,7 +156,7 @@ class Job:
             outline = Outline.read(directory.store)
             if run := stored_run(directory.store, directory.config, outline, space[0], directory.progress):
                 summary = run.summary()
-                write_run(directory.path, run, summary, page(run, summary))
+                write_run(directory.path, run, summary, page(run, summary, directory.how_to_repeat))
                 directory.reported = True
 
 

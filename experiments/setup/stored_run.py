@@ -171,7 +171,7 @@ def _searches(
     x0 = torch.zeros(outline.chains, 1, dtype=torch.int64).expand(-1, outline.width)
     for first, done, best in stored_annealed(store, x0, shard_size=config["shard_size"], terms=len(outline.terms)):
         found = Annealed(
-            best["x"], best["energy"], best["terms"], tuple(outline.terms), best["found_at"], best["terms"][:, :0],
+            best["x"], best["energy"], best["terms"], tuple(outline.terms), best["found_at"], best["history"],
             config["seed"], 0, int(best["nan_rejected"]),
         )  # fmt: skip
         yield first, done, SearchRun(config, outline.target, space, found, spent, tuple(outline.constraints))
@@ -198,13 +198,14 @@ def _joined(runs: Sequence[TextRun | SearchRun], replaced: Mapping[str, Any]) ->
     first = runs[0]
     if isinstance(first, SearchRun):
         found = [run.found for run in runs if isinstance(run, SearchRun)]
+        common = min(each.history.shape[1] for each in found)
         whole = replace(
             found[0],
             x=torch.cat([each.x for each in found]),
             energy=torch.cat([each.energy for each in found]),
             terms=torch.cat([each.terms for each in found]),
             found_at=torch.cat([each.found_at for each in found]),
-            history=torch.cat([each.history for each in found]),
+            history=torch.cat([each.history[:, :common] for each in found]),
             nan_rejected=sum(each.nan_rejected for each in found),
         )
         return replace(first, config=replaced, found=whole)

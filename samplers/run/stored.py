@@ -54,17 +54,19 @@ def stored_annealed(
 ) -> Iterator[tuple[int, int, dict[str, Tensor]]]:
     """For each shard of a run of ``anneal`` that has a commit: its first chain, the steps done, the best so far.
 
-    That is ``x``, ``energy``, ``terms`` and ``found_at`` as ``Annealed`` has them, and ``nan_rejected``, a number.
+    That is ``x``, ``energy``, ``terms``, ``found_at`` and ``history`` as ``Annealed`` has them, and ``nan_rejected``, a
+    number.
     ``terms`` is the number of terms; other arguments and errors as for ``stored_traces``.
     """
     for first, start, files in _begun_shards(store, x0, shard_size):
         zeros = torch.zeros(len(start), terms, dtype=torch.float64)
         like = {"x": start, "energy": zeros.sum(dim=1), "terms": zeros, "found_at": zeros.sum(dim=1).long()}
+        rows = files.rows({"history": torch.empty(0, len(start), dtype=torch.float64)}, lambda begin, end: end - begin)
         saved = _commit(files, {memory_name(name): tensor for name, tensor in like.items()})
         best = {name: saved[memory_name(name)] for name in like}
         if not bool(((best["found_at"] >= -1) & (best["found_at"] < files.done)).all()):
             raise StoreError(damaged(files.record_path))
-        yield first, files.done, {**best, "nan_rejected": saved[memory_name(NAN)][1]}
+        yield first, files.done, {**best, "history": rows["history"].T, "nan_rejected": saved[memory_name(NAN)][1]}
 
 
 def stored_draws(store: RunStore, scalars: Sequence[str]) -> tuple[int, dict[str, Tensor]]:

@@ -25,7 +25,7 @@ from typing import Any
 
 from torch import Tensor
 
-from samplers.errors import InvalidInput, StoreError
+from samplers.errors import FolderInUse, InvalidInput, StoreError
 from samplers.storage.atomic_files import (
     append_line,
     check_makeable,
@@ -148,7 +148,7 @@ class RunStore:
             self._check_ours()
             lock = FolderLock(self.path / LOCK)
         except InUse as error:
-            raise InvalidInput(
+            raise FolderInUse(
                 f"{str(self.path)!r} is in use by {self._owner()}; wait for it or choose another folder"
             ) from error
         except OSError as error:

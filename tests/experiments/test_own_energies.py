@@ -16,9 +16,8 @@ from experiments.cli import main as mcmc_text
 from experiments.entry.report import report
 from experiments.gibbs import gibbs
 from experiments.keywords import keywords
+from experiments.pages.page import page
 from experiments.paraphrase import paraphrase
-from experiments.results.chart import chart
-from experiments.results.html import page
 from experiments.results.terminal import print_run
 from samplers import EnergyError, EnergyTerm, InvalidInput
 from tests.lm_adapters import tiny
@@ -184,15 +183,6 @@ def test_what_is_below_all_numbers_is_an_error(lm):
 
     with pytest.raises(EnergyError, match=r"'pll \+ low \+ lower' is below what a number can hold at the start"):
         gibbs(model=lm, energies=[low, lower], **QUICK)
-
-
-@pytest.mark.parametrize("values", [[1e18] * 3, [0.0] * 3, [-1e308, 1e308, 0.0], [5.0, 5.0 + 1e-13, 5.0]])
-def test_charts_of_extremes(values):
-    drawn = chart([0, 1, 2], torch.tensor([values], dtype=torch.float64))
-    heights = [height for height, _ in drawn.levels]
-    assert heights == sorted(heights)
-    assert all(8 <= float(height) <= 216 for height in re.findall(r"[ML][\d.]+ ([\d.]+)", drawn.paths[0]))
-    assert "nan" not in drawn.paths[0]
 
 
 # Energies that are terms

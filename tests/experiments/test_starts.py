@@ -13,7 +13,6 @@ from experiments.entry.report import report
 from experiments.entry.saved_run import load_run
 from experiments.gibbs import gibbs
 from experiments.keywords import keywords
-from experiments.results.chart import ABOVE, BELOW, chart
 from experiments.results.terminal import print_run
 from experiments.results.trust import about_chains
 from experiments.starts import low
@@ -169,14 +168,6 @@ def test_the_line_does_not_cry_wolf():
     plain = line(None)
     assert line(figures(0.02)) == line(figures(math.nan)) == plain
     assert "agree on the energy" in plain
-
-
-def test_the_chart_has_a_colour_for_each_half():
-    energy = torch.randn(4, 10, generator=torch.Generator().manual_seed(0))
-    drawn = chart(range(10), energy, torch.tensor([True, False, False, True]))
-    assert drawn.hues == [BELOW, ABOVE, ABOVE, BELOW]
-    assert "blue: chains that started from below" in drawn.caption
-    assert len(set(chart(range(10), energy).hues)) == 4
 
 
 def test_the_table_of_compare_has_efficiency(run):

@@ -1,0 +1,160 @@
+"""A run as one page to look at: its texts, its plots, its figures and how far to rely on them. Nothing is fetched."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from experiments.declaration.wording import argument
+from experiments.pages.drawing import drawing
+from experiments.pages.draws import Chain, Draws, Text
+from experiments.pages.marks import Marker, changed, marker, pieces, source_of
+from experiments.pages.plot import Plot
+from experiments.pages.plots import plots_of
+from experiments.results.figures import nats
+from experiments.results.protocol import Run
+from experiments.results.safe_text import json_text, plain, visible
+from experiments.results.trust import guarantee
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+__all__ = ["TEXTS", "line", "page", "run_plots"]
+
+TEXTS = 200  # written out; scripts show the others
+WALKS, CHANGES = 4, 25  # chains of which the last changes are shown, and how many
+LAWS = ("target", "objective")
+
+
+def page(run: Run, summary: Mapping[str, Any], repeat: str | None = None) -> str:
+    """The whole of ``report.html``, for a run of any experiment and its ``summary()``. Always valid UTF-8.
+
+    ``repeat``: the command that does the run again. Everything is escaped; the page's policy lets no script run but
+    its own, and keeps the page harmless even where that failed.
+    """
+    config = run.config
+    draws = Draws.of(run.samples())
+    marking, source = marker(config), source_of(config)
+    terms, mark = draws.term_names, marking[1] if marking else None
+    facts = [(line(label), line(value)) for label, value in run.facts(summary)]
+    settings = [(line(name), line(str(value))) for name, value in config.items() if value not in (None, [], ())]
+    times = [(line(label), line(value)) for label, value in run.spent.in_words()]
+    law = next((name for name in LAWS if name in summary), None)
+    shown = [drawn for plot in run_plots(run, summary, draws) if (drawn := drawing(plot))]
+    return _template().render(
+        policy=_policy(),
+        style=_file("page.css"),
+        script=_file("page.js"),
+        name=line(str(config["experiment"])),
+        progress=line(str(summary.get("progress", ""))),
+        trust=line(summary["trust"]),
+        guarantee=guarantee(summary),
+        trusted=argument("trust_remote_code") if config["trust_remote_code"] else None,
+        target=(law.capitalize(), line(str(summary[law]))) if law else None,
+        source=(source[0], line(source[1])) if source else None,
+        repeat=line(repeat) if repeat else None,
+        marked=marking[0] if marking else None,
+        total=_total(draws),
+        terms=[line(name) for name in terms],
+        texts=[_row(text, terms, mark) for text in draws.texts[:TEXTS]],
+        all=len(draws.texts),
+        more=f"{more:,}" if (more := len(draws.texts) - TEXTS) > 0 else "",
+        walks=[walk for chain in _chosen(draws.chains) if (walk := _walk(chain))["rows"]],
+        drawings=shown,
+        tables=[("Figures", facts), *([("Time by term", times)] if times else []), ("Configuration", settings)],
+        data=_data(draws.texts, terms, mark),
+    )
+
+
+def run_plots(run: Run, summary: Mapping[str, Any], draws: Draws) -> list[Plot]:
+    """Of a run of any kind. Names that the run gives, as of moves, are made safe to show."""
+    history = run.history() if "objective" in summary else None
+    shown = {**summary}
+    if isinstance(moves := summary.get("moves"), Mapping):
+        shown["moves"] = {line(str(name)): count for name, count in moves.items()}
+    return plots_of(draws, shown, history[:2] if history else None, int(run.config.get("steps") or 0))
+
+
+def line(text: str) -> str:
+    """On one line, with nothing unseen in it."""
+    return visible(" ".join(text.split()))
+
+
+def _total(draws: Draws) -> str:
+    count, distinct = draws.count, len(draws.texts)
+    chains = f" of {len(draws.chains):,} chains" if draws.chains else ""
+    what = (
+        f"{distinct:,} different texts in {count:,} draws{chains}." if distinct < count else f"{count:,} texts{chains}."
+    )
+    return f"{what} Energies in nats: lower is likelier; of a text with several, the lowest."
+
+
+def _row(text: Text, terms: Sequence[str], mark: Marker | None) -> dict[str, Any]:
+    shown = line(text.text)
+    return {
+        "count": f"{text.count:,}",
+        "energy": nats(text.energy),
+        "parts": list(pieces(shown, mark(shown) if mark else [])),
+        "terms": [nats(text.terms.get(name, float("nan"))) for name in terms],
+    }
+
+
+def _data(texts: Iterable[Text], terms: Sequence[str], mark: Marker | None) -> str:
+    """All texts for the script, as JSON in gzip in base64: a tenth of it, and quickly read past."""
+    rows = []
+    for text in texts:
+        shown = line(text.text)
+        ends = [end for span in (mark(shown) if mark else ()) for end in span]
+        values = [round(text.terms.get(name, float("nan")), 4) for name in terms]
+        rows.append([text.count, round(text.energy, 4), shown, values, ends])
+    packed = gzip.compress(json_text(plain(rows)).encode(), compresslevel=6, mtime=0)
+    return base64.b64encode(packed).decode()
+
+
+def _chosen(chains: Sequence[Chain]) -> list[Chain]:
+    """Some of each kind of start."""
+    below = [chain for chain in chains if chain.start == "below"][: WALKS // 2]
+    return [*below, *[chain for chain in chains if chain.start != "below"]][:WALKS]
+
+
+def _walk(chain: Chain) -> dict[str, Any]:
+    """The last draws of a chain that differ from the one before, with what is new in them."""
+    start = f", started from {chain.start}" if chain.start else ""
+    return {"title": f"Chain {chain.number}{start}", "rows": list(_changes(chain))}
+
+
+def _changes(chain: Chain) -> Iterator[dict[str, Any]]:
+    texts = chain.texts
+    moved = [index for index in range(1, len(texts)) if texts[index] != texts[index - 1]]
+    for index in moved[-CHANGES:]:
+        before, after = line(texts[index - 1]), line(texts[index])
+        parts = list(pieces(after, changed(before, after)))
+        yield {"step": f"{chain.steps[index]:,}", "energy": nats(chain.energies[index]), "parts": parts}
+
+
+@cache
+def _file(name: str) -> str:
+    return files("experiments.pages").joinpath(name).read_text(encoding="utf-8").strip()
+
+
+@cache
+def _policy() -> str:
+    style, script = (
+        base64.b64encode(hashlib.sha256(_file(name).encode()).digest()).decode() for name in ("page.css", "page.js")
+    )
+    return (
+        f"default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}'; base-uri 'none'; "
+        "form-action 'none'"
+    )
+
+
+@cache
+def _template() -> Template:
+    from jinja2 import Environment, StrictUndefined
+
+    return Environment(autoescape=True, undefined=StrictUndefined).from_string(_file("page.html"))
