@@ -175,16 +175,9 @@ def test_kernels_say_what_they_sample_and_why():
 def test_every_package_and_every_import_is_declared():
     assert set(settings()["packages"].split()) == PACKAGES
     required = {re.split(r"[\[<>=]", line)[0].replace("-", "_") for line in settings()["install_requires"].split()}
-<<<<<<< HEAD
-    extra = {"xarray", "opencc", "pypinyin"}  # of arviz-stats[xarray], and of our extra "chinese"
+    extra = {"xarray", "matplotlib", "opencc", "pypinyin"}  # of arviz-stats[xarray], and of extras of ours
     known = required | set(MAY_IMPORT) | set(sys.stdlib_module_names) | extra
     assert found({module: {top(name) for name in imported(tree)} - known for module, tree in TREES.items()}) == {}
-=======
-    known = required | set(MAY_IMPORT) | set(sys.stdlib_module_names) | {"xarray"}  # arviz-stats[xarray]
-    extra = {"experiments.pages.plot_files": {"matplotlib"}}  # imported where its lack has been told
-    used = {module: {top(name) for name in imported(tree)} - extra.get(module, set()) for module, tree in TREES.items()}
-    assert found({module: names - known for module, names in used.items()}) == {}
->>>>>>> 9370561 (The page of a run: all its texts to search and sort, marks, changes, plots with round ticks; report of a running run, files of plots and samples; show)
 
 
 def test_the_rules_see_what_breaks_them():

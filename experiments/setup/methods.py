@@ -9,12 +9,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-<<<<<<< HEAD
 from experiments.executors.share import OnlyBegun
 from experiments.executors.shares import executor_of, run_shares
-=======
 from experiments.laws.cooling import COLD, HOT
->>>>>>> 9370561 (The page of a run: all its texts to search and sort, marks, changes, plots with round ticks; report of a running run, files of plots and samples; show)
 from experiments.results.cost import Spent, counted, totals_of
 from experiments.results.draws_run import DrawsRun
 from experiments.results.search_run import SearchRun
