@@ -10,6 +10,7 @@ import os
 os.environ.setdefault("MKL_CBWR", "AVX2,STRICT")
 
 from experiments.declaration.arguments import Option
+from experiments.doctor.examine import examine_energy
 from experiments.entry.experiment import experiment
 from experiments.entry.report import report
 from experiments.entry.saved_run import SavedRun, load_run
@@ -44,6 +45,7 @@ __all__ = [
     "draw_by_importance",
     "draw_by_rejection",
     "edit_kernel",
+    "examine_energy",
     "experiment",
     "in_words",
     "load_meaning",

@@ -106,7 +106,8 @@ def gibbs(
         ),
     ] = "mh",
     energy_kind: Annotated[
-        Literal["raw", "pll"], Option("Target of mh: pseudo-log-likelihood, or sum of logits.")
+        Literal["raw", "pll"],
+        Option("Target of mh: pseudo-log-likelihood, or sum of logits.", energies=["MaskedEnergy"]),
     ] = "pll",
     particles: Annotated[int, PARTICLES] = 128,
     populations: Annotated[int, POPULATIONS] = 4,

@@ -58,7 +58,7 @@ def check(
 @experiment(check=check, temperature=0.8)
 def infill(
     job: Job,
-    template: Annotated[str, Option("A text with slots.")],
+    template: Annotated[str, Option("A text with slots.", energies=["Template"])],
     *,
     sampler: Annotated[
         Literal["mh", "gibbs", "smc", "anneal"],

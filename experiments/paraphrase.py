@@ -67,10 +67,17 @@ def paraphrase(
     whiten: Annotated[str | None, WHITEN] = None,
     distance: Annotated[
         float | None,
-        Option("Weight of -log(1.01 - BLEU to TEXT).  [default: 2; 0.5 where a seq2seq model draws texts]"),
+        Option(
+            "Weight of -log(1.01 - BLEU to TEXT).  [default: 2; 0.5 where a seq2seq model draws texts]",
+            energies=["SourceBleu"],
+        ),
     ] = None,
     reconstruction: Annotated[
-        float, Option("Weight of -log p of TEXT given the text, with a seq2seq scorer: what is left out costs.")
+        float,
+        Option(
+            "Weight of -log p of TEXT given the text, with a seq2seq scorer: what is left out costs.",
+            energies=["Reconstruction"],
+        ),
     ] = 1.0,
     particles: Annotated[int, PARTICLES] = 128,
     populations: Annotated[int, POPULATIONS] = 4,

@@ -56,14 +56,15 @@ def summarize(
     job: Job,
     text: Annotated[str, Option("What to summarize.")],
     *,
-    max_words: Annotated[int, Option("Words that the summary may have.", minimum=1)],
+    max_words: Annotated[int, Option("Words that the summary may have.", minimum=1, energies=["WordLimit"])],
     sampler: Annotated[Literal["anneal", "mh"], ANNEAL_OR_SAMPLE] = "anneal",
     scorer: Annotated[str | CausalLM | MaskedLM, SCORER] = "causal-en",
     rebuilder: Annotated[
         str | Seq2SeqLM, Option(f"Seq2seq model with the task {REBUILT}, from which -log p of TEXT is.")
     ] = "seq2seq-en",
     reconstruction: Annotated[
-        float, Option("Weight of -log p of TEXT given the summary: what it leaves out costs.")
+        float,
+        Option("Weight of -log p of TEXT given the summary: what it leaves out costs.", energies=["Reconstruction"]),
     ] = 1.0,
     encoder: Annotated[str | None, ENCODER] = None,
     similarity: Annotated[

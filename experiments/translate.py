@@ -66,7 +66,10 @@ def translate(
     text: Annotated[str, Option("What to translate.")],
     *,
     must_contain: Annotated[
-        Sequence[str], Option("A word or phrase of the translation, as a whole word. Repeatable.", metavar="WORD")
+        Sequence[str],
+        Option(
+            "A word or phrase of the translation, as a whole word. Repeatable.", metavar="WORD", energies=["Keywords"]
+        ),
     ] = (),
     any_order: Annotated[bool, Option("Of several words.", names=["--any-order/--in-order"])] = True,
     sampler: Annotated[Literal["anneal", "mh", "smc"], ANNEAL_SAMPLE_OR_SMC] = "anneal",

@@ -76,7 +76,7 @@ def control(
         str | TextClassifier | MaskedLM,
         Option("Sequence-classification model, or with --template a masked language model."),
     ] = "kinds-en",
-    strength: Annotated[float, Option("Weight of -log p(label | text).", minimum=0)] = 20.0,
+    strength: Annotated[float, Option("Weight of -log p(label | text).", minimum=0, energies=["LabelEnergy"])] = 20.0,
     template: Annotated[
         str | None,
         Option("Without training: what a masked model reads, with {text} and {label}, as in '{text} It was {label}.'"),
@@ -90,7 +90,9 @@ def control(
     rebuilder: Annotated[
         str | Seq2SeqLM, Option(f"Seq2seq model with the task {REBUILT}, from which -log p of TEXT is.")
     ] = "seq2seq-en",
-    reconstruction: Annotated[float, Option("Weight of -log p of TEXT given the text: what it loses costs.")] = 0.7,
+    reconstruction: Annotated[
+        float, Option("Weight of -log p of TEXT given the text: what it loses costs.", energies=["Reconstruction"])
+    ] = 0.7,
     likeness: Annotated[float, Option("Weight of -log p of the text given TEXT, by the rebuilder too.")] = 1.0,
     encoder: Annotated[str | None, ENCODER] = None,
     similarity: Annotated[
@@ -101,7 +103,9 @@ def control(
     follower: Annotated[
         str | NextSentenceModel | None, Option("BERT with a next-sentence head, which tells whether it does.")
     ] = None,
-    coherence: Annotated[float, Option("Weight of the log odds that the text does not follow.", minimum=0)] = 1.0,
+    coherence: Annotated[
+        float, Option("Weight of the log odds that the text does not follow.", minimum=0, energies=["Coherence"])
+    ] = 1.0,
     top_p: Annotated[float, TOP_P] = 1.0,
 ) -> Run:
     """TEXT as a classifier's LABEL has it: likely texts with that label, from which TEXT can be rebuilt.

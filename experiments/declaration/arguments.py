@@ -43,6 +43,8 @@ class Option:
         ``recorded`` in ``config.json``. ``on_resume``: whether it must be the ``same``, may be ``larger``, is
         ``free``, or is ``code``, of which the contents are compared. ``from_folder``: whether a folder may decide it
         when it is resumed; never for what names code.
+    In ``mcmc-text energies``
+        ``energies``: the classes that the option adds to the law, by name.
     """
 
     help: str = ""
@@ -55,6 +57,7 @@ class Option:
     recorded: bool = True
     on_resume: Literal["same", "larger", "free", "code"] = "same"
     from_folder: bool = True
+    energies: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

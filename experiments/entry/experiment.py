@@ -6,10 +6,10 @@ import difflib
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -78,6 +78,15 @@ def experiment_of(found: Any) -> Experiment | None:
     """Of a decorated function."""
     declared = getattr(found, "experiment", None)
     return declared if isinstance(declared, Experiment) else None
+
+
+class Prepared(NamedTuple):
+    """Checked arguments: the shared ones, the experiment's ``own``, and both as ``config.json`` has them."""
+
+    settings: Settings
+    own: dict[str, Any]
+    config: dict[str, Any]
+    extensible: bool
 
 
 @dataclass(frozen=True)
@@ -156,32 +165,38 @@ class Experiment:
         """What one worker does of a run that another process has begun."""
         self._run(self._bound((), arguments), share)
 
-    def _run(self, given: dict[str, Any], share: Share | None) -> Any:
-        given = usual_models(self.arguments, given)
-        shared = {name: given.pop(name) for name in SHARED}
+    def prepare(self, given: dict[str, Any]) -> Prepared:
+        """Check the arguments, all of them by name, as far as that goes before a folder is made or a model loaded."""
+        own = usual_models(self.arguments, given)
+        shared = {name: own.pop(name) for name in SHARED}
         for name in ("warmup", "thin", "shard_size", "temperature"):
             if shared[name] is None:
                 shared[name] = recorded_number(shared["out"], name, self.arguments)
         if isinstance(shared["steps"], int):
             shared |= follow_steps(shared["steps"], shared["warmup"], shared["thin"], self.usual)
-        sampler = given.get("sampler", self.sampler)
+        sampler = own.get("sampler", self.sampler)
         if shared["temperature"] is None:
             shared["temperature"] = 1.0 if sampler in SEARCHES else self.temperature
         settings = Settings(**shared)
         for each in self.own:
-            each.check(given[each.name])
+            each.check(own[each.name])
         settings.check_for(sampler)
         if self.check:
-            self.check(settings, **given)
+            self.check(settings, **own)
+        extensible = self.extensible and sampler not in WITHOUT_CHAINS
+        return Prepared(settings, own, self._config(settings, own), extensible)
+
+    def _run(self, given: dict[str, Any], share: Share | None) -> Any:
+        prepared = self.prepare(given)
         with open_job(
-            settings,
-            self._config(settings, given),
+            prepared.settings,
+            prepared.config,
             self.arguments,
-            extensible=self.extensible and sampler not in WITHOUT_CHAINS,
+            extensible=prepared.extensible,
             location=self.location,
             share=share,
         ) as job:
-            result = self.function(job, **given)
+            result = self.function(job, **prepared.own)
             if self.show is None and not share:
                 self._check_result(result)
                 job.finish(result)
@@ -244,11 +259,21 @@ class Experiment:
         )
 
     def _run_command(self, as_json: bool, quiet: bool, **options: Any) -> None:
+        self.print_result(self.run_options(options, progress=not quiet), as_json=as_json, quiet=quiet)
+
+    def print_result(self, result: Any, *, as_json: bool, quiet: bool) -> None:
+        (self.show or show)(result, as_json=as_json, quiet=quiet)
+
+    def run_options(self, options: Mapping[str, Any], *, progress: bool) -> Any:
+        """The result of a run with the options of its command; what its code prints goes to stderr.
+
+        Raises ``McmcTextError`` with the line where code of the user's own raises.
+        """
         from samplers import McmcTextError
 
         try:
             with prints_to_stderr():
-                result = self._run({**options, "progress": not quiet}, None)
+                return self._run({**options, "progress": progress}, None)
         except (McmcTextError, click.ClickException, MemoryError):
             raise
         except Exception as error:
@@ -256,7 +281,6 @@ class Experiment:
                 raise
             where = own_line(error, self.function.__code__.co_filename)
             raise McmcTextError(f"experiment {self.name!r} raised {where}") from error
-        (self.show or show)(result, as_json=as_json, quiet=quiet)
 
     @property
     def is_ours(self) -> bool:

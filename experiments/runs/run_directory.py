@@ -18,6 +18,7 @@ from experiments.declaration.wording import argument
 from experiments.results.protocol import Run
 from experiments.results.safe_text import json_line, json_text, plain
 from experiments.runs.repeat import how_to_repeat
+from experiments.runs.repeat_file import RUN_FILE, run_file, write_run_file
 from experiments.runs.resume_checks import (
     check_config,
     check_experiment,
@@ -36,7 +37,7 @@ __all__ = ["RunDirectory", "Work", "run_directory", "write_run"]
 LIBRARIES = ("mcmc-text", "torch", "transformers", "tokenizers", "numpy", "arviz-stats")
 PINNED = ("config.json", "env.json", "models.json", "fingerprint.json", "problem.json", STARTS)
 # What a run has before its first draw.
-BEFORE_DRAWS = {*PINNED, "events.jsonl", "failed.jsonl", "lock", "mcmc-text.json", "owner.json"}
+BEFORE_DRAWS = {*PINNED, "events.jsonl", "failed.jsonl", "lock", "mcmc-text.json", "owner.json", RUN_FILE}
 
 
 @contextmanager
@@ -48,6 +49,7 @@ def run_directory(
     extensible: bool,
     every: int,
     allow_version_change: bool,
+    location: str | None = None,
     held: bool = False,
 ) -> Iterator[RunDirectory]:
     """Begin the run in ``path``, or resume it, and hold its lock for the time of the block.
@@ -59,8 +61,9 @@ def run_directory(
         ``config`` holds the values of the ``arguments`` that are recorded; in a folder that holds draws already it
         must be the same, though ``steps`` may have grown where the run is ``extensible``.
     Other arguments
-        ``every``: steps between commits. ``allow_version_change``: other versions of libraries are a warning.
-        ``held``: the process that started this one has begun the run and holds its lock.
+        ``every``: steps between commits. ``location``: as ``Experiment.location``. ``allow_version_change``: other
+        versions of libraries are a warning. ``held``: the process that started this one has begun the run and holds
+        its lock.
     Raises
         ``InvalidInput`` for a folder that cannot be written to, is in use, or holds anything else than this run;
         nothing in it is changed then. ``StoreError`` for a damaged one.
@@ -80,6 +83,8 @@ def run_directory(
             except InvalidInput as error:
                 raise InvalidInput(f"{argument('out')} {error}") from error
             directory.begin(allow_version_change=allow_version_change)
+            text = run_file(directory.config, directory.arguments, location)
+            store.when_made(lambda: write_run_file(store.path, text))
         try:
             yield directory
         except Interrupted as stop:

@@ -32,17 +32,20 @@ WORDS = Option(
     'Words or phrases that every text holds, each as a whole word: "ladder" is not in "ladders", "ladder\'s" or '
     '"ladder-like".',
     metavar="WORD...",
+    energies=["Keywords"],
 )
-SCORER = Option("Language model whose -log p is the fluency.")
+SCORER = Option("Language model whose -log p is the fluency.", energies=["SequenceEnergy"])
 SENTENCE_SCORER = Option(
     "Model that scores the texts: a seq2seq model with the task words_to_sentence by -log p of a text given the words, "
-    "a causal or masked one by its fluency, -log p."
+    "a causal or masked one by its fluency, -log p.",
+    energies=["SequenceEnergy"],
 )
 TOP_P = Option(
     "The scorer's -log p is that of sampling with this nucleus: renormalised inside, forbidden outside; words that are "
-    "given are exempt. For scorers that read from left to right."
+    "given are exempt. For scorers that read from left to right.",
+    energies=["NucleusEnergy"],
 )
-PATTERN = Option("The whole text matches this regular expression.", metavar="REGEX")
+PATTERN = Option("The whole text matches this regular expression.", metavar="REGEX", energies=["Matches"])
 GRAMMAR = Option(
     "The text is one of the context-free grammar in this file, in Lark's notation, from its rule start.", metavar="FILE"
 )
@@ -60,9 +63,10 @@ PARTICLES = Option("Of --sampler smc: texts of a population.", minimum=2, maximu
 POPULATIONS = Option("Of --sampler smc: independent populations; their spread says what they are worth.", minimum=1)
 MOVES = Option("Of --sampler smc: steps of each particle at a temperature.", minimum=1)
 ENCODER = Option("Model whose sentence embeddings are compared.  [default: --model]")
-SIMILARITY = Option("Weight of -log cos, nats a sentence.")
+SIMILARITY = Option("Weight of -log cos, nats a sentence.", energies=["Similarity"])
 GIVEN_SIMILARITY = Option(
-    "Weight of -log cos, nats a sentence.  [default: 100; 0 beside a seq2seq model that reads TEXT]"
+    "Weight of -log cos, nats a sentence.  [default: 100; 0 beside a seq2seq model that reads TEXT]",
+    energies=["Similarity"],
 )
 WHITEN = Option(
     "Texts, one a line, to which a whitening of 256 dimensions is fitted: embeddings are compared by what tells texts "

@@ -57,6 +57,13 @@ class CustomEnergy:
         plain = self.weight * self._unweighted(space)
         return WeightedSum([(weight, Watched(part)) for weight, part in plain.parts])
 
+    @property
+    def takes_states(self) -> bool:
+        """Whether it gets tokens, and not texts."""
+        from samplers import EnergyTerm
+
+        return isinstance(self.function, EnergyTerm) or _takes_tensor(self.function)
+
     def _unweighted(self, space: TextSpace) -> EnergyTerm:
         from lm_adapters import TextEnergy
         from samplers import EnergyTerm, named

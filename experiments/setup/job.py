@@ -186,6 +186,7 @@ def open_job(
         extensible=extensible,
         every=settings.commit_every,
         allow_version_change=settings.allow_version_change,
+        location=location,
         held=share is not None,
     ) as directory:
         if share:

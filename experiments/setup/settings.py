@@ -86,13 +86,18 @@ class Settings:
     ] = ()
     repeats: Annotated[
         float,
-        Option("Nats for each pair of neighbouring words that a text has held before.", minimum=0),
+        Option(
+            "Nats for each pair of neighbouring words that a text has held before.",
+            minimum=0,
+            energies=["RepeatedNgrams"],
+        ),
     ] = 0.0
     stopping: Annotated[
         float | None,
         Option(
             "Favour short texts: a text that has reached N tokens goes on with probability (1 - EPSILON) ** N.",
             metavar="EPSILON",
+            energies=["LengthPrior"],
         ),
     ] = None
     forbid: Annotated[
@@ -100,6 +105,7 @@ class Settings:
         Option(
             'No text may hold this word or phrase as a whole word: "dog" does not forbid "dog\'s". Repeatable.',
             metavar="WORD",
+            energies=["ForbiddenWords"],
         ),
     ] = ()
     real_words: Annotated[
@@ -108,6 +114,7 @@ class Settings:
             "Each word of a text is one that the embedded models were trained on, or one that you give, or a number."
             "  [default: real words with an embedded --model]",
             names=["--real-words/--any-words"],
+            energies=["RealWords"],
         ),
     ] = None
     word_list: Annotated[

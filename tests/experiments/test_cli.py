@@ -26,7 +26,7 @@ def test_help_is_instant_because_torch_stays_out(fresh_process):
 
 @pytest.mark.parametrize(
     "line",
-    [["models"], ["evaluate", "texts", "--help"], ["evaluate", "keywords", "--help"], ["evaluate", "truth", "--help"],
+    [["models"], ["energies"], ["new-energy", "class"], ["run", "gone.yaml"], ["evaluate", "texts", "--help"], ["evaluate", "keywords", "--help"], ["evaluate", "truth", "--help"],
      ["score", "--help"], ["benchmark", "--help"], ["report", "--help"], ["keywords", "night", "--length", "0"],
      ["keywords"], ["keywords", "night", "--temperature", "0"], ["gibbs", "--energy", "none.py:x"],
      ["power", "x", "--alpha", "0"]],

@@ -1,0 +1,1 @@
+"""What the packages bring along, listed from their source: nothing of it is imported."""
