@@ -13,7 +13,7 @@ from experiments.cli import main
 from tests.golden import machine, recorded
 from tests.pages import PAGES, ROOT, Block, blocks, nearly_shows, printed, shows, shows_the_like
 
-SECONDS = ("models", "score")  # commands that take no longer
+SECONDS = ("models", "new-energy", "score")  # commands that take no longer
 README = (ROOT / "README.md").read_text()
 
 

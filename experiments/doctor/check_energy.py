@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
-from experiments.declaration.user_code import debug_option, prints_to_stderr
-from experiments.doctor.examine import examine_energy
+from experiments.declaration.user_code import debug_option, prints_to_stderr, shielded
+from experiments.doctor.examine import findings_of
+from experiments.doctor.findings import Examination
 from experiments.scoring.lines import read_lines
+from experiments.setup.custom_energy import load_custom_energies
 from experiments.setup.settings import SHARED
 
 __all__ = ["command"]
@@ -46,8 +48,12 @@ def command(
     """
     given = _texts(texts) if texts else []
     with prints_to_stderr():
-        found = examine_energy(energies, given, run=run, model=model, scorer=scorer)
-    found.show()
+        (energy,) = load_custom_energies([energies])
+    found = Examination(energy.spec)
+    for each in shielded(lambda: findings_of(energy, given, run=run, model=model, scorer=scorer)):
+        found.findings.append(each)
+        click.echo("\n".join(each.lines()))
+    click.echo(f"\n{found.verdict()}")
     if not found.is_well:
         context.exit(1)
 

@@ -13,12 +13,12 @@ from experiments.doctor.sample_texts import ENGLISH, ODD
 from experiments.doctor.short_run import run_findings
 from experiments.doctor.subject import Subject
 from experiments.doctor.values import answers, value_findings
-from experiments.setup.custom_energy import load_custom_energies
+from experiments.setup.custom_energy import CustomEnergy, load_custom_energies
 
 if TYPE_CHECKING:
     from experiments.setup.custom_energy import GivenEnergy
 
-__all__ = ["examine_energy"]
+__all__ = ["examine_energy", "findings_of"]
 
 PATIENCE, FEW = 5.0, 8  # seconds that the texts may take, one by one; otherwise so many are compared
 
@@ -50,16 +50,14 @@ def examine_energy(
         ``InvalidInput`` for what cannot be an energy at all, or a model that cannot be found.
     """
     (loaded,) = load_custom_energies([energy])
-    subject = Subject(loaded, model)
-    examination = Examination(loaded.spec)
-    for finding in _findings(subject, list(texts), run=run, model=model, scorer=scorer):
-        examination.findings.append(finding)
-    return examination
+    return Examination(loaded.spec, list(findings_of(loaded, texts, run=run, model=model, scorer=scorer)))
 
 
-def _findings(
-    subject: Subject, texts: Sequence[str], *, run: bool, model: str, scorer: str | None
+def findings_of(
+    energy: CustomEnergy, texts: Sequence[str], *, run: bool, model: str, scorer: str | None
 ) -> Iterator[Finding]:
+    """Those of ``examine_energy``, each as it is made."""
+    subject = Subject(energy, model)
     given = [*dict.fromkeys([*texts, *ENGLISH])]
     tried = [text for text in [*given, *(text for text in ODD if text not in given)] if subject.takes(text)]
     began = time.monotonic()

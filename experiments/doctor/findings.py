@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-import click
-
 from experiments.results.columns import cut, fold, terminal_width
 from experiments.results.safe_text import visible
 
@@ -69,6 +67,3 @@ class Examination:
             for count, word in zip(counts, ("error", "warning"), strict=True)
         ]
         return f"{' and '.join(said)} in {visible(self.name)}"
-
-    def show(self) -> None:
-        click.echo(f"{self}\n\n{self.verdict()}")

@@ -30,6 +30,9 @@ def context_of_file(
     command = declared.command()
     command.params = [each for each in command.params if each.name != "resume"]
     plan = read_plan(document, declared, command)
+    if plan.swept and declared.show:
+        line = plan.lines[plan.swept[0].name]
+        raise document.bad(line, f"{declared.name!r} prints a table of its own and makes no run; give one value")
     folder = plan.fixed.pop("out", None)
     first = next(plan.points())
 

@@ -26,7 +26,8 @@ def test_help_is_instant_because_torch_stays_out(fresh_process):
 
 @pytest.mark.parametrize(
     "line",
-    [["models"], ["energies"], ["new-energy", "class"], ["run", "gone.yaml"], ["evaluate", "texts", "--help"], ["evaluate", "keywords", "--help"], ["evaluate", "truth", "--help"],
+    [["models"], ["energies"], ["new-energy", "class"], ["check-energy", "gone.py:f"], ["run", "gone.yaml"],
+     ["evaluate", "texts", "--help"], ["evaluate", "keywords", "--help"], ["evaluate", "truth", "--help"],
      ["score", "--help"], ["benchmark", "--help"], ["report", "--help"], ["keywords", "night", "--length", "0"],
      ["keywords"], ["keywords", "night", "--temperature", "0"], ["gibbs", "--energy", "none.py:x"],
      ["power", "x", "--alpha", "0"]],
@@ -166,6 +167,7 @@ def test_table_fits_the_terminal_and_ends_with_an_honest_line(mcmc_text, monkeyp
         "models.json",
         "problem.json",
         "report.html",
+        "run.yaml",
         "samples.jsonl",
         "shards",
         "starts.safetensors",

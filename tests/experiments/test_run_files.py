@@ -55,6 +55,8 @@ def test_a_run_and_the_file_in_its_folder_draw_the_same(mcmc_text):
         ("experiment: gibbs\nseed: []\n", f"{LINE} 2: 'seed' is an empty list"),
         ("experiment: gibbs\nseed: [[1, 2]]\n", f"{LINE} 2: seed: a list where one value is wanted"),
         ("experiment: gibbs\nseed: 1\nout: [a, b]\n", f"{LINE} 3: 'out' is one folder"),
+        ("experiment: compare\nwords: sea\nseed: [1, 2]\n", f"{LINE} 3: 'compare' prints a table of its own"),
+        ("experiment: keywords\nwords: [night, '  ']\nany-order: perhaps\n", f"{LINE} 3: any-order: 'perhaps' is not"),
         ("experiment: gibbs\nseed: 1\nseed: 2\n", f"{LINE} 3: 'seed' is given again after line 2"),
         ("experiment: gibbs\nwarmup: 1\nburn-in: 2\n", f"{LINE} 3: 'burn-in' says what line 2 says"),
         ("experiment: gibbs\nseed: {a: 1}\n", f"{LINE} 2: a mapping is no value"),
