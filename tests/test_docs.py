@@ -51,7 +51,8 @@ def test_commands_and_options_exist(block):
         program, *arguments = shlex.split(command, comments=True)
         if program != "mcmc-text" or arguments == ["--help"]:
             continue
-        known, names = main.get_command(click.Context(main), arguments[0]), iter(arguments[1:])
+        name = "keywords" if arguments[0] == "run" else arguments[0]  # a run file takes the options of its experiment
+        known, names = main.get_command(click.Context(main), name), iter(arguments[1:])
         while isinstance(known, click.Group):
             known = known.get_command(click.Context(known), next(names))
         assert known is not None, command
