@@ -57,16 +57,19 @@ class SiteHint:
 class TextHint:
     """``nlls float64 [rows]``: ``-log p(x)`` in nats of the proposed texts under ``model``, NaN where unknown.
 
-    ``endless float64 [rows]``: the same without the end of the text, if it is known.
+    ``endless float64 [rows]``: the same without the end of the text, if it is known. ``each float64 [rows, width]``:
+    that of each token, likewise.
     """
 
     model: Autoregressive
     nlls: Tensor
     endless: Tensor | None = None
+    each: Tensor | None = None
 
     def __getitem__(self, rows: Tensor) -> TextHint:
         endless = None if self.endless is None else self.endless[rows]
-        return replace(self, nlls=self.nlls[rows], endless=endless)
+        each = None if self.each is None else self.each[rows]
+        return replace(self, nlls=self.nlls[rows], endless=endless, each=each)
 
     @classmethod
     def join(cls, parts: Sequence[TextHint]) -> TextHint:
@@ -76,4 +79,5 @@ class TextHint:
             parts[0],
             nlls=torch.cat([part.nlls for part in parts]),
             endless=torch.cat(endless) if len(endless) == len(parts) else None,
+            each=None,
         )

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from lm_adapters.energies.hints import SiteHint
+from lm_adapters.energies.hints import SiteHint, TextHint
 from lm_adapters.forward.log_probs import token_nlls
 from lm_adapters.forward.oom import run_passes
 from lm_adapters.models.masked_lm import MaskedLM
@@ -18,7 +18,7 @@ from samplers import EnergyTerm, InvalidInput
 __all__ = ["MaskedEnergy"]
 
 EnergyKind = Literal["raw", "pll"]
-WAVES = 3  # parts in which a text that may be rejected is scored
+WAVES = 4  # parts in which a text that may be rejected is scored
 
 
 class MaskedEnergy(EnergyTerm):
@@ -31,8 +31,9 @@ class MaskedEnergy(EnergyTerm):
     Cost
         One masked row for each token, in as few passes as ``tokens_per_pass`` allows, the head at the masked sites
         only. After a proposal of the same model that redrew one site, ``length - 1`` rows: a ``SiteHint`` has the
-        logits of that site. A proposal under ``pll`` is scored in three waves, the redrawn sites and those next to
-        them first, and no further once it is sure to be rejected: all terms are 0 or more.
+        logits of that site. A proposal under ``pll`` is scored in four waves and no further once it is sure to be
+        rejected, as all terms are 0 or more: the redrawn sites and those next to them first, or, where a ``TextHint``
+        of any model says how likely each token was, the least likely.
 
     Raises ``InvalidInput`` for another ``kind``, and for a text longer than the model takes.
     """
@@ -61,13 +62,14 @@ class MaskedEnergy(EnergyTerm):
 
     def _total(self, x: Tensor, hint: Any, limit: Tensor | None) -> Tensor:
         todo, terms = self.model.space.is_token(x), torch.zeros(x.shape, dtype=torch.float64, device=x.device)
+        drawn = hint.each if isinstance(hint, TextHint) else None
         hint = hint if isinstance(hint, SiteHint) and hint.model is self.model else None
         if hint is not None:
             known = self._terms(hint.logits[hint.row], hint.token).where(hint.site >= 0, 0.0)
             terms.scatter_(1, hint.site.clamp(min=0).unsqueeze(1), known.unsqueeze(1))
             todo &= torch.arange(x.shape[1], device=x.device) != hint.site.unsqueeze(1)
         above = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-        for wave in [todo] if limit is None else _waves(todo, hint):
+        for wave in [todo] if limit is None else _waves(todo, _order(todo, hint, drawn)):
             for rows, sites, found in self._passes(x, wave & ~above.unsqueeze(1)):
                 terms[rows, sites] = found
             # Added from left to right, so that the waves change no bit and no part of a sum exceeds the whole.
@@ -113,14 +115,25 @@ class MaskedEnergy(EnergyTerm):
             yield rows[part], sites[part], terms
 
 
-def _waves(todo: Tensor, hint: SiteHint | None) -> Iterator[Tensor]:
-    """``todo bool [rows, width]`` in thirds: first what is nearest to the redrawn sites, or else to the end."""
+def _order(todo: Tensor, hint: SiteHint | None, drawn: Tensor | None) -> Tensor:
+    """``[rows, width]``: what is scored first has the lowest number.
+
+    By ``drawn float64 [rows, width]``, ``-log p`` of each token under another model, or else by the distance to the
+    redrawn sites, or to the end.
+    """
+    if drawn is not None and drawn.shape == todo.shape:
+        return -drawn.nan_to_num(nan=math.inf)
     redrawn = torch.zeros_like(todo) if hint is None else hint.redrawn(todo.shape[1])
     columns = torch.arange(todo.shape[1], device=todo.device)
     apart = (columns.unsqueeze(0) - columns.unsqueeze(1)).abs()
     distance = apart.masked_fill(~redrawn.unsqueeze(1), len(columns)).amin(dim=2)
-    distance = distance.where(redrawn.any(dim=1, keepdim=True), len(columns) - columns)
-    rank = distance.masked_fill(~todo, 2 * len(columns)).argsort(dim=1, stable=True).argsort(dim=1)
+    return distance.where(redrawn.any(dim=1, keepdim=True), len(columns) - columns)
+
+
+def _waves(todo: Tensor, order: Tensor) -> Iterator[Tensor]:
+    """``todo bool [rows, width]`` in ``WAVES`` parts, by the ``order [rows, width]`` of its sites."""
+    last = torch.finfo(torch.float64).max
+    rank = order.double().masked_fill(~todo, last).argsort(dim=1, stable=True).argsort(dim=1)
     wave = rank * WAVES // todo.sum(dim=1, keepdim=True).clamp(min=1)
     for number in range(WAVES):
         yield todo & (wave == number)

@@ -72,7 +72,7 @@ class SequenceDistribution:
         empty = torch.full((count, self.max_length), self.model.space.pad_id, device=self.model.allowed.device)
         x, scores = self.redraw(empty, empty.new_zeros(count))
         log_q, nlls = scores.sum(dim=2).unbind(dim=1)
-        return Drawn(x, log_q, TextHint(self.model, nlls))
+        return Drawn(x, log_q, TextHint(self.model, nlls, each=scores[:, 1, :-1]))
 
     def log_prob(self, x: Tensor) -> Tensor:
         """``float64 [...]`` in nats, for texts ``x int64 [..., width]`` of any width."""

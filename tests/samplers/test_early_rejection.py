@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
+from torch.distributions import Categorical, Independent
 
-from samplers import CallCounter, EnergyTerm, MetropolisHastings, Tempered, evaluate, named, sample
+from samplers import CallCounter, EnergyTerm, IndependenceSteps, MetropolisHastings, Tempered, evaluate, named, sample
+from samplers.kernels.independence_steps import Scored
+from samplers.types import ChainState, Energy
 from tests.samplers.doubles import Replace
 
 SITES, VALUES = 4, 3
@@ -42,6 +46,36 @@ def run(least: float, beta: float | None = None) -> tuple[Tensor, Tensor, int]:
     start = torch.zeros(8, SITES, dtype=torch.int64)
     trace = sample(kernel, named("steep", steep) + model, start, steps=300, seed=3, progress=False)
     return trace.draws, trace.energy, model.rows
+
+
+def run_together(
+    least: float, beta: float, kernel: type[IndependenceSteps] = IndependenceSteps
+) -> tuple[Tensor, Tensor, int]:
+    model = Model(least)
+    drawn = Independent(Categorical(logits=torch.tensor([[0.0, -1.0, -2.0]] * SITES, dtype=torch.float64)), 1)
+    start = torch.zeros(8, SITES, dtype=torch.int64)
+    energy = named("steep", steep) + model
+    trace = sample(Tempered(kernel(drawn, 11), [1.0, beta]), energy, start, steps=100, seed=3, progress=False)
+    return trace.draws, trace.energy, model.rows
+
+
+class NoSecondScore(IndependenceSteps):
+    """What was cut short for the states that are left counts as forbidden for the new ones as well."""
+
+    def _tried(
+        self, tried: Scored, state: ChainState, memory: Tensor, energy: Energy, beta: float | Tensor
+    ) -> tuple[ChainState, Tensor, Tensor]:
+        return super()._tried(replace(tried, limit=None), state, memory, energy, beta)
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.3])
+def test_draws_that_are_scored_together_too(beta: float):
+    draws, energy, rows = run_together(0.0, beta)
+    every = run_together(-math.inf, beta)
+    assert torch.equal(draws, every[0])
+    assert torch.equal(energy, every[1])
+    assert 0 < rows < 0.8 * every[2]
+    assert not torch.equal(run_together(0.0, beta, NoSecondScore)[0], every[0])
 
 
 @pytest.mark.parametrize("beta", [None, 0.0, 0.3])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lm_adapters import EditProposal, GibbsProposal, MaskedEnergy, MaskedLM, SequentialBlock, Truncation
+from lm_adapters.energies.hints import TextHint
 from samplers import EnergyTerm, Kernel, MetropolisHastings, Mixture, Tempered, named, sample
 from samplers.randomness import generator
 from samplers.testing import row_result
@@ -137,7 +138,22 @@ def test_the_redrawn_sites_are_scored_first(meter: Meter):
     first = terms.masked_fill(~hint.redrawn(x.shape[1]), 0.0).sum(dim=1)
     meter.reset()
     energy.values_within(proposed.x, 0.99 * first, hint)
-    assert meter.head_rows == 2 * 2  # a third of the five that the hint does not have
+    assert meter.head_rows == 2 * 2  # the first of the five that the hint does not have
+
+
+def test_tokens_that_another_model_found_unlikely_are_scored_first(meter: Meter):
+    """Where the limit is what the two dearest tokens cost, and the other model names these, or all but these."""
+    x, energy = meter.lm.space.encode(["a b c d e f", "f e d c b a"]), MaskedEnergy(meter.lm, "pll")
+    terms = energy.site_terms(x)
+    dearest = terms.topk(2, dim=1)
+    each = torch.zeros(x.shape, dtype=torch.float64).scatter(1, dearest.indices, math.nan)
+    rows = []
+    for found in (each, 1 - each.nan_to_num(nan=1.0)):
+        hint = TextHint(named("another", price), each[:, 0], each=found)  # type: ignore[arg-type]
+        meter.reset()
+        assert bool((energy.values_within(x, 0.99 * dearest.values.sum(dim=1), hint) == math.inf).all())
+        rows.append(meter.head_rows)
+    assert rows[0] == 2 * 2 < rows[1]
 
 
 def test_sums_of_logits_are_scored_whole(meter: Meter):
