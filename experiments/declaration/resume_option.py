@@ -13,7 +13,7 @@ import click
 
 from experiments.declaration.arguments import Argument
 
-__all__ = ["ABOUT_THE_RUN", "current_names", "folder_option", "resume_option"]
+__all__ = ["ABOUT_THE_RUN", "current_names", "folder_option", "may_come_from_folder", "resume_option"]
 
 ABOUT_THE_RUN = ("experiment", "energy_sha256")  # in ``config.json`` beside the arguments
 
@@ -65,6 +65,13 @@ def current_names(stored: dict[str, Any], arguments: Iterable[Argument]) -> dict
     return {today.get(name, name): value for name, value in stored.items()}
 
 
+def may_come_from_folder(each: Argument, value: Any) -> bool:
+    """Whether a folder may decide this: never the address of a server, which would be sent the user's key."""
+    from lm_adapters import is_remote
+
+    return each.positional or not is_remote(value)
+
+
 def _arguments_of(path: str, known: dict[str, Argument], ctx: click.Context, param: click.Parameter) -> dict[str, Any]:
     stored = _stored(path)
     named, wanted = stored.get("experiment"), ctx.command.name
@@ -78,7 +85,7 @@ def _arguments_of(path: str, known: dict[str, Argument], ctx: click.Context, par
         if field not in known:
             raise _bad(path, f"has a field {field!r}, which {wanted!r} does not know")
         option = known[field].option
-        if option and not option.from_folder:
+        if option and not (option.from_folder and may_come_from_folder(known[field], given)):
             continue
         try:
             defaults[field] = _checked(parameters[field], given, ctx)

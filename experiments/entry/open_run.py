@@ -142,13 +142,14 @@ def _is_finished(store: RunStore) -> bool:
 
 def _space(store: RunStore, config: dict[str, Any], outline: Outline, model: str | None) -> TextSpace:
     """The space in which the states are texts."""
+    from lm_adapters import is_remote
     from lm_adapters.loading import load_space
     from samplers import InvalidInput
 
     name = model or config.get(outline.space)
     identity = store.read("models.json").get(outline.space)
     digest = identity.get("vocabulary") if isinstance(identity, dict) else None
-    if not isinstance(name, str) or not isinstance(digest, str):
+    if not isinstance(name, str) or not isinstance(digest, str) or is_remote(name):
         raise InvalidInput(
             f"{str(store.path)!r} does not say which model its texts are of; name it in {argument('model')}"
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.declaration.arguments import Argument
-from experiments.declaration.resume_option import current_names
+from experiments.declaration.resume_option import current_names, may_come_from_folder
 from experiments.declaration.wording import argument, command_words
 
 if TYPE_CHECKING:
@@ -37,8 +37,10 @@ def how_to_resume(
         return f"resume with the same call, with out={path!r}"
     again: list[str] = []
     for each in arguments:
-        if each.recorded and each.name != "out" and each.option and not each.option.from_folder:
-            value, option = config[each.name], argument(each.name)
+        if not each.recorded or each.name == "out" or not each.option:
+            continue
+        value, option = config[each.name], argument(each.name)
+        if not (each.option.from_folder and may_come_from_folder(each, value)):
             if each.is_many:
                 again += [word for one in value for word in (option, one)]
             elif value != each.default:

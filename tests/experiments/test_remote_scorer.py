@@ -84,6 +84,19 @@ def test_what_needs_more_than_energies_says_so(mcmc_text, scorer, folder, words,
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+def test_a_folder_does_not_decide_whose_server_is_asked(mcmc_text, scorer, folder, tmp_path, monkeypatch):
+    monkeypatch.setenv(server.KEY, "s3cret")
+    short = ("--any-words", "--length", "2:4", "--chains", "2", "--steps", "4", "--out", "run")
+    with served(scorer) as found:
+        named = ("--scorer", found.address)
+        assert mcmc_text("gibbs", "--model", folder, "--tokenizer", folder, *named, *short).exit_code == 0
+        asked = len(found.requests)
+        resumed = mcmc_text("gibbs", "--resume", "run")
+        assert (resumed.exit_code, len(found.requests)) == (2, asked)
+        assert f"--scorer was '{found.address}' and is now None" in resumed.stderr
+        assert mcmc_text("gibbs", "--resume", "run", *named).exit_code == 0
+
+
 def test_no_server_no_folder(mcmc_text, folder, tmp_path):
     result = mcmc_text("gibbs", "--model", folder, "--scorer", "http://127.0.0.1:9/v1#x", "--out", "run")
     assert result.exit_code == 2
