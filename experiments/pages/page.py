@@ -24,7 +24,7 @@ from experiments.results.trust import guarantee
 if TYPE_CHECKING:
     from jinja2 import Template
 
-__all__ = ["TEXTS", "line", "page", "run_plots"]
+__all__ = ["TEXTS", "line", "page", "policy", "read_part", "run_plots", "template"]
 
 TEXTS = 200  # written out; scripts show the others
 WALKS, CHANGES = 4, 25  # chains of which the last changes are shown, and how many
@@ -46,10 +46,10 @@ def page(run: Run, summary: Mapping[str, Any], repeat: str | None = None) -> str
     times = [(line(label), line(value)) for label, value in run.spent.in_words()]
     law = next((name for name in LAWS if name in summary), None)
     shown = [drawn for plot in run_plots(run, summary, draws) if (drawn := drawing(plot))]
-    return _template().render(
-        policy=_policy(),
-        style=_file("page.css"),
-        script=_file("page.js"),
+    return template("page.html").render(
+        policy=policy("page.css", "page.js"),
+        style=read_part("page.css"),
+        script=read_part("page.js"),
         name=line(str(config["experiment"])),
         progress=line(str(summary.get("progress", ""))),
         trust=line(summary["trust"]),
@@ -138,23 +138,25 @@ def _changes(chain: Chain) -> Iterator[dict[str, Any]]:
 
 
 @cache
-def _file(name: str) -> str:
+def read_part(name: str) -> str:
+    """A file of this package: a template, the style or the script."""
     return files("experiments.pages").joinpath(name).read_text(encoding="utf-8").strip()
 
 
 @cache
-def _policy() -> str:
-    style, script = (
-        base64.b64encode(hashlib.sha256(_file(name).encode()).digest()).decode() for name in ("page.css", "page.js")
-    )
-    return (
-        f"default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}'; base-uri 'none'; "
-        "form-action 'none'"
-    )
+def policy(style: str, script: str | None = None) -> str:
+    """What a page may do that has this style and this script: nothing else."""
+    scripts = f"script-src {_digest(script)}; " if script else ""
+    return f"default-src 'none'; style-src {_digest(style)}; {scripts}base-uri 'none'; form-action 'none'"
+
+
+def _digest(name: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(read_part(name).encode()).digest()).decode()}'"
 
 
 @cache
-def _template() -> Template:
-    from jinja2 import Environment, StrictUndefined
+def template(name: str) -> Template:
+    """One of ours, which escapes everything that it is not told to trust."""
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-    return Environment(autoescape=True, undefined=StrictUndefined).from_string(_file("page.html"))
+    return Environment(autoescape=True, undefined=StrictUndefined, loader=FunctionLoader(read_part)).get_template(name)
