@@ -18,7 +18,7 @@ from lm_adapters.detokenize import Detokenizer, what_is_lost
 from lm_adapters.fingerprint import vocabulary_digest
 from lm_adapters.plain_tokens import plain_tokens, special_ids
 from lm_adapters.unusable_text import place, quoted, what_is_wrong
-from lm_adapters.word_edges import ENDS, edge_after_word, edge_before_word, is_letter
+from lm_adapters.word_edges import ENDS, SCRIPT, edge_after_word, edge_before_word, is_letter
 from samplers import EnergyError, InvalidInput
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class TextSpace:
     def word_edges(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """``uint8 [chains, width]`` each: what each token is to a word before it, and to one after it without a space.
 
-        One of ``ENDS`` to ``UNSURE`` of ``lm_adapters.word_edges``, from what the token writes after a word. Padding
+        One of the kinds of ``lm_adapters.word_edges``, from what the token writes after a word. Padding
         ends a word.
         """
         if self._edges.device != x.device:
@@ -173,6 +173,11 @@ class TextSpace:
         for row, edge in enumerate((edge_after_word, edge_before_word)):
             edges[row, : len(texts)] = torch.tensor([edge(text) for text in texts], dtype=torch.uint8)
         return edges
+
+    @cached_property
+    def has_unspaced(self) -> bool:
+        """Whether there are tokens of a script that puts no spaces between words."""
+        return bool((self._edges[1] == SCRIPT).any())
 
     @property
     def sets_spaces(self) -> bool:

@@ -19,6 +19,7 @@ __all__ = [
     "JOINED",
     "LETTER",
     "MARKED",
+    "SCRIPT",
     "UNSURE",
     "edge_after_word",
     "edge_before_word",
@@ -35,6 +36,7 @@ LETTER = 1
 JOINED = 2  # a letter behind an apostrophe or hyphen
 MARKED = 3  # a part of the word's last character
 UNSURE = 4  # only the text can tell
+SCRIPT = 6  # a letter or mark of a script that puts no spaces between words; 5 is no token at all, see ``locks.piece``
 
 JOINS = "'\u2019\u02bc\uff07-\u2010\u2011\uff0d\u00ad\u200c"  # apostrophes, hyphens, and the non-joiner of Persian
 HAN = "\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # of a character class
@@ -42,6 +44,7 @@ UNSPACED = re.compile(  # Thai to Tibetan, Burmese, Khmer and their neighbours, 
     "[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u1950-\u1aaf\ua9e0-\ua9ff\uaa60-\uaa7f\u3005-\u3007\u3040-\u312f"
     "\u31a0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]"
 )
+UNSPACED_MARK = re.compile("[\u3000-\u303f\uff00-\uff65]")  # of Chinese and Japanese
 INCOMPLETE = "\ufffd"  # decoded from bytes that are only part of a character
 # Marks of categories Po, Pd and So that stand right behind a word, and right before one.
 FOLLOWING, LEADING = (
@@ -105,6 +108,8 @@ def edge_before_word(text: str) -> int:
     last = text.strip()[-1:]
     if not text or last == INCOMPLETE or (last and last in JOINS + "_"):
         return UNSURE
+    if UNSPACED.match(text[-1]) or UNSPACED_MARK.match(text[-1]):
+        return SCRIPT
     return LETTER if is_letter(text[-1]) else ENDS
 
 

@@ -91,7 +91,8 @@ On held-out rows, each character masked by itself:
 {% endfor %}
 ## Training
 
-From random weights. In a pass every couplet is read once, every sentence {{ sentences }} times. Of each a share
+It began with the weights of causal-zh, so that each layer computed the same (`experiments/training/warm_start.py` says
+how). In a pass every couplet is read once, every sentence {{ sentences }} times. Of each a share
 0.1 + 0.9 u^{{ mask_power }} is hidden, u uniform.
 
 {% include "training" %}

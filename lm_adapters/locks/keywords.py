@@ -23,10 +23,10 @@ class Keywords(Lock):
     """Whole words or phrases, in the given order or any; a keyword given twice must occur twice.
 
     An occurrence is a whole word (``lm_adapters.word_edges`` has the rule): neither "ladders" nor "ladder's" nor
-    "ladder-like" holds "ladder". It is tokenised as at the start of a text, where it stands there, or as after a space;
-    a keyword that begins with a mark, or in a script without spaces between words, also as after a letter. Where
-    several of these are possible, each is an occurrence. They may hold tokens that are never proposed (the bytes of an
-    emoji).
+    "ladder-like" holds "ladder". It is tokenised as at the start of a text, where it stands there or behind a character
+    or mark of a script without spaces between words (Chinese), or as after a space; a keyword that begins with a mark,
+    or in such a script, also as after a letter. Where several of these are possible, each is an occurrence. They may
+    hold tokens that are never proposed (the bytes of an emoji).
 
     Which occurrences are locked depends on the tokens of the state alone, by this rule. In order: each keyword at its
     leftmost place after the one before. In any order: keywords of more tokens first, then as given, each at its

@@ -17,6 +17,7 @@ from lm_adapters.word_edges import (
     JOINED,
     LETTER,
     MARKED,
+    SCRIPT,
     UNSURE,
     follows_words,
     is_letter,
@@ -28,7 +29,7 @@ from lm_adapters.word_edges import (
 __all__ = ["ALLOWED", "EDGES", "FORBIDDEN", "START", "UNDECIDED", "Piece"]
 
 START = 5  # no neighbour on the left, beside the kinds of ``lm_adapters.word_edges``
-EDGES = (ENDS, LETTER, JOINED, MARKED, UNSURE, START)
+EDGES = (ENDS, LETTER, JOINED, MARKED, UNSURE, START, SCRIPT)
 ALLOWED = 0
 UNDECIDED = 1
 FORBIDDEN = 2
@@ -39,7 +40,8 @@ class Piece:
     """A run of adjacent tokens, in any of several tokenisations, ``spellings``.
 
     It starts and ends at word edges (``lm_adapters.word_edges``), except at a border that is ``glued``: a word may
-    continue across that one. A spelling that would continue a word before it only counts at the start of a text.
+    continue across that one. A spelling that would continue a word before it only counts at the start of a text, and
+    behind a script that puts no spaces between words.
     """
 
     space: TextSpace
@@ -52,7 +54,7 @@ class Piece:
         return [
             spelling
             for spelling, border in zip(self.spellings, self._borders, strict=True)
-            if column == 0 or not border.at_start
+            if column == 0 or not border.at_start or self.space.has_unspaced
         ]
 
     def verdicts(self) -> list[tuple[list[int], list[int]]]:
@@ -96,7 +98,7 @@ class Border(NamedTuple):
     """Which neighbours, of the kinds in ``lm_adapters.word_edges``, make a spelling part of something longer.
 
     ``may_go_on`` and ``may_have_begun`` are those of which the text decides. ``at_start``: the spelling would continue
-    a word before it, so that it only stands at the start of a text.
+    a word before it, so that it only stands at the start of a text and behind a script without spaces.
     """
 
     at_start: bool
@@ -120,7 +122,7 @@ class Border(NamedTuple):
 
     def left(self, edge: int) -> int:
         """The verdict on a spelling behind a neighbour of that kind."""
-        if edge == START:
+        if edge in (START, SCRIPT):
             edge = ENDS
         elif self.at_start:
             return FORBIDDEN

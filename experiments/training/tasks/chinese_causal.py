@@ -31,7 +31,7 @@ class ChineseCausalTask(CausalTask):
     name, card = "causal-zh", chinese_cards.CAUSAL
     facts = MappingProxyType({"sentences": SENTENCES, "quick_check": QUICK_CHECK})
     embedding_rate = 2.0
-    recipe = Recipe(rate=3e-3, steady=1_000, decay=500, batch_tokens=4096, dropout=0.05)
+    recipe = Recipe(rate=3e-3, steady=500, decay=300, batch_tokens=4096, dropout=0.05)
 
     def __init__(self, corpus: Path, tokenizer: PreTrainedTokenizerFast) -> None:
         self.tokenizer = tokenizer

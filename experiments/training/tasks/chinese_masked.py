@@ -14,13 +14,15 @@ from experiments.training.output_tokens import OutputTokens
 from experiments.training.recipe import Recipe
 from experiments.training.tasks.chinese_causal import SENTENCES, chinese_rows
 from experiments.training.tasks.masked import MASK_POWER, MaskedTask
+from experiments.training.warm_start import warm_start_masked
+from lm_adapters import load_pretrained
 
 __all__ = ["ChineseMaskedTask"]
 
 WIDTH, HEADS, FEED_FORWARD, LAYERS = 256, 4, 640, 4
 POSITIONS = 128
 QUICK_CHECK = 300  # held-out rows of each kind scored along the way
-CHECK = 3_000  # for the card's figures
+CHECK = 2_000  # for the card's figures
 
 
 class ChineseMaskedTask(MaskedTask):
@@ -29,7 +31,7 @@ class ChineseMaskedTask(MaskedTask):
     name, card = "masked-zh", chinese_cards.MASKED
     facts = MappingProxyType({"mask_power": MASK_POWER, "sentences": SENTENCES, "quick_check": QUICK_CHECK})
     embedding_rate = 2.0
-    recipe = Recipe(rate=3e-3, steady=1_200, decay=600, batch_tokens=4096, dropout=0.05)
+    recipe = Recipe(rate=3e-3, steady=200, decay=250, batch_tokens=4096, dropout=0.05)
 
     def __init__(self, corpus: Path, tokenizer: PreTrainedTokenizerFast) -> None:
         self.tokenizer = tokenizer
@@ -42,7 +44,8 @@ class ChineseMaskedTask(MaskedTask):
         return chinese_tokenizer(corpus)
 
     def build(self) -> ModernBertForMaskedLM:
-        """With random weights."""
+        """Begins with the weights of the embedded causal model, whose shape it has."""
+        causal, _ = load_pretrained("causal", "causal-zh")
         shape = {"layer_types": ["full_attention"] * LAYERS, "attn_implementation": "eager"}
         config = ModernBertConfig(
             vocab_size=len(self.tokenizer),
@@ -56,9 +59,16 @@ class ChineseMaskedTask(MaskedTask):
             eos_token_id=self.tokenizer.eos_token_id,
             cls_token_id=self.tokenizer.cls_token_id,
             sep_token_id=self.tokenizer.sep_token_id,
+            classifier_activation="linear",
+            rope_parameters={
+                "full_attention": dict(causal.config.rope_parameters),
+                "sliding_attention": dict(causal.config.rope_parameters),
+            },
             **shape,
         )
-        return ModernBertForMaskedLM(config)
+        model = ModernBertForMaskedLM(config)
+        warm_start_masked(model, causal)
+        return model
 
     def quick_figures(self, model: ModernBertForMaskedLM) -> dict[str, Any]:
         return self._by_kind(model, QUICK_CHECK)
