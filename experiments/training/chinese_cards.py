@@ -50,6 +50,9 @@ On held-out rows, text and end:
 | {{ kind }} | {{ "{:,}".format(figures.rows[kind]) }} | {{ "%.2f" % figures[kind].nats_per_sentence }}\
  | {{ "%.3f" % figures[kind].nats_per_token }} | **{{ "%.4f" % figures[kind].nats_per_character }}** |
 {% endfor %}
+A Kneser-Ney {{ order }}-gram of characters, trained on the same rows, has {{ "%.2f" % figures.kneser_ney.couplets }}
+nats a couplet and {{ "%.2f" % figures.kneser_ney.sentences }} nats a sentence.
+
 ## Training
 
 From random weights. In a pass every couplet is read once, every sentence {{ sentences }} times.

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from experiments.judging.kneser_ney import KneserNey
 from experiments.training import chinese_cards
 from experiments.training.chinese import chinese_tokenizer, couplets_split, mandarin_split
 from experiments.training.data import MAX_LENGTH, by_length
@@ -21,6 +22,7 @@ __all__ = ["SENTENCES", "ChineseCausalTask", "chinese_rows"]
 
 WIDTH, HEADS, FEED_FORWARD, LAYERS = 256, 4, 640, 4
 POSITIONS = 128
+ORDER = 5  # characters of the n-gram model beside it
 SENTENCES = 5  # times that each sentence stands in an epoch, where each couplet stands once
 QUICK_CHECK = 1000  # held-out rows of each kind scored along the way; the card's figures use all of them
 
@@ -29,7 +31,7 @@ class ChineseCausalTask(CausalTask):
     """A Llama that writes Chinese sentences and couplets, character by character."""
 
     name, card = "causal-zh", chinese_cards.CAUSAL
-    facts = MappingProxyType({"sentences": SENTENCES, "quick_check": QUICK_CHECK})
+    facts = MappingProxyType({"sentences": SENTENCES, "quick_check": QUICK_CHECK, "order": ORDER})
     embedding_rate = 2.0
     recipe = Recipe(rate=3e-3, steady=500, decay=300, batch_tokens=4096, dropout=0.05)
 
@@ -67,7 +69,14 @@ class ChineseCausalTask(CausalTask):
     def figures(self, model: LlamaForCausalLM) -> dict[str, Any]:
         found = {kind: self._log_likelihood(model, rows) for kind, rows in self.held_out_rows.items()}
         counts = {kind: len(rows) for kind, rows in self.held_out_rows.items()}
-        return {"rows": counts, **found["sentences"], **found}
+        return {"rows": counts, **found["sentences"], **found, "kneser_ney": self._kneser_ney()}
+
+    def _kneser_ney(self) -> dict[str, float]:
+        """Nats a row of an n-gram model of characters, for comparison."""
+        rows = [row for group in self.groups.values() for row in group]
+        texts = dict.fromkeys(self.tokenizer.batch_decode(rows, skip_special_tokens=True))  # each once
+        model = KneserNey([*texts], order=ORDER)
+        return {kind: float(model.nats(rows)[0].mean()) for kind, rows in self.held_out_rows.items()}
 
     def _epoch(self, rng: torch.Generator) -> dict[int, Tensor]:
         return self.groups
