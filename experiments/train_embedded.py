@@ -57,9 +57,9 @@ def command(name: str, corpus: Path, out: Path, seed: int, threads: int, steady:
 
 
 def _task_class(name: str) -> type[Task]:
+    from experiments.training.chinese.causal import ChineseCausalTask
+    from experiments.training.chinese.masked import ChineseMaskedTask
     from experiments.training.tasks.causal import CausalTask
-    from experiments.training.tasks.chinese_causal import ChineseCausalTask
-    from experiments.training.tasks.chinese_masked import ChineseMaskedTask
     from experiments.training.tasks.kinds import KindsTask
     from experiments.training.tasks.masked import MaskedTask
     from experiments.training.tasks.seq2seq import Seq2SeqTask

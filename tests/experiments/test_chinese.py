@@ -16,7 +16,7 @@ from experiments.keywords import keywords
 from experiments.paraphrase import paraphrase
 from experiments.setup.languages import remark_on_language, remark_on_spelling
 from experiments.setup.usual_models import models_in, usual_models
-from experiments.training.chinese import character_tokenizer
+from experiments.training.chinese.corpus import character_tokenizer
 from lm_adapters import Keywords, MaskedLM, SourceBleu, TextSpace, WordLimit, word_spans
 from samplers import InvalidInput
 from tests.experiments.test_languages import remarks

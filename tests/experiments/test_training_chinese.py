@@ -13,10 +13,10 @@ import torch
 
 from experiments.training import loop
 from experiments.training.card import export
-from experiments.training.chinese import character_tokenizer, couplets_split, mandarin_split, simplified
+from experiments.training.chinese.causal import ChineseCausalTask
+from experiments.training.chinese.corpus import character_tokenizer, couplets_split, mandarin_split, simplified
+from experiments.training.chinese.masked import ChineseMaskedTask
 from experiments.training.recipe import Recipe
-from experiments.training.tasks.chinese_causal import ChineseCausalTask
-from experiments.training.tasks.chinese_masked import ChineseMaskedTask
 from lm_adapters import TextSpace
 from lm_adapters.pretrained import card_languages
 from samplers import InvalidInput
@@ -44,11 +44,11 @@ def corpus(tmp_path_factory):
         with gzip.open(folder / f"{name}.gz", "wt", encoding="utf-8") as file:
             file.write("\n".join(lines) + "\n")
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("data", "chinese"):
+        for module in ("data", "chinese.corpus"):
             patch.setattr(f"experiments.training.{module}.HELD_OUT", HELD_OUT)
-        for module in ("chinese_causal", "chinese_masked"):
+        for module in ("causal", "masked"):
             for name, size in {"WIDTH": 16, "HEADS": 2, "FEED_FORWARD": 16, "LAYERS": 1}.items():
-                patch.setattr(f"experiments.training.tasks.{module}.{name}", size)
+                patch.setattr(f"experiments.training.chinese.{module}.{name}", size)
         yield folder
 
 
@@ -68,7 +68,7 @@ def test_held_out_rows(corpus):
 def test_a_model_is_trained_and_shipped(corpus, tmp_path, name, monkeypatch):
     if name == "masked-zh":  # begins with the weights of the other
         monkeypatch.setattr(
-            "experiments.training.tasks.chinese_masked.load_pretrained", lambda *_: (small_causal(corpus), None)
+            "experiments.training.chinese.masked.load_pretrained", lambda *_: (small_causal(corpus), None)
         )
     task, model = loop.train(TASKS[name], RECIPE, corpus, tmp_path, progress=False)
     read = {text for _, batch in islice(task.batches(200, 1, 0), 60) for text in _texts(task, batch)}
@@ -100,7 +100,7 @@ def test_a_masked_model_begins_as_the_causal_one(corpus):
         words.copy_(words - words.mean(dim=1, keepdim=True))
         words.div_(words.square().mean(dim=1, keepdim=True).sqrt().clamp(min=1e-6))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("experiments.training.tasks.chinese_masked.load_pretrained", lambda *_: (causal, None))
+        patch.setattr("experiments.training.chinese.masked.load_pretrained", lambda *_: (causal, None))
         task = ChineseMaskedTask(corpus, ChineseMaskedTask.make_tokenizer(corpus))
         masked = task.build().double().eval()
     x = torch.arange(1, 200).unsqueeze(1)

@@ -10,7 +10,7 @@ import pytest
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from experiments.training.chinese import character_tokenizer
+from experiments.training.chinese.corpus import character_tokenizer
 from lm_adapters import TextSpace
 from lm_adapters.full_width import widen
 

@@ -1,4 +1,4 @@
-"""The cards of the Chinese models, as jinja2 templates, like those of ``cards.py``."""
+"""The cards of the Chinese models, as jinja2 templates like those of the others."""
 
 from __future__ import annotations
 
@@ -94,9 +94,9 @@ On held-out rows, each character masked by itself:
 {% endfor %}
 ## Training
 
-It began with the weights of causal-zh, so that each layer computed the same (`experiments/training/warm_start.py` says
-how). In a pass every couplet is read once, every sentence {{ sentences }} times. Of each a share
-0.1 + 0.9 u^{{ mask_power }} is hidden, u uniform.
+It began with the weights of causal-zh, so that each layer computed the same
+(`experiments/training/chinese/warm_start.py` says how). In a pass every couplet is read once, every sentence
+{{ sentences }} times. Of each a share 0.1 + 0.9 u^{{ mask_power }} is hidden, u uniform.
 
 {% include "training" %}
 `learning_curve.jsonl` has the figures along the way, on the first {{ quick_check }} held-out rows of each kind. The

@@ -11,8 +11,8 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from experiments.judging.kneser_ney import KneserNey
-from experiments.training import chinese_cards
-from experiments.training.chinese import chinese_tokenizer, couplets_split, mandarin_split
+from experiments.training.chinese import cards
+from experiments.training.chinese.corpus import chinese_tokenizer, couplets_split, mandarin_split
 from experiments.training.data import MAX_LENGTH, by_length
 from experiments.training.output_tokens import OutputTokens
 from experiments.training.recipe import Recipe
@@ -30,7 +30,7 @@ QUICK_CHECK = 1000  # held-out rows of each kind scored along the way; the card'
 class ChineseCausalTask(CausalTask):
     """A Llama that writes Chinese sentences and couplets, character by character."""
 
-    name, card = "causal-zh", chinese_cards.CAUSAL
+    name, card = "causal-zh", cards.CAUSAL
     facts = MappingProxyType({"sentences": SENTENCES, "quick_check": QUICK_CHECK, "order": ORDER})
     embedding_rate = 2.0
     recipe = Recipe(rate=3e-3, steady=500, decay=300, batch_tokens=4096, dropout=0.05)

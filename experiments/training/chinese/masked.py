@@ -8,13 +8,13 @@ from typing import Any
 
 from transformers import ModernBertConfig, ModernBertForMaskedLM, PreTrainedTokenizerFast
 
-from experiments.training import chinese_cards
-from experiments.training.chinese import chinese_tokenizer
+from experiments.training.chinese import cards
+from experiments.training.chinese.causal import SENTENCES, chinese_rows
+from experiments.training.chinese.corpus import chinese_tokenizer
+from experiments.training.chinese.warm_start import warm_start_masked
 from experiments.training.output_tokens import OutputTokens
 from experiments.training.recipe import Recipe
-from experiments.training.tasks.chinese_causal import SENTENCES, chinese_rows
 from experiments.training.tasks.masked import MASK_POWER, MaskedTask
-from experiments.training.warm_start import warm_start_masked
 from lm_adapters import load_pretrained
 
 __all__ = ["ChineseMaskedTask"]
@@ -28,7 +28,7 @@ CHECK = 2_000  # for the card's figures
 class ChineseMaskedTask(MaskedTask):
     """A ModernBERT that fills masked characters in Chinese sentences and couplets."""
 
-    name, card = "masked-zh", chinese_cards.MASKED
+    name, card = "masked-zh", cards.MASKED
     facts = MappingProxyType({"mask_power": MASK_POWER, "sentences": SENTENCES, "quick_check": QUICK_CHECK})
     embedding_rate = 2.0
     recipe = Recipe(rate=3e-3, steady=200, decay=250, batch_tokens=4096, dropout=0.05)

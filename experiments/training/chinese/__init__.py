@@ -1,0 +1,1 @@
+"""The embedded Chinese models: what they learn from, their shapes, their figures."""
