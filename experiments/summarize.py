@@ -16,11 +16,11 @@ from experiments.setup.kernels import edit_kernel
 from experiments.setup.languages import languages_of, remark_on_language
 from experiments.setup.methods import sample_or_search
 from experiments.setup.problem import Problem
-from experiments.setup.scorers import load_rebuilder, load_scorer, rebuilding, spelling
+from experiments.setup.scorers import Given, load_rebuilder, load_scorer, rebuilding, spelling
 from experiments.setup.settings import Settings
 from experiments.setup.similarity import check_whitening, similarity_to
 from experiments.setup.sources import encode_source
-from experiments.starts.extracts import extracts, shorter_starts
+from experiments.starts.extracts import extracts, shorter_starts, with_two_gaps
 from experiments.starts.inside import starts_inside
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ def summarize(
     reconstruction: Annotated[
         float,
         Option("Weight of -log p of TEXT given the summary: what it leaves out costs.", energies=["Reconstruction"]),
-    ] = 1.0,
+    ] = 2.0,
+    likeness: Annotated[float, Option("Weight of -log p of the summary given TEXT, by the rebuilder too.")] = 1.0,
     encoder: Annotated[str | None, ENCODER] = None,
     similarity: Annotated[
         float | None, Option("Weight of -log cos, nats a sentence.  [default: 0; 100 where --reconstruction is 0]")
@@ -75,9 +76,11 @@ def summarize(
 ) -> Run:
     """TEXT in at most so many words: likely under a language model, and telling what TEXT says.
 
-    Texts of at most ``max_words`` words, likely by ``exp(-(fluency + reconstruction * R))``. ``R = -log p`` of ``text``
-    given the summary, by the ``rebuilder``: a summary is good if the whole can be rebuilt from it. Both terms are nats
-    of a sentence, and their sum is Bayes' rule: what a text is likely to be, of which ``text`` is the long form. In
+    Texts of at most ``max_words`` words, likely by ``exp(-(fluency + reconstruction * R + likeness * P))``. ``R = -log
+    p`` of ``text`` given the summary, by the ``rebuilder``: a summary is good if the whole can be rebuilt from it.
+    ``P = -log p`` of the summary given ``text``, by the same model's paraphrases: it says nothing else. All are nats of
+    a sentence. With ``reconstruction=1, likeness=0`` their sum is Bayes' rule: what a text is likely to be, of which
+    ``text`` is the long form; such summaries read better and leave more out. In
     English a summary ends with the last mark of ``text`` and not with a word such as "the" or "and". With
     ``reconstruction=0`` no seq2seq model is needed, and ``similarity * S`` takes the place of ``R``, ``S = -log cos``
     of the sentence embeddings of the summary and ``text``.
@@ -105,18 +108,22 @@ def summarize(
         for each in [] if scored.constraints else spelling(rebuilt, lm.space):
             terms = terms + each
         terms = terms + reconstruction * rebuilt
+        if likeness:
+            like = load_scorer(whole, lm, job.settings, Given(REBUILT, text.strip(), REBUILT, "-log p(text | source)"))
+            terms = terms + likeness * like.energy
+            scored_by[like.energy.name] = job.named("rebuilder", whole.model)
         models["rebuilder"] = whole
         scored_by["reconstruction"] = job.named("rebuilder", whole.model)
     near = (0.0 if whole else NEAR) if similarity is None else similarity
-    if like := similarity_to(job, lm, text, near, encoder, whiten):
-        terms = terms + near * like
-        models["encoder"] = like.encoder
+    if meant := similarity_to(job, lm, text, near, encoder, whiten):
+        terms = terms + near * meant
+        models["encoder"] = meant.encoder
         scored_by["similarity"] = job.named("encoder", lm.model)
     if "en" in languages_of(lm):
         terms = terms + ends_as_sentence(lm.space, text)
     constraints = job.constraints(lm, [text, *lm.space.decode(source)])
     energy = job.with_custom(terms, lm.space, constraints)
-    parts = lm.space.encode(extracts(text.strip(), max_words)).to(lm.device)
+    parts = lm.space.encode([*extracts(text.strip(), max_words), *with_two_gaps(text.strip(), max_words)]).to(lm.device)
     parts = parts[lm.space.lengths(parts) <= longest, :longest]
     x0 = torch.nn.functional.pad(parts, (0, longest - parts.shape[1]), value=lm.space.pad_id)
     moves: dict[str, Any] = {

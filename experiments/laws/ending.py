@@ -18,6 +18,7 @@ __all__ = ["ends_as_sentence"]
 LEFT_OPEN = frozenset([
     "a", "an", "the", "and", "or", "but", "nor", "than", "because", "if", "my", "your", "our", "their",
     "every", "very", "i", "he", "she", "we", "they", "who", "whose", "which",
+    "when", "while", "as", "although", "unless", "until",
 ])  # fmt: skip
 
 

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from lm_adapters import Seq2SeqLM
     from samplers import Energy
 
-__all__ = ["extracts", "shorter_starts"]
+__all__ = ["extracts", "shorter_starts", "with_two_gaps"]
 
+GAPS = 200  # texts of which two parts are left out
 TASKS = ("words_to_sentence", "denoise")  # by either a model writes a text of words
 SHARES = (0.4, 0.65, 0.9)  # of the words that a text may have, as many are kept of the source
 
@@ -39,6 +40,26 @@ def extracts(text: str, most: int) -> list[str]:
         pieces += [f"{text[: words[at - 1][1]]} {text[words[count - size + at][0] :]}" for at in range(1, size)]
     if text[:1].isupper():
         pieces = [piece[0].upper() + piece[1:] for piece in pieces]
+    return list(dict.fromkeys(pieces))
+
+
+def with_two_gaps(text: str, most: int) -> list[str]:
+    """The text without two of its inner parts: of ``most`` words or one fewer, and ``GAPS`` of these at most."""
+    from lm_adapters import word_spans
+
+    words = word_spans(text)
+    count = len(words)
+    parts = [
+        (before, start, start + size - before - after, count - after)
+        for size in (most, most - 1)
+        for before in range(1, size - 1)
+        for after in range(1, size - before)
+        for start in range(before + 1, count - size + before)
+    ]
+    pieces = [
+        f"{text[: words[before - 1][1]]} {text[words[start][0] : words[stop - 1][1]]} {text[words[end][0] :]}"
+        for before, start, stop, end in parts[:: len(parts) // GAPS + 1]
+    ]
     return list(dict.fromkeys(pieces))
 
 

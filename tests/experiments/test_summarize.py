@@ -7,9 +7,9 @@ from itertools import product
 import pytest
 import torch
 
-from experiments.starts.extracts import extracts
+from experiments.starts.extracts import GAPS, extracts, with_two_gaps
 from experiments.summarize import summarize
-from lm_adapters import MaskedEnergy, Reconstruction
+from lm_adapters import MaskedEnergy, Reconstruction, SequenceEnergy, word_spans
 from samplers import InvalidInput
 from tests.experiments.tiny_scorers import tiny_writer
 from tests.lm_adapters import tiny
@@ -45,6 +45,16 @@ def test_extracts_are_neighbouring_words_or_the_beginning_with_the_end():
     assert extracts("a b c", 2) == ["a b", "b c", "a c", "a", "b", "c"]
 
 
+def test_two_inner_parts_are_left_out():
+    assert with_two_gaps("a b c d e.", 3) == ["a c e."]
+    assert with_two_gaps("a b c d e f.", 3) == ["a c f.", "a d f."]
+    assert with_two_gaps("a b c d e f.", 4) == ["a c d f.", "a c e f.", "a b d f.", "a c f.", "a d f."]
+    assert with_two_gaps("a b.", 1) == []
+    many = with_two_gaps(" ".join(map(str, range(30))), 8)
+    assert GAPS // 2 < len(many) <= GAPS
+    assert {len(word_spans(text)) for text in many} == {7, 8}
+
+
 @pytest.mark.parametrize("sampler", ["mh", "anneal"])
 @pytest.mark.parametrize("tasks", [["paraphrase"], ["paraphrase", "words_to_sentence", "denoise"]])
 def test_the_source_is_rebuilt_from_the_summary(lm, sampler, tasks):
@@ -53,7 +63,7 @@ def test_the_source_is_rebuilt_from_the_summary(lm, sampler, tasks):
     run = summarize(TEXT, max_words=3, model=lm, scorer=lm, **given, **QUICK)
     assert all(len(line["text"].split()) <= 3 for line in run.samples())
     found, said = (run.found, run.objective) if sampler == "anneal" else (run.trace, run.target)
-    assert found.term_names == ("words", "fluency", "reconstruction")
+    assert found.term_names == ("words", "fluency", "reconstruction", "paraphrase")
     assert "reconstruction = -log p(source | text) by T5ForConditionalGeneration" in said
     x = found.x if sampler == "anneal" else found.draws.flatten(0, 1)
     own = 2 * Reconstruction(rebuilder, TEXT)(x)
@@ -65,10 +75,11 @@ def test_the_source_is_rebuilt_from_the_summary(lm, sampler, tasks):
 def test_chains_follow_the_law_of_the_target(lm, rebuilder):
     """The mean energy of all texts of one or two words."""
     texts = lm.space.encode([*WORDS, *(" ".join(pair) for pair in product(WORDS, WORDS))])
-    nats = MaskedEnergy(lm, "pll")(texts) + 0.5 * Reconstruction(rebuilder, TEXT)(texts)
+    like = SequenceEnergy(rebuilder.condition_on(TEXT))(texts)
+    nats = MaskedEnergy(lm, "pll")(texts) + 0.5 * Reconstruction(rebuilder, TEXT)(texts) + 0.25 * like
     exact = float((nats * (-nats).softmax(dim=0)).sum())
     given = {"chains": 40, "steps": 120, "warmup": 20, "thin": 1, "scorer": lm, "rebuilder": rebuilder}
-    run = summarize(TEXT, max_words=2, reconstruction=0.5, sampler="mh", model=lm, **given)
+    run = summarize(TEXT, max_words=2, reconstruction=0.5, likeness=0.25, sampler="mh", model=lm, **given)
     assert run.trace.energy.mean().item() == pytest.approx(exact, abs=5 * run.summary()["energy_mcse"])
 
 
