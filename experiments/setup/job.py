@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
@@ -17,6 +17,7 @@ from experiments.laws.real_words import word_list
 from experiments.pages.page import page
 from experiments.results.protocol import Run
 from experiments.runs.run_directory import RunDirectory, run_directory, write_run
+from experiments.runs.watch import Watch
 from experiments.setup.languages import languages_of
 from experiments.setup.models import load_masked
 from experiments.setup.settings import Settings
@@ -58,10 +59,19 @@ class Job:
     share: Share | None = None
     space: list[TextSpace] = field(default_factory=list)  # that of the problem, once it is known
     starts: Starts = field(default_factory=Starts)
+    closing: ExitStack = field(default_factory=ExitStack)  # what is to be closed when the run ends, however it does
 
     @property
     def progress(self) -> bool | Callable[[int], None]:
         return False if self.share else self.settings.progress
+
+    def watch(self, space: TextSpace) -> Watch | None:
+        """The observer that shows the chains, if they are to be watched."""
+        if self.share or not self.settings.watch:
+            return None
+        watch = Watch(space, self.settings.steps)
+        self.closing.callback(watch.close)
+        return watch
 
     def masked_lm(self) -> MaskedLM:
         """The model that proposes, with a remark on what texts in its tokens lose."""
@@ -177,7 +187,9 @@ def open_job(
     from samplers import Interrupted
 
     if not settings.out:
-        yield Job(settings, config, None, location)
+        job = Job(settings, config, None, location)
+        with job.closing:
+            yield job
         return
     with run_directory(
         settings.out,
@@ -193,7 +205,8 @@ def open_job(
             directory.store.committed = share.committed
         job = Job(settings, config, directory, location, share)
         try:
-            yield job
+            with job.closing:
+                yield job
         except Interrupted:
             job.write_so_far()
             raise

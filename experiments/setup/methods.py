@@ -210,14 +210,18 @@ def doubts(problem: Problem, job: Job, x: Tensor, terms: Tensor, spent: Spent) -
 
 def _shared_arguments(problem: Problem, job: Job) -> dict[str, Any]:
     """Of ``sample`` and ``anneal``."""
-    settings, report = job.settings, job.progress
+    settings, report, watch = job.settings, job.progress, job.watch(problem.space)
     forbidden = ForbiddenStarts(problem.energy, init="init" in job.config)
     return {
         "seed": settings.seed,
         "shard_size": settings.chains_per_shard,
         "nan": settings.nan,
-        "progress": report is True,
-        "observers": [forbidden, *([lambda step, state, info: report(1)] if callable(report) else [])],
+        "progress": report is True and watch is None,
+        "observers": [
+            forbidden,
+            *([lambda step, state, info: report(1)] if callable(report) else []),
+            *([watch] if watch else []),
+        ],
     }
 
 

@@ -35,6 +35,7 @@ WITHOUT_CHAINS = (
     "smc",
     "exact",
 )  # samplers without warm-up and thinning, and not extensible
+WITHOUT_STEPS = ("rejection", "importance", "smc", "exact")  # samplers whose texts do not change on the way
 SEARCHES = ("anneal",)  # samplers that cool by themselves: the objective is the energy, at temperature 1
 
 
@@ -178,6 +179,9 @@ class Settings:
             from_folder=False,
         ),
     ] = None
+    watch: Annotated[bool, Option("Show the texts of the chains while they are drawn; on stderr.", recorded=False)] = (
+        False
+    )
     allow_version_change: Annotated[
         bool, Option("Resume a run that other versions of the libraries began.", recorded=False)
     ] = False
@@ -255,6 +259,9 @@ class Settings:
         for words, is_given in given.items():
             if is_given and sampler in ("exact", "rejection", "importance"):
                 raise InvalidInput(f"{words} has no meaning for {argument('sampler')} {sampler}; leave it out")
+        if self.watch and (sampler in WITHOUT_STEPS or (self.workers or 1) > 1 or self.backend != "local"):
+            why = f"{argument('sampler')} {sampler}" if sampler in WITHOUT_STEPS else "chains of several processes"
+            raise InvalidInput(f"{argument('watch')} has no meaning for {why}; leave it out, and use report")
         if self.temperature != 1 and sampler in SEARCHES:
             raise InvalidInput(
                 f"{argument('temperature')} has no meaning for {argument('sampler')} {sampler}, which cools by itself; "
