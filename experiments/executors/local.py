@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import sys
@@ -10,15 +9,16 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, wait
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing.process import BaseProcess
-from multiprocessing.reduction import DupFd
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from experiments.executors.share import Outcome, ShareTask, do_share, last_words
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+    from multiprocessing.process import BaseProcess
 
 __all__ = ["LocalProcesses"]
 
@@ -72,6 +72,8 @@ class _Processes:
         self._all = all_
 
     def wait(self, seconds: float) -> bool:
+        from concurrent.futures import wait
+
         return not wait([each.future for each in self._all], seconds).not_done
 
     def stop(self, number: int) -> None:
@@ -86,6 +88,8 @@ class _Processes:
 
 def _of(pid: Future[int]) -> BaseProcess | None:
     """The process that answered. One that died before is known by its future."""
+    import multiprocessing
+
     if pid.exception() is not None:
         return None
     return next((each for each in multiprocessing.active_children() if each.pid == pid.result()), None)
@@ -104,6 +108,8 @@ class _Begin:
     stderr: str
 
     def __getstate__(self) -> dict[str, Any]:
+        from multiprocessing.reduction import DupFd
+
         return {**vars(self), "lock": None if self.lock is None or os.name != "posix" else DupFd(self.lock)}
 
     def __call__(self) -> None:
