@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 from experiments.evaluating.cases import Case, Trial
 from experiments.evaluating.drawing import draw_texts
 from experiments.judging.judge import shuffled_words
+from experiments.laws.another import is_copy
 
 if TYPE_CHECKING:
     from lm_adapters import CausalLM
 
 __all__ = ["Baselines", "of_infill", "of_keywords", "of_nothing", "of_paraphrase", "of_summarize", "of_translate"]
 
-Baselines = Iterator[tuple[str, list[str]]]  # name, a text for each case; the first is the one that is read blind
+Baselines = Iterator[
+    tuple[str, list[str]]
+]  # name, a text for each case, "" for none; the first is the one that is read blind
 
 CAUSAL, SEQ2SEQ = "causal-en", "seq2seq-en"
 
@@ -64,9 +67,12 @@ def of_infill(trial: Trial, cases: Sequence[Case]) -> Baselines:
 
 
 def of_paraphrase(trial: Trial, cases: Sequence[Case]) -> Baselines:
-    """The embedded seq2seq model's likeliest paraphrase, and a copy."""
+    """The embedded seq2seq model's likeliest paraphrase, with and without those that are copies, and a copy."""
     copy = [case.source for case in cases]
-    yield "beam search", _beam_search("paraphrase", copy)
+    written = _beam_search("paraphrase", copy)
+    yield "beam search", written
+    pairs = zip(written, copy, strict=True)
+    yield "beam, no copies", ["" if is_copy(text, source) else text for text, source in pairs]
     yield "copy", copy
 
 

@@ -62,7 +62,11 @@ EVALUATIONS: Mapping[str, Evaluation] = {
     "keywords": Evaluation(_declared(keywords), cases.cases_of_keywords, baselines.of_keywords, ["there"]),
     "infill": Evaluation(_declared(infill), cases.cases_of_infill, baselines.of_infill, ["exact"]),
     "paraphrase": Evaluation(
-        _declared(paraphrase), cases.cases_of_paraphrase, baselines.of_paraphrase, ["iBLEU"], keeps_meaning=True
+        _declared(paraphrase),
+        cases.cases_of_paraphrase,
+        baselines.of_paraphrase,
+        ["copies", "iBLEU"],
+        keeps_meaning=True,
     ),
     "summarize": Evaluation(
         _declared(summarize),
@@ -98,7 +102,8 @@ def collect(
             break
     yield Texts("samples", texts, of)
     for name, written in evaluation.baselines(trial, rows):
-        yield Texts(name, written, rows)
+        kept = [at for at, text in enumerate(written) if text]
+        yield Texts(name, [written[at] for at in kept], [rows[at] for at in kept])
 
 
 def _run(evaluation: Evaluation, trial: Trial, case: Case) -> Run:

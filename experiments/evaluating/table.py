@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.evaluating.cases import Case
 from experiments.judging.judge import Judge, Verdict
+from experiments.laws.another import is_copy
 from experiments.training.bleu import bleu, paraphrase_scores
 
 if TYPE_CHECKING:
@@ -50,6 +51,10 @@ def _exact(row: Texts) -> float:
     return _mean(text == case.held_out for text, case in zip(row.texts, row.cases, strict=True))
 
 
+def _copies(row: Texts) -> float:
+    return _mean(is_copy(text, case.source) for text, case in zip(row.texts, row.cases, strict=True))
+
+
 def _bleu(row: Texts) -> float:
     return bleu(list(row.texts), [case.held_out for case in row.cases])
 
@@ -63,6 +68,7 @@ MEASURES: Mapping[str, tuple[Measure, str, str]] = {
     "there": (_there, ".0%", "there: texts that hold the words."),
     "exact": (_exact, ".0%", "exact: the held-out text itself."),
     "BLEU": (_bleu, ".1f", "BLEU: to the held-out text."),
+    "copies": (_copies, ".0%", "copies: texts that are the source, case and marks aside."),
     "iBLEU": (_ibleu, ".1f", "iBLEU: 0.9 BLEU to the held-out text - 0.1 BLEU to the source."),
 }
 COSINE = (".2f", "cos: cosine of the sentence embeddings, to the source.")
@@ -87,7 +93,7 @@ class Judged:
             f"{own.non_words:>8.1%}",
             f"{own.training:>8.1%}",
             f"{own.distinct_2:>8.2f}",
-            *(format(value, f">5{_notes(name)[0]}") for name, value in self.measured.items()),
+            *(format(value, f">{max(5, len(name))}{_notes(name)[0]}") for name, value in self.measured.items()),
         )
         return "  ".join([f"{self.name:<15.15}", *cells])
 

@@ -10,19 +10,22 @@ if TYPE_CHECKING:
     from lm_adapters import TextSpace
     from samplers import Constraint
 
-__all__ = ["other_than", "without_a_word"]
+__all__ = ["is_copy", "other_than", "without_a_word"]
+
+
+def is_copy(text: str, source: str) -> bool:
+    """Whether they differ by case, blanks and marks at most."""
+    return _bare(text) == _bare(source)
 
 
 def other_than(space: TextSpace, text: str) -> Constraint:
     """Texts that differ from ``text`` by more than case, blanks and marks."""
     from samplers import Constraint
 
-    given = _bare(text)
-
     def allowed(x: Tensor) -> Tensor:
         import torch
 
-        return torch.tensor([_bare(each) != given for each in space.decode(x)], device=x.device)
+        return torch.tensor([not is_copy(each, text) for each in space.decode(x)], device=x.device)
 
     other = Constraint("another", allowed)
     other.clause = f"other than {text!r}"
