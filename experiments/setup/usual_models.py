@@ -27,7 +27,7 @@ def usual_models(arguments: Iterable[Argument], given: Mapping[str, Any]) -> dic
     """
     from lm_adapters.pretrained import embedded_names
 
-    named = {each.name: each for each in arguments if isinstance(given[each.name], str)}
+    named = {each.name: each for each in arguments if isinstance(given[each.name], str) and _is_model(each)}
     lang = given["lang"] or _of_cards(given[name] for name, each in named.items() if given[name] != each.default)
     found = dict(given)
     for name, each in named.items():
@@ -56,6 +56,11 @@ def check_embedded(name: str) -> None:
                 f"there is no {name} among the embedded models ({', '.join(embedded_names())}): give a model for "
                 f"{lang}, a folder or a name of the hub, in its place"
             )
+
+
+def _is_model(each: Argument) -> bool:
+    """A text to paraphrase is no folder to look for a card in."""
+    return each.default in IN_LANGUAGE["zh"] or any(map(each.takes_named, ("MaskedLM", "CausalLM", "Seq2SeqLM")))
 
 
 def _of_cards(models: Iterable[str]) -> str:
