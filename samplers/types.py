@@ -169,7 +169,7 @@ class PopulationDraw(NamedTuple):
     log_z
         an estimate of the log of what ``exp(log_prob)`` adds up to; ``exp(log_z)`` is without bias.
     ancestor
-        ``int64 [count]``: which of ``count`` first draws each state descends from.
+        ``int64 [count]``: which of ``count`` states each was drawn from by the last weights. Few: the weights died.
     """
 
     x: Tensor

@@ -41,8 +41,6 @@ class Grown(NamedTuple):
         ``float64 [rows]``: their weighted sum follows the target; the mean weight estimates its integral, without bias.
     nlls
         ``float64 [rows, 2]`` in nats: ``-log p`` of the new tokens, and of the end, 0 where the text was cut off.
-    ancestor
-        ``int64 [rows]``: which of the first draws of its population each descends from.
     before
         ``float64 [texts]``: ``-log p`` of the beginnings.
     """
@@ -50,7 +48,6 @@ class Grown(NamedTuple):
     x: Tensor
     log_weights: Tensor
     nlls: Tensor
-    ancestor: Tensor
     before: Tensor
 
 
@@ -129,7 +126,6 @@ class Continuation:
             x.new_empty(size, x.shape[1]),
             torch.empty(size, dtype=torch.float64, device=device),
             torch.empty((size, 2), dtype=torch.float64, device=device),
-            cut.new_empty(size),
             torch.empty(len(x), dtype=torch.float64, device=device),
         )
         tokens = self.model.tokens_per_pass
@@ -212,7 +208,6 @@ class _Growing:
         self.unfinished = self.place < how.max_length
         self.log_weights = torch.zeros(len(self.text), dtype=torch.float64, device=x.device)
         self.nlls = self.log_weights.new_zeros(len(self.text), 2)
-        self.ancestor = torch.arange(particles, device=x.device).repeat(len(x))
         self.before = self.log_weights.new_zeros(len(x))
 
     def grown(self) -> Grown:
@@ -224,7 +219,7 @@ class _Growing:
                 slot = slot[chosen]
             rows = self.unfinished.nonzero().squeeze(1)
             if not len(rows):
-                return Grown(self.x, self.log_weights, self.nlls, self.ancestor, self.before)
+                return Grown(self.x, self.log_weights, self.nlls, self.before)
             if step == 1 or chosen is not None or len(rows) < DENSE * len(before):
                 before = before.take(slot[rows])
                 slot[rows] = torch.arange(len(rows), device=rows.device)
@@ -298,7 +293,7 @@ class _Growing:
         self.log_weights = (total - count.log()).where(unfinished, self.log_weights.view(shape)).flatten()
         first = self.text * self.particles
         chosen = first + drawn.where(redrawn, slots).flatten()
-        self.x, self.nlls, self.ancestor = self.x[chosen], self.nlls[chosen], self.ancestor[chosen]
+        self.x, self.nlls = self.x[chosen], self.nlls[chosen]
         return chosen
 
 

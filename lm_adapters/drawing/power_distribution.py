@@ -31,6 +31,11 @@ class PowerDistribution:
     def draw_population(self, count: int, rng: torch.Generator) -> PopulationDraw:
         """``count`` texts of equal weight. See ``samplers.smc``.
 
+        Their ancestors are the whole texts that were grown, before they are drawn by weight: one that is left means
+        that one weight is as large as all others together. The beginnings that they grew from are no measure: of the
+        first tokens one is left in the end, however good the weights. By how much of ``Z`` that cost is told by how far
+        populations differ.
+
         Raises ``PopulationDied`` where none of them matches the grammar of the ``continuation``.
         """
         how = self.continuation
@@ -43,7 +48,7 @@ class PowerDistribution:
             )
         rows = systematic(grown.log_weights, rng)
         log_z = float(grown.log_weights.logsumexp(dim=0)) - math.log(count)
-        return PopulationDraw(grown.x[rows], log_z, grown.ancestor[rows])
+        return PopulationDraw(grown.x[rows], log_z, rows)
 
     def sample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
         """``int64 [*sample_shape, max_length]``: one population, drawn by torch's global generator."""

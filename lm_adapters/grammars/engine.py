@@ -60,6 +60,15 @@ class Automaton:
         bits = np.unpackbits(packed, bitorder="little")[BYTES : BYTES + self._count]
         return bits.astype(bool), whole
 
+    def look(self, text: bytes) -> bytes:
+        """What may follow ``text``: bytes, the end, and those that must. The same of all texts that go on alike."""
+        if not self._read(text):
+            return b""
+        packed = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
+        begins = np.unpackbits(packed, bitorder="little", count=BYTES)
+        may = np.packbits(np.append(begins, self._matcher.is_accepting())).tobytes()
+        return may + self._matcher.compute_ff_bytes()
+
     def may_follow(self, text: bytes, piece: int) -> bool:
         """Whether that piece may follow ``text``, as in ``after``."""
         return self._read(text) and self._matcher.validate_tokens([BYTES + piece]) == 1

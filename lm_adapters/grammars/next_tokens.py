@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lm_adapters.grammars.closings import Closings
 from lm_adapters.grammars.grammar import Grammar
 from lm_adapters.grammars.written import Written
 from lm_adapters.text import TextSpace
@@ -44,7 +46,7 @@ class NextTokens:
         number = {piece: index for index, piece in enumerate([*pieces, b"", None])}
         self._piece = [np.array([number[piece] for piece in row]) for row in self._bytes]
         self._empty = number[b""]
-        self._automaton = grammar.automaton(pieces)
+        self._pieces, self._automaton = pieces, grammar.automaton(pieces)
         self._known: OrderedDict[tuple[bool, bytes], tuple[NDArray[np.uint8], bool]] = OrderedDict()
 
     def config(self) -> dict[str, Any]:
@@ -60,6 +62,16 @@ class NextTokens:
         found = np.unpackbits(np.stack(packed), axis=1, count=self.space.vocabulary).view(bool)
         if end_id is not None:
             found[:, end_id] = whole
+        return torch.from_numpy(found).to(x.device)
+
+    def fitting(self, x: Tensor, place: Tensor, room: Tensor) -> Tensor:
+        """As ``allowed``, without tokens after which more than ``room int64 [rows]`` tokens are needed for a match.
+
+        As far as trying has shown (see ``Closings``): what is left out may fit, and what is not may not. So it is
+        where most draws should be made, and never a mask. ``bool [rows, vocabulary]``; the end is not among them.
+        """
+        rows = zip(x.tolist(), place.tolist(), room.tolist(), strict=True)
+        found = np.stack([self._fitting(tokens[:count], left) for tokens, count, left in rows])
         return torch.from_numpy(found).to(x.device)
 
     def is_match(self, x: Tensor) -> Tensor:
@@ -94,6 +106,20 @@ class NextTokens:
         """What a token may write at the beginning of a text, and after that."""
         first, later = ({piece.decode() for piece in row if piece is not None} for row in self._bytes)
         return first, later
+
+    @cached_property
+    def _closings(self) -> Closings:
+        first, later = (np.isin(np.arange(len(self._pieces)), row) for row in self._piece)
+        return Closings(self._automaton, self._pieces, first, later)
+
+    def _fitting(self, tokens: list[int], room: int) -> NDArray[np.bool_]:
+        text = self.text(tokens)
+        if text is None:
+            return np.zeros(self.space.vocabulary, dtype=bool)
+        pieces, needed = self._closings.fitting(text, room), self._closings.needed(text)
+        known = np.append(pieces, [needed is None or needed <= room, False])
+        fitting: NDArray[np.bool_] = known[self._piece[bool(tokens)]]
+        return fitting
 
     def _lengths(self, x: Tensor) -> list[int]:
         return self.space.lengths(x).tolist()

@@ -32,7 +32,8 @@ class SequenceDistribution:
     target ``SequenceEnergy`` with a bound on the length.
 
     With ``following``, such as ``NextTokens`` of a grammar, each token is drawn among those that it allows, and
-    renormalised over them. A text that nothing may follow ends there, and is no match. Of the model's law given the
+    renormalised over them, nearly always among those after which the text can end by ``max_length`` (see
+    ``TokenDistribution``). A text that nothing may follow ends there, and is no match. Of the model's law given the
     grammar this is a proposal, with the product of the masses that were allowed as the weight: importance sampling, and
     the moves that redraw by it, take that in.
 

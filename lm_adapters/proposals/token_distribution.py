@@ -35,15 +35,24 @@ class Following(Protocol):
         The token ``end_id`` is among them where the text may end there.
         """
 
+    def fitting(self, x: Tensor, place: Tensor, room: Tensor) -> Tensor:
+        """As ``allowed`` without the end: tokens after which ``room int64 [rows]`` more are enough, as far as is known.
+
+        A function of its arguments alone, whatever was asked before.
+        """
+
 
 M = TypeVar("M", bound=Vocabulary)
+UNFIT = 1e-3  # share of draws that do not ask whether a text can end in time
 
 
 class TokenDistribution(Generic[M]):
     """A proposable token or the end, from a model's logits under ``truncation``, renormalised.
 
     The end is forbidden before column ``min_length`` and certain at ``max_length``. With ``following`` only what it
-    allows is drawn; where that is nothing, the end. Pass the beginnings of the texts then, ``begun int64 [rows, any]``.
+    allows is drawn; where that is nothing, the end. Of a thousand draws 999 are among the tokens that it says are
+    fitting, after which the text can end by ``max_length``, where there are any: nothing is forbidden by that, so that
+    the support does not depend on how far it looks. Pass the beginnings of the texts then, ``begun int64 [rows, any]``.
     """
 
     def __init__(
@@ -127,7 +136,7 @@ class TokenDistribution(Generic[M]):
         """As ``_weights``, both ``[rows, vocabulary]``; those of a row add up to any number."""
         own = logits.softmax(dim=1)
         if self.following is not None:
-            return own, self.truncation.scores(logits, self._after(column, *begun)).softmax(dim=1)
+            return own, self._followed(logits, column, *begun)
         if not self.truncation.changes and first >= self.min_length:
             return own, own * self._possible
         too_short = column < self.min_length
@@ -137,6 +146,19 @@ class TokenDistribution(Generic[M]):
         weights = own * self._possible
         weights[too_short, self.model.eos_id] = 0.0
         return own, weights
+
+    def _followed(self, logits: Tensor, column: Tensor, begun: Tensor) -> Tensor:
+        """``[rows, vocabulary]``: the shares of what may follow, most of it among what fits."""
+        assert self.following is not None
+        allowed, end = self._after(column, begun), self.model.eos_id
+        shares = self.truncation.scores(logits, allowed).softmax(dim=1)
+        fitting = allowed & self.following.fitting(begun, column, self.max_length - 1 - column)
+        fitting[:, end] = allowed[:, end]
+        rows = (fitting.any(dim=1) & (fitting != allowed).any(dim=1)).nonzero().squeeze(1)
+        if len(rows):
+            most = self.truncation.scores(logits[rows], fitting[rows]).softmax(dim=1)
+            shares[rows] = UNFIT * shares[rows] + (1 - UNFIT) * most
+        return shares
 
     def _after(self, column: Tensor, begun: Tensor) -> Tensor:
         """``bool [rows, vocabulary]``: what may follow the first ``column [rows]`` tokens of ``begun``."""
