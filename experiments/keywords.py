@@ -168,7 +168,7 @@ def keywords(
         scored_by[beside.energy.name] = job.named("fluency", beside.model) if job.config["fluency"] else str(fluency)
     energy = job.with_custom(law, lm.space, constraints)
     tries = 1 if informed or sampler in ("rejection", "importance", "smc") else TRIES
-    if informed and following:
+    if informed and following and isinstance(scored.lm, Seq2SeqLM):
         x0 = continued_starts(scored.lm, informed, Truncation(temperature), energy, length, job, following)
     else:
         x0 = keyword_starts(fill, models.values(), energy, job, tries=tries)
@@ -257,7 +257,7 @@ def scorer_as_proposal(
                 f"{argument('sampler')} rejection draws tokens that are text by themselves, and {word!r} is spelt with "
                 "pieces of characters; use another sampler"
             )
-    if (dtype := scored.model.dtype).itemsize < 4:
+    if scored.model is not None and (dtype := scored.model.dtype).itemsize < 4:
         raise InvalidInput(
             f"the bound of rejection does not hold in {str(dtype).removeprefix('torch.')}: texts are scored with other "
             f"densities than they were drawn with; give {argument('dtype')} float32"

@@ -139,13 +139,13 @@ class Job:
         temperature = self.settings.law_temperature
         return energy if temperature == 1 else AtTemperature(energy, temperature)
 
-    def named(self, parameter: str, model: PreTrainedModel) -> str:
+    def named(self, parameter: str, model: PreTrainedModel | None) -> str:
         """The ``model`` that was given there, by default the proposing one; of a folder the last part of its path.
 
-        A loaded model has the name it was loaded by, or that of its class.
+        A loaded model has the name it was loaded by, or that of its class; one behind a server, ``None``, its address.
         """
         given = str(self.config[parameter] or self.config["model"])
-        if given == type(model).__name__:
+        if model is not None and given == type(model).__name__:
             given = model.config.name_or_path or given
         return Path(given).name if Path(given).is_dir() else given
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from experiments.declaration.wording import argument, remark
 
 if TYPE_CHECKING:
-    from lm_adapters import LanguageModel, Seq2SeqLM
+    from lm_adapters import LanguageModel, RemoteLM, Seq2SeqLM
 
 __all__ = ["in_words", "languages_of", "remark_on_language", "remark_on_source", "remark_on_spelling"]
 
@@ -50,13 +50,13 @@ def in_words(codes: Sequence[str]) -> str:
     return f"{', '.join(names)} and {last}" if names else last
 
 
-def remark_on_language(name: str, texts: Sequence[str], *models: LanguageModel) -> None:
+def remark_on_language(name: str, texts: Sequence[str], *models: LanguageModel | RemoteLM) -> None:
     """Say so if ``texts``, given or made from what was given as ``name``, look like a language that a model lacks.
 
     The first of ``models`` that is an embedded one judges, by the median of the texts; one of Chinese by whether there
     are Chinese characters.
     """
-    judge = next((lm for lm in models if lm.task in STRANGE and languages_of(lm)), None)
+    judge = next((lm for lm in models if lm.model and lm.task in STRANGE and languages_of(lm)), None)
     if judge is not None and languages_of(judge) == ["zh"]:
         if WORDS.search("".join(texts)) and not CHINESE.search("".join(texts)):
             remark(f"{_name(judge)} knows Chinese and finds no Chinese character in {argument(name)}; {_others(texts)}")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from experiments.declaration.wording import argument
 from experiments.setup.models import named_model
@@ -159,11 +159,12 @@ def _loaded(
 ) -> MaskedLM | CausalLM | Seq2SeqLM | RemoteLM:
     from lm_adapters import CausalLM, MaskedLM, Seq2SeqLM, task_of, tasks_of
 
-    found: Any = scorer
-    if isinstance(scorer, str):
-        found = named_model(scorer, settings.device, settings.dtype, settings.tokenizer)
+    if not isinstance(scorer, str):
+        return scorer
+    found = named_model(scorer, settings.device, settings.dtype, settings.tokenizer)
     if not isinstance(found, str):
-        return found
+        loaded: MaskedLM | CausalLM | Seq2SeqLM | RemoteLM = found
+        return loaded
     trusted = settings.trust_remote_code
     kind = task_of(found, trust_remote_code=trusted)
     if kind == "seq2seq":

@@ -67,12 +67,11 @@ class RemoteLM:
     def log_probs(self, ids: Sequence[Sequence[int]]) -> list[float]:
         """``log p`` in nats of texts of these tokens, with their ends. Raises ``ServerError``."""
         prompts = [[self.start_id, *tokens, self.eos_id] for tokens in ids]
-        tokenizer, found = self.space.tokenizer, self.server.prompt_log_probs(self.name, prompts)
-        totals = []
+        found, totals = self.server.prompt_log_probs(self.name, prompts), []
         for prompt, said in zip(prompts, found, strict=True):
             if len(said) != len(prompt):
                 raise self._unusable(f"{len(said)} log-probabilities for {len(prompt)} tokens")
-            values = [said.of(at, prompt[at], tokenizer.decode([prompt[at]])) for at in range(1, len(prompt))]
+            values = [said.of(at, prompt[at], self._read_as(prompt[at])) for at in range(1, len(prompt))]
             wrong = [value for value in values if value is None or math.isnan(value) or value > ROUNDING]
             if wrong:
                 raise self._unusable(
@@ -81,6 +80,9 @@ class RemoteLM:
             totals.append(math.fsum(min(value, 0.0) for value in values if value is not None))
         return totals
 
+    def _read_as(self, token: int) -> str:
+        return str(self.space.tokenizer.decode([token]))
+
     def _unusable(self, what: str) -> ServerError:
         return ServerError(f"the server {self.server.url} returns {what}, where log-probabilities of a text were asked")
 
@@ -88,7 +90,7 @@ class RemoteLM:
         """The server cuts texts by itself here. Raises ``InvalidInput`` where it makes other tokens of them."""
         tokenizer = self.space.tokenizer
         known = self.space.proposable.nonzero().squeeze(1).tolist()
-        texts = [*PROBES, tokenizer.decode(known[:: max(1, len(known) // TOKENS)][:TOKENS])]
+        texts = [*PROBES, str(tokenizer.decode(known[:: max(1, len(known) // TOKENS)][:TOKENS]))]
         cut = {text: tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts}
         texts = [text for text, ids in cut.items() if len(ids) <= self.max_length]
         for text, said in zip(texts, self.server.prompt_log_probs(self.name, texts), strict=True):
@@ -104,7 +106,7 @@ class RemoteLM:
     def _are(self, ids: Sequence[int], said: PromptLogProbs, first: int) -> bool:
         """Whether the server has these tokens from the place ``first`` on, after special ones that it puts there."""
         tokens = [(at, token) for at, token in enumerate(ids, start=first) if at]  # the first of all has no number
-        return all(said.of(at, token, self.space.tokenizer.decode([token])) is not None for at, token in tokens)
+        return all(said.of(at, token, self._read_as(token)) is not None for at, token in tokens)
 
 
 class RemoteEnergy(EnergyTerm):
