@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import keyword
 import os
 import re
 import sys
-from importlib.machinery import PathFinder
 from pathlib import Path
 
 import click
@@ -62,5 +62,6 @@ def _problem(name: str) -> str | None:
 
 def _is_installed(name: str) -> bool:
     """Elsewhere than in the current folder, where a file of that name is told as such."""
-    here = [each for each in sys.path if each and Path(each).resolve() != Path.cwd()]
-    return PathFinder.find_spec(name, here) is not None
+    spec = importlib.util.find_spec(name)
+    places = [spec.origin or "", *(spec.submodule_search_locations or ())] if spec else []
+    return any(place and Path(place).resolve().parent != Path.cwd() for place in places)

@@ -17,7 +17,7 @@ COLLAPSED = 0.25  # of the share of steps that change the text without the energ
 
 
 def run_findings(subject: Subject, values: Mapping[str, float], model: str, scorer: str | None) -> Iterator[Finding]:
-    """``values`` of texts, of which one that is allowed is where all chains start."""
+    """``values`` of texts. All chains start from an allowed one that is neither good nor bad: the median of them."""
     from experiments.gibbs import gibbs
     from samplers import EnergyError
 
@@ -25,7 +25,12 @@ def run_findings(subject: Subject, values: Mapping[str, float], model: str, scor
     if not starts:
         yield Finding("note", "run", "not tried: no text of 4 to 8 words is allowed", "give --texts FILE with one")
         return
-    how: dict[str, Any] = {**RUN, "model": model, "scorer": scorer, "init": starts[0]}
+    how: dict[str, Any] = {
+        **RUN,
+        "model": model,
+        "scorer": scorer,
+        "init": sorted(starts, key=values.__getitem__)[len(starts) // 2],
+    }
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:

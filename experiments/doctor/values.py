@@ -89,4 +89,5 @@ def value_findings(subject: Subject, values: dict[str, float], english: Sequence
             "texts that it should tell apart",
         )
     else:
-        yield Finding("ok", "values", f"from {min(finite):.4g} to {max(finite):.4g} nats, {allowed}")
+        low, high = min(spread or finite) + 0.0, max(spread or finite) + 0.0  # no -0
+        yield Finding("ok", "values", f"from {low:.4g} to {high:.4g} nats in English, {allowed}")

@@ -76,6 +76,8 @@ def experiment_of_document(document: Document) -> tuple[Experiment, list[str]]:
 
     Raises ``InvalidInput``, with the nearest name, where there is none.
     """
+    from samplers import InvalidInput
+
     entry = document.entries.get(EXPERIMENT)
     if entry is None:
         raise document.bad(1, f"names no experiment; write a line such as {EXPERIMENT}: keywords")
@@ -83,7 +85,10 @@ def experiment_of_document(document: Document) -> tuple[Experiment, list[str]]:
         raise document.bad(entry.line, f"{EXPERIMENT!r} is one name; write a file for each experiment")
     name = entry.value.text
     if name.endswith(".py"):
-        return experiment_in_file(name), ["run", name]
+        try:
+            return experiment_in_file(name), ["run", name]
+        except InvalidInput as error:
+            raise document.bad(entry.line, str(error)) from error
     if name in plugin_names("experiments"):
         plugin = find_plugin("experiments", name)
         declared = experiment_of(load_plugin(plugin)) if plugin else None

@@ -114,13 +114,16 @@ def test_what_is_well_is_left_alone(write, body):
 @pytest.mark.parametrize(
     ("body", "part"),
     [
-        ("return [0.0 if text == 'Tom is very ill.' else 60.0 for text in texts]", "chains hardly move"),
+        (
+            "from experiments.doctor.sample_texts import ENGLISH\n    return [60 * (t not in ENGLISH) for t in texts]",
+            "chains hardly move",
+        ),
         ("return [0.0 if '?' in text else 9.0 for text in texts]", "chains see no way to lower it"),
         ("return [0.3 * text.count('e') for text in texts]", "of steps change the text"),
     ],
 )
 def test_what_it_does_to_a_run(write, embedded, body, part):
-    found = examine_energy(write(body), ["Tom is very ill."], run=True, model="masked-en", scorer="none")
+    found = examine_energy(write(body), run=True, model="masked-en", scorer="none")
     (run,) = [each for each in found.findings if each.check == "run"]
     assert part in run.what + run.remedy, found
     assert found.is_well

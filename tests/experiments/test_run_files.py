@@ -40,6 +40,7 @@ def test_a_run_and_the_file_in_its_folder_draw_the_same(mcmc_text):
         ("- gibbs\n", f"{LINE} 1: is no mapping"),
         ("chains: 4\n", f"{LINE} 1: names no experiment"),
         ("experiment: gibs\n", f"{LINE} 1: there is no experiment 'gibs'; did you mean 'gibbs'?"),
+        ("chains: 2\nexperiment: gone.py\n", f"{LINE} 2: FILE: there is no file 'gone.py'"),
         ("experiment: score\n", f"{LINE} 1: 'score' is a command and no experiment"),
         ("experiment: [gibbs, keywords]\n", f"{LINE} 1: 'experiment' is one name"),
         ("experiment: gibbs\n\nchain: 4\n", f"{LINE} 3: 'gibbs' has no option 'chain'; did you mean 'chains'?"),
