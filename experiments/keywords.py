@@ -15,6 +15,7 @@ from experiments.laws.real_words import check_words
 from experiments.laws.top_p import check_top_p, given_tokens, in_nucleus, said, start_truncation
 from experiments.populations.begin import filled_by, texts_of, whole_texts
 from experiments.populations.draw import draw_by_smc
+from experiments.populations.informed import NONE, beside_scorer, load_writer
 from experiments.setup.common_options import (
     GRAMMAR,
     JSON_SCHEMA,
@@ -70,6 +71,7 @@ def check(
     json_schema: str | None,
     sampler: str,
     fluency: object,
+    writer: object,
     **_: object,
 ) -> None:
     """Raise ``InvalidInput`` for no words or ones that the user's list lacks, a nucleus or grammar that cannot be."""
@@ -77,7 +79,7 @@ def check(
 
     given_grammar(pattern, grammar, json_schema)
     check_choice(words, keywords_from, keep)
-    if sampler == "rejection" and fluency not in (None, "none"):
+    if sampler == "rejection" and fluency not in (None, NONE):
         raise InvalidInput(
             f"{argument('fluency')} has no meaning for {argument('sampler')} rejection, which draws from the scorer "
             "alone; leave it out"
@@ -112,6 +114,13 @@ def keywords(
             "Causal model that scores the texts beside a seq2seq --scorer; none: the scorer alone.  "
             "[default: causal-en beside seq2seq-en, none beside another scorer, with --top-p, and with --sampler "
             "rejection]"
+        ),
+    ] = None,
+    writer: Annotated[
+        str | Seq2SeqLM | None,
+        Option(
+            "Seq2seq model, such as seq2seq-en, that has read the words and proposes whole texts beside a causal "
+            "--scorer, whose law stays as it is.  [default: none]"
         ),
     ] = None,
     length: Annotated[tuple[int, int], LENGTH] = (3, 16),
@@ -152,15 +161,19 @@ def keywords(
     following = next_tokens(matched, lm.space, length)
     bounds: dict[str, Any] = {"min_length": length[0], "max_length": length[1]}
     temperature = job.settings.law_temperature
-    scored = load_scorer(scorer, lm, job.settings, given_words(words), top_p=top_p, exempt=given_tokens(lock))
+    given = given_words(words)
+    scored = load_scorer(scorer, lm, job.settings, given, top_p=top_p, exempt=given_tokens(lock))
     informed = scored.writer if isinstance(scored.lm, Seq2SeqLM) else None  # writes texts that hold the words, mostly
+    models: dict[str, Any] = {"scorer": scored.lm}
+    if writer is not None and writer != NONE:
+        written = load_writer(writer, scored, lm, job.settings, given)
+        informed, models["writer"] = beside_scorer(scored, written), written.lm
     if fluency is None and isinstance(scorer, str) and top_p == 1 and sampler != "rejection":
         fluency = PARTNERS.get(scorer)
-    beside = None if fluency in (None, "none") else load_fluency(fluency, scored, lm, job.settings)
+    beside = None if fluency in (None, NONE) else load_fluency(fluency, scored, lm, job.settings)
     constraints = [*job.constraints(lm, words), *([Matches(lm.space, matched)] if matched else [])]
     kept = [*scored.constraints, *constraints, *in_nucleus(scored.energy, top_p)]
     fill = KeywordFill(lm, lock, constraints=kept, truncation=start_truncation(top_p), following=following, **bounds)
-    models: dict[str, Any] = {"scorer": scored.lm}
     scored_by = {scored.energy.name: said(job.named("scorer", scored.model), top_p)}
     law = lock + scored.terms
     if beside is not None:
@@ -193,7 +206,7 @@ def keywords(
         if informed:
             drawn |= {
                 "informed": informed,
-                "writer": scored.lm,
+                "writer": scored.lm if isinstance(scored.lm, Seq2SeqLM) else None,
                 "anew": ANEW,
                 "tries": 1 if sampler == "smc" else DRAWS,
             }

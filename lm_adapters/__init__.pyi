@@ -43,6 +43,7 @@ from .models.autoregressive import Autoregressive
 from .models.causal_lm import CausalLM, PromptedLM
 from .models.language_model import LanguageModel
 from .models.masked_lm import MaskedLM
+from .models.mixed_reader import MixedReader
 from .models.pair_scores import pair_log_probs
 from .models.sentence_encoder import MeanPooled, SentenceEncoder
 from .models.seq2seq_lm import Seq2SeqLM
@@ -103,6 +104,7 @@ __all__ = [
     "MaskedLM",
     "Matches",
     "MeanPooled",
+    "MixedReader",
     "NextSentenceModel",
     "NextTokens",
     "NucleusEnergy",

@@ -11,6 +11,7 @@ from experiments.results.figures import number
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from experiments.results.draws_run import DrawsRun
     from experiments.results.protocol import Run
 
 __all__ = ["HEAD", "Estimate", "of_independent", "of_run"]
@@ -80,11 +81,11 @@ def of_independent(name: str, energy: Tensor, length: Tensor, tried: int) -> Est
 def of_run(name: str, run: Run) -> Estimate:
     """Of Markov chains with errors by ESS; of populations by how they differ; of whole draws by their own ESS.
 
-    Populations are worth as many draws as they have ancestors left, at most.
+    Populations are worth as many draws as they have ancestors left, at most; less where few of them have the weight.
     """
     from experiments.populations.smc_run import SMCRun
     from experiments.results.text_run import TextRun
-    from samplers import diagnose
+    from samplers import ImportanceSample, diagnose
 
     figures: Any = run.summary()
     if isinstance(run, TextRun):
@@ -96,12 +97,33 @@ def of_run(name: str, run: Run) -> Estimate:
     if isinstance(run, SMCRun):
         particles, quantiles = run.result, _quantiles(run.energy)
         means = (*run.mean_of(particles.energy), *run.mean_of(run.space.lengths(particles.x).double()))
-        return Estimate(name, int(particles.ancestors.sum()), *means, quantiles, *run.log_z)
+        share = 1 / float(particles.log_z.softmax(dim=0).square().sum()) / len(particles.log_z)
+        return Estimate(name, share * int(particles.ancestors.sum()), *means, quantiles, *run.log_z)
     drawn: Any = run
+    if isinstance(drawn.result, ImportanceSample):
+        return _of_weighted(name, drawn)
     ess = min(figures["ess_bulk"], len(drawn.energy))
     length = drawn.space.lengths(drawn.x).double()
     own = (*_mean_and_error(drawn.energy, ess), *_mean_and_error(length, ess))
     return Estimate(name, ess, *own, _quantiles(drawn.energy))
+
+
+def _of_weighted(name: str, run: DrawsRun) -> Estimate:
+    """Of all weighted draws, by weight, with the standard errors of ratios (Owen 2013, section 9.2)."""
+    sample: Any = run.result
+    weights, log_z = sample.log_weights.exp(), (math.nan, math.nan)
+    possible = weights > 0
+    weights, energy = weights[possible], sample.energy[possible]
+    means: list[float] = []
+    for values in (energy, run.space.lengths(sample.x[possible]).double()):
+        mean = float((weights * values).sum())
+        means += [mean, math.sqrt(float((weights * (values - mean)).square().sum()))]
+    order = energy.argsort()
+    reached = weights[order].cumsum(dim=0)
+    quantiles = tuple(float(energy[order][(reached < share).sum().clamp(max=len(order) - 1)]) for share in QUANTILES)
+    if run.normalised:
+        log_z = (sample.log_z, sample.log_z_mcse)
+    return Estimate(name, sample.ess, means[0], means[1], means[2], means[3], quantiles, *log_z)
 
 
 def _mean_and_error(values: Tensor, draws: float) -> tuple[float, float]:

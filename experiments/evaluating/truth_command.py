@@ -23,10 +23,10 @@ __all__ = ["WORD_SETS", "truth_command"]
 
 DRAWS = 20_000
 WORD_SETS = ("music", "night", "money", "school", "Tom home", "last night", "want go", "know what", "Tom money",
-             "Mary Tom")  # fmt: skip
+             "speak French")  # fmt: skip
 OPTIONS = (
-    "scorer", "length", "model", "chains", "steps", "warmup", "thin", "seed", "shortlist", "particles", "populations",
-    "moves", "device",
+    "scorer", "writer", "length", "model", "chains", "steps", "warmup", "thin", "seed", "shortlist", "particles",
+    "populations", "moves", "device",
 )  # fmt: skip
 """Of ``keywords``: those that leave the law as it is, or change it for the draws too."""
 LEGEND = (

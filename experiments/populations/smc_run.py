@@ -97,12 +97,19 @@ class SMCRun(Exports):
         }
 
     def mean_of(self, values: Tensor) -> tuple[float, float]:
-        """Weighted mean of ``values [n]`` over the particles, and its standard error over the populations."""
-        weights = self.result.log_weights.exp()
-        count = len(self.result.log_z)
-        mean = float((weights * values).sum())
+        """Weighted mean of ``values [n]`` over the particles, and its standard error over the populations.
+
+        That of a ratio, from the residuals of the populations; where one of them has nearly all of the weight these
+        vanish, so it is no less than how far the means of populations differ, for as many as their weights are worth.
+        """
+        log_z, weights = self.result.log_z, self.result.log_weights.exp()
+        count, mean = len(log_z), float((weights * values).sum())
+        if count < 2:
+            return mean, math.nan
         residuals = (weights * (values - mean)).reshape(count, -1).sum(dim=1)
-        return mean, math.sqrt(float(residuals.square().sum()) * count / (count - 1)) if count > 1 else math.nan
+        ratio = residuals.square().sum() * count / (count - 1)
+        between = values.double().reshape(count, -1).mean(dim=1).var() * log_z.softmax(dim=0).square().sum()
+        return mean, math.sqrt(max(float(ratio), float(between)))
 
     def _repetition(self) -> dict[str, dict[str, float]]:
         """Of all particles: each population is one of the groups that do not depend on each other."""

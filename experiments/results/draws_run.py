@@ -14,6 +14,7 @@ from experiments.results.figures import (
     distinct,
     efficiency_in_words,
     energy_in_words,
+    nats,
     number,
     of_repetition,
     repeats,
@@ -36,7 +37,8 @@ class DrawsRun(Exports):
     """``x [draws, width]`` with ``terms float64 [draws, terms]`` of their energies in nats.
 
     Of importance sampling they are drawn again by weight. ``wanted`` draws were asked for; rejection sampling may have
-    run out of trials. ``doubt``: what speaks against the user's own energies.
+    run out of trials. ``doubt``: what speaks against the user's own energies. ``normalised``: the density of what they
+    were drawn from adds up to 1, so that the mean weight estimates the integral of the law.
     """
 
     config: Mapping[str, Any]
@@ -49,6 +51,7 @@ class DrawsRun(Exports):
     wanted: int
     spent: Spent
     doubt: str = ""
+    normalised: bool = False
 
     @property
     def energy(self) -> Tensor:
@@ -97,7 +100,10 @@ class DrawsRun(Exports):
     def facts(self, summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "target", self.target
         yield "energy", energy_in_words(summary, self.config["temperature"])
-        for name, value in self._own().items():
+        own = self._own()
+        if "log_z" in own:
+            yield "log Z", f"{nats(own.pop('log_z'))} +- {number(own.pop('log_z_mcse'), '.2f')} nats"
+        for name, value in own.items():
             yield name.replace("_", " "), f"{value:,}" if isinstance(value, int) else number(value, ".4g")
         yield "ESS", number(summary["ess_bulk"], ".1f")
         yield "ESS by cost", efficiency_in_words(summary)
@@ -129,7 +135,8 @@ class DrawsRun(Exports):
         from samplers import ImportanceSample
 
         if isinstance(self.result, ImportanceSample):
-            return {"weighted_draws": len(self.result.x), "pareto_k": self.result.pareto_k}
+            log_z = {"log_z": self.result.log_z, "log_z_mcse": self.result.log_z_mcse} if self.normalised else {}
+            return {"weighted_draws": len(self.result.x), "pareto_k": self.result.pareto_k, **log_z}
         return {"trials": self.result.trials, "acceptance": self.result.acceptance}
 
     def _trust(self) -> str:

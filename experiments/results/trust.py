@@ -113,7 +113,9 @@ def about_populations(result: SMCSample) -> str:
     if count < POPULATIONS:
         verdict = f"how far populations agree is not known; give {POPULATIONS} {argument('populations')} or more"
     elif spread > SPREAD:
-        verdict = f"the populations do not agree; {more}"
+        verdict = (
+            f"the populations do not agree: log Z is likely too low, and averages are those of a few texts; {more}"
+        )
     elif fewest < ANCESTORS:
         verdict = f"the populations agree, but few ancestors are left; {more}"
     else:

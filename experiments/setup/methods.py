@@ -169,7 +169,7 @@ def draw_by_importance(problem: Problem, proposal: Distribution, job: Job) -> Dr
         Outline.of(problem, "importance", problem.target),
     )
     x = result.resample(settings.chains, seed=settings.seed)
-    return _with_terms(problem, result, x, job, spent)
+    return replace(_with_terms(problem, result, x, job, spent), normalised=not hasattr(proposal, "mass"))
 
 
 def _with_terms(

@@ -37,6 +37,7 @@ __all__ = [
     "load_rebuilder",
     "load_scorer",
     "load_seq2seq",
+    "load_with_task",
     "rebuilding",
     "source_prefix",
     "spelling",
@@ -209,14 +210,20 @@ def rebuilding(model: Seq2SeqLM, lm: MaskedLM, source: str, task: str) -> Energy
 
 
 def load_rebuilder(rebuilder: str | Seq2SeqLM, settings: Settings, task: str) -> Seq2SeqLM:
-    """The seq2seq model of that name, that folder, or already loaded, which ``rebuilding`` asks for a source.
+    """The model that ``rebuilding`` asks for a source; raises as ``load_with_task`` does."""
+    return load_with_task("rebuilder", rebuilder, settings, task, f"{argument('reconstruction')} 0")
 
-    Raises ``InvalidInput`` for a model of another kind or without the ``task``, before its weights are loaded.
+
+def load_with_task(name: str, model: str | Seq2SeqLM, settings: Settings, task: str, otherwise: str) -> Seq2SeqLM:
+    """The seq2seq ``model`` of that name, that folder, or already loaded, which was given as the argument ``name``.
+
+    Raises ``InvalidInput`` for a model of another kind or without the ``task``, before its weights are loaded;
+    ``otherwise``: what may be given in its place.
     """
     from lm_adapters import Seq2SeqLM, task_of, tasks_of
     from samplers import InvalidInput
 
-    found = named_model(rebuilder, settings.device, settings.dtype) if isinstance(rebuilder, str) else rebuilder
+    found = named_model(model, settings.device, settings.dtype) if isinstance(model, str) else model
     trusted = settings.trust_remote_code
     if isinstance(found, str):
         fits = task_of(found, trust_remote_code=trusted) == "seq2seq"
@@ -226,8 +233,7 @@ def load_rebuilder(rebuilder: str | Seq2SeqLM, settings: Settings, task: str) ->
     if task not in tasks:
         known = f"its configuration lists {', '.join(tasks) or 'none'}" if fits else "it is no seq2seq model"
         raise InvalidInput(
-            f"{argument('rebuilder')} {rebuilder!r} has no task {task!r} ({known}); give a model that has it, or "
-            f"{argument('reconstruction')} 0"
+            f"{argument(name)} {model!r} has no task {task!r} ({known}); give a model that has it, or {otherwise}"
         )
     if isinstance(found, str):
         return Seq2SeqLM.from_pretrained(found, settings.device, settings.dtype, trust_remote_code=trusted)

@@ -25,22 +25,25 @@ class Prefixes:
 
     Rows are aligned at the right end of ``layers``, so that texts of different lengths continue in one column, and
     distances between tokens are unchanged. ``real bool [rows, tokens]`` is False at padding; ``None``: no padding.
+    ``beside``: those of another model that has read the same tokens of the same rows.
     """
 
     layers: Layers
     counts: Tensor
     context: int
     real: Tensor | None = None
+    beside: Prefixes | None = None
 
     def __len__(self) -> int:
         return len(self.counts)
 
     def take(self, rows: Tensor, counts: Tensor | None = None) -> Prefixes:
         """``rows int64 [n]``, in any order and with repeats, cut to the first ``counts [n]`` (default: all) tokens."""
+        beside = None if self.beside is None else self.beside.take(rows, counts)
         if counts is None:
             layers = [(keys.index_select(0, rows), values.index_select(0, rows)) for keys, values in self.layers]
             real = None if self.real is None else self.real[rows]
-            return Prefixes(layers, self.counts[rows], self.context, real)
+            return Prefixes(layers, self.counts[rows], self.context, real, beside)
         held, wanted = self.context + self.counts[rows], self.context + counts
         width, longest = self.layers[0][0].shape[2], int(wanted.max())
         place = torch.arange(longest, device=rows.device) - (longest - wanted).unsqueeze(1)
@@ -52,11 +55,11 @@ class Prefixes:
 
         real = place >= 0
         layers = [(cut(keys), cut(values)) for keys, values in self.layers]
-        return Prefixes(layers, counts, self.context, None if bool(real.all()) else real)
+        return Prefixes(layers, counts, self.context, None if bool(real.all()) else real, beside)
 
     @staticmethod
     def join(parts: Sequence[Prefixes]) -> Prefixes:
-        """All rows of ``parts``, which share one context."""
+        """All rows of ``parts``, which are of one model and share one context."""
         if len(parts) == 1:
             return parts[0]
         longest = max(part.layers[0][0].shape[2] for part in parts)
@@ -70,7 +73,9 @@ class Prefixes:
             layers.append((joined(keys), joined(values)))
         counts, context = torch.cat([part.counts for part in parts]), parts[0].context
         real = torch.arange(longest, device=counts.device) >= (longest - context - counts).unsqueeze(1)
-        return Prefixes(layers, counts, context, None if bool(real.all()) else real)
+        beside = [part.beside for part in parts if part.beside is not None]
+        whole = None if bool(real.all()) else real
+        return Prefixes(layers, counts, context, whole, Prefixes.join(beside) if beside else None)
 
     def extended(self, layers: Layers, tokens: int) -> Prefixes:
         """After a pass that read ``tokens`` more tokens of each row and returned ``layers``."""

@@ -59,19 +59,23 @@ def test_the_energy_is_that_of_the_text_given_the_words(lm, writer):
     assert {"suffix", "independent", "rewrite"} <= set(run.trace.moves)
 
 
-@pytest.mark.parametrize("beside", [False, True])
-def test_chains_follow_the_law_of_the_target(lm, writer, beside):
+@pytest.mark.parametrize("scores", ["the writer", "both", "a causal model"])
+def test_chains_follow_the_law_of_the_target(lm, writer, scores, monkeypatch):
     """The mean energy of all texts of one or two words that hold the word, each counted ``exp(-energy)`` times."""
-    causal = tiny_causal(lm.space.tokenizer) if beside else None
+    monkeypatch.setattr("experiments.keywords.DRAWS", 4)
+    causal = None if scores == "the writer" else tiny_causal(lm.space.tokenizer)
     texts = lm.space.encode(
         ["sea", *(f"sea {word}" for word in WORDS), *(f"{word} sea" for word in WORDS[:1] + WORDS[2:])]
     )
-    nats = SequenceEnergy(writer.condition_on("sea", ""))(texts)
-    if causal is not None:
+    scorer = causal if scores == "a causal model" else writer
+    nats = SequenceEnergy(scorer.condition_on(*([] if scorer is causal else ["sea", ""])))(texts)
+    if scores == "both":
         nats = SENTENCE * nats + FLUENCY * SequenceEnergy(causal.condition_on())(texts)
     exact = float((nats * (-nats).softmax(dim=0)).sum())
     chains = {"chains": 40, "steps": 100, "warmup": 20, "thin": 1}
-    run = keywords(["sea"], model=lm, scorer=writer, fluency=causal, length=(1, 2), temperature=1.0, **chains)
+    beside = {"writer": writer} if scorer is causal else {"fluency": causal}
+    run = keywords(["sea"], model=lm, scorer=scorer, **beside, length=(1, 2), temperature=1.0, **chains)
+    assert run.trace.moves["independent"].accepted > 10
     assert run.trace.energy.mean().item() == pytest.approx(exact, abs=5 * run.summary()["energy_mcse"])
 
 
@@ -92,6 +96,28 @@ def test_rejection_draws_from_one_scorer(lm, writer, mcmc_text):
     causal = tiny_causal(lm.space.tokenizer)
     with pytest.raises(InvalidInput, match="fluency stands beside a seq2seq scorer, and this one gives fluency itself"):
         keywords(["sea"], model=lm, scorer=causal, fluency=causal, **QUICK)
+
+
+@pytest.mark.parametrize("sampler", ["mh", "gibbs", "anneal", "tempered"])
+def test_a_writer_leaves_the_law_of_a_causal_scorer_as_it_is(lm, writer, sampler):
+    causal = tiny_causal(lm.space.tokenizer)
+    run, alone = (
+        keywords(["sea"], model=lm, scorer=causal, writer=each, sampler=sampler, **QUICK) for each in (writer, "none")
+    )
+    said, before = (each.objective if sampler == "anneal" else each.target for each in (run, alone))
+    assert said == before
+    assert run.spent.cost.forwards > alone.spent.cost.forwards
+
+
+def test_what_cannot_write_beside_a_scorer_is_refused(lm, writer):
+    causal = tiny_causal(lm.space.tokenizer)
+    beside = "writer stands beside a causal scorer with the tokenizer of model; leave it out"
+    for scorer in (lm, writer):
+        with pytest.raises(InvalidInput, match=beside):
+            keywords(["sea"], model=lm, scorer=scorer, writer=writer, **QUICK)
+    for other, why in ((causal, "it is no seq2seq model"), (tiny_writer(lm.space.tokenizer, "mend"), "lists mend")):
+        with pytest.raises(InvalidInput, match=rf"writer .* has no task 'words_to_sentence' \(.*{why}\); .* or none"):
+            keywords(["sea"], model=lm, scorer=causal, writer=other, **QUICK)
 
 
 def test_a_search_begins_with_the_best_of_many(lm, writer, monkeypatch):

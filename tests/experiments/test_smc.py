@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -55,6 +56,19 @@ def test_log_z_of_keywords_by_a_scorer_that_has_read_the_words(lm):
     found = keywords(["sea", "old"], model=lm, scorer=writer, length=(2, 3), **MANY).summary()
     energy = Keywords(lm.space, ["sea", "old"]) + SequenceEnergy(writer.condition_on("sea old", ""))
     assert found["log_z"] == pytest.approx(log_z(energy, texts(lm)), abs=0.3)
+
+
+def test_log_z_of_a_causal_law_that_a_writer_begins(lm):
+    causal, writer = tiny_causal(lm.space.tokenizer), tiny_writer(lm.space.tokenizer, "words_to_sentence")
+    options = {"model": lm, "scorer": causal, "writer": writer, "length": (2, 3), **MANY}
+    energy = Keywords(lm.space, ["sea", "old"]) + SequenceEnergy(causal.condition_on())
+    exact = pytest.approx(log_z(energy, texts(lm)), abs=0.2)
+    run = keywords(["sea", "old"], **options)
+    assert run.summary()["log_z"] == exact
+    assert run.result.uncovered == 0
+    weighted = keywords(["sea", "old"], **options | {"sampler": "importance", "steps": 200})
+    assert weighted.summary()["log_z"] == exact
+    assert "log Z" in dict(weighted.facts(weighted.summary()))
 
 
 @pytest.mark.parametrize("reads", [False, True])
@@ -136,6 +150,19 @@ def test_bad_input(lm, options, message):
         run(lm, **options)
 
 
+def test_a_mean_that_one_population_makes_has_no_small_error(lm):
+    """Residuals of the others vanish with their weights; how far the populations differ does not."""
+    run_of = run(lm, populations=4)
+    size = len(run_of.result.x) // 4
+    values = torch.tensor([17.0, 30.0, 25.0, 22.0], dtype=torch.float64).repeat_interleave(size)
+    for log_z, least in ((torch.tensor([0.0, -9.0, -9.0, -9.0]), 5.0), (torch.zeros(4), 2.5)):
+        result = replace(run_of.result, log_z=log_z.double())
+        mean, error = replace(run_of, result=result).mean_of(values)
+        assert error > least, "of the standard deviation 5.4 of four means"
+        assert error < 6
+        assert mean == pytest.approx(17.0 if least == 5 else 23.5, abs=0.1)
+
+
 def sample(log_z, ancestors, uncovered=0):
     count = len(log_z)
     x = torch.zeros(2 * count, 1, dtype=torch.int64)
@@ -150,7 +177,11 @@ def sample(log_z, ancestors, uncovered=0):
     [
         (sample([1.0, 1.1, 0.9, 1.0], 20), "in each (want 10): the populations agree."),
         (sample([1.0, 1.1, 0.9, 1.0], 9), "the populations agree, but few ancestors are left; raise particles"),
-        (sample([1.0, 3.1, 0.9, 1.0], 20), "the populations do not agree; raise particles"),
+        (
+            sample([1.0, 3.1, 0.9, 1.0], 20),
+            "the populations do not agree: log Z is likely too low, and averages "
+            "are those of a few texts; raise particles",
+        ),
         (sample([1.0], 20), "how far populations agree is not known; give 4 populations or more"),
         (sample([1.0, 1.0, 1.0, 1.0], 20, 3), "Not to be trusted: 3 of 8 particles"),
     ],
