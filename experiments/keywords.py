@@ -53,7 +53,7 @@ TEMPERATURE = 0.8  # near 1 half of the texts make no sense, colder ones repeat 
 PARTNERS = {"seq2seq-en": "causal-en"}  # models that score beside each other by default
 SENTENCE, FLUENCY = 0.65, 0.35  # weights beside each other: with more fluency fewer whole texts are accepted
 ANEW, DRAWS = 2.0, 24  # weight of whole texts, and how many are drawn for a chain in a step
-WARMER = 1.25  # than the law whole texts are drawn beside a second scorer
+WARMER = 1.1  # than the law whole texts are drawn beside a second scorer: at 1.25 chains stay long at unlikely ones
 TRIES = 10  # texts drawn for each chain to start from one of them
 PATH = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 1.0)  # the rungs of the tempered sampler, before they are placed
 SHORT_PATH = (0.5, 1.0)  # where what is drawn follows the law nearly
@@ -88,7 +88,7 @@ def check(
     check_words(settings.word_list, "words", words)
 
 
-@experiment(check=check, temperature=TEMPERATURE, chains=6, steps=150, warmup=30, thin=2)
+@experiment(check=check, temperature=TEMPERATURE, chains=6, steps=90, warmup=20, thin=1)
 def keywords(
     job: Job,
     words: Annotated[Sequence[str], WORDS] = (),
