@@ -31,8 +31,9 @@ NAMES = {"en": "English", "fr": "French", "de": "German", "zh": "Chinese"}
 STRANGE = {"causal": 7.0, "masked": 6.6}
 # Under masked-en less than 6.5 have 100 % and 99.5 % of the English sentences, no French, 0.5 % of the German ones.
 ENGLISH = 6.5
-# A source has too many pieces a character, and the model's own translation too many nats a token, in none of 120 French
-# sentences of 42 characters or more and 6 % of 240 shorter ones, in 99 % and 88 % of as many German ones read as French.
+# A source has too many pieces a character, and the model's own translation too many nats a token, in none of 120
+# French sentences of 42 characters or more and 6 % of 240 shorter ones, in 99 % and 88 % of as many German ones read
+# as French.
 # Of German sentences 1 in 1,000 has 0.7 pieces a character, of Chinese ones all.
 PIECES = {"fr": 0.4, "de": 0.7}
 UNSURE = 0.1
