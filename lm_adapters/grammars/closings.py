@@ -97,7 +97,7 @@ class Closings:
 
         Up to where as many tokens before there were the same ways: what comes then goes round in a circle.
         """
-        layer = {(self._automaton.look(b""),): b""}
+        layer: dict[tuple[bytes, ...], bytes] = {(self._automaton.look(b""),): b""}
         layers: list[list[_Beginning]] = []
         seen: set[frozenset[tuple[bytes, ...]]] = set()
         while layer and len(layers) < DEEP and frozenset(layer) not in seen:

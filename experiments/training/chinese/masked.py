@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
-from transformers import ModernBertConfig, ModernBertForMaskedLM, PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM, ModernBertConfig, ModernBertForMaskedLM, PreTrainedTokenizerFast
 
 from experiments.training.chinese import cards
 from experiments.training.chinese.causal import SENTENCES, chinese_rows
@@ -46,7 +46,7 @@ class ChineseMaskedTask(MaskedTask):
     def build(self) -> ModernBertForMaskedLM:
         """Begins with the weights of the embedded causal model, whose shape it has."""
         causal, _ = load_pretrained("causal", "causal-zh")
-        shape = {"layer_types": ["full_attention"] * LAYERS, "attn_implementation": "eager"}
+        shape: dict[str, Any] = {"layer_types": ["full_attention"] * LAYERS, "attn_implementation": "eager"}
         config = ModernBertConfig(
             vocab_size=len(self.tokenizer),
             hidden_size=WIDTH,
@@ -67,7 +67,7 @@ class ChineseMaskedTask(MaskedTask):
             **shape,
         )
         model = ModernBertForMaskedLM(config)
-        warm_start_masked(model, causal)
+        warm_start_masked(model, cast(LlamaForCausalLM, causal))
         return model
 
     def quick_figures(self, model: ModernBertForMaskedLM) -> dict[str, Any]:
