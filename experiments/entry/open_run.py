@@ -122,9 +122,9 @@ def _config(store: RunStore) -> dict[str, Any]:
     try:
         for name, each in SHARED.items():
             if each.recorded and name != "energies":
-                if name not in config:
+                if name not in config and (each.required or name == "model"):
                     raise InvalidInput(f"{name} is missing")
-                each.check(config[name])
+                each.check(config.setdefault(name, each.default))  # begun by a version that did not have it
         if not isinstance(config["model"], str) or not isinstance(config.get("experiment"), str):
             raise InvalidInput("model and experiment are no names")
     except InvalidInput as error:
