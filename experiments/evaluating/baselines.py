@@ -72,7 +72,7 @@ def of_paraphrase(trial: Trial, cases: Sequence[Case]) -> Baselines:
     written = _beam_search("paraphrase", copy)
     yield "beam search", written
     pairs = zip(written, copy, strict=True)
-    yield "beam, no copies", ["" if is_copy(text, source) else text for text, source in pairs]
+    yield "beam, no copy", ["" if is_copy(text, source) else text for text, source in pairs]
     yield "copy", copy
 
 

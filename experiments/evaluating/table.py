@@ -95,7 +95,7 @@ class Judged:
             f"{own.distinct_2:>8.2f}",
             *(format(value, f">{max(5, len(name))}{_notes(name)[0]}") for name, value in self.measured.items()),
         )
-        return "  ".join([f"{self.name:<15.15}", *cells])
+        return "  ".join([f"{self.name:<14.14}", *cells])
 
 
 def judge_rows(
@@ -113,7 +113,7 @@ def judge_rows(
 def head(judged: Judged) -> str:
     """Names of the columns."""
     named = (f"{'texts':>5}", f"{'KN':>5}", "non-word", "training", "distinct")
-    return "  ".join([" " * 15, *named, *(f"{name:>5}" for name in judged.measured)])
+    return "  ".join([" " * 14, *named, *(f"{name:>5}" for name in judged.measured)])
 
 
 def legend(judged: Judged) -> str:

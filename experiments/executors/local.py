@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from multiprocessing.process import BaseProcess
 
+    from loky import ProcessPoolExecutor
+
 __all__ = ["LocalProcesses"]
 
 ORPHANED = 0.2  # seconds between two looks at whether the parent is still there
@@ -45,9 +47,15 @@ class LocalProcesses:
                 executor = ProcessPoolExecutor(
                     1, initializer=_Begin(os.getpid(), lock, str(stderr)), env=_environment(len(tasks))
                 )
-                stack.callback(executor.shutdown, wait=True, kill_workers=True)
-                begun.append((executor.submit(os.getpid), executor.submit(do_share, task), stderr))
+                pid, outcome = executor.submit(os.getpid), executor.submit(do_share, task)
+                stack.callback(_end, executor, outcome)
+                begun.append((pid, outcome, stderr))
             yield _Processes([_Process(_of(pid), outcome, stderr) for pid, outcome, stderr in begun])
+
+
+def _end(executor: ProcessPoolExecutor, outcome: Future[Outcome]) -> None:
+    """In order where its share is done: Python warns of the semaphores that a killed process leaves."""
+    executor.shutdown(wait=True, kill_workers=not outcome.done())
 
 
 @dataclass

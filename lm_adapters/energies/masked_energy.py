@@ -18,7 +18,7 @@ from samplers import EnergyTerm, InvalidInput
 __all__ = ["MaskedEnergy"]
 
 EnergyKind = Literal["raw", "pll"]
-WAVES = 4  # parts in which a text that may be rejected is scored
+WAVES, OF_A_WHOLE_TEXT = 3, 4  # parts in which a text that may be rejected is scored
 
 
 class MaskedEnergy(EnergyTerm):
@@ -31,9 +31,9 @@ class MaskedEnergy(EnergyTerm):
     Cost
         One masked row for each token, in as few passes as ``tokens_per_pass`` allows, the head at the masked sites
         only. After a proposal of the same model that redrew one site, ``length - 1`` rows: a ``SiteHint`` has the
-        logits of that site. A proposal under ``pll`` is scored in four waves and no further once it is sure to be
-        rejected, as all terms are 0 or more: the redrawn sites and those next to them first, or, where a ``TextHint``
-        of any model says how likely each token was, the least likely.
+        logits of that site. A proposal under ``pll`` is scored in waves and no further once it is sure to be rejected,
+        as all terms are 0 or more: in three, the redrawn sites and those next to them first, or, where a ``TextHint``
+        of any model says how likely each token was, in four, the least likely first.
 
     Raises ``InvalidInput`` for another ``kind``, and for a text longer than the model takes.
     """
@@ -69,7 +69,8 @@ class MaskedEnergy(EnergyTerm):
             terms.scatter_(1, hint.site.clamp(min=0).unsqueeze(1), known.unsqueeze(1))
             todo &= torch.arange(x.shape[1], device=x.device) != hint.site.unsqueeze(1)
         above = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-        for wave in [todo] if limit is None else _waves(todo, _order(todo, hint, drawn)):
+        count = WAVES if drawn is None else OF_A_WHOLE_TEXT
+        for wave in [todo] if limit is None else _waves(todo, _order(todo, hint, drawn), count):
             for rows, sites, found in self._passes(x, wave & ~above.unsqueeze(1)):
                 terms[rows, sites] = found
             # Added from left to right, so that the waves change no bit and no part of a sum exceeds the whole.
@@ -130,10 +131,10 @@ def _order(todo: Tensor, hint: SiteHint | None, drawn: Tensor | None) -> Tensor:
     return distance.where(redrawn.any(dim=1, keepdim=True), len(columns) - columns)
 
 
-def _waves(todo: Tensor, order: Tensor) -> Iterator[Tensor]:
-    """``todo bool [rows, width]`` in ``WAVES`` parts, by the ``order [rows, width]`` of its sites."""
+def _waves(todo: Tensor, order: Tensor, count: int) -> Iterator[Tensor]:
+    """``todo bool [rows, width]`` in ``count`` parts, by the ``order [rows, width]`` of its sites."""
     last = torch.finfo(torch.float64).max
     rank = order.double().masked_fill(~todo, last).argsort(dim=1, stable=True).argsort(dim=1)
-    wave = rank * WAVES // todo.sum(dim=1, keepdim=True).clamp(min=1)
-    for number in range(WAVES):
+    wave = rank * count // todo.sum(dim=1, keepdim=True).clamp(min=1)
+    for number in range(count):
         yield todo & (wave == number)

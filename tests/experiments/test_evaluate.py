@@ -71,7 +71,7 @@ BASELINES = {
     "gibbs": {"causal-en", "words shuffled"},
     "keywords": {"masks filled", "causal-en", "words shuffled"},
     "infill": {"each by itself", "causal-en", "words shuffled"},
-    "paraphrase": {"beam search", "beam, no copies", "copy"},
+    "paraphrase": {"beam search", "beam, no copy", "copy"},
     "summarize": {"first 8 words", "words shuffled"},
     "translate": {"beam search"},
 }
@@ -99,7 +99,7 @@ def test_each_row_is_printed_before_the_next_is_made(corpus, tiny, mcmc_text, mo
     monkeypatch.setattr(commands, "collect", watched)
     result = mcmc_text("evaluate", "paraphrase", "--corpus", corpus, "--count", 2, "--steps", 4)
     assert result.exit_code == 0, result.output
-    names = ["held-out", "samples", "beam search", "beam, no copies", "copy"]
+    names = ["held-out", "samples", "beam search", "beam, no copy", "copy"]
     assert seen == [(name, names[:index]) for index, name in enumerate(names)]
 
 
@@ -117,7 +117,7 @@ def test_held_out_text_is_exact_and_its_own_translation(evaluate):
 def test_a_copy_is_judged_beside_the_paraphrases(evaluate):
     found = evaluate("paraphrase")
     assert found["copy"]["iBLEU"] != found["samples"]["iBLEU"]
-    assert (found["copy"]["copies"], found["samples"]["copies"], found["beam, no copies"]["copies"]) == (1, 0, 0)
+    assert (found["copy"]["copies"], found["samples"]["copies"], found["beam, no copy"]["copies"]) == (1, 0, 0)
 
 
 def test_beam_search_without_copies(monkeypatch):
@@ -125,7 +125,7 @@ def test_beam_search_without_copies(monkeypatch):
     monkeypatch.setattr(baselines, "_beam_search", lambda *_: ["tom is here!", "Tom is."])
     rows = dict(baselines.of_paraphrase(None, cases))
     assert rows["beam search"] == ["tom is here!", "Tom is."]
-    assert rows["beam, no copies"] == ["", "Tom is."]
+    assert rows["beam, no copy"] == ["", "Tom is."]
 
 
 def test_the_experiments_own_options_change_its_samples(evaluate):

@@ -77,7 +77,7 @@ def test_what_both_find_is_in_every_result(run, tmp_path, capsys):
     assert f"from below {summary['energy_from_below']:.2f} +- " in printed
     assert "of it for starts" in printed
     assert summary["ess_per_million_tokens"] == pytest.approx(1e6 * summary["ess_bulk"] / summary["cost"]["tokens"])
-    assert "orange: from above" in (out / "report.html").read_text()
+    assert "Means from below and above" in (out / "report.html").read_text()
     saved = load_run(out)
     assert saved.to_pandas()["start"].tolist() == [s["start"] for s in found.samples()]
     assert saved.to_arviz()["posterior"]["start"].values.tolist() == ["below", "above", "below", "above", "below"]

@@ -37,7 +37,7 @@ inf, nan = math.inf, math.nan
 
 def test_every_error_is_one_of_ours():
     errors = [getattr(samplers, name) for name in samplers.__all__ if name in samplers.errors.__all__]
-    assert len(errors) == len(samplers.errors.__all__) == 11
+    assert len(errors) == len(samplers.errors.__all__) == 12
     assert all(issubclass(error, McmcTextError) for error in errors)
     assert issubclass(InvalidInput, ValueError)
 
