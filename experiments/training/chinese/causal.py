@@ -18,7 +18,7 @@ from experiments.training.output_tokens import OutputTokens
 from experiments.training.recipe import Recipe
 from experiments.training.tasks.causal import CausalTask
 
-__all__ = ["SENTENCES", "ChineseCausalTask", "chinese_rows"]
+__all__ = ["SENTENCES", "ChineseCausalTask", "ChineseRows"]
 
 WIDTH, HEADS, FEED_FORWARD, LAYERS = 256, 4, 640, 4
 POSITIONS = 128
@@ -27,23 +27,31 @@ SENTENCES = 5  # times that each sentence stands in an epoch, where each couplet
 QUICK_CHECK = 1000  # held-out rows of each kind scored along the way; the card's figures use all of them
 
 
-class ChineseCausalTask(CausalTask):
-    """A Llama that writes Chinese sentences and couplets, character by character."""
-
-    name, card = "causal-zh", cards.CAUSAL
-    facts = MappingProxyType({"sentences": SENTENCES, "quick_check": QUICK_CHECK, "order": ORDER})
-    embedding_rate = 2.0
-    recipe = Recipe(rate=3e-3, steady=500, decay=300, batch_tokens=4096, dropout=0.05)
+class ChineseRows:
+    """What the tasks of Chinese share: a tokenizer of characters, the rows of an epoch by length, the held-out ones."""
 
     def __init__(self, corpus: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+        couplets, held_out_couplets = couplets_split(corpus)
+        pairs, held_out_pairs = mandarin_split(corpus)
+        rows = [*couplets, *SENTENCES * [mandarin for mandarin, _ in pairs]]
         self.tokenizer = tokenizer
-        self.groups, self.held_out_rows = chinese_rows(corpus, tokenizer)
+        self.groups = by_length(tokenizer, rows, MAX_LENGTH)
+        self.held_out_rows = {"couplets": held_out_couplets, "sentences": [mandarin for mandarin, _ in held_out_pairs]}
         self.output = OutputTokens(self.groups.values(), len(tokenizer))
         self.epoch_tokens = sum(rows.numel() for rows in self.groups.values())
 
     @staticmethod
     def make_tokenizer(corpus: Path) -> PreTrainedTokenizerFast:
         return chinese_tokenizer(corpus)
+
+
+class ChineseCausalTask(ChineseRows, CausalTask):
+    """A Llama that writes Chinese sentences and couplets, character by character."""
+
+    name, card = "causal-zh", cards.CAUSAL
+    facts = MappingProxyType({"sentences": SENTENCES, "quick_check": QUICK_CHECK, "order": ORDER})
+    embedding_rate = 2.0
+    recipe = Recipe(rate=3e-3, steady=500, decay=300, batch_tokens=4096, dropout=0.05)
 
     def build(self) -> LlamaForCausalLM:
         """With random weights."""
@@ -80,12 +88,3 @@ class ChineseCausalTask(CausalTask):
 
     def _epoch(self, rng: torch.Generator) -> dict[int, Tensor]:
         return self.groups
-
-
-def chinese_rows(corpus: Path, tokenizer: PreTrainedTokenizerFast) -> tuple[dict[int, Tensor], dict[str, list[str]]]:
-    """The rows of an epoch by length, as ``by_length`` has them, and the held-out ones: couplets, sentences."""
-    couplets, held_out_couplets = couplets_split(corpus)
-    pairs, held_out_pairs = mandarin_split(corpus)
-    rows = [*couplets, *SENTENCES * [mandarin for mandarin, _ in pairs]]
-    held_out = {"couplets": held_out_couplets, "sentences": [mandarin for mandarin, _ in held_out_pairs]}
-    return by_length(tokenizer, rows, MAX_LENGTH), held_out

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
 
-from transformers import LlamaForCausalLM, ModernBertConfig, ModernBertForMaskedLM, PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM, ModernBertConfig, ModernBertForMaskedLM
 
 from experiments.training.chinese import cards
-from experiments.training.chinese.causal import SENTENCES, chinese_rows
-from experiments.training.chinese.corpus import chinese_tokenizer
+from experiments.training.chinese.causal import SENTENCES, ChineseRows
 from experiments.training.chinese.warm_start import warm_start_masked
-from experiments.training.output_tokens import OutputTokens
 from experiments.training.recipe import Recipe
 from experiments.training.tasks.masked import MASK_POWER, MaskedTask
 from lm_adapters import load_pretrained
@@ -25,23 +22,13 @@ QUICK_CHECK = 300  # held-out rows of each kind scored along the way
 CHECK = 2_000  # for the card's figures
 
 
-class ChineseMaskedTask(MaskedTask):
+class ChineseMaskedTask(ChineseRows, MaskedTask):
     """A ModernBERT that fills masked characters in Chinese sentences and couplets."""
 
     name, card = "masked-zh", cards.MASKED
     facts = MappingProxyType({"mask_power": MASK_POWER, "sentences": SENTENCES, "quick_check": QUICK_CHECK})
     embedding_rate = 2.0
     recipe = Recipe(rate=3e-3, steady=200, decay=250, batch_tokens=4096, dropout=0.05)
-
-    def __init__(self, corpus: Path, tokenizer: PreTrainedTokenizerFast) -> None:
-        self.tokenizer = tokenizer
-        self.groups, self.held_out_rows = chinese_rows(corpus, tokenizer)
-        self.output = OutputTokens(self.groups.values(), len(tokenizer))
-        self.epoch_tokens = sum(rows.numel() for rows in self.groups.values())
-
-    @staticmethod
-    def make_tokenizer(corpus: Path) -> PreTrainedTokenizerFast:
-        return chinese_tokenizer(corpus)
 
     def build(self) -> ModernBertForMaskedLM:
         """Begins with the weights of the embedded causal model, whose shape it has."""
