@@ -9,6 +9,7 @@ from experiments.declaration.arguments import Option
 from experiments.declaration.wording import argument, named_arguments
 from experiments.entry.experiment import experiment
 from experiments.laws.real_words import check_words
+from experiments.laws.top_p import check_top_p, said
 from experiments.populations.begin import whole_texts
 from experiments.populations.draw import draw_by_smc
 from experiments.setup.common_options import LENGTH, MOVES, PARTICLES, POPULATIONS
@@ -21,6 +22,7 @@ from experiments.setup.scorers import load_scorer
 from experiments.setup.settings import Settings
 from experiments.setup.sources import check_length, encode_source
 from experiments.starts.fill import length_starts
+from experiments.starts.inside import starts_inside
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,9 +59,10 @@ def check(
     from samplers import InvalidInput
 
     with named_arguments():
-        Truncation(top_k=top_k, top_p=top_p)
+        Truncation(top_k=top_k)
+    check_top_p(top_p)
     check_words(settings.word_list, "init", [init or ""])
-    of_chains = {"correct": correct == "none", "init": init is not None, "top_k": top_k is not None, "top_p": top_p < 1}
+    of_chains = {"correct": correct == "none", "init": init is not None, "top_k": top_k is not None}
     for name in (name for name, given in of_chains.items() if given and sampler == "smc"):
         raise InvalidInput(f"{argument(name)} has no meaning for {argument('sampler')} smc; leave it out")
     wanted = any((settings.energies, settings.repeats, settings.stopping))
@@ -97,7 +100,14 @@ def gibbs(
         Option("Sites redrawn together, one after the other.  [default: 3 beside a scorer, else 1]", minimum=1),
     ] = None,
     top_k: Annotated[int | None, Option("Propose among the k likeliest tokens only.")] = None,
-    top_p: Annotated[float, Option("Propose within this nucleus only.")] = 1.0,
+    top_p: Annotated[
+        float,
+        Option(
+            "The scorer's -log p is that of sampling with this nucleus: renormalised inside, forbidden outside. "
+            "Without a scorer: propose within this nucleus only.",
+            energies=["NucleusEnergy"],
+        ),
+    ] = 1.0,
     correct: Annotated[
         Literal["none", "mh"],
         Option(
@@ -126,8 +136,8 @@ def gibbs(
     From 30 tokens on a step redraws eight blocks in turn by the pseudo-log-likelihood with every eighth site masked
     together, and takes or leaves the outcome by ``E``: as exact, and less to read.
 
-    With ``correct="none"`` proposals are always taken, and there is no known target. ``top_k`` and ``top_p`` are of the
-    proposals only.
+    With ``correct="none"`` proposals are always taken, and there is no known target. ``top_k`` is of the proposals only;
+    ``top_p`` is part of the scorer's law, and of the proposals where there is no scorer.
 
     With ``sampler="smc"`` all lengths are one law in either case. Populations begin with texts that the scorer writes;
     without one with lengths drawn evenly, filled from left to right by the masked model.
@@ -143,15 +153,17 @@ def gibbs(
         TemplateFill,
         Truncation,
     )
-    from samplers import Flat
+    from samplers import Flat, InvalidInput
 
     lm = job.masked_lm()
     temperature = job.settings.law_temperature
     pll = MaskedEnergy(lm, energy_kind)
     if scorer is None and correct == "mh" and energy_kind == "pll" and isinstance(job.settings.model, str):
         scorer = PARTNERS.get(job.settings.model)
-    scored = None if scorer in (None, "none") else load_scorer(scorer, lm, job.settings)
-    truncation = Truncation(DRAWN * temperature if scored else temperature, top_k, top_p)
+    scored = None if scorer in (None, "none") else load_scorer(scorer, lm, job.settings, top_p=top_p)
+    if scored is None and top_p < 1 and sampler == "smc":
+        raise InvalidInput(f"{argument('top_p')} is of a scorer's law here, and there is none; leave it out")
+    truncation = Truncation(DRAWN * temperature, top_k) if scored else Truncation(temperature, top_k, top_p)
     constraints = job.constraints(lm, [init or ""]) if correct == "mh" else []
     needed = [*constraints, *(scored.constraints if scored else ())]
     widest = length[1] if scored or sampler == "smc" else 0
@@ -180,21 +192,19 @@ def gibbs(
     within = LengthRange(lm.space, *bounds)
     energy, models = (pll, {}) if scored is None else (scored.weighted(FLUENCY) + PLL * pll, {"scorer": scored.lm})
     if scored is not None:
-        own = {"fluency": job.named("scorer", scored.model) if job.config["scorer"] else str(scorer), **own}
-    problem = Problem(
-        lm.space,
-        job.with_custom(energy + within, lm.space, constraints),
-        x0,
-        {"model": lm, **models},
-        scored_by=own,
-        note=reached(truncation),
-    )
-    ends = Truncation(WRITTEN * temperature, top_k, top_p)
+        name = job.named("scorer", scored.model) if job.config["scorer"] else str(scorer)
+        own = {"fluency": said(name, top_p, given=False), **own}
+    whole, models = job.with_custom(energy + within, lm.space, constraints), {"model": lm, **models}
+    if scored is not None and init is None:
+        x0 = starts_inside(scored, top_p, whole, x0, job, models)
+    problem = Problem(lm.space, whole, x0, models, scored_by=own, note=reached(truncation))
+    # Inside a nucleus the law's own is drawn from: a colder one is smaller.
+    ends = Truncation(1.0, top_k, top_p) if top_p < 1 else Truncation(WRITTEN * temperature, top_k)
     kernel = free_kernel(kernel, lm, pll if scored is None else scored.energy, truncation, ends, within)
     if sampler == "mh":
         return sample_chains(problem, kernel, job)
     if scored is not None and scored.writer is not None:
-        begun: Distribution = whole_texts(scored.writer, length, temperature)
+        begun: Distribution = whole_texts(scored.writer, length, temperature, top_p=top_p)
     else:
         every = Template(lm.space, f"[MASK:{length[0]}-{length[1]}]")
         begun = TemplateFill(lm, every, truncation=Truncation(temperature), constraints=needed)

@@ -13,12 +13,13 @@ from torch.testing import assert_close
 from transformers import T5ForConditionalGeneration
 
 from experiments.controlling.control import control
+from experiments.gibbs import gibbs
 from experiments.laws.top_p import given_tokens
 from experiments.paraphrase import paraphrase
 from experiments.score import score
 from experiments.summarize import summarize
 from experiments.translate import translate
-from lm_adapters import Keywords, NucleusEnergy, Seq2SeqLM, SequenceClassifier, SequenceEnergy
+from lm_adapters import Keywords, MaskedEnergy, NucleusEnergy, Seq2SeqLM, SequenceClassifier, SequenceEnergy
 from samplers import InvalidInput
 from tests.experiments.tiny_scorers import tiny_causal, tiny_writer
 from tests.lm_adapters import tiny
@@ -113,6 +114,21 @@ def test_every_sampler_stays_inside(name, sampler, lm, writer, causal, classifie
     few = {"chains": 4, "steps": 4, "warmup": 1, "thin": 1, **({"particles": 64} if sampler == "smc" else {})}
     done = run(top_p=TOP_P, model=lm, sampler=sampler, **few)
     assert all(math.isfinite(line["energy"]) for line in done.samples())
+
+
+@pytest.mark.parametrize("sampler", ["mh", "smc"])
+def test_gibbs_beside_a_scorer(sampler, lm, causal):
+    few = {**CHAINS, "steps": 50} if sampler == "mh" else {"particles": 128, "moves": 2}
+    run = gibbs(scorer=causal, model=lm, top_p=TOP_P, length=(2, 4), **{**few, "sampler": sampler})
+    assert f"fluency by LlamaForCausalLM at top-p {TOP_P:g} and pll by" in run.target
+    every = texts(lm, 4)[len(WORDS) :, :4]
+    nucleus, pll = NucleusEnergy(causal.condition_on(), TOP_P)(every), MaskedEnergy(lm, "pll")(every)
+    inside = nucleus < math.inf
+    assert 3 < int(inside.sum()) < len(every)
+    nats = (0.8 * nucleus + 0.35 * pll)[inside]
+    mcse = run.summary()["energy_mcse"]
+    assert run.summary()["energy_mean"] == pytest.approx(float((nats * (-nats).softmax(dim=0)).sum()), abs=5 * mcse)
+    assert mcse < 0.2
 
 
 def test_no_start_inside(lm, writer):
