@@ -136,8 +136,8 @@ def gibbs(
     From 30 tokens on a step redraws eight blocks in turn by the pseudo-log-likelihood with every eighth site masked
     together, and takes or leaves the outcome by ``E``: as exact, and less to read.
 
-    With ``correct="none"`` proposals are always taken, and there is no known target. ``top_k`` is of the proposals only;
-    ``top_p`` is part of the scorer's law, and of the proposals where there is no scorer.
+    With ``correct="none"`` proposals are always taken, and there is no known target. ``top_k`` is of the proposals
+    only; ``top_p`` is part of the scorer's law, and of the proposals where there is no scorer.
 
     With ``sampler="smc"`` all lengths are one law in either case. Populations begin with texts that the scorer writes;
     without one with lengths drawn evenly, filled from left to right by the masked model.

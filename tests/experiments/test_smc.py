@@ -103,7 +103,7 @@ def test_log_z_of_all_lengths_of_gibbs_together(lm):
     run = gibbs(length=(2, 4), model=lm, **MANY)
     assert run.summary()["log_z"] == pytest.approx(log_z(MaskedEnergy(lm, "pll"), texts(lm, 2, 4)), abs=0.2)
     assert run.target == "exp(-pll) by BertForMaskedLM, over token sequences of 2 to 4 tokens"
-    with pytest.raises(InvalidInput, match="top_p is of a scorer.s law here, and there is none; leave it out"):
+    with pytest.raises(InvalidInput, match="top_p is of a scorer's law here, and there is none"):
         gibbs(length=(2, 4), top_p=0.9, model=lm, **MANY)
 
 
