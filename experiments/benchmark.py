@@ -13,6 +13,7 @@ from experiments.results.safe_text import json_line
 from experiments.setup.settings import SHARED
 
 if TYPE_CHECKING:
+    from experiments.benchmarking.kernels import KernelLine
     from experiments.benchmarking.measure import Line
     from experiments.benchmarking.models import Models
     from experiments.benchmarking.workloads import Size
@@ -149,17 +150,19 @@ def _expected(before: Line, size: Size) -> float:
 @click.option("--quick", is_flag=True, help="Embedded models, 1 and 32 chains, 3 rounds: under a minute.")
 @click.option("--kernels", is_flag=True, help="Every kernel of the library on three small tasks instead: ESS by tokens "
               "and CPU seconds.")  # fmt: skip
+@click.option("--moves", is_flag=True, help="The chains of five experiments instead, by all their moves and by "
+              "edits of one or two tokens alone, under the same law: ESS by tokens and CPU seconds.")  # fmt: skip
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ...")
 @click.option("--dtype", default="float32", show_default=True, help="float32, bfloat16 or float16.")
 @click.option("--tokens-per-pass", type=click.IntRange(min=1), help="Bound of the samplers' own passes.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines: the machine, then what was measured.")
 @click.option("--markdown", is_flag=True, help="Print Markdown.")
-def command(quick: bool, as_json: bool, markdown: bool, kernels: bool, **options: Any) -> None:
+def command(quick: bool, as_json: bool, markdown: bool, kernels: bool, moves: bool, **options: Any) -> None:
     """Speed of each sampler, beside its floor (the bare forward passes that a step needs) and the loop by hand."""
     from experiments.benchmarking.table import machine
 
-    if kernels:
-        _show_kernels(as_json)
+    if kernels or moves:
+        _show_kernels(_kernel_lines(moves=moves), as_json)
         return
     options["models"] = options["models"] or (("embedded",) if quick else tuple(MODELS))
     options["chains"] = options["chains"] or (QUICK_CHAINS if quick and not options["curve"] else None)
@@ -171,15 +174,25 @@ def command(quick: bool, as_json: bool, markdown: bool, kernels: bool, **options
     show(found, varied, machine(options["device"]))
 
 
-def _show_kernels(as_json: bool) -> None:
-    from experiments.benchmarking.kernels import HEAD, kernel_lines, kernel_row
+def _kernel_lines(*, moves: bool) -> Iterator[KernelLine]:
+    if moves:
+        from experiments.mixing.moves import move_lines
+
+        return move_lines()
+    from experiments.benchmarking.kernels import kernel_lines
     from experiments.benchmarking.models import make_models
+
+    return kernel_lines(make_models("embedded"))
+
+
+def _show_kernels(lines: Iterator[KernelLine], as_json: bool) -> None:
+    from experiments.benchmarking.kernels import HEAD, kernel_row
     from experiments.benchmarking.table import machine
 
     if not as_json:
         click.echo(_on(machine("cpu")))
         click.echo(HEAD)
-    for line in kernel_lines(make_models("embedded")):
+    for line in lines:
         click.echo(json_line(asdict(line)) if as_json else kernel_row(line))
 
 

@@ -51,6 +51,7 @@ __all__ = ["SAMPLERS", "keywords", "scorer_as_proposal"]
 SAMPLERS = ("mh", "gibbs", "anneal", "tempered", "rejection", "importance")  # that ``compare`` runs
 TEMPERATURE = 0.8  # near 1 half of the texts make no sense, colder ones repeat the same few mistakes
 PARTNERS = {"seq2seq-en": "causal-en"}  # models that score beside each other by default
+WRITERS = {"causal-en": "seq2seq-en"}  # models that write beside a scorer by default
 SENTENCE, FLUENCY = 0.65, 0.35  # weights beside each other: with more fluency fewer whole texts are accepted
 ANEW, DRAWS = 2.0, 24  # weight of whole texts, and how many are drawn for a chain in a step
 WARMER = 1.1  # than the law whole texts are drawn beside a second scorer: at 1.25 chains stay long at unlikely ones
@@ -88,7 +89,7 @@ def check(
     check_words(settings.word_list, "words", words)
 
 
-@experiment(check=check, temperature=TEMPERATURE, chains=6, steps=90, warmup=20, thin=1)
+@experiment(check=check, temperature=TEMPERATURE, chains=6, steps=150, warmup=20, thin=1)
 def keywords(
     job: Job,
     words: Annotated[Sequence[str], WORDS] = (),
@@ -119,8 +120,9 @@ def keywords(
     writer: Annotated[
         str | Seq2SeqLM | None,
         Option(
-            "Seq2seq model, such as seq2seq-en, that has read the words and proposes whole texts beside a causal "
-            "--scorer, whose law stays as it is.  [default: none]"
+            "Seq2seq model that has read the words and proposes whole texts beside a causal --scorer, whose law stays "
+            "as it is.  [default: seq2seq-en beside causal-en, none beside another scorer, with --top-p, and with "
+            "--sampler rejection]"
         ),
     ] = None,
     length: Annotated[tuple[int, int], LENGTH] = (3, 16),
@@ -165,7 +167,9 @@ def keywords(
     scored = load_scorer(scorer, lm, job.settings, given, top_p=top_p, exempt=given_tokens(lock))
     informed = scored.writer if isinstance(scored.lm, Seq2SeqLM) else None  # writes texts that hold the words, mostly
     models: dict[str, Any] = {"scorer": scored.lm}
-    if writer is not None and writer != NONE:
+    if writer is None and isinstance(scorer, str) and scored.writer and top_p == 1 and sampler != "rejection":
+        writer = WRITERS.get(scorer)
+    if writer not in (None, NONE):
         written = load_writer(writer, scored, lm, job.settings, given)
         informed, models["writer"] = beside_scorer(scored, written), written.lm
     if fluency is None and isinstance(scorer, str) and top_p == 1 and sampler != "rejection":

@@ -59,7 +59,7 @@ SITES, CHAINS, STEPS, GRADIENT = 16, 32, 2000, 3
 CLASSES, VALUES = 64, 6
 TEXT_LENGTH, TEXT_CHAINS, TEXT_STEPS = 6, 8, 160
 COLUMNS = (
-    ("task", "<8"), ("kernel", "<22"), ("steps", ">5"), ("changed", ">7"), ("tokens", ">8"),
+    ("task", "<10"), ("kernel", "<22"), ("steps", ">5"), ("changed", ">7"), ("tokens", ">8"),
     ("ESS", ">7"), ("R-hat", ">6"), ("ESS/M", ">8"), ("ESS/s", ">7"),
 )  # fmt: skip
 HEAD = "  ".join(format(name, spec) for name, spec in COLUMNS).rstrip()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["NONE", "beside_scorer", "load_writer"]
 
 NONE = "none"
-SCORER = 0.6  # its share of each token: with less, texts that the writer finds unlikely hold chains for long
+SCORER = 0.75  # its share of each token: with less, texts that the writer finds unlikely are hardly ever drawn
 
 
 def load_writer(writer: str | Seq2SeqLM, scored: Scorer, lm: MaskedLM, settings: Settings, given: Given) -> Scorer:

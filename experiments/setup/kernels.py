@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from experiments.mixing.only_edits import ends_too, without_writing
+
 if TYPE_CHECKING:
     from lm_adapters import (
         Autoregressive,
@@ -73,6 +75,9 @@ def edit_kernel(
     )
     from samplers import MetropolisHastings
 
+    if without_writing():
+        writer = informed = None
+        scorer = scorer if ends_too() else None
     drawn: dict[str, Any] = {"lock": lock, "truncation": Truncation(temperature)}
     bounds: dict[str, Any] = {**drawn, "min_length": min_length, "max_length": max_length}
     parts: list[tuple[Kernel, float]] = [(MetropolisHastings(EditProposal(lm, **bounds)), 0.7 if swap else 0.8)]
@@ -183,7 +188,7 @@ def free_kernel(
     from samplers import MetropolisHastings, Mixture
 
     bounds: dict[str, Any] = {"min_length": length.low, "max_length": length.high}
-    if not isinstance(scorer, SequenceEnergy):
+    if without_writing() or not isinstance(scorer, SequenceEnergy):
         return Mixture([(MetropolisHastings(EditProposal(lm, truncation=truncation, **bounds)), 0.5), (redraw, 0.5)])
     whole = _anew(scorer.model, MANY, max_length=length.high, truncation=ends)
     end = MetropolisHastings(SuffixProposal(scorer.model, cuts="open", truncation=ends, **bounds))

@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 
-from experiments.keywords import FLUENCY, SENTENCE, TEMPERATURE, keywords
+from experiments.keywords import FLUENCY, SENTENCE, TEMPERATURE, WRITERS, keywords
 from experiments.paraphrase import paraphrase
 from lm_adapters import SequenceEnergy, tasks_of
 from samplers import InvalidInput
@@ -107,6 +107,15 @@ def test_a_writer_leaves_the_law_of_a_causal_scorer_as_it_is(lm, writer, sampler
     said, before = (each.objective if sampler == "anneal" else each.target for each in (run, alone))
     assert said == before
     assert run.spent.cost.forwards > alone.spent.cost.forwards
+
+
+def test_the_writer_of_a_scorer_is_there_by_default(lm, writer, monkeypatch, tmp_path):
+    tiny.save(tiny_causal(lm.space.tokenizer).model, lm.space.tokenizer, tmp_path)
+    monkeypatch.setitem(WRITERS, str(tmp_path), writer)
+    given = {"model": lm, "scorer": str(tmp_path), **QUICK}
+    assert "independent" in keywords(["sea"], **given).trace.moves
+    assert "independent" not in keywords(["sea"], writer="none", **given).trace.moves
+    assert "independent" not in keywords(["sea"], top_p=0.9, **given).trace.moves
 
 
 def test_what_cannot_write_beside_a_scorer_is_refused(lm, writer):

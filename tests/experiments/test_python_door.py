@@ -37,7 +37,7 @@ def test_a_signature_shows_every_argument():
     parameters = inspect.signature(keywords).parameters
     assert list(parameters)[:3] == ["words", "keywords_from", "keep"]
     assert set(SHARED) <= set(parameters)
-    assert parameters["steps"].default == 90
+    assert parameters["steps"].default == 150
     assert parameters["length"].annotation == tuple[int, int]
     assert str(parameters["scorer"]) == "scorer: str | CausalLM | MaskedLM | Seq2SeqLM = 'seq2seq-en'"
     assert str(inspect.signature(gibbs).parameters["init"]) == "init: str | None = None"

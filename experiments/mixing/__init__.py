@@ -1,0 +1,1 @@
+"""How well the chains of the experiments mix: their moves beside the edits that were all they once had."""

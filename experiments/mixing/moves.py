@@ -1,0 +1,107 @@
+"""Effective draws a million tokens and a second by the moves of the experiments, beside those of their edits alone.
+
+Both sample the same law, that of ``mcmc-text NAME``, from starts made the same way. Edits read less in a
+step, so that they have more steps. Cost and ESS are those of the steps behind the warm-up.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from experiments.benchmarking.kernels import KernelLine
+from experiments.mixing.only_edits import only_edits
+
+if TYPE_CHECKING:
+    from experiments.results.text_run import TextRun
+
+__all__ = ["MIXTURES", "MixtureTask", "move_lines"]
+
+CHAINS = 6
+
+Run = Callable[..., "TextRun"]
+
+
+@dataclass(frozen=True)
+class MixtureTask:
+    """``run`` makes the chains of an experiment, ``steps`` of them of which ``warmup`` are not kept.
+
+    With edits alone there are ``times`` as many of both, ``ends`` among the moves if 0.1.0 had such, and the arguments
+    ``edits`` besides.
+    """
+
+    run: Run
+    steps: int
+    warmup: int
+    times: int
+    ends: bool = False
+    edits: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _gibbs(**how: Any) -> Any:
+    from experiments.gibbs import gibbs
+
+    return gibbs(chains=CHAINS, **how)
+
+
+def _keywords(**how: Any) -> Any:
+    from experiments.keywords import keywords
+
+    return keywords(["music", "night"], chains=CHAINS, **how)
+
+
+def _infill(**how: Any) -> Any:
+    from experiments.infill import infill
+
+    return infill("The [MASK] sat on the [MASK:1-3].", chains=CHAINS, **how)
+
+
+def _paraphrase(**how: Any) -> Any:
+    from experiments.paraphrase import paraphrase
+
+    return paraphrase("I would like to go home now.", sampler="mh", chains=CHAINS, **how)
+
+
+def _translate(**how: Any) -> Any:
+    from experiments.translate import translate
+
+    text = "Il a oublié de fermer la porte hier soir."
+    return translate(text, must_contain=["shut"], sampler="mh", chains=CHAINS, **how)
+
+
+MIXTURES: dict[str, MixtureTask] = {
+    "gibbs": MixtureTask(_gibbs, 80, 20, 3, edits={"block": 1}),
+    "keywords": MixtureTask(_keywords, 90, 20, 6, ends=True),
+    "infill": MixtureTask(_infill, 160, 40, 2),
+    "paraphrase": MixtureTask(_paraphrase, 100, 30, 2),
+    "translate": MixtureTask(_translate, 100, 30, 2, ends=True),
+}
+"""What ``mcmc-text benchmark --moves`` measures: the examples of the documentation."""
+
+
+def move_lines(tasks: Mapping[str, MixtureTask] = MIXTURES, *, seed: int = 0) -> Iterator[KernelLine]:
+    """Of each task two lines: edits alone, and all moves."""
+    for name, task in tasks.items():
+        with only_edits(ends=task.ends):
+            run = partial(task.run, seed=seed, **task.edits)
+            edits = _measured(name, "edits", run, task.times * task.steps, task.times * task.warmup)
+        yield edits
+        yield _measured(name, "all moves", partial(task.run, seed=seed), task.steps, task.warmup)
+
+
+def _measured(task: str, moves: str, run: Run, steps: int, warmup: int) -> KernelLine:
+    """The steps that are kept, each of them, by CPU seconds of this process."""
+    from samplers import diagnose
+
+    ends = []
+    made = run(steps=steps, warmup=warmup, thin=1, progress=lambda count: ends.append(time.process_time()))
+    seconds = ends[-1] - ends[warmup - 1]
+    chains = len(made.trace.energy)
+    a_step = (made.spent.cost.tokens - made.spent.starts[0]) / chains / steps
+    found = diagnose(made.trace.energy)
+    tokens = a_step * chains * (steps - warmup)
+    rates = 1e6 * found.ess_bulk / tokens, found.ess_bulk / seconds
+    return KernelLine(task, moves, steps, made.trace.changed, a_step, found.ess_bulk, found.r_hat, *rates)
