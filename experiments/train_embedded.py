@@ -16,7 +16,7 @@ __all__ = ["command"]
 @click.command("train-embedded")
 @click.argument(
     "name",
-    type=click.Choice(["masked-en", "causal-en", "seq2seq-en", "kinds-en", "words-en", "masked-zh", "causal-zh"]),
+    type=click.Choice(["masked-en", "causal-en", "seq2seq-en", "kinds-en", "words-en", "masked-zh", "causal-zh", "seq2seq-zh"]),
     default="masked-en",
 )
 @click.option("--corpus", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True,
@@ -59,10 +59,12 @@ def command(name: str, corpus: Path, out: Path, seed: int, threads: int, steady:
 def _task_class(name: str) -> type[Task]:
     from experiments.training.chinese.causal import ChineseCausalTask
     from experiments.training.chinese.masked import ChineseMaskedTask
+    from experiments.training.chinese.seq2seq import ChineseSeq2SeqTask
     from experiments.training.tasks.causal import CausalTask
     from experiments.training.tasks.kinds import KindsTask
     from experiments.training.tasks.masked import MaskedTask
     from experiments.training.tasks.seq2seq import Seq2SeqTask
 
-    tasks = (MaskedTask, CausalTask, Seq2SeqTask, KindsTask, ChineseMaskedTask, ChineseCausalTask)
-    return next(task for task in tasks if task.name == name)
+    english = (MaskedTask, CausalTask, Seq2SeqTask, KindsTask)
+    chinese = (ChineseMaskedTask, ChineseCausalTask, ChineseSeq2SeqTask)
+    return next(task for task in (*english, *chinese) if task.name == name)

@@ -36,10 +36,12 @@ def generate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, texts: 
     return written
 
 
-def translation_figures(write: Callable[[list[str]], list[str]], pairs: list[Pair]) -> dict[str, Any]:
-    """Corpus BLEU of translations against one reference."""
+def translation_figures(
+    write: Callable[[list[str]], list[str]], pairs: list[Pair], *, tokenize: str | None = None
+) -> dict[str, Any]:
+    """Corpus BLEU of translations against one reference, in words as sacrebleu's ``tokenize`` divides them."""
     sources, references = _sides(pairs)
-    return {"pairs": len(pairs), "bleu": bleu(write(sources), references)}
+    return {"pairs": len(pairs), "bleu": bleu(write(sources), references, tokenize=tokenize)}
 
 
 def paraphrase_figures(write: Callable[[list[str]], list[str]], pairs: list[Pair]) -> dict[str, Any]:
@@ -68,7 +70,7 @@ def _sides(pairs: list[Pair]) -> tuple[list[str], list[str]]:
     return [source for source, _ in pairs], [target for _, target in pairs]
 
 
-def bleu(written: list[str], references: list[str]) -> float:
+def bleu(written: list[str], references: list[str], *, tokenize: str | None = None) -> float:
     from sacrebleu import corpus_bleu
 
-    return corpus_bleu(written, [references]).score
+    return corpus_bleu(written, [references], tokenize=tokenize).score

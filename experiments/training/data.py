@@ -91,13 +91,13 @@ def _unseen(held_out: list[Pair], training: list[Pair]) -> list[Pair]:
     return kept
 
 
-def embedded_tokenizer() -> PreTrainedTokenizerFast:
-    """That of the embedded masked model: all of them share its tokens."""
+def embedded_tokenizer(name: str = "masked-en") -> PreTrainedTokenizerFast:
+    """That of an embedded masked model: all models of its language share its tokens."""
     from transformers import PreTrainedTokenizerFast
 
     from lm_adapters.pretrained import embedded_path
 
-    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(str(embedded_path("masked-en")))
+    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(str(embedded_path(name)))
     return tokenizer
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CAUSAL", "MASKED"]
+__all__ = ["CAUSAL", "MASKED", "SEQ2SEQ"]
 
 DATA = """\
 The tokenizer has a token for each character that is found three times or more in the training rows, and for those of
@@ -103,6 +103,70 @@ It began with the weights of causal-zh, so that each layer computed the same
 command:
 
     mcmc-text train-embedded masked-zh --corpus CORPUS --out OUT --seed {{ recipe.seed }} --threads\
+ {{ recipe.threads }} --steady {{ recipe.steady }}
+
+"""
+    + DATA
+)
+
+SEQ2SEQ = (
+    """\
+---
+license: cc-by-2.0
+language: zh
+library_name: transformers
+pipeline_tag: translation
+---
+
+# seq2seq-zh
+
+A small seq2seq model that writes Chinese character by character: sentences of today and couplets of the Tang from a few
+of their words, the second line of a couplet, translations of short English sentences, paraphrases. T5 1.1 architecture
+with tied embeddings, {{ layers }} encoder and {{ config.num_decoder_layers }} decoder layers of width {{ width }},
+{{ parameters }} parameters, float16 weights. It ships with mcmc-text.
+
+The source's first token says what to do; `config.task_specific_params` has the same table:
+
+| task | prefix | source | target |
+|---|---|---|---|
+| words_to_sentence | `<extra_3>` | words of a text, a blank between two: `春风 明月` | sentence or couplet |
+| translation_en_to_zh | `<extra_1>` | English sentence | Chinese sentence |
+| next_line | `<extra_2>` | first line of a couplet, with its comma | second line |
+| paraphrase | `<extra_0>` | Chinese sentence | another that means the same |
+
+Of the words of a text mostly 1 to 5 are given, of one to three characters each; three in ten times in another order.
+The encoder reads `prefix text </s>`, the decoder starts at `<pad>` and writes `text </s>`.
+
+## Figures
+
+On held-out rows:
+
+| task | pairs | nats a target token, end included | nats a target |
+|---|---|---|---|
+{% for task, nats in figures.nats_per_token.items() -%}
+| {{ task }} | {{ "{:,}".format(figures.pairs[task]) }} | {{ "%.3f" % nats }}\
+ | {{ "%.2f" % figures.nats_per_target[task] }} |
+{% endfor %}
+Outputs by beam search, 4 beams. Of {{ figures.words_to_sentence.words }} words given in\
+ {{ figures.words_to_sentence.sources }} sources, **{{ "%.0f" % (100 * figures.words_to_sentence.there) }} %** stand in
+the text written. Translation of {{ figures.translation_en_to_zh.pairs }} English sentences:\
+ **BLEU {{ "%.1f" % figures.translation_en_to_zh.bleu }}** (sacrebleu, by characters, one reference). Of\
+ {{ figures.next_line.lines }} second lines {{ "%.0f" % (100 * figures.next_line.fits) }} % are as long as the first.
+
+## Training
+
+It began with the layers of seq2seq-en and the embeddings of causal-zh, turned so that characters lie where English
+words of their translations lay (`experiments/training/chinese/warm_start.py` says how). Of the examples
+{%- for task, share in shares.items() %}
+{{ "%.0f" % (100 * share) }} % were {{ task }}{{ ";" if loop.last else "," }}{% endfor %}
+words were chosen anew each time, of every couplet once where each sentence was there {{ sentences }} times. Tokens are
+those of source and target:
+
+{% include "training" %}
+`learning_curve.jsonl` has the figures along the way, on the first {{ quick_check }} held-out pairs of each task. The
+command:
+
+    mcmc-text train-embedded seq2seq-zh --corpus CORPUS --out OUT --seed {{ recipe.seed }} --threads\
  {{ recipe.threads }} --steady {{ recipe.steady }}
 
 """

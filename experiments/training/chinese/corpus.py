@@ -11,6 +11,7 @@ import string
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
+from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,15 @@ if TYPE_CHECKING:
     from opencc import OpenCC
     from transformers import PreTrainedTokenizerFast
 
-__all__ = ["character_tokenizer", "chinese_tokenizer", "couplets_split", "mandarin_split", "simplified"]
+__all__ = [
+    "character_tokenizer",
+    "chinese_tokenizer",
+    "couplets_split",
+    "lines_of",
+    "mandarin_paraphrases",
+    "mandarin_split",
+    "simplified",
+]
 
 SPECIAL = ["<pad>", "<s>", EOS, "<unk>", "<mask>", *(f"<extra_{i}>" for i in range(27))]
 RAREST = 3  # times a character stands in the training rows; rarer ones are written by their bytes
@@ -42,6 +51,20 @@ def mandarin_split(corpus: Path) -> tuple[list[Pair], list[Pair]]:
     )
     hidden = {mandarin for mandarin, _ in held_out}
     return [pair for pair in training if pair[0] not in hidden], held_out
+
+
+def lines_of(couplets: Iterable[str]) -> list[Pair]:
+    """First and second line of each couplet that has a comma between them and nowhere else."""
+    return [(f"{first}，", second) for first, comma, second in (row.partition("，") for row in couplets)
+            if comma and "，" not in second]  # fmt: skip
+
+
+def mandarin_paraphrases(pairs: Iterable[Pair]) -> list[Pair]:
+    """Mandarin sentences that translate the same English one, each to each other."""
+    same: dict[str, dict[str, None]] = {}
+    for mandarin, english in pairs:
+        same.setdefault(english, {})[mandarin] = None
+    return [pair for sentences in same.values() for pair in permutations(sentences, 2)]
 
 
 def simplified(texts: Sequence[str]) -> list[str]:

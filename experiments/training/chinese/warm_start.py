@@ -1,12 +1,24 @@
-"""Start the Chinese masked model from the causal one: characters, and what neighbours do to them, are known there."""
+"""Start Chinese models from others: the masked one from the causal one, the seq2seq one from that and the English."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
-from transformers import LlamaForCausalLM, ModernBertForMaskedLM
+from transformers import (
+    LlamaForCausalLM,
+    ModernBertForMaskedLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    T5ForConditionalGeneration,
+)
 
-__all__ = ["warm_start_masked"]
+from experiments.training.data import Pair
+
+__all__ = ["warm_start_masked", "warm_start_seq2seq"]
+
+FEWEST = 5  # pairs that a character and a token stand in together, to be matched
 
 
 @torch.no_grad()
@@ -47,3 +59,49 @@ def warm_start_masked(model: ModernBertForMaskedLM, causal: LlamaForCausalLM) ->
 
 def _without_mean(rows: Tensor) -> Tensor:
     return rows - rows.mean(dim=1, keepdim=True)
+
+
+@torch.no_grad()
+def warm_start_seq2seq(
+    model: T5ForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerFast,
+    english: PreTrainedModel,
+    english_tokenizer: PreTrainedTokenizerFast,
+    causal: PreTrainedModel,
+    pairs: Sequence[Pair],
+) -> None:
+    """Give a T5 the layers of an English one of its shape, and embeddings of Chinese characters that fit them.
+
+    Why: layers that copy given words and attend to a source do so in another language too, if embeddings lie where
+    theirs lay (Minixhofer et al. 2022, arXiv:2112.06598). Those of ``causal``, which know what characters have to do
+    with each other, are turned (orthogonal Procrustes) so that characters come near the English tokens that stand in
+    the translations, of ``pairs``, Mandarin and English. Tokens that frame texts are those of the English model.
+    """
+    state = {name: weight for name, weight in english.state_dict().items() if weight.shape[0] != len(english_tokenizer)}
+    model.load_state_dict(state, strict=False)
+    ours, theirs = causal.get_input_embeddings().weight.float(), english.get_input_embeddings().weight.float()
+    together = _together(tokenizer, english_tokenizer, pairs)
+    strength, match = together.max(dim=1)
+    anchors = (strength > 0).nonzero()[:, 0]
+    a, b, weight = ours[anchors], theirs[match[anchors]], strength[anchors, None]
+    middle_a, middle_b = ((weight * x).sum(dim=0) / weight.sum() for x in (a, b))
+    a, b = a - middle_a, b - middle_b
+    u, _, v = torch.linalg.svd((weight * a).T @ b)
+    scale = b.square().mean().sqrt() / a.square().mean().sqrt()
+    words = scale * (ours - middle_a) @ (u @ v) + middle_b
+    for name in tokenizer.all_special_tokens:
+        words[tokenizer.convert_tokens_to_ids(name)] = theirs[english_tokenizer.convert_tokens_to_ids(name)]
+    model.get_input_embeddings().weight.copy_(words)
+
+
+def _together(a: PreTrainedTokenizerFast, b: PreTrainedTokenizerFast, pairs: Sequence[Pair]) -> Tensor:
+    """``float32 [tokens of a, tokens of b]``: squared cosine of the pairs that each stands in; 0 for few together."""
+    sides = []
+    for tokenizer, texts in ((a, [pair[0] for pair in pairs]), (b, [pair[1] for pair in pairs])):
+        rows = tokenizer(texts, add_special_tokens=False)["input_ids"]
+        places = [(token, row) for row, ids in enumerate(rows) for token in set(ids)]
+        shape = (len(tokenizer), len(rows))
+        sides.append(torch.sparse_coo_tensor(torch.tensor(places).T, torch.ones(len(places)), shape).coalesce())
+    both = torch.sparse.mm(sides[0], sides[1].t()).to_dense()
+    counts = [torch.sparse.sum(side, dim=1).to_dense().clamp_min(1) for side in sides]
+    return both.square().where(both >= FEWEST, 0) / counts[0][:, None] / counts[1]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-__all__ = ["WordTable", "corrupt", "cut_span", "keep_words"]
+__all__ = ["SHUFFLED", "WordTable", "corrupt", "cut_span", "gumbel", "how_many", "in_order", "keep_words"]
 
 SPACE = "Ġ"  # how byte-level BPE writes the space before a word
 LONGEST_SPAN = 10  # tokens cut out
@@ -54,7 +54,7 @@ def corrupt(rows: Tensor, pad_id: int, mask_id: int, rng: torch.Generator) -> Te
     deleted[:, 0] &= ~(deleted | ~text).all(dim=1)
     place = torch.arange(width) + 3 * torch.rand(rows.shape, generator=rng)
     noisy = rows.masked_fill(text & ~deleted & (draw < rate), mask_id).masked_fill(deleted, pad_id)
-    return _in_order(noisy, place, pad_id)
+    return in_order(noisy, place, pad_id)
 
 
 def keep_words(rows: Tensor, pad_id: int, table: WordTable, rng: torch.Generator) -> Tensor:
@@ -69,13 +69,13 @@ def keep_words(rows: Tensor, pad_id: int, table: WordTable, rng: torch.Generator
     shape = (count, width + 1)
     is_word = torch.zeros(shape, dtype=torch.int64).scatter_reduce(1, block, table.first[rows].long(), "amax") > 0
     used = torch.full(shape, float(table.count.max())).scatter_reduce(1, block, table.count[rows].float(), "amin")
-    key = _gumbel(shape, rng) - RARITY * used.log()
+    key = gumbel(shape, rng) - RARITY * used.log()
     rank = key.masked_fill(~is_word, -torch.inf).argsort(dim=1, descending=True).argsort(dim=1)
-    kept = is_word & (rank < _how_many(is_word.sum(dim=1, keepdim=True), rng))
+    kept = is_word & (rank < how_many(is_word.sum(dim=1, keepdim=True), rng))
     shuffled = torch.rand(count, 1, generator=rng) < SHUFFLED
     place = torch.where(shuffled, torch.rand(shape, generator=rng), torch.arange(width + 1) / (width + 1))
     order = place.gather(1, block) + torch.arange(width) * 1e-7  # the tokens of a word stay together
-    return _in_order(rows.masked_fill(~kept.gather(1, block), pad_id), order, pad_id)
+    return in_order(rows.masked_fill(~kept.gather(1, block), pad_id), order, pad_id)
 
 
 def cut_span(rows: Tensor, pad_id: int, sentinel_id: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -92,7 +92,7 @@ def cut_span(rows: Tensor, pad_id: int, sentinel_id: int, rng: torch.Generator) 
     return source, span
 
 
-def _how_many(words: Tensor, rng: torch.Generator) -> Tensor:
+def how_many(words: Tensor, rng: torch.Generator) -> Tensor:
     few = torch.randint(1, MOST_WORDS + 1, words.shape, generator=rng)
     return torch.where(torch.rand(words.shape, generator=rng) < ANY_NUMBER, _up_to(words, rng), few)
 
@@ -102,10 +102,10 @@ def _up_to(most: Tensor, rng: torch.Generator) -> Tensor:
     return (torch.rand(most.shape, generator=rng) * (most + 1)).long().clamp_max(most)
 
 
-def _gumbel(shape: tuple[int, int], rng: torch.Generator) -> Tensor:
+def gumbel(shape: tuple[int, int], rng: torch.Generator) -> Tensor:
     return -torch.empty(shape).exponential_(generator=rng).log()
 
 
-def _in_order(rows: Tensor, place: Tensor, pad_id: int) -> Tensor:
+def in_order(rows: Tensor, place: Tensor, pad_id: int) -> Tensor:
     """Tokens sorted by ``place``, padding last."""
     return rows.gather(1, place.masked_fill(rows == pad_id, torch.inf).argsort(dim=1))

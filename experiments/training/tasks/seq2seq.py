@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from tokenizers.processors import TemplateProcessing
@@ -34,7 +34,7 @@ from experiments.training.tasks.noise import LONGEST_SPAN, MOST_WORDS, WordTable
 from experiments.training.tasks.task import Task
 from lm_adapters import load_pretrained
 
-__all__ = ["PREFIXES", "SENTINEL", "SHARES", "Seq2SeqTask"]
+__all__ = ["PREFIXES", "SENTINEL", "SHARES", "Seq2SeqTask", "framed_for_t5"]
 
 WORDS, INFILL, FRENCH, GERMAN, PARAPHRASE, DENOISE = (
     "words_to_sentence",
@@ -76,6 +76,7 @@ class Seq2SeqTask(Task):
     name, kind, card = "seq2seq-en", "seq2seq", cards.SEQ2SEQ
     dropped = ("embed_tokens", "o", "wo")
     facts = MappingProxyType({"shares": SHARES, "quick_check": QUICK_CHECK})
+    shares: ClassVar[Mapping[str, float]] = SHARES
     relative_rates = True
     recipe = Recipe(rate=8e-3, steady=3_280, decay=700, batch_tokens=6144)
 
@@ -93,17 +94,13 @@ class Seq2SeqTask(Task):
         held = (self.french[:CHECK], self.german[:CHECK], self.paraphrases[:CHECK])
         self.held_out = self._mixture(held_out[:CHECK], held_out[:CHECK], *held)
         self.output = OutputTokens([self.mixture.targets, torch.tensor([tokenizer.eos_token_id])], len(tokenizer))
-        epoch = self.mixture.epoch(SHARES, torch.Generator().manual_seed(0))
+        epoch = self.mixture.epoch(self.shares, torch.Generator().manual_seed(0))
         self.epoch_tokens = int(self.mixture.tokens(epoch).sum())
 
     @staticmethod
     def make_tokenizer(corpus: Path) -> PreTrainedTokenizerFast:
         """The shared vocabulary; a text is framed as T5 frames it, ``text </s>``, and a prefix is written before it."""
-        tokenizer = embedded_tokenizer()
-        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
-            single=f"$A {EOS}", pair=f"$A {EOS} $B {EOS}", special_tokens=[(EOS, tokenizer.eos_token_id)]
-        )
-        return tokenizer
+        return framed_for_t5(embedded_tokenizer())
 
     def build(self) -> T5ForConditionalGeneration:
         """Computes what the embedded model does, in a shape that may be deeper: T5 1.1, with tied embeddings."""
@@ -116,7 +113,7 @@ class Seq2SeqTask(Task):
         return model
 
     def batches(self, tokens: int, seed: int, first_step: int) -> Iterator[tuple[int, Tensor]]:
-        return epochs(partial(self.mixture.cut, SHARES, tokens), seed, first_step)
+        return epochs(partial(self.mixture.cut, self.shares, tokens), seed, first_step)
 
     def inputs(self, batch: Tensor, rng: torch.Generator) -> dict[str, Tensor]:
         """Of the numbers of examples; ``where`` are the target tokens and ends in all rows together."""
@@ -203,6 +200,14 @@ class Seq2SeqTask(Task):
             per_token[task] = nats / sum(tokens for _, tokens in scored)
             per_target[task] = nats / len(index[:count])
         return {"nats_per_token": per_token, "nats_per_target": per_target}
+
+
+def framed_for_t5(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+    """The tokenizer, changed to write no start before a text."""
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"$A {EOS}", pair=f"$A {EOS} $B {EOS}", special_tokens=[(EOS, tokenizer.eos_token_id)]
+    )
+    return tokenizer
 
 
 def _scored(model: T5ForConditionalGeneration, rows: Framed) -> tuple[float, int]:
