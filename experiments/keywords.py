@@ -34,7 +34,7 @@ from experiments.setup.kernels import edit_kernel, shortlist_kernel
 from experiments.setup.languages import remark_on_spelling
 from experiments.setup.methods import draw_by_importance, draw_by_rejection, sample_or_search
 from experiments.setup.problem import Problem
-from experiments.setup.scorers import Given, Scorer, load_scorer
+from experiments.setup.scorers import Given, Scorer, check_scorer, load_scorer
 from experiments.setup.settings import Settings
 from experiments.setup.sources import check_length
 from experiments.starts.continued import continued_starts
@@ -49,9 +49,10 @@ if TYPE_CHECKING:
 __all__ = ["SAMPLERS", "keywords", "scorer_as_proposal"]
 
 SAMPLERS = ("mh", "gibbs", "anneal", "tempered", "rejection", "importance")  # that ``compare`` runs
+TASK = "words_to_sentence"  # of a seq2seq scorer
 TEMPERATURE = 0.8  # near 1 half of the texts make no sense, colder ones repeat the same few mistakes
-PARTNERS = {"seq2seq-en": "causal-en"}  # models that score beside each other by default
-WRITERS = {"causal-en": "seq2seq-en"}  # models that write beside a scorer by default
+PARTNERS = {"seq2seq-en": "causal-en", "seq2seq-zh": "causal-zh"}  # models that score beside each other by default
+WRITERS = {"causal-en": "seq2seq-en", "causal-zh": "seq2seq-zh"}  # models that write beside a scorer by default
 SENTENCE, FLUENCY = 0.65, 0.35  # weights beside each other: with more fluency fewer whole texts are accepted
 ANEW, DRAWS = 2.0, 24  # weight of whole texts, and how many are drawn for a chain in a step
 WARMER = 1.1  # than the law whole texts are drawn beside a second scorer: at 1.25 chains stay long at unlikely ones
@@ -71,11 +72,15 @@ def check(
     grammar: str | None,
     json_schema: str | None,
     sampler: str,
+    scorer: object,
     fluency: object,
     writer: object,
     **_: object,
 ) -> None:
-    """Raise ``InvalidInput`` for no words or ones that the user's list lacks, a nucleus or grammar that cannot be."""
+    """Raise ``InvalidInput`` for no words or ones that the user's list lacks, a nucleus or grammar that cannot be.
+
+    For a scorer that cannot write texts with given words, too.
+    """
     from samplers import InvalidInput
 
     given_grammar(pattern, grammar, json_schema)
@@ -87,6 +92,7 @@ def check(
         )
     check_top_p(top_p)
     check_words(settings.word_list, "words", words)
+    check_scorer(scorer, TASK, settings)
 
 
 @experiment(check=check, temperature=TEMPERATURE, chains=6, steps=150, warmup=20, thin=1)
@@ -113,8 +119,8 @@ def keywords(
         str | CausalLM | None,
         Option(
             "Causal model that scores the texts beside a seq2seq --scorer; none: the scorer alone.  "
-            "[default: causal-en beside seq2seq-en, none beside another scorer, with --top-p, and with --sampler "
-            "rejection]"
+            "[default: causal-en beside seq2seq-en, causal-zh beside seq2seq-zh, none beside another scorer, with "
+            "--top-p, and with --sampler rejection]"
         ),
     ] = None,
     writer: Annotated[
@@ -230,7 +236,7 @@ def keywords(
 
 def given_words(words: Sequence[str]) -> Given:
     """What a seq2seq scorer reads: the words in the order given."""
-    return Given("words_to_sentence", " ".join(word.strip() for word in words), "sentence", "-log p(text | words)")
+    return Given(TASK, " ".join(word.strip() for word in words), "sentence", "-log p(text | words)")
 
 
 def load_fluency(fluency: str | CausalLM, scored: Scorer, lm: MaskedLM, settings: Settings) -> Scorer:

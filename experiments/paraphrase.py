@@ -26,7 +26,7 @@ from experiments.setup.kernels import edit_kernel
 from experiments.setup.languages import remark_on_language
 from experiments.setup.methods import sample_or_search
 from experiments.setup.problem import Problem
-from experiments.setup.scorers import Given, load_scorer, rebuilding
+from experiments.setup.scorers import Given, check_scorer, load_scorer, rebuilding
 from experiments.setup.settings import Settings
 from experiments.setup.similarity import check_whitening, similarity_to
 from experiments.setup.sources import encode_source
@@ -39,20 +39,26 @@ if TYPE_CHECKING:
 
 __all__ = ["paraphrase"]
 
+TASK = "paraphrase"  # of a seq2seq scorer
 LONGER = 4  # tokens that a paraphrase may have more than its source
 CLOSE, FAR = 0.5, 2.0  # weights of the distance: where the text itself is left out, and where it is not
 NEAR = 100.0  # weight of the similarity where the scorer does not read the source
 PARAPHRASE_SCORER = Option(
     "Model that scores the texts: a seq2seq model with the task paraphrase by -log p of a text given TEXT, a causal or "
-    "masked one by its fluency, -log p."
+    "masked one by its fluency, -log p.",
+    task=TASK,
 )
 
 
-def check(settings: Settings, *, text: str, top_p: float, whiten: str | None, **_: object) -> None:
-    """Raise ``InvalidInput`` for a text that the user's list of words lacks words of, a nucleus that cannot be."""
+def check(settings: Settings, *, text: str, top_p: float, whiten: str | None, scorer: object, **_: object) -> None:
+    """Raise ``InvalidInput`` for a text that the user's list of words lacks words of, a nucleus that cannot be.
+
+    For a seq2seq scorer without the task, too.
+    """
     check_top_p(top_p)
     check_words(settings.word_list, "text", [text])
     check_whitening(whiten)
+    check_scorer(scorer, TASK, settings)
 
 
 @experiment(check=check)
@@ -102,7 +108,7 @@ def paraphrase(
 
     lm = job.masked_lm()
     x0, longest = encode_source(lm, text, job.settings.chains, longer=LONGER, name="text")
-    given = Given("paraphrase", text.strip(), "paraphrase", "-log p(text | source)")
+    given = Given(TASK, text.strip(), TASK, "-log p(text | source)")
     scored = load_scorer(scorer, lm, job.settings, given, top_p=top_p)
     remark_on_language("text", [text], scored.lm, lm)
     reads = isinstance(scored.lm, Seq2SeqLM)
@@ -113,7 +119,7 @@ def paraphrase(
     models: dict[str, Any] = {"model": lm, "scorer": scored.lm}
     scored_by = {scored.energy.name: said(job.named("scorer", scored.model), top_p, given=False)}
     if reconstruction and isinstance(scored.lm, Seq2SeqLM):
-        terms = terms + reconstruction * rebuilding(scored.lm, lm, text.strip(), "paraphrase")
+        terms = terms + reconstruction * rebuilding(scored.lm, lm, text.strip(), TASK)
         scored_by["reconstruction"] = job.named("scorer", scored.model)
     if like := similarity_to(job, lm, text, near, encoder, whiten):
         terms = terms + near * like

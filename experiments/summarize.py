@@ -16,7 +16,15 @@ from experiments.setup.kernels import edit_kernel
 from experiments.setup.languages import languages_of, remark_on_language
 from experiments.setup.methods import sample_or_search
 from experiments.setup.problem import Problem
-from experiments.setup.scorers import Given, load_rebuilder, load_scorer, rebuilding, spelling
+from experiments.setup.scorers import (
+    Given,
+    check_rebuilder,
+    check_scorer,
+    load_rebuilder,
+    load_scorer,
+    rebuilding,
+    spelling,
+)
 from experiments.setup.settings import Settings
 from experiments.setup.similarity import check_whitening, similarity_to
 from experiments.setup.sources import encode_source
@@ -34,10 +42,21 @@ NEAR = 100.0  # weight of the similarity where nothing is rebuilt
 KEEP = 0.6  # words kept of a summary that is written anew: with fewer it says something else
 
 
-def check(settings: Settings, *, text: str, max_words: int, top_p: float, whiten: str | None, **_: object) -> None:
+def check(
+    settings: Settings,
+    *,
+    text: str,
+    max_words: int,
+    top_p: float,
+    whiten: str | None,
+    scorer: object,
+    rebuilder: object,
+    reconstruction: float,
+    **_: object,
+) -> None:
     """Raise ``InvalidInput`` for a text that is no longer than its summary may be, or not in the user's words.
 
-    For a nucleus that cannot be, too.
+    For a nucleus that cannot be, and for models that cannot score or rebuild, too.
     """
     from lm_adapters import word_spans
     from samplers import InvalidInput
@@ -49,6 +68,8 @@ def check(settings: Settings, *, text: str, max_words: int, top_p: float, whiten
         )
     check_words(settings.word_list, "text", [text])
     check_whitening(whiten)
+    check_scorer(scorer, None, settings)
+    check_rebuilder(rebuilder, settings, REBUILT, reconstruction)
 
 
 @experiment(check=check)
@@ -60,7 +81,7 @@ def summarize(
     sampler: Annotated[Literal["anneal", "mh"], ANNEAL_OR_SAMPLE] = "anneal",
     scorer: Annotated[str | CausalLM | MaskedLM, SCORER] = "causal-en",
     rebuilder: Annotated[
-        str | Seq2SeqLM, Option(f"Seq2seq model with the task {REBUILT}, from which -log p of TEXT is.")
+        str | Seq2SeqLM, Option(f"Seq2seq model with the task {REBUILT}, from which -log p of TEXT is.", task=REBUILT)
     ] = "seq2seq-en",
     reconstruction: Annotated[
         float,

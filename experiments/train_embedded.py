@@ -16,7 +16,9 @@ __all__ = ["command"]
 @click.command("train-embedded")
 @click.argument(
     "name",
-    type=click.Choice(["masked-en", "causal-en", "seq2seq-en", "kinds-en", "words-en", "masked-zh", "causal-zh", "seq2seq-zh"]),
+    type=click.Choice(
+        ["masked-en", "causal-en", "seq2seq-en", "kinds-en", "words-en", "masked-zh", "causal-zh", "seq2seq-zh"]
+    ),
     default="masked-en",
 )
 @click.option("--corpus", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True,

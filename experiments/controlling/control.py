@@ -18,7 +18,15 @@ from experiments.setup.kernels import edit_kernel
 from experiments.setup.languages import remark_on_language
 from experiments.setup.methods import sample_or_search
 from experiments.setup.problem import Problem
-from experiments.setup.scorers import Given, load_rebuilder, load_scorer, rebuilding, spelling
+from experiments.setup.scorers import (
+    Given,
+    check_rebuilder,
+    check_scorer,
+    load_rebuilder,
+    load_scorer,
+    rebuilding,
+    spelling,
+)
 from experiments.setup.settings import Settings
 from experiments.setup.similarity import check_whitening, similarity_to
 from experiments.setup.sources import encode_source
@@ -49,11 +57,14 @@ def check(
     follower: Any,
     whiten: str | None,
     top_p: float,
+    scorer: object,
+    rebuilder: object,
+    reconstruction: float,
     **_: object,
 ) -> None:
     """Raise ``InvalidInput`` for a label that there is not, for half of a pair of options, and for unknown words.
 
-    For a nucleus that cannot be, too.
+    For a nucleus that cannot be, and for models that cannot score or rebuild, too.
     """
     from samplers import InvalidInput
 
@@ -64,6 +75,8 @@ def check(
         raise InvalidInput(f"{argument(given)} needs {argument(other)}; give both, or leave both out")
     check_words(settings.word_list, "text", [text])
     check_whitening(whiten)
+    check_scorer(scorer, None, settings)
+    check_rebuilder(rebuilder, settings, REBUILT, reconstruction)
 
 
 @experiment(check=check)
@@ -88,7 +101,7 @@ def control(
     sampler: Annotated[Literal["anneal", "mh"], ANNEAL_OR_SAMPLE] = "anneal",
     scorer: Annotated[str | CausalLM | MaskedLM, SCORER] = "causal-en",
     rebuilder: Annotated[
-        str | Seq2SeqLM, Option(f"Seq2seq model with the task {REBUILT}, from which -log p of TEXT is.")
+        str | Seq2SeqLM, Option(f"Seq2seq model with the task {REBUILT}, from which -log p of TEXT is.", task=REBUILT)
     ] = "seq2seq-en",
     reconstruction: Annotated[
         float, Option("Weight of -log p of TEXT given the text: what it loses costs.", energies=["Reconstruction"])

@@ -45,6 +45,8 @@ class Option:
         when it is resumed; never for what names code.
     In ``mcmc-text energies``
         ``energies``: the classes that the option adds to the law, by name.
+    Of a model
+        ``task``: what a seq2seq model must have been trained for to stand here.
     """
 
     help: str = ""
@@ -58,6 +60,7 @@ class Option:
     on_resume: Literal["same", "larger", "free", "code"] = "same"
     from_folder: bool = True
     energies: Sequence[str] = ()
+    task: str | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,10 @@ class Argument:
     def is_range(self) -> bool:
         """Whether it is two whole numbers, the smaller one first."""
         return bool(self.plain_type == tuple[int, int])
+
+    @property
+    def task(self) -> str | None:
+        return self.option.task if self.option else None
 
     def takes(self, kind: type) -> bool:
         """Whether ``kind`` is its type, or one of those that it may have."""

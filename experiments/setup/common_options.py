@@ -39,6 +39,7 @@ SENTENCE_SCORER = Option(
     "Model that scores the texts: a seq2seq model with the task words_to_sentence by -log p of a text given the words, "
     "a causal or masked one by its fluency, -log p.",
     energies=["SequenceEnergy"],
+    task="words_to_sentence",
 )
 TOP_P = Option(
     "The scorer's -log p is that of sampling with this nucleus: renormalised inside, forbidden outside; words that are "

@@ -6,10 +6,12 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from experiments.declaration.wording import argument
 from experiments.setup.models import named_model
+from experiments.setup.usual_models import check_embedded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,6 +34,8 @@ __all__ = [
     "Given",
     "Scorer",
     "check_nucleus",
+    "check_rebuilder",
+    "check_scorer",
     "left_to_right",
     "load_meaning",
     "load_rebuilder",
@@ -44,6 +48,7 @@ __all__ = [
     "translation_pair",
 ]
 
+_WITHOUT = "{} 0"  # what may be given in place of a rebuilder
 DEFAULT_PAIR = ("fr", "en")  # of a model that translates several, where no languages are given
 
 
@@ -119,9 +124,10 @@ def load_scorer(
     own: EnergyTerm
     check_nucleus(model, lm, top_p)
     if isinstance(model, Seq2SeqLM):
-        asked = _checked(given, type(model.model).__name__, model.tasks)
-        own = left_to_right(model.condition_on(asked.source, model.task_prefix(asked.task)), top_p, exempt)
-        name, formula = asked.name, asked.formula
+        _check_given(given.task if given else None, type(model.model).__name__, model.tasks)
+        assert given is not None
+        own = left_to_right(model.condition_on(given.source, model.task_prefix(given.task)), top_p, exempt)
+        name, formula = given.name, given.formula
     elif isinstance(model, MaskedLM):
         own = MaskedEnergy(model, "pll")
     elif isinstance(model, RemoteLM):
@@ -169,27 +175,48 @@ def _loaded(
     trusted = settings.trust_remote_code
     kind = task_of(found, trust_remote_code=trusted)
     if kind == "seq2seq":
-        _checked(given, found, tasks_of(found, trust_remote_code=trusted))
+        _check_given(given.task if given else None, found, tasks_of(found, trust_remote_code=trusted))
     adapters: dict[str, type[CausalLM | MaskedLM | Seq2SeqLM]]
     adapters = {"causal": CausalLM, "masked": MaskedLM, "seq2seq": Seq2SeqLM}
     return adapters[kind].from_pretrained(found, settings.device, settings.dtype, trust_remote_code=trusted)
 
 
-def _checked(given: Given | None, scorer: str, tasks: Collection[str]) -> Given:
-    """What a seq2seq model with these ``tasks`` can be given. Raises ``InvalidInput`` if that is nothing."""
+def check_scorer(scorer: Any, task: str | None, settings: Settings) -> None:
+    """Raise ``InvalidInput`` for an embedded seq2seq model, or one in a folder, that cannot be asked for ``task``.
+
+    Nothing but configurations is read. What other names stand for is looked at when it is loaded.
+    """
+    from lm_adapters import task_of, tasks_of
+
+    trusted = settings.trust_remote_code
+    if _is_here(scorer) and task_of(scorer, trust_remote_code=trusted) == "seq2seq":
+        _check_given(task, scorer, tasks_of(scorer, trust_remote_code=trusted))
+
+
+def _is_here(model: Any) -> bool:
+    """Whether it is the name of an embedded model, or a folder. Raises ``InvalidInput`` for one that is lacking."""
+    from lm_adapters.pretrained import embedded_path
+
+    if not isinstance(model, str):
+        return False
+    check_embedded(model)
+    return embedded_path(model) is not None or Path(model).is_dir()
+
+
+def _check_given(task: str | None, scorer: str, tasks: Collection[str]) -> None:
+    """Raise ``InvalidInput`` for a seq2seq model with these ``tasks``, if it is given nothing, or not among them."""
     from samplers import InvalidInput
 
-    if given is None:
+    if task is None:
         raise InvalidInput(
             f"{argument('scorer')} {scorer!r} is a seq2seq model; give a causal or a masked language model"
         )
-    if given.task not in tasks:
+    if task not in tasks:
         known = f"its configuration lists {', '.join(tasks)}" if tasks else "its configuration lists none"
         raise InvalidInput(
-            f"{argument('scorer')} {scorer!r} has no task {given.task!r} ({known}); give a model that has it, or a "
+            f"{argument('scorer')} {scorer!r} has no task {task!r} ({known}); give a model that has it, or a "
             "causal or masked language model"
         )
-    return given
 
 
 def spelling(energy: EnergyTerm, space: TextSpace) -> list[EnergyTerm]:
@@ -209,9 +236,15 @@ def rebuilding(model: Seq2SeqLM, lm: MaskedLM, source: str, task: str) -> Energy
     return energy
 
 
+def check_rebuilder(rebuilder: Any, settings: Settings, task: str, reconstruction: float) -> None:
+    """Raise ``InvalidInput`` as ``load_rebuilder`` does, for a model that is embedded or in a folder."""
+    if reconstruction and _is_here(rebuilder):
+        _check_task("rebuilder", rebuilder, rebuilder, settings, task, _WITHOUT.format(argument("reconstruction")))
+
+
 def load_rebuilder(rebuilder: str | Seq2SeqLM, settings: Settings, task: str) -> Seq2SeqLM:
     """The model that ``rebuilding`` asks for a source; raises as ``load_with_task`` does."""
-    return load_with_task("rebuilder", rebuilder, settings, task, f"{argument('reconstruction')} 0")
+    return load_with_task("rebuilder", rebuilder, settings, task, _WITHOUT.format(argument("reconstruction")))
 
 
 def load_with_task(name: str, model: str | Seq2SeqLM, settings: Settings, task: str, otherwise: str) -> Seq2SeqLM:
@@ -220,10 +253,22 @@ def load_with_task(name: str, model: str | Seq2SeqLM, settings: Settings, task: 
     Raises ``InvalidInput`` for a model of another kind or without the ``task``, before its weights are loaded;
     ``otherwise``: what may be given in its place.
     """
+    from lm_adapters import Seq2SeqLM
+
+    found = named_model(model, settings.device, settings.dtype) if isinstance(model, str) else model
+    _check_task(name, model, found, settings, task, otherwise)
+    if isinstance(found, str):
+        trusted = settings.trust_remote_code
+        return Seq2SeqLM.from_pretrained(found, settings.device, settings.dtype, trust_remote_code=trusted)
+    assert isinstance(found, Seq2SeqLM)
+    return found
+
+
+def _check_task(name: str, given: Any, found: Any, settings: Settings, task: str, otherwise: str) -> None:
+    """Raise ``InvalidInput`` unless what was ``found`` under what was ``given`` is a seq2seq model with ``task``."""
     from lm_adapters import Seq2SeqLM, task_of, tasks_of
     from samplers import InvalidInput
 
-    found = named_model(model, settings.device, settings.dtype) if isinstance(model, str) else model
     trusted = settings.trust_remote_code
     if isinstance(found, str):
         fits = task_of(found, trust_remote_code=trusted) == "seq2seq"
@@ -233,12 +278,8 @@ def load_with_task(name: str, model: str | Seq2SeqLM, settings: Settings, task: 
     if task not in tasks:
         known = f"its configuration lists {', '.join(tasks) or 'none'}" if fits else "it is no seq2seq model"
         raise InvalidInput(
-            f"{argument(name)} {model!r} has no task {task!r} ({known}); give a model that has it, or {otherwise}"
+            f"{argument(name)} {given!r} has no task {task!r} ({known}); give a model that has it, or {otherwise}"
         )
-    if isinstance(found, str):
-        return Seq2SeqLM.from_pretrained(found, settings.device, settings.dtype, trust_remote_code=trusted)
-    assert isinstance(found, Seq2SeqLM)
-    return found
 
 
 def load_seq2seq(

@@ -22,19 +22,24 @@ IN_LANGUAGE = {
 def usual_models(arguments: Iterable[Argument], given: Mapping[str, Any]) -> dict[str, Any]:
     """``given`` with models of its language in place of those that arguments have by default.
 
-    The language is ``lang``, or that which the card of a given model has alone. Where it has no seq2seq model, a causal
-    one scores, if the argument takes such.
+    The language is ``lang``, or that which the card of a given model has alone, or beside English. Where its seq2seq
+    model has not the task that an argument declares, a causal one scores, if the argument takes such.
     """
-    from lm_adapters.pretrained import embedded_names
-
     named = {each.name: each for each in arguments if isinstance(given[each.name], str) and _is_model(each)}
     lang = given["lang"] or _of_cards(given[name] for name, each in named.items() if given[name] != each.default)
     found = dict(given)
     for name, each in named.items():
         if given[name] == each.default and (model := IN_LANGUAGE.get(lang, {}).get(each.default)):
-            missing = model not in embedded_names()
-            found[name] = f"causal-{lang}" if missing and each.takes_named("CausalLM") else model
+            found[name] = model if not each.takes_named("CausalLM") or _can(model, each.task) else f"causal-{lang}"
     return found
+
+
+def _can(model: str, task: str | None) -> bool:
+    """Whether this version has the model, and the model the task."""
+    from lm_adapters import tasks_of
+    from lm_adapters.pretrained import embedded_names
+
+    return model in embedded_names() and (task is None or task in tasks_of(model))
 
 
 def models_in(lang: str | None, names: Iterable[str]) -> list[str]:
@@ -64,8 +69,8 @@ def _is_model(each: Argument) -> bool:
 
 
 def _of_cards(models: Iterable[str]) -> str:
-    """The first language, apart from English, that a model has alone."""
+    """The first language, apart from English, that a model has alone, or beside English."""
     from lm_adapters.pretrained import card_languages
 
-    alone = (card_languages(model) for model in models)
-    return next((codes[0] for codes in alone if len(codes) == 1 and codes[0] in IN_LANGUAGE), "en")
+    others = ([code for code in card_languages(model) if code != "en"] for model in models)
+    return next((codes[0] for codes in others if len(codes) == 1 and codes[0] in IN_LANGUAGE), "en")

@@ -54,6 +54,7 @@ class Default:
     name: str
     default: str
     kinds: tuple[str, ...] = ()
+    task: str | None = None
 
     def takes_named(self, kind: str) -> bool:
         return kind in self.kinds

@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 SPECIAL = ["<pad>", "<s>", EOS, "<unk>", "<mask>", *(f"<extra_{i}>" for i in range(27))]
+COMMA = "\uff0c"  # full-width
 RAREST = 3  # times a character stands in the training rows; rarer ones are written by their bytes
 
 
@@ -55,8 +56,8 @@ def mandarin_split(corpus: Path) -> tuple[list[Pair], list[Pair]]:
 
 def lines_of(couplets: Iterable[str]) -> list[Pair]:
     """First and second line of each couplet that has a comma between them and nowhere else."""
-    return [(f"{first}，", second) for first, comma, second in (row.partition("，") for row in couplets)
-            if comma and "，" not in second]  # fmt: skip
+    halves = (row.partition(COMMA) for row in couplets)
+    return [(first + comma, second) for first, comma, second in halves if comma and COMMA not in second]
 
 
 def mandarin_paraphrases(pairs: Iterable[Pair]) -> list[Pair]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     LlamaForCausalLM,
     ModernBertForMaskedLM,
     PreTrainedModel,
-    PreTrainedTokenizerFast,
+    PreTrainedTokenizerBase,
     T5ForConditionalGeneration,
 )
 
@@ -64,9 +65,9 @@ def _without_mean(rows: Tensor) -> Tensor:
 @torch.no_grad()
 def warm_start_seq2seq(
     model: T5ForConditionalGeneration,
-    tokenizer: PreTrainedTokenizerFast,
+    tokenizer: PreTrainedTokenizerBase,
     english: PreTrainedModel,
-    english_tokenizer: PreTrainedTokenizerFast,
+    english_tokenizer: PreTrainedTokenizerBase,
     causal: PreTrainedModel,
     pairs: Sequence[Pair],
 ) -> None:
@@ -79,7 +80,7 @@ def warm_start_seq2seq(
     """
     state = {name: weight for name, weight in english.state_dict().items() if weight.shape[0] != len(english_tokenizer)}
     model.load_state_dict(state, strict=False)
-    ours, theirs = causal.get_input_embeddings().weight.float(), english.get_input_embeddings().weight.float()
+    ours, theirs = (_embeddings(each).float() for each in (causal, english))
     together = _together(tokenizer, english_tokenizer, pairs)
     strength, match = together.max(dim=1)
     anchors = (strength > 0).nonzero()[:, 0]
@@ -91,10 +92,14 @@ def warm_start_seq2seq(
     words = scale * (ours - middle_a) @ (u @ v) + middle_b
     for name in tokenizer.all_special_tokens:
         words[tokenizer.convert_tokens_to_ids(name)] = theirs[english_tokenizer.convert_tokens_to_ids(name)]
-    model.get_input_embeddings().weight.copy_(words)
+    _embeddings(model).copy_(words)
 
 
-def _together(a: PreTrainedTokenizerFast, b: PreTrainedTokenizerFast, pairs: Sequence[Pair]) -> Tensor:
+def _embeddings(model: PreTrainedModel) -> Tensor:
+    return cast(nn.Embedding, model.get_input_embeddings()).weight
+
+
+def _together(a: PreTrainedTokenizerBase, b: PreTrainedTokenizerBase, pairs: Sequence[Pair]) -> Tensor:
     """``float32 [tokens of a, tokens of b]``: squared cosine of the pairs that each stands in; 0 for few together."""
     sides = []
     for tokenizer, texts in ((a, [pair[0] for pair in pairs]), (b, [pair[1] for pair in pairs])):
@@ -102,6 +107,7 @@ def _together(a: PreTrainedTokenizerFast, b: PreTrainedTokenizerFast, pairs: Seq
         places = [(token, row) for row, ids in enumerate(rows) for token in set(ids)]
         shape = (len(tokenizer), len(rows))
         sides.append(torch.sparse_coo_tensor(torch.tensor(places).T, torch.ones(len(places)), shape).coalesce())
-    both = torch.sparse.mm(sides[0], sides[1].t()).to_dense()
+    both: Tensor = torch.sparse.mm(sides[0], sides[1].t()).to_dense()
     counts = [torch.sparse.sum(side, dim=1).to_dense().clamp_min(1) for side in sides]
-    return both.square().where(both >= FEWEST, 0) / counts[0][:, None] / counts[1]
+    cosines: Tensor = both.square().where(both >= FEWEST, 0) / counts[0][:, None] / counts[1]
+    return cosines
