@@ -1,16 +1,18 @@
-"""Metre of Chinese verse as energies of your own: how many places break the form, the tones, the rhyme.
+"""Metre of Chinese verse: how many places break the form, the tones, the rhyme. Each is an energy of texts.
 
-    mcmc-text keywords 明月 --lang zh --length 12 --energy metre.py:form=4 --energy metre.py:tones
-    mcmc-text infill "[MASK:2]明月[MASK]，[MASK:5]。" --lang zh --energy metre.py:tones --energy metre.py:rhyme
+    mcmc-text keywords 明月 --lang zh --length 12 --energy experiments.verse.metre:tones
+    mcmc-text score couplets.txt --lang zh --energy experiments.verse.metre:rhyme
 
 They need pypinyin: pip install "mcmc-text[chinese]". Pronunciation is that of today, tones by its rule: the first and
 second are level, the third and fourth oblique.
 """
 
-# ruff: noqa: RUF001, RUF002  (full-width marks are Chinese)
+# ruff: noqa: RUF001  (full-width marks are Chinese)
+from __future__ import annotations
+
 import re
 
-from pypinyin import Style, lazy_pinyin
+__all__ = ["check_sounds", "form", "rhyme", "tones"]
 
 LINE = re.compile(r"[^，。？！；、\s]+")
 
@@ -36,6 +38,16 @@ def rhyme(texts: list[str]) -> list[float]:
     return [float(_unrhymed(LINE.findall(text))) for text in texts]
 
 
+def check_sounds() -> None:
+    """Raise ``InvalidInput`` where pypinyin is not installed."""
+    try:
+        import pypinyin  # noqa: F401
+    except ImportError as error:
+        from samplers import InvalidInput
+
+        raise InvalidInput("the metre of Chinese needs pypinyin: pip install 'mcmc-text[chinese]'") from error
+
+
 def _misfits(lines: list[str], size: int) -> int:
     strange = sum(not "\u3400" <= character <= "\u9fff" for line in lines for character in line)
     return strange + sum(abs(len(line) - size) for line in lines) + size * (len(lines) % 2 or not lines)
@@ -43,7 +55,7 @@ def _misfits(lines: list[str], size: int) -> int:
 
 def _pairs(lines: list[str]) -> list[tuple[list[bool], list[bool]]]:
     """Whether each character is level, of every two lines."""
-    level = [[sound[-1] in "12" for sound in _sounds(line, Style.TONE3)] for line in lines]
+    level = [[is_level for _, is_level in _sounds(line)] for line in lines]
     return list(zip(level[::2], level[1::2], strict=False))
 
 
@@ -54,16 +66,20 @@ def _out_of_place(first: list[bool], second: list[bool]) -> int:
 
 
 def _unrhymed(lines: list[str]) -> int:
-    ends = [
-        (GLIDE.sub("", _sounds(line, Style.FINALS)[-1]), _sounds(line, Style.TONE3)[-1][-1] in "12") for line in lines
-    ]
+    ends = [_sounds(line)[-1] for line in lines]
     if len(ends) < 2:
         return 0
-    wanted = ends[1][0]
+    wanted, _ = ends[1]
     first = int(ends[0][1] and ends[0][0] != wanted)
     return first + sum(sound != wanted for sound, _ in ends[3::2])
 
 
-def _sounds(line: str, style: Style) -> list[str]:
-    """One for each character; what is no Chinese sounds like itself."""
-    return lazy_pinyin(line, style=style, errors=list, neutral_tone_with_five=True)
+def _sounds(line: str) -> list[tuple[str, bool]]:
+    """What each character rhymes by, and whether it is level; what is no Chinese sounds like itself."""
+    from pypinyin import Style, lazy_pinyin
+
+    finals, tones = (
+        lazy_pinyin(line, style=style, errors=list, neutral_tone_with_five=True)
+        for style in (Style.FINALS, Style.TONE3)
+    )
+    return [(GLIDE.sub("", final), tone[-1] in "12") for final, tone in zip(finals, tones, strict=True)]

@@ -1,4 +1,4 @@
-"""The example of an energy for Chinese verse."""
+"""The metre of Chinese verse as energies."""
 
 # ruff: noqa: RUF001  (full-width marks are Chinese)
 from __future__ import annotations
@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 pytest.importorskip("pypinyin")
-from examples.metre import form, rhyme, tones
+from experiments.verse.metre import form, rhyme, tones
 
 WHOLE = ["白日依山尽，黄河入海流。", "国破山河在，城春草木深。", "两个黄鹂鸣翠柳，一行白鹭上青天。"]
 

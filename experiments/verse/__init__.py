@@ -1,0 +1,1 @@
+"""Chinese verse: its metre, and couplets that keep it."""
