@@ -1,16 +1,14 @@
 """Chinese couplets of five or seven characters a line, in metre: from words, or as answers to a first line."""
 
-# ruff: noqa: RUF001, RUF002  (full-width marks are Chinese)
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from experiments.declaration.arguments import Option
 from experiments.declaration.wording import argument
 from experiments.entry.experiment import experiment
-from experiments.laws.grammar import given_grammar, next_tokens
+from experiments.laws.grammar import next_tokens
 from experiments.setup.common_options import ANNEAL_OR_SAMPLE
 from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel
@@ -18,19 +16,18 @@ from experiments.setup.methods import sample_or_search
 from experiments.setup.problem import Problem
 from experiments.setup.scorers import Given, check_scorer, load_scorer, load_with_task
 from experiments.setup.settings import Settings
-from experiments.starts.continued import continued_starts
+from experiments.starts.fill import template_starts
 from experiments.starts.written import written_starts
+from experiments.verse.form import Form, is_chinese
 
 if TYPE_CHECKING:
     from experiments.results.protocol import Run
-    from lm_adapters import Seq2SeqLM, TextEnergy, TextSpace
+    from lm_adapters import Seq2SeqLM, Template, TextEnergy, TextSpace
 
 __all__ = ["couplet"]
 
 WORDS, ANSWER = "words_to_sentence", "next_line"  # tasks of the scorer
-CHARACTER = "[\u4e00-\u9fff]"
-DRAWS, ANEW = 24, 2.0  # whole texts drawn for a chain in a step, and the weight of that move
-MARKS = "，。 "
+DRAWS, ANEW = 8, 2.0  # whole texts drawn for a chain in a step, and the weight of that move
 
 
 def check(
@@ -42,21 +39,23 @@ def check(
 
     if not words and first is None:
         raise InvalidInput(f"there is nothing to write of; give {argument('words')}, or {argument('first')} LINE")
-    if first is not None and not re.fullmatch(f"{CHARACTER}{{5}}|{CHARACTER}{{7}}", first.strip(MARKS)):
-        raise InvalidInput(f"{argument('first')} {first!r} is no line of five or seven Chinese characters; give one")
+    try:
+        form = _form(first, seven)
+    except ValueError as error:
+        raise InvalidInput(f"{argument('first')} {error}; give one") from error
     for word in words:
-        if not re.fullmatch(f"{CHARACTER}+", word):
+        if not is_chinese(word):
             raise InvalidInput(f"{argument('words')}: {word!r} is no Chinese word; give words of Chinese characters")
-    room, longest = (2 - (first is not None)) * _size(first, seven), _size(first, seven)
-    if sum(map(len, words)) > room or any(len(word) > longest for word in words):
+    if form.template(words) is None:
         raise InvalidInput(
-            f"{argument('words')} do not fit {room // longest} x {longest} characters; give fewer or shorter ones"
+            f"{argument('words')} do not fit {form.lines} x {form.size} characters, of which one at least is free; "
+            "give fewer or shorter ones"
         )
     check_sounds()
     check_scorer(scorer, ANSWER if first else WORDS, settings)
 
 
-@experiment(check=check, temperature=0.8, chains=6, steps=60, warmup=15, thin=1, model="masked-zh")
+@experiment(check=check, temperature=0.8, chains=6, steps=50, warmup=10, thin=1, model="masked-zh")
 def couplet(
     job: Job,
     words: Annotated[
@@ -78,43 +77,40 @@ def couplet(
 ) -> Run:
     """A couplet with the given WORDs, or the second line to a first one: 五言 or 七言, in tonal metre.
 
-    The law is ``exp(-(E + metre * M) / temperature)`` among the couplets ``五言，五言。`` (``七言，七言。`` with ``seven``)
-    that hold ``words``. ``E`` is ``sentence``, ``-log p(couplet | words)`` by the ``scorer``; ``M`` counts, by today's
+    The law is ``exp(-(E + metre * M) / temperature)`` among the couplets of twice five characters, or seven, that hold
+    ``words``. ``E`` is ``sentence``, ``-log p(couplet | words)`` by the ``scorer``; ``M`` counts, by today's
     sounds, the second, fourth and sixth characters of a line whose tones do not take turns or are not the opposite of
     the other line's, a second line that ends oblique, and a first one that ends level without the rhyme. With ``first``
     what is drawn is the second line, and ``E`` is ``answer``, ``-log p(second line | first line)``. All are in nats.
 
-    Chains start from what the ``scorer`` writes within the form, and it writes whole couplets on the way; characters
-    are replaced one or two at a time.
+    Chains start from couplets that the ``scorer`` writes, or around the words where those lack them; it writes whole
+    ones on the way, and characters are replaced one or two at a time.
 
     Raises ``InvalidInput`` for words or a line that do not fit, for a ``scorer`` without the task or with other tokens
     than ``model``, and where pypinyin is not installed.
     """
-    from lm_adapters import Keywords, Matches, Truncation, same_tokens
+    from lm_adapters import Grammar, Keywords, Matches, Truncation, same_tokens
     from samplers import InvalidInput
 
-    lm, size = job.masked_lm(), _size(first, seven)
-    line = None if first is None else f"{first.strip(MARKS)}，"
+    lm, form = job.masked_lm(), _form(first, seven)
     given = Given(WORDS, " ".join(words), "sentence", "-log p(couplet | words)")
-    if line is not None:
-        given = Given(ANSWER, line, "answer", "-log p(second line | first line)")
-    asked = load_with_task("scorer", scorer, job.settings, given.task, "another")
+    if form.first:
+        given = Given(ANSWER, form.first, "answer", "-log p(second line | first line)")
+    asked = load_with_task("scorer", scorer, job.settings, given.task, "leave it out")
     if not same_tokens(asked, lm.space):
-        raise InvalidInput(f"{argument('scorer')} has other tokens than {argument('model')}; give two that go together")
+        raise InvalidInput(
+            f"{argument('scorer')} {scorer!r} has other tokens than {argument('model')}; give two that go together"
+        )
     scored = load_scorer(asked, lm, job.settings, given)
-    lock = Keywords(lm.space, words, any_order=True) if words else None
-    form = f"{CHARACTER}{{{size}}}。" if line else f"{CHARACTER}{{{size}}}，{CHARACTER}{{{size}}}。"
-    grammar = given_grammar(form, None, None)
-    length = (size + 1,) * 2 if line else (2 * size + 2,) * 2
-    following = next_tokens(grammar, lm.space, length, needed=True)
-    assert grammar is not None
     assert scored.writer is not None
+    lock = Keywords(lm.space, words, any_order=True) if words else None
+    grammar, length, temperature = Grammar.pattern(form.pattern), (form.length,) * 2, job.settings.law_temperature
+    following = next_tokens(grammar, lm.space, length, needed=True)
     constraints = [Matches(lm.space, grammar), *job.constraints(lm, words)]
-    law = scored.terms + metre * _metre(lm.space, line or "")
+    law = scored.terms + metre * _metre(lm.space, form.first or "")
     energy = job.with_custom(lock + law if lock else law, lm.space, constraints)
-    drawn: dict[str, Any] = {"min_length": length[0], "max_length": length[1], "following": following}
-    temperature = job.settings.law_temperature
-    x0 = continued_starts(asked, scored.writer, Truncation(temperature), energy, length, job, following)
+    x0 = template_starts(lm, _template(lm.space, form, words), job, Truncation(1.0), constraints, following)
+    drawn: dict[str, Any] = {"min_length": form.length, "max_length": form.length, "following": following}
     x0 = written_starts(scored.writer, [asked], energy, x0, job, wide=sampler == "anneal", **drawn)
     scored_by = {given.name: job.named("scorer", asked.model)}
     problem = Problem(lm.space, energy, x0, {"model": lm, "scorer": asked}, lengths=length, scored_by=scored_by)
@@ -123,9 +119,16 @@ def couplet(
     return sample_or_search(problem, kernel, sampler, job)
 
 
-def _size(first: str | None, seven: bool) -> int:
-    """Characters a line."""
-    return len(first.strip(MARKS)) if first is not None else 7 if seven else 5
+def _form(first: str | None, seven: bool) -> Form:
+    return Form.of(first, 7 if seven else 5)
+
+
+def _template(space: TextSpace, form: Form, words: Sequence[str]) -> Template:
+    from lm_adapters import Template
+
+    text = form.template(words)
+    assert text is not None, "check has seen to it"
+    return Template(space, text)
 
 
 def _metre(space: TextSpace, before: str) -> TextEnergy:
