@@ -20,6 +20,7 @@ from experiments.training.chinese.corpus import character_tokenizer
 from lm_adapters import Keywords, MaskedLM, SourceBleu, TextSpace, WordLimit, word_spans
 from samplers import InvalidInput
 from tests.experiments.test_languages import remarks
+from tests.experiments.tiny_scorers import tiny_writer
 
 COUPLETS = ["床前明月光，疑是地上霜。", "举头望明月，低头思故乡。", "春风吹又生，明月来相照。", "Tom在3点来。"]
 SIZES = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -81,6 +82,27 @@ def test_the_models_of_a_language(shipped):
     assert chosen("zh", scorer="mine")[1] == "mine"
     assert chosen("en", model="masked-zh")[1] == "seq2seq-en"
     assert models_in("zh", ["masked-en", "mine"]) == ["masked-zh", "mine"]
+
+
+def test_a_scorer_has_the_task_that_it_stands_for(home, tmp_path, monkeypatch, mcmc_text):
+    monkeypatch.setattr("lm_adapters.pretrained.HERE", tmp_path)
+    for name in ("masked-zh", "causal-zh"):
+        (tmp_path / name).symlink_to(home / name)
+    tiny_writer(character_tokenizer(COUPLETS * 3), "words_to_sentence").model.save_pretrained(tmp_path / "seq2seq-zh")
+    (tmp_path / "seq2seq-zh" / "README.md").write_text("---\nlanguage:\n- zh\n- en\n---\n")
+    kinds = ("CausalLM", "Seq2SeqLM")
+    tasks = {"words": "words_to_sentence", "other": "paraphrase", "any": None}
+    arguments = [Default(name, "seq2seq-en", kinds, task) for name, task in tasks.items()]
+    found = usual_models(arguments, {**dict.fromkeys(tasks, "seq2seq-en"), "lang": "zh"})
+    assert found == {"words": "seq2seq-zh", "other": "causal-zh", "any": "seq2seq-zh", "lang": "zh"}
+    given = usual_models([*DEFAULTS[:1], *arguments[:1]], {"model": "masked-en", "words": "seq2seq-zh", "lang": None})
+    assert given["model"] == "masked-zh"
+    for command in (("paraphrase", "春风"), ("summarize", "春风明月", "--max-words", "2", "--rebuilder", "seq2seq-zh")):
+        scorer = ("--scorer", "seq2seq-zh") if command[0] == "paraphrase" else ()
+        result = mcmc_text(*command, "--lang", "zh", *scorer)
+        assert result.exit_code == 2
+        (line,) = result.stderr.splitlines()
+        assert "'seq2seq-zh' has no task 'paraphrase' (its configuration lists words_to_sentence)" in line
 
 
 def test_a_model_that_is_not_there_is_named(shipped, mcmc_text):

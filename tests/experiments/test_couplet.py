@@ -54,7 +54,7 @@ def test_second_lines_follow_the_law(monkeypatch):
     """All 243 second lines of three characters are enumerated; there are no others."""
     monkeypatch.setattr("experiments.verse.couplet.DRAWS", 2)
     made = models(THREE, "next_line")
-    run = couplet(first=f"{FIRST}，", chains=12, steps=40, warmup=5, metre=0.7, temperature=1.0, seed=2, **made)
+    run = couplet(first=f"{FIRST}，", chains=12, steps=20, warmup=2, metre=0.7, temperature=1.0, seed=2, **made)
     lines = ["".join(line) + "。" for line in product(THREE, repeat=5)]
     reader = made["scorer"].condition_on(f"{FIRST}，", made["scorer"].task_prefix("next_line"))
     answer = SequenceEnergy(reader)(made["model"].space.encode(lines))

@@ -10,12 +10,23 @@ from itertools import islice
 
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM, T5Config, T5ForConditionalGeneration
 
 from experiments.training import loop
 from experiments.training.card import export
 from experiments.training.chinese.causal import ChineseCausalTask
-from experiments.training.chinese.corpus import character_tokenizer, couplets_split, mandarin_split, simplified
+from experiments.training.chinese.corpus import (
+    character_tokenizer,
+    couplets_split,
+    lines_of,
+    mandarin_paraphrases,
+    mandarin_split,
+    simplified,
+)
+from experiments.training.chinese.kept_words import keep_runs
 from experiments.training.chinese.masked import ChineseMaskedTask
+from experiments.training.chinese.seq2seq import ChineseSeq2SeqTask
+from experiments.training.chinese.warm_start import warm_start_seq2seq
 from experiments.training.recipe import Recipe
 from lm_adapters import TextSpace
 from lm_adapters.pretrained import card_languages
@@ -39,6 +50,7 @@ def corpus(tmp_path_factory):
     pairs = [
         f"{english[(number * 7) % 80]}\t這是第{'零一二三四五六七八九'[number % 10]}個{number}。" for number in range(60)
     ]
+    pairs += [pair.replace("。", "呢。") for pair in pairs]  # two translations of each
     rows = {"tatoeba.eng.txt": english, "tatoeba.eng-cmn.tsv": pairs, "tang-couplets.zho.txt": couplets}
     for name, lines in rows.items():
         with gzip.open(folder / f"{name}.gz", "wt", encoding="utf-8") as file:
@@ -132,3 +144,66 @@ def test_traditional_characters_are_made_simplified():
 def test_without_the_corpus(tmp_path):
     with pytest.raises(InvalidInput, match=r"has no file tang-couplets\.zho\.txt\.gz; put it there"):
         couplets_split(tmp_path)
+
+
+def test_the_seq2seq_model_learns_its_tasks(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(ChineseSeq2SeqTask, "build", lambda task: small_seq2seq(len(task.tokenizer)))
+    for name in ("CHECK", "GENERATED"):
+        monkeypatch.setattr(f"experiments.training.chinese.seq2seq.{name}", 4)
+    task, model = loop.train(ChineseSeq2SeqTask, RECIPE, corpus, tmp_path, progress=False)
+    assert not set(task.mixture.rows) ^ {"words_to_sentence", "translation_en_to_zh", "next_line", "paraphrase"}
+    export(task, model, RECIPE, tmp_path, tmp_path / "model")
+    assert card_languages(str(tmp_path / "model")) == ["zh", "en"]
+    assert "{{" not in (tmp_path / "model" / "README.md").read_text()
+
+
+def small_seq2seq(vocabulary, **size):
+    shape = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2, "pad_token_id": 0, **size}
+    return T5ForConditionalGeneration(
+        T5Config(vocab_size=vocabulary, eos_token_id=2, decoder_start_token_id=0, **shape)
+    )
+
+
+def test_words_are_runs_of_characters_between_marks():
+    tokenizer = character_tokenizer(["春风明月山水花鸟，。 "] * 3)
+    ids = tokenizer(["春风明月山水花，鸟春风。", "月，。"], add_special_tokens=False, padding=True)["input_ids"]
+    rows, space = torch.tensor(ids), tokenizer.convert_tokens_to_ids(" ")
+    tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    is_character = torch.tensor([len(token) == 1 and token.isalnum() for token in tokens])
+    kept = keep_runs(rows.repeat(200, 1), 0, space, is_character, torch.Generator().manual_seed(0))
+    found = [text.strip("\0") for text in tokenizer.batch_decode(kept, skip_special_tokens=True)]
+    for text, whole in zip(found, ["春风明月山水花，鸟春风。", "月，。"] * 200, strict=True):
+        words = text.split(" ") if text else []
+        assert all(1 <= len(word) <= 3 and word in whole for word in words), text
+        assert len("".join(words)) <= len(whole) - 2
+    sizes = {len(word) for text in found for word in text.split()}
+    assert sizes == {1, 2, 3}
+    assert {len(text.split()) for text in found} >= {1, 2, 3, 4}
+    assert set(found[1::2]) <= {"", "月"}
+
+
+def test_lines_and_paraphrases():
+    assert lines_of(["春风，明月。", "一，二，三。", "无"]) == [("春风，", "明月。")]
+    pairs = [("甲", "a"), ("乙", "a"), ("甲", "a"), ("丙", "b")]
+    assert mandarin_paraphrases(pairs) == [("甲", "乙"), ("乙", "甲")]
+
+
+def test_characters_begin_where_the_words_of_their_translations_lie():
+    """Embeddings of one model that are those of the other, turned, are turned back; what frames texts is copied."""
+    tokenizer = character_tokenizer(["".join(map(chr, range(0x4E00, 0x4E40)))] * 3)
+    size = len(tokenizer)
+    torch.manual_seed(0)
+    english, model = small_seq2seq(size), small_seq2seq(size)
+    causal = LlamaForCausalLM(
+        LlamaConfig(vocab_size=size, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
+    )
+    turn = torch.linalg.qr(torch.randn(16, 16))[0]
+    with torch.no_grad():
+        theirs = english.get_input_embeddings().weight
+        theirs[:] = 3 * torch.randn(size, 16)
+        causal.get_input_embeddings().weight[:] = theirs @ turn / 2
+    pairs = [(chr(0x4E00 + i), chr(0x4E00 + i)) for i in range(64) for _ in range(5)]
+    warm_start_seq2seq(model, tokenizer, english, tokenizer, causal, pairs)
+    assert torch.allclose(model.get_input_embeddings().weight, theirs, atol=1e-4)
+    assert torch.equal(model.encoder.block[0].layer[0].SelfAttention.q.weight,
+                       english.encoder.block[0].layer[0].SelfAttention.q.weight)  # fmt: skip

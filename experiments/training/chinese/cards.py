@@ -113,7 +113,9 @@ SEQ2SEQ = (
     """\
 ---
 license: cc-by-2.0
-language: zh
+language:
+- zh
+- en
 library_name: transformers
 pipeline_tag: translation
 ---
