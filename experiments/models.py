@@ -10,6 +10,8 @@ from lm_adapters.pretrained import embedded_names, embedded_path, figures, known
 
 __all__ = ["command"]
 
+TRANSLATIONS = {"translation_fr_to_en": "French", "translation_en_to_zh": "English"}
+
 
 @click.command("models")
 def command() -> None:
@@ -32,7 +34,6 @@ def _quality(facts: dict[str, Any]) -> str:
     if facts["task"] == "classifier":
         return f"{facts['accuracy']:.1%} told right, of {', '.join(facts['kinds'])}"
     if facts["task"] == "seq2seq":
-        translation = "translation_fr_to_en"
-        nats = facts["nats_per_token"][translation]
-        return f"{nats:.3f} nats/token, BLEU {facts[translation]['bleu']:.1f} from French"
+        task, language = next((task, name) for task, name in TRANSLATIONS.items() if task in facts)
+        return f"{facts['nats_per_token'][task]:.3f} nats/token, BLEU {facts[task]['bleu']:.1f} from {language}"
     return f"{facts['nats_per_token']:.3f} nats/token, {facts['nats_per_character']:.3f} nats/character"
