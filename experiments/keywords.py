@@ -127,8 +127,8 @@ def keywords(
         str | Seq2SeqLM | None,
         Option(
             "Seq2seq model that has read the words and proposes whole texts beside a causal --scorer, whose law stays "
-            "as it is.  [default: seq2seq-en beside causal-en, none beside another scorer, with --top-p, and with "
-            "--sampler rejection]"
+            "as it is.  [default: seq2seq-en beside causal-en, seq2seq-zh beside causal-zh, none beside another "
+            "scorer, with --top-p, and with --sampler rejection]"
         ),
     ] = None,
     length: Annotated[tuple[int, int], LENGTH] = (3, 16),

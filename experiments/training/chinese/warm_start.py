@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import cast
 
 import torch
@@ -101,13 +102,16 @@ def _embeddings(model: PreTrainedModel) -> Tensor:
 
 def _together(a: PreTrainedTokenizerBase, b: PreTrainedTokenizerBase, pairs: Sequence[Pair]) -> Tensor:
     """``float32 [tokens of a, tokens of b]``: squared cosine of the pairs that each stands in; 0 for few together."""
-    sides = []
-    for tokenizer, texts in ((a, [pair[0] for pair in pairs]), (b, [pair[1] for pair in pairs])):
-        rows = tokenizer(texts, add_special_tokens=False)["input_ids"]
-        places = [(token, row) for row, ids in enumerate(rows) for token in set(ids)]
-        shape = (len(tokenizer), len(rows))
-        sides.append(torch.sparse_coo_tensor(torch.tensor(places).T, torch.ones(len(places)), shape).coalesce())
-    both: Tensor = torch.sparse.mm(sides[0], sides[1].t()).to_dense()
-    counts = [torch.sparse.sum(side, dim=1).to_dense().clamp_min(1) for side in sides]
-    cosines: Tensor = both.square().where(both >= FEWEST, 0) / counts[0][:, None] / counts[1]
+    sides = [
+        [set(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+        for tokenizer, texts in ((a, [pair[0] for pair in pairs]), (b, [pair[1] for pair in pairs]))
+    ]
+    cells = [x * len(b) + y for left, right in zip(*sides, strict=True) for x in left for y in right]
+    both = _counts(cells, len(a) * len(b)).view(len(a), len(b))
+    alone = [_counts([*chain(*side)], len(each)).clamp_min(1) for side, each in zip(sides, (a, b), strict=True)]
+    cosines: Tensor = both.square().where(both >= FEWEST, 0) / alone[0][:, None] / alone[1]
     return cosines
+
+
+def _counts(numbers: Sequence[int], size: int) -> Tensor:
+    return torch.bincount(torch.tensor(numbers), minlength=size).float()
