@@ -91,7 +91,11 @@ def remark_on_source(
     ``nats_a_token`` is what the model says of its own translation; ``lm``, where it is an embedded model of English,
     tells English.
     """
-    if pair is None or not languages_of(model) or pair[0] not in PIECES:
+    if pair is None or not languages_of(model):
+        return
+    if pair[0] == "en" and CHINESE.search(text):
+        remark(f"{_name(model)} reads English, and {argument('text')} holds Chinese characters; give English")
+    if pair[0] not in PIECES:
         return
     tokens = model.source_space.encode([text]).shape[1]
     if tokens < SHORTEST:

@@ -79,7 +79,7 @@ def _sounds(line: str) -> list[tuple[str, bool]]:
     from pypinyin import Style, lazy_pinyin
 
     finals, tones = (
-        lazy_pinyin(line, style=style, errors=list, neutral_tone_with_five=True)
+        lazy_pinyin(line, style=style, errors=list, neutral_tone_with_five=True)  # type: ignore[arg-type]
         for style in (Style.FINALS, Style.TONE3)
     )
     return [(GLIDE.sub("", final), tone[-1] in "12") for final, tone in zip(finals, tones, strict=True)]

@@ -14,7 +14,7 @@ from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausa
 from experiments.gibbs import gibbs
 from experiments.keywords import keywords
 from experiments.paraphrase import paraphrase
-from experiments.setup.languages import remark_on_language, remark_on_spelling
+from experiments.setup.languages import remark_on_language, remark_on_source, remark_on_spelling
 from experiments.setup.usual_models import models_in, usual_models
 from experiments.training.chinese.corpus import character_tokenizer
 from lm_adapters import Keywords, MaskedLM, SourceBleu, TextSpace, WordLimit, word_spans
@@ -170,3 +170,10 @@ def test_characters_count_as_words(home):
     bleu = SourceBleu(space, COUPLETS[0])(x)
     assert bleu[0] > 4
     assert bleu[1] < 1
+
+
+def test_what_is_translated_from_english_is_english():
+    lm = tiny_writer(character_tokenizer(COUPLETS * 3), "translation_en_to_zh")
+    lm.model.config.name_or_path = "seq2seq-zh"
+    said = [remarks(remark_on_source, lm, ("en", "zh"), text, 0.0, lm) for text in ("Good night.", COUPLETS[0])]
+    assert said == [[], ["seq2seq-zh reads English, and text holds Chinese characters; give English"]]
