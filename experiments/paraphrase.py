@@ -41,6 +41,7 @@ __all__ = ["paraphrase"]
 
 TASK = "paraphrase"  # of a seq2seq scorer
 LONGER = 4  # tokens that a paraphrase may have more than its source
+ANEW, DRAWS = 2.0, 12  # of chains: weight of whole texts, and how many are drawn for each in a step
 CLOSE, FAR = 0.5, 2.0  # weights of the distance: where the text itself is left out, and where it is not
 NEAR = 100.0  # weight of the similarity where the scorer does not read the source
 PARAPHRASE_SCORER = Option(
@@ -135,6 +136,8 @@ def paraphrase(
         x0 = written_starts(scored.writer, [scored.lm], energy, x0, job, min_length=1, max_length=longest, wide=wide)
         x0 = without_a_word(lm.space, text, x0)
         bounds |= {"scorer": scored.energy, "writer": scored.lm, "informed": scored.writer}
+        if sampler == "mh":
+            bounds |= {"anew": ANEW, "tries": DRAWS}
     x0 = starts_inside(scored, top_p, energy, x0, job, models)
     problem = Problem(lm.space, energy, x0, models, lengths=(1, longest), scored_by=scored_by)
     kernel = edit_kernel(lm, swap=True, **bounds)
