@@ -57,7 +57,7 @@ ci: check test docs
 	touch $@
 
 .venv/installed-dev: .venv/installed
-	$(INSTALL) '.[data,dev,docs,plots]'
+	$(INSTALL) '.[data,dev,docs,plots,ui]'
 	touch $@
 
 clean:

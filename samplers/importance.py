@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from samplers.errors import InvalidInput
 from samplers.randomness import generator, repeated
 from samplers.run.arguments import check_counts
 from samplers.run.independent_draws import kept_draws
+from samplers.run.observers import BatchObserver, ObserverGuard
 from samplers.run.start_check import forbidding_terms
 from samplers.storage.run_store import RunStore
 from samplers.types import Distribution, Energy
@@ -67,6 +68,7 @@ def importance_sample(
     seed: int = 0,
     batch_size: int = 4096,
     run_dir: str | Path | RunStore | None = None,
+    observers: Sequence[BatchObserver] = (),
 ) -> ImportanceSample:
     """Draw ``x ~ q`` and weight it by ``exp(-energy(x)) / q(x)``.
 
@@ -80,6 +82,8 @@ def importance_sample(
         ``num_samples`` energy rows; none of an energy that the proposal's ``sample_and_log_prob`` tells with the draws.
     Run folder
         with ``run_dir`` each batch is committed, and the same call resumes a run that stopped; see ``sample``.
+    Observers
+        are called after each batch and cannot break a run.
     Raises
         ``InvalidInput``, also if every draw is forbidden; ``StoreError``; ``Interrupted``.
     """
@@ -93,11 +97,13 @@ def importance_sample(
         "num_samples": num_samples,
         "batch_size": batch_size,
     }
+    observe = ObserverGuard(observers, "draw")
     with kept_draws(run_dir, facts, rng, ("log_q", "energy")) as kept:
         while kept.done < num_samples:
             size = min(batch_size, num_samples - kept.done)
             x, log_q, (value, _) = draw_scored(energy, proposal, size, rng)
             kept.add(size, {"x": x, "log_q": log_q, "energy": value})
+            observe(kept.done, x, value)
     rows = kept.rows
     x, log_q, value = rows["x"], rows["log_q"], rows["energy"]
     raw = -value - log_q

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -14,6 +15,7 @@ from samplers.errors import BoundViolated, InvalidInput, TrialsExhausted
 from samplers.randomness import generator, log_uniform
 from samplers.run.arguments import check_counts
 from samplers.run.independent_draws import kept_draws
+from samplers.run.observers import BatchObserver, ObserverGuard
 from samplers.storage.run_store import RunStore
 from samplers.types import Distribution, Energy
 
@@ -74,6 +76,7 @@ def rejection_sample(
     max_trials: int = 10_000_000,
     batch_size: int = 4096,
     run_dir: str | Path | RunStore | None = None,
+    observers: Sequence[BatchObserver] = (),
 ) -> RejectionSample:
     """Draw ``x ~ q`` and keep it with probability ``exp(-energy(x) - log q(x) - log_bound)``.
 
@@ -88,6 +91,8 @@ def rejection_sample(
         proposal's ``sample_and_log_prob`` tells with the draws.
     Run folder
         with ``run_dir`` each batch is committed, and the same call resumes a run that stopped; see ``sample``.
+    Observers
+        are called after each batch and cannot break a run.
     Raises
         ``BoundViolated`` with the point and the excess; ``TrialsExhausted``, whose ``result`` has the draws so far, if
         ``max_trials`` trials were not enough; ``InvalidInput``; ``StoreError``; ``Interrupted``.
@@ -107,6 +112,7 @@ def rejection_sample(
         "max_trials": max_trials,
         "batch_size": batch_size,
     }
+    observe = ObserverGuard(observers, "trial")
     with kept_draws(run_dir, facts, rng, ("energy",)) as kept:
         while kept.done < max_trials and kept.count < num_samples:
             size = min(batch_size, max_trials - kept.done)
@@ -119,6 +125,7 @@ def rejection_sample(
                 keep = keep[: num_samples - kept.count]
                 size = int(keep[-1]) + 1
             kept.add(size, {"x": x[keep], "energy": value[keep]})
+            observe(kept.done, x[keep], value[keep])
     trials, accepted, rows = kept.done, kept.count, kept.rows
     result = RejectionSample(rows["x"], rows["energy"], trials, accepted, log_bound, accepted == num_samples)
     if accepted < num_samples:

@@ -20,6 +20,7 @@ from samplers.population import Population
 from samplers.randomness import check_seed, generator, repeated
 from samplers.run.arguments import check_counts, open_store
 from samplers.run.kept_populations import commit_population, load_population
+from samplers.run.observers import ObserverGuard, StageObserver
 from samplers.run.progress import progress_bar
 from samplers.run.signals import Stop, stop_signals
 from samplers.storage.fingerprint import pin_fingerprint
@@ -112,6 +113,7 @@ def smc(
     nan: NaNPolicy = "raise",
     run_dir: str | Path | RunStore | None = None,
     shards: Sequence[int] | None = None,
+    observers: Sequence[StageObserver] = (),
     progress: bool = True,
 ) -> SMCSample:
     """Draw particles from ``distribution`` and lead them to ``exp(-energy)``.
@@ -135,7 +137,8 @@ def smc(
         ``temperatures`` rise to 1; by default each is the highest that leaves half of the particles in effect (an
         effective sample size of half of those that the target allows). ``populations`` are independent of each other,
         each of ``num_particles``; ``shards`` names those to run here, in any order and anywhere. ``min_ancestors``:
-        fewer draws with descendants are an error. ``nan`` as in ``sample``.
+        fewer draws with descendants are an error. ``nan`` as in ``sample``. ``observers`` are called after each stage
+        and cannot break a run.
     Run folder
         with ``run_dir`` each stage of a population is committed, and the same call resumes a run that stopped; see
         ``sample``.
@@ -169,7 +172,18 @@ def smc(
         "seed": seed,
         "nan": nan,
     }
-    run = _Run(energy, distribution, kernel, num_particles, moves, given, min_ancestors, seed, nan)
+    run = _Run(
+        energy,
+        distribution,
+        kernel,
+        num_particles,
+        moves,
+        given,
+        min_ancestors,
+        seed,
+        nan,
+        ObserverGuard(observers, "population"),
+    )
     with (
         open_store(run_dir) as store,
         stop_signals(caught=store is not None) as stop,
@@ -223,6 +237,7 @@ class _Run:
     min_ancestors: int
     seed: int
     nan: NaNPolicy
+    observe: ObserverGuard
 
     def population(self, index: int, files: ShardStore | None, stop: Stop) -> tuple[Population, int]:
         """Population ``index`` at the target, from where ``files`` have it, and the number of NaN rejected."""
@@ -239,6 +254,7 @@ class _Run:
             population.advance(t, law, self.kernel, moves=self.moves, min_ancestors=self.min_ancestors, rng=rng)
             if t == 1:
                 population.check_covered(self.distribution)
+            self.observe(index, t, population.x, population.energy)
             if files:
                 commit_population(files, population, rng, count)
                 if stopped := stop():

@@ -175,7 +175,16 @@ def test_kernels_say_what_they_sample_and_why():
 def test_every_package_and_every_import_is_declared():
     assert set(settings()["packages"].split()) == PACKAGES
     required = {re.split(r"[\[<>=]", line)[0].replace("-", "_") for line in settings()["install_requires"].split()}
-    extra = {"xarray", "yaml", "matplotlib", "opencc", "pypinyin"}  # of arviz-stats[xarray], pyyaml and our extras
+    extra = {
+        "xarray",
+        "yaml",
+        "fastapi",
+        "gradio",
+        "matplotlib",
+        "opencc",
+        "pypinyin",
+        "uvicorn",
+    }  # of arviz-stats[xarray], pyyaml and our extras
     known = required | set(MAY_IMPORT) | set(sys.stdlib_module_names) | extra
     assert found({module: {top(name) for name in imported(tree)} - known for module, tree in TREES.items()}) == {}
 

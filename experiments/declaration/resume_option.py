@@ -13,7 +13,14 @@ import click
 
 from experiments.declaration.arguments import Argument
 
-__all__ = ["ABOUT_THE_RUN", "current_names", "folder_option", "may_come_from_folder", "resume_option"]
+__all__ = [
+    "ABOUT_THE_RUN",
+    "current_names",
+    "folder_option",
+    "may_come_from_folder",
+    "new_folder",
+    "resume_option",
+]
 
 ABOUT_THE_RUN = ("experiment", "energy_sha256")  # in ``config.json`` beside the arguments
 
@@ -51,10 +58,10 @@ def folder_option(ctx: click.Context, param: click.Parameter, value: str | None)
     return value or new_folder(str(ctx.command.name))
 
 
-def new_folder(name: str) -> str:
+def new_folder(name: str, parent: str = "runs") -> str:
     """``runs/NAME-TIME-XXXX``: the last letters are random, as two runs may begin within a second."""
     while True:
-        path = f"runs/{name}-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+        path = f"{parent}/{name}-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
         if not os.path.lexists(path):
             return path
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lm_adapters import TextSpace
     from samplers import RunStore
 
-__all__ = ["OpenedRun", "opened"]
+__all__ = ["OpenedRun", "config_of", "is_finished", "opened", "space_of"]
 
 STOPPED, RUNNING = "stopped after", "still running, so far"
 
@@ -80,12 +80,12 @@ def opened(path: str | Path, model: str | None = None) -> Iterator[OpenedRun]:
 def _opened(store: RunStore, model: str | None, *, is_running: bool) -> OpenedRun:
     from samplers import InvalidInput
 
-    config = _config(store)
+    config = config_of(store)
     outline = Outline.read(store)
-    if not is_running and _is_finished(store):
+    if not is_running and is_finished(store):
         run, summary = _finished(store, config, outline, model)
         return OpenedRun(run, summary, store, _repeat(config), is_finished=True, is_running=False)
-    found = stored_run(store, config, outline, _space(store, config, outline, model))
+    found = stored_run(store, config, outline, space_of(store, config, outline, model))
     if found is None:
         wait = "wait for its first commit" if is_running else "resume it"
         raise InvalidInput(f"the run in {str(store.path)!r} has kept no draw yet; {wait}")
@@ -101,7 +101,7 @@ def _finished(
     run: Run = load_run(store.path)
     summary = run.summary()
     if outline.known_target and outline.method in ("chains", "search"):
-        stored = stored_run(store, config, outline, _space(store, config, outline, model))
+        stored = stored_run(store, config, outline, space_of(store, config, outline, model))
         run = replace(stored, doubt=summary.get("doubt", "")) if isinstance(stored, TextRun | SearchRun) else run
     return run, summary
 
@@ -114,7 +114,7 @@ def _repeat(config: Mapping[str, Any]) -> str | None:
     return how_to_repeat(config, declared.arguments) if declared else None
 
 
-def _config(store: RunStore) -> dict[str, Any]:
+def config_of(store: RunStore) -> dict[str, Any]:
     """The configuration, with values that a run can have. Raises ``InvalidInput``."""
     from samplers import InvalidInput
 
@@ -132,7 +132,8 @@ def _config(store: RunStore) -> dict[str, Any]:
     return {**config, "out": str(store.path)}
 
 
-def _is_finished(store: RunStore) -> bool:
+def is_finished(store: RunStore) -> bool:
+    """Whether samples and summary of the whole run are there. Raises ``StoreError``."""
     from samplers.storage import exists
 
     if not all(exists(store.path / name) for name in ("summary.json", "samples.jsonl")):
@@ -140,8 +141,8 @@ def _is_finished(store: RunStore) -> bool:
     return store.read("summary.json").get("complete", True) is True
 
 
-def _space(store: RunStore, config: dict[str, Any], outline: Outline, model: str | None) -> TextSpace:
-    """The space in which the states are texts."""
+def space_of(store: RunStore, config: dict[str, Any], outline: Outline, model: str | None) -> TextSpace:
+    """The space in which the states are texts. Errors as of ``opened``."""
     from lm_adapters import is_remote
     from lm_adapters.loading import load_space
     from samplers import InvalidInput

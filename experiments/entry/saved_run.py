@@ -103,13 +103,15 @@ class SavedRun(Exports):
     def heading(self) -> tuple[str, str]:
         if self.is_search:
             return search_heading()
+        if "phrases" in self.figures:
+            return "rank", "text (of all that were scored, the likeliest first)"
         return chains_heading() if "chains" in self.figures else draws_heading()
 
     def shown(self) -> Iterator[tuple[int, float, str]]:
         if self.is_search:
             yield from ranked((sample["energy"], sample["text"]) for sample in self.samples())
             return
-        last = {sample.get("chain", sample.get("draw", 0)): sample for sample in self.samples()}
+        last = {sample.get("chain", sample.get("draw", sample.get("rank", 0))): sample for sample in self.samples()}
         yield from ((number, sample["energy"], sample["text"]) for number, sample in last.items())
 
     def facts(self, summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from experiments.runs.run_directory import RunDirectory
+    from experiments.runs.watch import Watch
     from samplers import McmcTextError
 
 __all__ = ["executor_of", "run_shares"]
@@ -33,12 +35,20 @@ def executor_of(backend: str, ray_address: str | None, device: str) -> Executor:
 
 
 def run_shares(
-    directory: RunDirectory, location: str | None, executor: Executor, wanted: int | None, *, progress: bool
+    directory: RunDirectory,
+    location: str | None,
+    executor: Executor,
+    wanted: int | None,
+    *,
+    progress: bool,
+    watch: Watch | None = None,
 ) -> None:
     """Do what is left to do of the run in ``directory``, whose lock is held and whose ``work`` is known.
 
     ``location`` is where its experiment is found; ``wanted`` is the number of processes, by default what the
     ``executor`` has room for.
+
+    ``watch`` is shown what they have committed.
 
     One that fails leaves the others to finish. Raises ``Interrupted`` after SIGINT or SIGTERM, which are passed on, and
     else the error of the first that failed, or ``McmcTextError`` for one that died.
@@ -57,11 +67,11 @@ def run_shares(
             f"{argument('workers')} is {wanted}, but there is work for {count}: {_parts(directory)}", stacklevel=2
         )
     known = work.total is not None
-    with stop_signals() as stop, progress_bar(work.total or 0, shown=progress and known) as bar:
+    with stop_signals() as stop, progress_bar(work.total or 0, shown=progress and known and watch is None) as bar:
         bar.update(done)
         lock = directory.store.descriptor
         with executor.started(directory.path, lock, _tasks(directory, location, count)) as shares:
-            stopped = _watched(shares, stop, directory, bar)
+            stopped = _watched(shares, stop, directory, bar, watch)
             done = directory.done()
             if stopped and (work.total is None or done < work.total):
                 raise Interrupted(stopped, directory.path, done)
@@ -79,8 +89,14 @@ def _tasks(directory: RunDirectory, location: str, count: int) -> list[ShareTask
     return [ShareTask(location, arguments, shell, first, count) for first in range(count)]
 
 
-def _watched(shares: Shares, stop: Callable[[], int | None], directory: RunDirectory, bar: tqdm) -> int | None:
+def _watched(
+    shares: Shares, stop: Callable[[], int | None], directory: RunDirectory, bar: tqdm, watch: Watch | None
+) -> int | None:
     """Until all have ended; the signal that came, if any did."""
+    from samplers.run import stored_states
+
+    work = directory.work
+    assert work is not None, "the work is known"
     passed_on, looked = None, time.monotonic()
     while not shares.wait(POLL):
         if passed_on is None and (passed_on := stop()):
@@ -88,6 +104,8 @@ def _watched(shares: Shares, stop: Callable[[], int | None], directory: RunDirec
         if not bar.disable and time.monotonic() - looked > REFRESH:
             bar.update(directory.done() - bar.n)
             looked = time.monotonic()
+        if watch:
+            watch.shards(partial(stored_states, directory.store, work.shards), work.total or 0, work.unit)
     return passed_on or stop()
 
 

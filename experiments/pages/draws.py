@@ -22,20 +22,25 @@ class Chain:
 
 @dataclass
 class Text:
-    """A text, how many draws it is, its lowest energy and the terms of that, in nats."""
+    """A text, how many draws it is, its lowest energy and the terms of that, in nats; of a law its probability."""
 
     text: str
     count: int
     energy: float
     terms: Mapping[str, float]
+    probability: float = 0.0
 
 
 @dataclass
 class Draws:
-    """``chains`` by number, empty of independent draws; every text once, the most frequent and the likeliest first."""
+    """``chains`` by number, empty of independent draws; every text once, the most frequent and the likeliest first.
+
+    ``is_law``: nothing was drawn, and every text has its probability.
+    """
 
     chains: list[Chain]
     texts: list[Text]
+    is_law: bool = False
 
     @property
     def term_names(self) -> list[str]:
@@ -52,6 +57,7 @@ class Draws:
     def of(cls, samples: Iterable[Mapping[str, Any]]) -> Draws:
         """From ``Run.samples()``, or lines of ``samples.jsonl``."""
         chains: dict[int, Chain] = {}
+        is_law = False
         texts: dict[str, Text] = {}
         for sample in samples:
             text, energy = str(sample["text"]), float(sample.get("energy", float("nan")))
@@ -62,6 +68,9 @@ class Draws:
                 known.count += 1
                 if energy < known.energy:
                     known.energy, known.terms = energy, sample["terms"]
+            if "probability" in sample:
+                is_law = True
+                texts[text].probability += float(sample["probability"])
             if "chain" in sample and "step" in sample:
                 number = sample["chain"]
                 chain = chains.setdefault(number, Chain(number, sample.get("start", "")))
@@ -69,4 +78,4 @@ class Draws:
                 chain.energies.append(energy)
                 chain.texts.append(text)
         found = sorted(texts.values(), key=lambda text: (-text.count, text.energy))
-        return cls([chains[number] for number in sorted(chains)], found)
+        return cls([chains[number] for number in sorted(chains)], found, is_law)

@@ -13,7 +13,7 @@
   let shown = 0;
   let sorted = { column: -1, down: false };
 
-  // Rows are [draws, nats, text, nats of terms, ends of marks]; they are unpacked at the first use.
+  // Rows are [draws or probability, nats, text, nats of terms, ends of marks]; they are unpacked at the first use.
   const number = (value) => (value === "inf" ? Infinity : value === null ? NaN : value);
   const nats = (value) => {
     const n = number(value);
@@ -52,9 +52,11 @@
     made.append(ends.length ? letters.slice(at).join("") : text);
     return made;
   };
+  const isLaw = document.getElementById("texts").dataset.law;
+  const often = (draws) => (isLaw ? `${(100 * draws).toFixed(2)}%` : draws.toLocaleString("en"));
   const line = ([draws, energy, text, terms, ends]) => {
     const made = document.createElement("tr");
-    made.append(cell("number", draws.toLocaleString("en")), cell("number", nats(energy)), marked(text, ends));
+    made.append(cell("number", often(draws)), cell("number", nats(energy)), marked(text, ends));
     for (const term of terms) made.append(cell("number term", nats(term)));
     return made;
   };

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -61,13 +61,14 @@ def page(run: Run, summary: Mapping[str, Any], repeat: str | None = None) -> str
         marked=marking[0] if marking else None,
         total=_total(draws),
         terms=[line(name) for name in terms],
-        texts=[_row(text, terms, mark) for text in draws.texts[:TEXTS]],
+        is_law=draws.is_law,
+        texts=[_row(text, terms, mark, is_law=draws.is_law) for text in draws.texts[:TEXTS]],
         all=len(draws.texts),
         more=f"{more:,}" if (more := len(draws.texts) - TEXTS) > 0 else "",
         walks=[walk for chain in _chosen(draws.chains) if (walk := _walk(chain))["rows"]],
         drawings=shown,
         tables=[("Figures", facts), *([("Time by term", times)] if times else []), ("Configuration", settings)],
-        data=_data(draws.texts, terms, mark),
+        data=_data(draws, terms, mark),
     )
 
 
@@ -87,6 +88,8 @@ def line(text: str) -> str:
 
 def _total(draws: Draws) -> str:
     count, distinct = draws.count, len(draws.texts)
+    if draws.is_law:
+        return f"{distinct:,} texts, each with its probability; none was drawn. Energies in nats: lower is likelier."
     chains = f" of {len(draws.chains):,} chains" if draws.chains else ""
     what = (
         f"{distinct:,} different texts in {count:,} draws{chains}." if distinct < count else f"{count:,} texts{chains}."
@@ -94,24 +97,26 @@ def _total(draws: Draws) -> str:
     return f"{what} Energies in nats: lower is likelier; of a text with several, the lowest."
 
 
-def _row(text: Text, terms: Sequence[str], mark: Marker | None) -> dict[str, Any]:
+def _row(text: Text, terms: Sequence[str], mark: Marker | None, *, is_law: bool) -> dict[str, Any]:
     shown = line(text.text)
     return {
-        "count": f"{text.count:,}",
+        "count": f"{text.probability:.2%}" if is_law else f"{text.count:,}",
         "energy": nats(text.energy),
         "parts": list(pieces(shown, mark(shown) if mark else [])),
         "terms": [nats(text.terms.get(name, float("nan"))) for name in terms],
     }
 
 
-def _data(texts: Iterable[Text], terms: Sequence[str], mark: Marker | None) -> str:
+def _data(draws: Draws, terms: Sequence[str], mark: Marker | None) -> str:
     """All texts for the script, as JSON in gzip in base64: a tenth of it, and quickly read past."""
     rows = []
-    for text in texts:
+    for text in draws.texts:
         shown = line(text.text)
         ends = [end for span in (mark(shown) if mark else ()) for end in span]
         values = [round(text.terms.get(name, float("nan")), 4) for name in terms]
-        rows.append([text.count, round(text.energy, 4), shown, values, ends])
+        rows.append(
+            [round(text.probability, 6) if draws.is_law else text.count, round(text.energy, 4), shown, values, ends]
+        )
     packed = gzip.compress(json_text(plain(rows)).encode(), compresslevel=6, mtime=0)
     return base64.b64encode(packed).decode()
 

@@ -39,7 +39,7 @@ def draw_by_smc(
     """
     from samplers import PopulationDied, smc
 
-    settings = job.settings
+    settings, watch = job.settings, job.watch(problem.space)
 
     def draw(**where: Any) -> SMCSample:
         try:
@@ -52,7 +52,8 @@ def draw_by_smc(
                 populations=populations,
                 seed=settings.seed,
                 nan=settings.nan,
-                progress=job.progress is True,
+                observers=[watch.stages(populations)] if watch else [],
+                progress=job.progress is True and watch is None,
                 **where,
             )
         except PopulationDied as error:

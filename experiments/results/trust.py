@@ -145,6 +145,8 @@ def guarantee(summary: Mapping[str, Any]) -> str:
         return "Guarantee: none about how likely texts are. A search makes the energy small."
     if NO_TARGET_LINE in str(summary.get("trust")):
         return "Guarantee: none. No law is known that the draws would follow, however long the run."
+    if "phrases" in summary:
+        return "Guarantee: the probabilities are those of the target; nothing was left to chance."
     if "trials" in summary:
         return "Guarantee: each draw follows the target, and owes nothing to the others."
     if "pareto_k" in summary or "populations" in summary:

@@ -66,10 +66,10 @@ class Job:
         return False if self.share else self.settings.progress
 
     def watch(self, space: TextSpace) -> Watch | None:
-        """The observer that shows the chains, if they are to be watched."""
+        """What shows the texts as they are drawn, if they are to be watched."""
         if self.share or not self.settings.watch:
             return None
-        watch = Watch(space, self.settings.steps)
+        watch = Watch(space)
         self.closing.callback(watch.close)
         return watch
 

@@ -141,6 +141,7 @@ def draw_by_rejection(problem: Problem, proposal: Distribution, job: Job, *, log
                 seed=settings.seed,
                 max_trials=trials,
                 batch_size=BATCH,
+                observers=_batches(problem, job, trials),
                 **where,
             )
         except TrialsExhausted as error:
@@ -161,7 +162,13 @@ def draw_by_importance(problem: Problem, proposal: Distribution, job: Job) -> Dr
     count = settings.chains * settings.steps
     result, spent = do_with_folder(
         lambda **where: importance_sample(
-            problem.energy, proposal, num_samples=count, seed=settings.seed, batch_size=BATCH, **where
+            problem.energy,
+            proposal,
+            num_samples=count,
+            seed=settings.seed,
+            batch_size=BATCH,
+            observers=_batches(problem, job, count),
+            **where,
         ),
         problem,
         job,
@@ -220,9 +227,14 @@ def _shared_arguments(problem: Problem, job: Job) -> dict[str, Any]:
         "observers": [
             forbidden,
             *([lambda step, state, info: report(1)] if callable(report) else []),
-            *([watch] if watch else []),
+            *([watch.steps(settings.steps)] if watch else []),
         ],
     }
+
+
+def _batches(problem: Problem, job: Job, total: int) -> list[Callable[[int, Tensor, Tensor], None]]:
+    watch = job.watch(problem.space)
+    return [watch.batches(total)] if watch else []
 
 
 def _steps(problem: Problem, job: Job) -> Work:
@@ -278,7 +290,14 @@ def do_with_folder(
         if settings.elsewhere:
             _try_energy(problem, directory, settings.chains_per_shard)
             executor = executor_of(settings.backend, settings.ray_address, settings.device)
-            run_shares(directory, job.location, executor, settings.workers, progress=settings.progress is True)
+            run_shares(
+                directory,
+                job.location,
+                executor,
+                settings.workers,
+                progress=settings.progress is True,
+                watch=job.watch(problem.space),
+            )
         result = method(run_dir=directory.store)
     spent = Spent.of(directory.store.totals(work.shards), own, job.starts.totals)
     return result, spent if directory.done() > before else replace(spent, news=directory.finished_before)

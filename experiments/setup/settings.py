@@ -35,7 +35,6 @@ WITHOUT_CHAINS = (
     "smc",
     "exact",
 )  # samplers without warm-up and thinning, and not extensible
-WITHOUT_STEPS = ("rejection", "importance", "smc", "exact")  # samplers whose texts do not change on the way
 SEARCHES = ("anneal",)  # samplers that cool by themselves: the objective is the energy, at temperature 1
 
 
@@ -179,9 +178,13 @@ class Settings:
             from_folder=False,
         ),
     ] = None
-    watch: Annotated[bool, Option("Show the texts of the chains while they are drawn; on stderr.", recorded=False)] = (
-        False
-    )
+    watch: Annotated[
+        bool,
+        Option(
+            "Show the texts while they are drawn, on stderr; those of other processes as they are committed.",
+            recorded=False,
+        ),
+    ] = False
     allow_version_change: Annotated[
         bool, Option("Resume a run that other versions of the libraries began.", recorded=False)
     ] = False
@@ -256,12 +259,11 @@ class Settings:
             argument("workers"): (self.workers or 1) > 1,
             f"{argument('backend')} {self.backend}": self.backend != "local",
         }
+        if self.watch and sampler == "exact":
+            raise InvalidInput(f"{argument('watch')} has no meaning for {argument('sampler')} exact; leave it out")
         for words, is_given in given.items():
             if is_given and sampler in ("exact", "rejection", "importance"):
                 raise InvalidInput(f"{words} has no meaning for {argument('sampler')} {sampler}; leave it out")
-        if self.watch and (sampler in WITHOUT_STEPS or (self.workers or 1) > 1 or self.backend != "local"):
-            why = f"{argument('sampler')} {sampler}" if sampler in WITHOUT_STEPS else "chains of several processes"
-            raise InvalidInput(f"{argument('watch')} has no meaning for {why}; leave it out, and use report")
         if self.temperature != 1 and sampler in SEARCHES:
             raise InvalidInput(
                 f"{argument('temperature')} has no meaning for {argument('sampler')} {sampler}, which cools by itself; "

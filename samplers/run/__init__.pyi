@@ -3,7 +3,7 @@ from .progress import progress_bar
 from .read_populations import stored_populations
 from .signals import stop_signals
 from .start_check import forbidding_terms
-from .stored import stored_annealed, stored_draws, stored_traces
+from .stored import stored_annealed, stored_draws, stored_states, stored_traces
 
 __all__ = [
     "forbidding_terms",
@@ -13,5 +13,6 @@ __all__ = [
     "stored_annealed",
     "stored_draws",
     "stored_populations",
+    "stored_states",
     "stored_traces",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,10 +16,34 @@ from samplers.run.trace import Trace, TraceBuilder
 from samplers.storage.run_store import RunStore
 from samplers.storage.shard_store import ShardStore
 from samplers.storage.state_dict import memory_name
-from samplers.storage.tensor_file import damaged, form_of
+from samplers.storage.tensor_file import Form, damaged, form_of
 from samplers.types import ChainState
 
-__all__ = ["stored_annealed", "stored_draws", "stored_traces"]
+__all__ = ["StoredStates", "stored_annealed", "stored_draws", "stored_states", "stored_traces"]
+
+
+class StoredStates(NamedTuple):
+    """``x [n, ...]`` and ``energy float64 [n]`` of a shard as they were committed after ``done`` steps, or stages."""
+
+    done: int
+    x: Tensor
+    energy: Tensor
+
+
+def stored_states(store: RunStore, shards: int) -> Iterator[StoredStates]:
+    """Where the chains or particles of each of so many ``shards`` are, for a look at a run under way.
+
+    Raises ``StoreError`` for damaged files.
+    """
+
+    def possible(forms: Mapping[str, Form]) -> bool:
+        (_, x), (kind, energy) = forms.get("x", (None, ())), forms.get("energy", (None, ()))
+        return kind == torch.float64 and len(energy) == 1 and x[:1] == energy
+
+    for index in range(shards):
+        files = store.shard(index)
+        if record := files.load(possible):
+            yield StoredStates(files.done, record.tensors["x"], record.tensors["energy"])
 
 
 def stored_traces(

@@ -13,6 +13,7 @@ from experiments.choosing.choose import choose
 from experiments.choosing.keyword_choice import choose_keywords
 from experiments.choosing.ranking import RankedRun
 from experiments.entry.report import report
+from experiments.entry.saved_run import load_run
 from experiments.keywords import keywords
 from lm_adapters import SequenceEnergy
 from samplers import InvalidInput
@@ -62,6 +63,17 @@ def test_every_phrase_is_scored(scorer, phrases):
     assert len(run.to_pandas()) == len(found)
     with pytest.raises(InvalidInput, match="none was drawn"):
         run.to_arviz()
+
+
+def test_the_page_shows_probabilities(scorer, phrases, tmp_path):
+    run = choose(TEXT, phrases=phrases, scorer=scorer, out=str(tmp_path / "run"))
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert '<th class="number">probability</th>' in page
+    best = next(run.samples())
+    assert f'<td class="number">{best["probability"]:.2%}</td>' in page
+    assert "none was drawn" in page
+    assert "1 draw" not in page
+    assert [number for number, _, _ in load_run(tmp_path / "run").shown()] == list(range(1, len(run.x) + 1))
 
 
 @pytest.mark.parametrize("look_ahead", [False, True])

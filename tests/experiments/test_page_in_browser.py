@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,15 +10,10 @@ from typing import Any
 import pytest
 
 from experiments.pages.page import TEXTS, page
+from tests.experiments.in_browser import NEEDS_CHROMIUM, browser, column, expect, new_tab  # noqa: F401 - fixtures
 from tests.experiments.test_page import Told
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
-expect = sync_api.expect
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium; on Debian: apt-get install chromium"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
+pytestmark = NEEDS_CHROMIUM
 
 MANY = 100_000
 SECONDS = 2.0  # in which the page of so many draws is to open, on a machine that has nothing else to do
@@ -43,15 +37,6 @@ class Sentences(Told):
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as play:
-        # A container has no user namespaces for the sandbox; the page is our own.
-        started = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
-@pytest.fixture(scope="module")
 def path(tmp_path_factory) -> Path:
     return write(tmp_path_factory.mktemp("page"), 450)
 
@@ -64,26 +49,8 @@ def write(folder: Path, count: int) -> Path:
 
 
 @pytest.fixture
-def opened(browser, path):
-    """The page, with what the console said; ``how``: of the browser's context."""
-    contexts = []
-
-    def open_page(where: Path = path, **how: Any) -> Any:
-        contexts.append(browser.new_context(**how))
-        tab = contexts[-1].new_page()
-        tab.said = []
-        tab.on("console", lambda message: tab.said.append(message.text))
-        tab.on("pageerror", lambda error: tab.said.append(str(error)))
-        tab.goto(where.as_uri())
-        return tab
-
-    yield open_page
-    for context in contexts:
-        context.close()
-
-
-def column(tab: Any, number: int) -> list[str]:
-    return tab.eval_on_selector_all(f"#texts tbody tr td:nth-child({number})", "all => all.map(x => x.textContent)")
+def opened(new_tab, path):  # noqa: F811 - the fixture
+    return lambda where=path, **how: new_tab(where.as_uri(), **how)
 
 
 def test_sorted_filtered_and_shown_as_text(opened):

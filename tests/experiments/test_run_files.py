@@ -143,6 +143,24 @@ def test_a_sweep_makes_a_run_for_each_value_once(mcmc_text, monkeypatch):
         assert "not of a sweep" in mcmc_text("run", "all/run.yaml", "--out", folder).stderr
 
 
+def test_a_sweep_that_was_stopped_goes_on_where_it_was(mcmc_text, stop_after):
+    text = "experiment: gibbs\nscorer: none\nchains: 2\nlength: 4\nsteps: 6\ncommit-every: 2\nseed: [1, 2]\n"
+    Path("sweep.yaml").write_text(text)
+    assert mcmc_text("run", "sweep.yaml", "--out", "whole").exit_code == 0
+    stop_after(4)  # in the middle of the second run
+    stopped = mcmc_text("run", "sweep.yaml", "--out", "parts")
+    assert stopped.exit_code == 130
+    assert "go on with: mcmc-text run sweep.yaml --out parts" in stopped.stderr
+    done = Path("parts/seed=1/samples.jsonl").stat().st_mtime_ns
+    assert mcmc_text("run", "sweep.yaml", "--out", "parts").exit_code == 0
+    assert Path("parts/seed=1/samples.jsonl").stat().st_mtime_ns == done
+    events = [json.loads(line)["event"] for line in Path("parts/seed=2/events.jsonl").read_text().splitlines()]
+    assert events == ["started", "stopped", "resumed", "finished"]
+    for seed in ("seed=1", "seed=2"):
+        whole, parts = (Path(where, seed, "samples.jsonl").read_bytes() for where in ("whole", "parts"))
+        assert whole == parts
+
+
 def test_a_run_that_fails_has_its_row_and_the_others_are_made(mcmc_text, monkeypatch):
     Path("own.py").write_text(
         "def bad(texts):\n    raise ValueError('\\x1b[31m')\n\ndef good(texts):\n    return [0.0] * len(texts)\n"

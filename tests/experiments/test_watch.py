@@ -11,7 +11,8 @@ from experiments.gibbs import gibbs
 from experiments.keywords import keywords
 from experiments.runs import watch as watching
 from experiments.runs.watch import Watch
-from samplers import ChainState, InvalidInput
+from samplers import ChainState
+from tests.experiments.tiny_scorers import tiny_causal
 from tests.lm_adapters import tiny
 
 
@@ -56,10 +57,11 @@ def test_it_takes_less_than_two_percent(terminal, monkeypatch):
     monkeypatch.setattr("sys.stderr", Stderr(terminal))
     space = Space("a text", seconds=0.2)
     monkeypatch.setattr(watching.time, "monotonic", lambda: space.now)
-    watch = Watch(space, 10**6)
+    watch = Watch(space)
+    observe = watch.steps(10**6)
     for step in range(20_000):
         space.now += 0.01
-        watch(step, state(), None)
+        observe(step, state(), None)
     watch.close()
     assert 0 < watch.seconds < 0.02 * space.now
 
@@ -69,14 +71,42 @@ def test_hostile_text_is_text(terminal, monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     stderr = Stderr(terminal)
     monkeypatch.setattr("sys.stderr", stderr)
-    watch = Watch(Space("[red]x[/red] \x1b]0;title\x07"), 1)
-    watch(0, state(), None)
+    watch = Watch(Space("[red]x[/red] \x1b]0;title\x07"))
+    watch.steps(1)(0, state(), None)
     watch.close()
     assert "[red]x[/red] \\x1b]0;title\\x07" in stderr.getvalue()
     assert "\x1b]0" not in stderr.getvalue()
-    assert ("16 of 20 chains" in stderr.getvalue()) == terminal
+    assert ("16 of 20 texts" in stderr.getvalue()) == terminal
 
 
-def test_what_has_no_chains_to_watch_is_refused(lm):
-    with pytest.raises(InvalidInput, match="watch has no meaning for sampler smc"):
-        keywords(["sea"], model=lm, scorer=lm, sampler="smc", watch=True)
+@pytest.mark.parametrize(
+    ("sampler", "steps", "told"),
+    [
+        ("smc", 6, "population 2 of 2 at 1 of the way: mean "),
+        ("rejection", 500, "text "),
+        ("importance", 6, "text 24 of 24: mean "),
+    ],
+)
+def test_texts_without_chains_are_shown_too(lm, capsys, sampler, steps, told):
+    scorer = tiny_causal(lm.space.tokenizer)
+    how = {"model": lm, "scorer": scorer, "length": (2, 3), "chains": 4, "steps": steps, "real_words": False}
+    how |= {"sampler": sampler, "particles": 6, "populations": 2, "moves": 1}
+    assert keywords(["sea"], **how, watch=True).texts() == keywords(["sea"], **how).texts()
+    assert told in capsys.readouterr().err
+
+
+def test_what_other_processes_have_committed_is_shown(monkeypatch):
+    stderr = Stderr(False)
+    monkeypatch.setattr("sys.stderr", stderr)
+    found = [(4, torch.zeros(2, 3, dtype=torch.int64), torch.tensor([3.0, 1.0])), (2, torch.zeros(1, 3), torch.ones(1))]
+    watch = Watch(Space("a text"))
+    watch.shards(lambda: [], 20, "steps")
+    watch.shards(lambda: found, 20, "steps")
+    watch.shards(lambda: pytest.fail("it is too early"), 20, "steps")
+    assert stderr.getvalue() == "6 of 20 steps: mean 1.67, lowest 1.00 nats: a text\n"
+
+
+def test_what_is_done_at_one_go_is_not_watched(mcmc_text, tmp_path):
+    (tmp_path / "list.txt").write_text("a\n")
+    result = mcmc_text("choose", "a", "--from", "list.txt", "--watch")
+    assert (result.exit_code, result.stderr) == (2, "error: --watch has no meaning for --sampler exact; leave it out\n")
