@@ -71,7 +71,6 @@ def ui_blocks(runs: Runs, experiments: Mapping[str, Experiment]) -> Any:
             with gr.Column(scale=1, min_width=280):
                 experiment = gr.Dropdown(list(experiments), value="keywords", label="experiment", elem_id="experiment")
 
-                @gr.render(inputs=experiment)
                 def draw_form(name: str) -> None:
                     fields = fields_of(experiments[name], runs.energies)
                     parts = {each.label: _component(gr, each) for each in fields if each.is_main}
@@ -82,6 +81,8 @@ def ui_blocks(runs: Runs, experiments: Mapping[str, Experiment]) -> Any:
                             parts |= {each.label: _component(gr, each) for each in rest if each.is_usual is is_usual}
                     inputs = [parts[each.label] for each in fields]
                     button.click(lambda *values: start(name, fields, values), inputs, run, **how)
+
+                gr.render(inputs=experiment)(draw_form)
 
             with gr.Column(scale=2, min_width=280):
                 run.render()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from experiments.declaration.wording import argument
 from experiments.entry.experiment import Experiment
@@ -74,7 +74,7 @@ def ui_app(runs: Runs, experiments: dict[str, Experiment]) -> FastAPI:
         return response
 
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
-    mounted: Any = gradio.mount_gradio_app(
+    mounted: FastAPI = gradio.mount_gradio_app(
         app, blocks, "/", css=STYLE, footer_links=[], ssr_mode=False, show_error=True, server_name=HOST,
         enable_monitoring=False, run_history=False, mcp_server=False,
     )  # fmt: skip
