@@ -24,17 +24,15 @@ KEPT = 50_000  # beginnings whose closing is kept for the next time
 Kind = tuple[bool, bytes]  # whether a text has begun, and how it looks
 
 
-class _Closing(NamedTuple):
-    tokens: int
-    text: bytes
+_Closing = tuple[bytes, ...]  # pieces
 
 
 class _Beginning(NamedTuple):
-    """A ``text``, how it looks, and of what may follow one piece for each look to which it leads, with that look."""
+    """A ``text``, how it looks, and of what may follow pieces for each look to which they lead, with that look."""
 
     text: bytes
     look: bytes
-    ways: list[tuple[bytes, bytes]]
+    ways: list[tuple[_Closing, bytes]]
 
 
 class Closings:
@@ -43,54 +41,89 @@ class Closings:
     ``automaton`` reads ``pieces``, what tokens write: a text begins with one of ``first`` and goes on with those of
     ``later``, ``bool [pieces]``. Beginnings are explored up to 64 tokens; of those that look the same after as many
     tokens (the same bytes may follow, and the same end) one stands for all. What closes it is tried on every beginning
-    that looks like it. What is said to close a beginning does close it; there may be something shorter, and where
-    nothing is said, anything.
+    that looks like it. A word that must come somewhere in a run of any letters is not seen by that: such ``words`` are
+    tried as well, each with those after it. What is said to close a beginning does close it; there may be something
+    shorter, and where nothing is said, anything.
 
     Cost: once, about one reading for each piece and look; grammars have some dozens. Then one for each closing tried.
     """
 
     def __init__(
-        self, automaton: Automaton, pieces: Sequence[bytes], first: NDArray[np.bool_], later: NDArray[np.bool_]
+        self,
+        automaton: Automaton,
+        pieces: Sequence[bytes],
+        first: NDArray[np.bool_],
+        later: NDArray[np.bool_],
+        words: Sequence[bytes] = (),
     ) -> None:
         self._automaton, self._pieces, self._places = automaton, pieces, (first, later)
+        self._index = {piece: index for index, piece in enumerate(pieces)}
+        self._words = [spelt for each in words if (spelt := self._spelt(each))]
+        self._lost = max(map(len, self._words), default=0)  # what has been written of a word, at most
+        self._unwritten: set[_Closing] = set()  # closings that write a word, or the rest of one
         self._leads: dict[Kind, NDArray[np.int32]] = {}
         self._known: dict[bytes, list[_Closing]] = {}
         self._rises: dict[Kind, float] = {}
-        self._needed: OrderedDict[bytes, int | None] = OrderedDict()
+        self._found: OrderedDict[bytes, tuple[bytes, _Closing | None]] = OrderedDict()
         layers = self._explored()
         self._close(layers)
         self._measure(layers)
 
     def needed(self, text: bytes) -> int | None:
         """The fewest tokens that are known to make ``text`` a match; ``None`` where none are known."""
-        if text in self._needed:
-            self._needed.move_to_end(text)
-            return self._needed[text]
-        found = self._first(text, self._known.get(self._automaton.look(text), []))
-        self._needed[text] = None if found is None else found.tokens
-        if len(self._needed) > KEPT:
-            self._needed.popitem(last=False)
-        return self._needed[text]
+        closing = self._of(text)[1]
+        return None if closing is None else len(closing)
 
-    def fitting(self, text: bytes, room: int) -> NDArray[np.bool_]:
+    def fitting(self, text: bytes, room: int) -> NDArray[np.bool_] | None:
         """``bool [pieces]``: what may follow ``text``, but for that after which more than ``room`` tokens are needed.
 
-        Pieces that lead to beginnings of one look are judged by one of them.
+        ``None`` where nothing is left out. Pieces that lead to beginnings of one look are judged by one of them, but
+        for the one that goes on with a word.
         """
-        allowed, _ = self._automaton.after(text)
-        kind = bool(text), self._automaton.look(text)
+        look, closing = self._of(text)
+        kind = bool(text), look
         if kind not in self._leads:
-            return allowed
-        needed = self.needed(text)
-        if needed is not None and needed + self._rises[kind] <= room:
-            return allowed
-        leads = self._leads[kind]
-        for number in np.unique(leads[allowed]):
-            members = allowed & (leads == number)
-            count = self.needed(text + self._pieces[int(members.argmax())]) if number >= 0 else None
-            if count is not None and count > room:
-                allowed &= ~members
-        return allowed
+            return None
+        if closing is not None and max(len(closing) + self._rises[kind], self._at_worst(closing)) <= room:
+            return None
+        allowed, _ = self._automaton.after(text)
+        leads, fitting = self._leads[kind], allowed.copy()
+        onward = self._index[closing[0]] if closing and closing in self._unwritten else None
+        others = allowed & (np.arange(len(allowed)) != onward)
+        for number in np.unique(leads[others]):
+            members = others & (leads == number)
+            after = self._of(text + self._pieces[int(members.argmax())])[1] if number >= 0 else None
+            if after is not None and self._at_worst(after) > room:
+                fitting &= ~members
+        return fitting
+
+    def _of(self, text: bytes) -> tuple[bytes, _Closing | None]:
+        """How ``text`` looks, and what closes it."""
+        if text in self._found:
+            self._found.move_to_end(text)
+            return self._found[text]
+        look = self._automaton.look(text)
+        self._found[text] = look, self._first(text, self._known.get(look, []))
+        if len(self._found) > KEPT:
+            self._found.popitem(last=False)
+        return self._found[text]
+
+    def _at_worst(self, closing: _Closing) -> int:
+        """The tokens needed after any piece that looks like one after which this is a closing."""
+        return len(closing) + self._lost * (closing in self._unwritten)
+
+    def _spelt(self, word: bytes) -> _Closing:
+        """``word`` in pieces, the longest first; none where there are none."""
+        spelt: list[bytes] = []
+        later = {piece for piece, index in self._index.items() if self._places[1][index]}
+        while word:
+            begins = (word[:end] for end in range(len(word), 0, -1))
+            piece = next((each for each in begins if each in later), None)
+            if piece is None:
+                return ()
+            spelt.append(piece)
+            word = word.removeprefix(piece)
+        return tuple(spelt)
 
     def _explored(self) -> list[list[_Beginning]]:
         """For each number of tokens one beginning of each way to look, and to have looked before.
@@ -107,12 +140,12 @@ class Closings:
             for history, text in layer.items():
                 ways = list(self._ways(text, history[-1]))
                 layers[-1].append(_Beginning(text, history[-1], ways))
-                for piece, look in ways:
-                    longer.setdefault((*history, look)[-HISTORY:], text + piece)
+                for pieces, look in ways:
+                    longer.setdefault((*history, look)[-HISTORY:], text + b"".join(pieces))
             layer = longer
         return layers
 
-    def _ways(self, text: bytes, look: bytes) -> Iterator[tuple[bytes, bytes]]:
+    def _ways(self, text: bytes, look: bytes) -> Iterator[tuple[_Closing, bytes]]:
         kind = bool(text), look
         allowed = np.flatnonzero(self._automaton.after(text)[0] & self._places[bool(text)])
         if kind not in self._leads:
@@ -122,32 +155,49 @@ class Closings:
                 after = self._automaton.look(text + self._pieces[index])
                 leads[index] = numbers.setdefault(after, len(numbers))
             self._leads[kind] = leads
-        leads = self._leads[kind][allowed]
+        leads, seen = self._leads[kind][allowed], {look}
         for number in np.unique(leads):
             for index in allowed[leads == number][:WAYS].tolist():
-                yield self._pieces[index], self._automaton.look(text + self._pieces[index])
+                after = self._automaton.look(text + self._pieces[index])
+                seen.add(after)
+                yield (self._pieces[index],), after
+        for word in self._words:
+            after = self._automaton.look(text + b"".join(word))
+            if after and after not in seen:
+                seen.add(after)
+                yield word, after
 
     def _close(self, layers: list[list[_Beginning]]) -> None:
         """Find closings of what was explored, the longest beginnings first: what closes them closes others."""
         for begun in (begun for layer in reversed(layers) for begun in layer):
             known = self._known.setdefault(begun.look, [])
-            longer = (
-                _Closing(1 + after.tokens, piece + after.text)
-                for piece, look in begun.ways
-                for after in self._known.get(look, [])
-            )
-            found = self._first(begun.text, {_Closing(0, b""), *known, *longer})
+            longer = {(*pieces, *after): after for pieces, look in begun.ways for after in self._known.get(look, [])}
+            found = self._first(begun.text, {(), *known, *longer})
             if found is not None and found not in known:
-                self._known[begun.look] = sorted([*known, found])[:CLOSINGS]
+                self._known[begun.look] = sorted({*known, found, *self._rests(found, longer.get(found, ()))}, key=_size)
+                del self._known[begun.look][CLOSINGS:]
+
+    def _rests(self, found: _Closing, after: _Closing) -> list[_Closing]:
+        """What is left of ``found`` in the midst of the word with which it begins; ``after`` comes after that."""
+        written = found[: len(found) - len(after)]
+        if written not in self._words:
+            return []
+        rests = [found[place:] for place in range(len(written))]
+        self._unwritten.update(rests)
+        return rests
 
     def _first(self, text: bytes, closings: Iterable[_Closing]) -> _Closing | None:
-        tried = sorted(closings)[:TRIED]
-        return next((each for each in tried if self._automaton.is_match(text + each.text)), None)
+        tried = sorted(closings, key=_size)[:TRIED]
+        return next((each for each in tried if self._automaton.is_match(text + b"".join(each))), None)
 
     def _measure(self, layers: list[list[_Beginning]]) -> None:
         """By how much one token can raise the tokens needed, as far as was explored; infinite where it is not known."""
         for begun in (begun for layer in layers for begun in layer):
             needed, kind = self.needed(begun.text), (bool(begun.text), begun.look)
-            after = [self.needed(begun.text + piece) for piece, _ in begun.ways]
+            after = [self.needed(begun.text + pieces[0]) for pieces, _ in begun.ways if len(pieces) == 1]
             rise = max((math.inf if needed is None or each is None else each - needed for each in after), default=0)
             self._rises[kind] = max(rise, self._rises.get(kind, 0))
+
+
+def _size(closing: _Closing) -> tuple[int, bytes]:
+    return len(closing), b"".join(closing)

@@ -15,6 +15,11 @@ from samplers import InvalidInput
 
 __all__ = ["Grammar"]
 
+# Of the words that stand in a pattern or grammar: the most, and what they end at.
+MOST = 8
+SETS = re.compile(r"\\.|\[[^\]]*\]|\{[^}]*\}")
+MARKS = re.compile(r"[\^$.|?*+()/&~\"]")
+QUOTED = re.compile(r'"[^"\n]*"|/[^/\n]*/')
 # Longer runs of spaces are what a language model gets lost in.
 SPACES = {"whitespace_flexible": False, "item_separator": ", ?", "key_separator": ": ?"}
 
@@ -87,6 +92,19 @@ class Grammar:
         return {"pattern": "that match", "grammar": "of the grammar", "JSON schema": "that are JSON of the schema"}[
             self.kind
         ] + f" {self.name}"
+
+    @property
+    def words(self) -> list[str]:
+        """What stands in a pattern, or in the strings and patterns of a grammar, alone and with what comes later.
+
+        Guesses at what a text must hold; some may be what it cannot hold.
+        """
+        if self.kind == "JSON schema":
+            return []
+        written = [self.source.split(": /", 1)[1]] if self.kind == "pattern" else QUOTED.findall(self.source)
+        plain = [word for each in written for word in MARKS.split(SETS.sub("*", each)) if len(word.strip()) > 1][-MOST:]
+        later = [mark.join(plain[place:]) for place in reversed(range(len(plain))) for mark in ("", " ")]
+        return list(dict.fromkeys([*plain, *later]))
 
     def automaton(self, pieces: list[bytes]) -> Automaton:
         """Reads bytes and knows which of ``pieces`` may come next."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -29,11 +30,11 @@ class NextTokens:
     model given the grammar only with the weight, the product of the masses that were allowed (Lew et al. 2023,
     arXiv:2306.03081).
 
-    Cost: a mask for each beginning, kept for the next time; no pass of a model. Raises ``InvalidInput`` for a tokenizer
-    that sets spaces by rule.
+    Cost: a mask for each beginning, and of what fits one for each room, kept for the next time; no pass of a model.
+    Raises ``InvalidInput`` for a tokenizer that sets spaces by rule.
     """
 
-    transient = ("_known",)
+    transient = ("_known", "_fits")
 
     def __init__(self, space: TextSpace, grammar: Grammar) -> None:
         self.space, self.grammar = space, grammar
@@ -48,6 +49,7 @@ class NextTokens:
         self._empty = number[b""]
         self._pieces, self._automaton = pieces, grammar.automaton(pieces)
         self._known: OrderedDict[tuple[bool, bytes], tuple[NDArray[np.uint8], bool]] = OrderedDict()
+        self._fits: OrderedDict[tuple[bool, bytes, int], NDArray[np.uint8]] = OrderedDict()
 
     def config(self) -> dict[str, Any]:
         return {"space": self.space, "grammar": self.grammar}
@@ -59,7 +61,7 @@ class NextTokens:
         """
         after = [self._after(tokens[:count]) for tokens, count in zip(x.tolist(), place.tolist(), strict=True)]
         packed, whole = zip(*after, strict=True)
-        found = np.unpackbits(np.stack(packed), axis=1, count=self.space.vocabulary).view(bool)
+        found = self._unpacked(packed)
         if end_id is not None:
             found[:, end_id] = whole
         return torch.from_numpy(found).to(x.device)
@@ -71,7 +73,7 @@ class NextTokens:
         where most draws should be made, and never a mask. ``bool [rows, vocabulary]``; the end is not among them.
         """
         rows = zip(x.tolist(), place.tolist(), room.tolist(), strict=True)
-        found = np.stack([self._fitting(tokens[:count], left) for tokens, count, left in rows])
+        found = self._unpacked([self._fitting(tokens[:count], left) for tokens, count, left in rows])
         return torch.from_numpy(found).to(x.device)
 
     def is_match(self, x: Tensor) -> Tensor:
@@ -110,16 +112,32 @@ class NextTokens:
     @cached_property
     def _closings(self) -> Closings:
         first, later = (np.isin(np.arange(len(self._pieces)), row) for row in self._piece)
-        return Closings(self._automaton, self._pieces, first, later)
+        words = [word.encode() for word in self.grammar.words]
+        return Closings(self._automaton, self._pieces, first, later, words)
 
-    def _fitting(self, tokens: list[int], room: int) -> NDArray[np.bool_]:
+    def _fitting(self, tokens: list[int], room: int) -> NDArray[np.uint8]:
+        """What fits after ``tokens``, packed."""
         text = self.text(tokens)
+        key = (bool(tokens), text or b"", room)
         if text is None:
-            return np.zeros(self.space.vocabulary, dtype=bool)
+            return self._after(tokens)[0]
+        if key in self._fits:
+            self._fits.move_to_end(key)
+            return self._fits[key]
         pieces, needed = self._closings.fitting(text, room), self._closings.needed(text)
-        known = np.append(pieces, [needed is None or needed <= room, False])
-        fitting: NDArray[np.bool_] = known[self._piece[bool(tokens)]]
-        return fitting
+        in_time = needed is None or needed <= room
+        if pieces is None and in_time:
+            return self._after(tokens)[0]
+        if pieces is None:
+            pieces = self._automaton.after(text)[0]
+        packed = np.packbits(np.append(pieces, [in_time, False])[self._piece[bool(tokens)]])
+        self._fits[key] = packed
+        if len(self._fits) * packed.nbytes > KEPT:
+            self._fits.popitem(last=False)
+        return packed
+
+    def _unpacked(self, packed: Sequence[NDArray[np.uint8]]) -> NDArray[np.bool_]:
+        return np.unpackbits(np.stack(packed), axis=1, count=self.space.vocabulary).view(bool)
 
     def _lengths(self, x: Tensor) -> list[int]:
         return self.space.lengths(x).tolist()

@@ -21,9 +21,9 @@ GRAMMARS = {
 
 
 @cache
-def lm() -> CausalLM:
+def lm(pieces: tuple[str, ...] = PIECES) -> CausalLM:
     """Nearly all of the mass is on the pieces and ends."""
-    model = tiny_causal.pieces_lm(PIECES, seed=5, scale=5.0)
+    model = tiny_causal.pieces_lm(pieces, seed=5, scale=5.0)
     model.tokens_per_pass = 10**6
     bias = torch.full(model.allowed.shape, -12.0, dtype=torch.float64)
     bias[model.allowed], bias[model.eos_id] = 0.0, -1.0

@@ -112,3 +112,26 @@ def test_json_with_a_text_of_any_length_is_closed_in_time():
     assert len(set(model.space.decode(x))) > 100
     assert follows._closings.needed(b"") == 13
     assert follows._closings.needed(b'{"n": "ab') == 8
+
+
+@pytest.mark.parametrize(
+    ("pattern", "begun", "count"),
+    [
+        ("[abn]*nab[abn]*1", "", 4),
+        ("[abn]*nab[abn]*1", "bban", 3),
+        ("[abn]*nab[abn]*1", "bbnaba", 1),
+        ("[abn]*nab[abn]*ba[abn]*1", "b", 6),
+        ("[abn]*nab[abn]*ba[abn]*1", "bnabn", 3),
+    ],
+)
+def test_words_hidden_in_a_run_of_any_letters_are_closed(pattern: str, begun: str, count: int):
+    """Of pieces of one letter; the fewest tokens are known, but for what the beginning has of a word."""
+    model = tiny_causal.pieces_lm(("a", "n", "b", "1", "Ġ"), seed=3, scale=2.0)
+    follows = NextTokens(model.space, Grammar.pattern(pattern))
+    assert follows._closings.needed(begun.encode()) == count
+    law = SequenceDistribution(model.condition_on(), max_length=8, following=follows)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        x = law.sample((100,))
+    assert float(follows.is_match(x).double().mean()) > 0.97
+    assert len(set(model.space.decode(x))) > 10

@@ -1,0 +1,57 @@
+"""The draws of a run under a JSON schema beside their exact law, by all texts of the schema in every spelling.
+
+    mcmc-text power "He asked" --alpha 1 --json-schema examples/asked.json --length 1:9 --chains 1000 \
+        --particles 1000 --populations 2 --moves 4 --out runs/asked
+    python examples/json_law.py runs/asked
+"""
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+
+import torch
+
+from lm_adapters import CausalLM, Grammar, NextTokens, StoppedEnergy
+
+PROMPT, LONGEST, SCHEMA = "He asked", 9, Path(__file__).with_name("asked.json")
+
+
+def exact_law(lm, prompt, grammar, longest):
+    """The probability of each text that matches ``grammar``, and how many spellings they have."""
+    following, begun, whole = NextTokens(lm.space, grammar), [[]], []
+    for place in range(longest):
+        x = torch.tensor([tokens or [lm.space.pad_id] for tokens in begun])
+        allowed = following.allowed(x, torch.full((len(x),), place))
+        begun = [[*begun[row], token] for row, token in allowed.nonzero().tolist()]
+        whole += [tokens for tokens in begun if following.is_whole(tokens)]
+    x = torch.tensor([tokens + [lm.space.pad_id] * (longest - len(tokens)) for tokens in whole])
+    law = Counter()
+    energy = StoppedEnergy(lm.condition_on(prompt), longest)(x)
+    for text, share in zip(lm.space.decode(x), (-energy).softmax(dim=0).tolist(), strict=True):
+        law[text.strip()] += share
+    return law, len(whole)
+
+
+def chi_square(counts, law):
+    """Pearson's statistic of ``counts`` by text, texts expected less than 5 times in one cell, and its p-value."""
+    draws = sum(counts.values())
+    rare = {text for text, share in law.items() if draws * share < 5}
+    cells = [(counts[text], draws * share) for text, share in law.items() if text not in rare]
+    if rare:
+        cells.append((sum(counts[text] for text in rare), draws * sum(law[text] for text in rare)))
+    found = sum((seen - expected) ** 2 / expected for seen, expected in cells)
+    half = torch.tensor([(len(cells) - 1) / 2, found / 2], dtype=torch.float64)
+    return found, len(cells) - 1, float(torch.special.gammaincc(half[0], half[1]))
+
+
+if __name__ == "__main__":
+    lines = Path(sys.argv[1], "samples.jsonl").read_text(encoding="utf-8").splitlines()
+    counts = Counter(json.loads(line)["text"].strip() for line in lines)
+    grammar = Grammar.read(SCHEMA, "JSON schema")
+    law, spellings = exact_law(CausalLM.from_pretrained("causal-en"), PROMPT, grammar, LONGEST)
+    print(f"{len(lines)} draws, {sum(counts[text] for text in law)} valid; {len(law)} texts in {spellings} spellings")
+    for text, share in law.most_common():
+        print(f"{text:14} {counts[text] / len(lines):6.3f} {share:6.3f}")
+    found, free, p = chi_square(counts, law)
+    print(f"chi-square {found:.1f} with {free} degrees of freedom, p = {p:.2f}")
