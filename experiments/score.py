@@ -18,7 +18,7 @@ from experiments.declaration.user_code import prints_to_stderr, shielded
 from experiments.declaration.wording import argument
 from experiments.results.safe_text import json_line
 from experiments.scoring.lines import Format, Line, Origin, read_given, read_lines
-from experiments.scoring.terms import Conditions, asking_model, check_law, load_terms
+from experiments.scoring.terms import Conditions, Law
 from experiments.scoring.windows import OnError, check_lines, check_reading, score_lines
 from experiments.setup.common_options import PREFIX, SOURCE_LANG, TARGET_LANG
 from experiments.setup.settings import SHARED
@@ -80,23 +80,15 @@ def score(
         raise InvalidInput(f"texts is one {type(texts).__name__}; give a list of texts")
     if on_error not in ("stop", "null"):
         raise InvalidInput(f"on_error is {on_error!r}; choose 'stop' or 'null'")
-    models = models_in(lang, models)
-    check_law(models, temperature, top_p, trust_remote_code)
-    conditions, origin = Conditions(source, prefix, source_lang, target_lang), Origin("texts", is_file=False)
-    checked = on_error == "stop" and isinstance(texts, Sequence)
+    law = Law(
+        models_in(lang, models), energies, Conditions(source, prefix, source_lang, target_lang),
+        temperature, top_p, tokenizer, device, dtype, trust_remote_code,
+    )  # fmt: skip
+    law.check()
+    origin, checked = Origin("texts", is_file=False), on_error == "stop" and isinstance(texts, Sequence)
     if checked:
-        check_reading(read_given(texts), origin, asking_model(models, conditions, trust_remote_code))
-    terms = load_terms(
-        models,
-        energies,
-        conditions,
-        temperature=temperature,
-        top_p=top_p,
-        device=device,
-        dtype=dtype,
-        trust_remote_code=trust_remote_code,
-        tokenizer=tokenizer,
-    )
+        check_reading(read_given(texts), origin, law.asking_model())
+    terms = law.load_terms()
     if checked:
         check_lines(read_given(texts), terms, origin)
     return score_lines(read_given(texts), terms, on_error, origin, device)
@@ -148,9 +140,11 @@ def command(
     A seq2seq model scores a text given its "source", or --source; pairs of similar length share passes. Every line has
     its line in the output, a blank one too. Without FILE, or for -, standard input is read.
     """
-    models = models_in(lang, models)
-    check_law(models, temperature, top_p, trust_remote_code)
-    conditions = Conditions(source, prefix, source_lang, target_lang)
+    law = Law(
+        models_in(lang, models), energies, Conditions(source, prefix, source_lang, target_lang),
+        temperature, top_p, tokenizer, device, dtype, trust_remote_code,
+    )  # fmt: skip
+    law.check()
     with _opened(file) as (stream, origin):
         if form == "auto" and file is not None and file.suffix in JSON_LINES:
             form = "jsonl"
@@ -162,19 +156,9 @@ def command(
             return read_lines(stream, form, origin.name)
 
         if start is not None:
-            check_reading(lines(), origin, asking_model(models, conditions, trust_remote_code))
+            check_reading(lines(), origin, law.asking_model())
         with prints_to_stderr():
-            terms = load_terms(
-                models,
-                energies,
-                conditions,
-                temperature=temperature,
-                top_p=top_p,
-                device=device,
-                dtype=dtype,
-                trust_remote_code=trust_remote_code,
-                tokenizer=tokenizer,
-            )
+            terms = law.load_terms()
         count = None if start is None else check_lines(lines(), terms, origin)
         _print(shielded(lambda: score_lines(lines(), terms, on_error, origin, device)), count)
 

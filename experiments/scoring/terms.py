@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lm_adapters import Seq2SeqLM, TextSpace
     from samplers import Energy, InvalidInput
 
-__all__ = ["Conditions", "Term", "asking_model", "check_law", "load_terms", "needs_source"]
+__all__ = ["Conditions", "Law", "Term", "needs_source"]
 
 
 @dataclass(frozen=True)
@@ -100,29 +100,99 @@ def needs_source(model: str) -> InvalidInput:
     )
 
 
-def asking_model(models: Sequence[str], conditions: Conditions, trust_remote_code: bool) -> str | None:
-    """The first of the models that needs a source where none is given for all, by its configuration alone."""
-    from lm_adapters import is_remote, task_of
+@dataclass(frozen=True)
+class Law:
+    """What texts are scored under; arguments as in ``score``."""
 
-    if conditions.source is not None:
-        return None
-    known = (name for name in models if not is_remote(name) and find_plugin("models", name) is None)
-    return next((name for name in known if task_of(name, trust_remote_code=trust_remote_code) == "seq2seq"), None)
+    models: Sequence[str]
+    energies: Sequence[GivenEnergy]
+    conditions: Conditions
+    temperature: float
+    top_p: float
+    tokenizer: str | None
+    device: str
+    dtype: str
+    trust_remote_code: bool
 
+    def asking_model(self) -> str | None:
+        """The first model that needs a source where none is given for all, by its configuration alone."""
+        from lm_adapters import is_remote
 
-def check_law(models: Sequence[str], temperature: float, top_p: float, trust_remote_code: bool) -> None:
-    """Raise ``InvalidInput`` for a temperature or a nucleus that cannot be, by the configuration of models alone."""
-    from lm_adapters import is_remote, task_of
-    from samplers import InvalidInput
+        if self.conditions.source is not None:
+            return None
+        known = (name for name in self.models if not is_remote(name) and find_plugin("models", name) is None)
+        return next((name for name in known if self._task_of(name) == "seq2seq"), None)
 
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise InvalidInput(f"{argument('temperature')} is {temperature}; give a finite number above 0")
-    check_top_p(top_p)
-    if top_p == 1:
-        return
-    for name in (name for name in models if find_plugin("models", name) is None):
-        if is_remote(name) or task_of(name, trust_remote_code=trust_remote_code) == "masked":
+    def check(self) -> None:
+        """Raise ``InvalidInput`` for a temperature or a nucleus that cannot be, by the models' configuration alone."""
+        from lm_adapters import is_remote
+        from samplers import InvalidInput
+
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise InvalidInput(f"{argument('temperature')} is {self.temperature}; give a finite number above 0")
+        check_top_p(self.top_p)
+        if self.top_p == 1:
+            return
+        for name in (name for name in self.models if find_plugin("models", name) is None):
+            if is_remote(name) or self._task_of(name) == "masked":
+                raise no_nucleus(name)
+
+    def load_terms(self) -> list[Term]:
+        """A term for each model, then for each energy, which gets texts as the first model's tokenizer writes them.
+
+        Raises ``InvalidInput`` for what cannot be loaded, names that are not distinct, a source that a model cannot
+        take, and conditions that no model takes.
+        """
+        from lm_adapters import check_device, is_remote
+        from samplers import InvalidInput
+
+        if not self.models:
+            raise InvalidInput(f"{argument('models')} is empty; give at least one")
+        custom = load_custom_energies(self.energies)
+        check_device(self.device)
+        names = [*self.models, *(own.name for own in custom)]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise InvalidInput(f"{twice[0]!r} is named twice and would be one term; leave one out, or rename it")
+        if self.tokenizer is not None and not any(map(is_remote, self.models)):
+            raise InvalidInput(
+                f"{argument('tokenizer')} is for a model behind a server, and none is given; leave it out"
+            )
+        terms = [self._model_term(name) for name in self.models]
+        unused = [name for name, value in vars(self.conditions).items() if value is not None]
+        if unused and all(term.check_source is None for term in terms):
+            raise InvalidInput(f"{argument(unused[0])} is for seq2seq models, and none is given; leave it out")
+        for own in custom:
+            given = _always(own.term(terms[0].space))
+            terms.append(replace(terms[0], name=own.name, given=given, check_source=None))
+        return [replace(term, temperature=self.temperature) for term in terms]
+
+    def _task_of(self, model: str) -> str:
+        from lm_adapters import task_of
+
+        return task_of(model, trust_remote_code=self.trust_remote_code)
+
+    def _model_term(self, name: str) -> Term:
+        from lm_adapters import CausalLM, MaskedEnergy, MaskedLM, RemoteEnergy, RemoteLM, Seq2SeqLM
+
+        model: Any = named_model(name, self.device, self.dtype, self.tokenizer)
+        if isinstance(model, str):
+            task = self._task_of(model)
+            kinds: dict[str, Any] = {"seq2seq": Seq2SeqLM, "causal": CausalLM, "masked": MaskedLM}
+            languages = {"source_lang": self.conditions.source_lang, "target_lang": self.conditions.target_lang}
+            how: dict[str, Any] = {"trust_remote_code": self.trust_remote_code}
+            how |= languages if task == "seq2seq" else {}
+            model = kinds[task].from_pretrained(model, self.device, self.dtype, **how)
+        if isinstance(model, Seq2SeqLM):
+            return _conditional_term(name, model, self.conditions, self.top_p)
+        if self.top_p < 1 and isinstance(model, MaskedLM | RemoteLM):
             raise no_nucleus(name)
+        energy: Energy
+        if isinstance(model, RemoteLM):
+            energy = RemoteEnergy(model)
+        else:
+            masked = isinstance(model, MaskedLM)
+            energy = MaskedEnergy(model, "pll") if masked else left_to_right(model.condition_on(), self.top_p)
+        return Term(name, name, model.space, model.max_length, _always(energy))
 
 
 def no_nucleus(model: str) -> InvalidInput:
@@ -133,77 +203,6 @@ def no_nucleus(model: str) -> InvalidInput:
         f"{argument('top_p')} is for models here that read from left to right, and {model!r} is another; leave it out, "
         f"or give another {argument('models')}"
     )
-
-
-def load_terms(
-    models: Sequence[str],
-    energies: Sequence[GivenEnergy],
-    conditions: Conditions,
-    *,
-    temperature: float,
-    top_p: float,
-    device: str,
-    dtype: str,
-    trust_remote_code: bool,
-    tokenizer: str | None = None,
-) -> list[Term]:
-    """A term for each model, then for each energy, which gets texts as the first model's tokenizer writes them.
-
-    Raises ``InvalidInput`` for what cannot be loaded, names that are not distinct, a source that a model cannot take,
-    and conditions that no model takes.
-    """
-    from lm_adapters import check_device, is_remote
-    from samplers import InvalidInput
-
-    if not models:
-        raise InvalidInput(f"{argument('models')} is empty; give at least one")
-    custom = load_custom_energies(energies)
-    check_device(device)
-    names = [*models, *(own.name for own in custom)]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise InvalidInput(f"{twice[0]!r} is named twice and would be one term; leave one out, or rename it")
-    if tokenizer is not None and not any(map(is_remote, models)):
-        raise InvalidInput(f"{argument('tokenizer')} is for a model behind a server, and none is given; leave it out")
-    trusted = {"trust_remote_code": trust_remote_code}
-    terms = [_model_term(name, conditions, top_p, device, dtype, trusted, tokenizer) for name in models]
-    unused = [name for name, value in vars(conditions).items() if value is not None]
-    if unused and all(term.check_source is None for term in terms):
-        raise InvalidInput(f"{argument(unused[0])} is for seq2seq models, and none is given; leave it out")
-    for own in custom:
-        given = _always(own.term(terms[0].space))
-        terms.append(replace(terms[0], name=own.name, given=given, check_source=None))
-    return [replace(term, temperature=temperature) for term in terms]
-
-
-def _model_term(
-    name: str,
-    conditions: Conditions,
-    top_p: float,
-    device: str,
-    dtype: str,
-    trusted: dict[str, Any],
-    tokenizer: str | None,
-) -> Term:
-    from lm_adapters import CausalLM, MaskedEnergy, MaskedLM, RemoteEnergy, RemoteLM, Seq2SeqLM, task_of
-
-    model: Any = named_model(name, device, dtype, tokenizer)
-    if isinstance(model, str):
-        task = task_of(model, **trusted)
-        kinds: dict[str, Any] = {"seq2seq": Seq2SeqLM, "causal": CausalLM, "masked": MaskedLM}
-        languages = {"source_lang": conditions.source_lang, "target_lang": conditions.target_lang}
-        chosen = languages if task == "seq2seq" else {}
-        model = kinds[task].from_pretrained(model, device, dtype, **trusted, **chosen)
-    if isinstance(model, Seq2SeqLM):
-        return _conditional_term(name, model, conditions, top_p)
-    if top_p < 1 and isinstance(model, MaskedLM | RemoteLM):
-        raise no_nucleus(name)
-    energy: Energy
-    if isinstance(model, RemoteLM):
-        energy = RemoteEnergy(model)
-    else:
-        masked = isinstance(model, MaskedLM)
-        energy = MaskedEnergy(model, "pll") if masked else left_to_right(model.condition_on(), top_p)
-    return Term(name, name, model.space, model.max_length, _always(energy))
 
 
 def _always(energy: Energy) -> Callable[[str | None], Energy]:
