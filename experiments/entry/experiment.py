@@ -21,9 +21,10 @@ from experiments.declaration.user_code import prints_to_stderr
 from experiments.declaration.wording import argument
 from experiments.results.protocol import Run
 from experiments.results.terminal import show
+from experiments.runs.repeat import how_to_repeat
 from experiments.runs.resume_checks import recorded_number
 from experiments.setup.job import Share, open_job
-from experiments.setup.settings import SEARCHES, SHARED, USUAL, WITHOUT_CHAINS, Settings, follow_steps
+from experiments.setup.settings import SEARCHES, SHARED, USUAL, WITHOUT_CHAINS, Settings, follow_steps, usual_shard
 from experiments.setup.usual_models import usual_models
 
 __all__ = ["Experiment", "experiment", "experiment_of"]
@@ -167,17 +168,13 @@ class Experiment:
 
     def prepare(self, given: dict[str, Any]) -> Prepared:
         """Check the arguments, all of them by name, as far as that goes before a folder is made or a model loaded."""
-        own = usual_models(self.arguments, given)
-        shared = {name: own.pop(name) for name in SHARED}
+        found = dict(given)
         for name in ("warmup", "thin", "shard_size", "temperature"):
-            if shared[name] is None:
-                shared[name] = recorded_number(shared["out"], name, self.arguments)
-        if isinstance(shared["steps"], int):
-            shared |= follow_steps(shared["steps"], shared["warmup"], shared["thin"], self.usual)
+            if found[name] is None:
+                found[name] = recorded_number(found["out"], name, self.arguments)
+        own = self._completed(found)
+        settings = Settings(**{name: own.pop(name) for name in SHARED})
         sampler = own.get("sampler", self.sampler)
-        if shared["temperature"] is None:
-            shared["temperature"] = 1.0 if sampler in SEARCHES else self.temperature
-        settings = Settings(**shared)
         for each in self.own:
             each.check(own[each.name])
         settings.check_for(sampler)
@@ -185,6 +182,24 @@ class Experiment:
             self.check(settings, **own)
         extensible = self.extensible and sampler not in WITHOUT_CHAINS
         return Prepared(settings, own, self._config(settings, own), extensible)
+
+    def how_to_repeat(self, config: Mapping[str, Any]) -> str:
+        """The shortest command of a run that records ``config``."""
+
+        def completed(given: Mapping[str, Any]) -> dict[str, Any]:
+            found = self._completed(given)
+            return {**found, "shard_size": found["shard_size"] or usual_shard(found["device"])}
+
+        return how_to_repeat(config, self.arguments, completed)
+
+    def _completed(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """With models, warm-up, thinning and temperature where others decide them."""
+        found = usual_models(self.arguments, given)
+        if isinstance(found["steps"], int):
+            found |= follow_steps(found["steps"], found["warmup"], found["thin"], self.usual)
+        if found["temperature"] is None:
+            found["temperature"] = 1.0 if found.get("sampler", self.sampler) in SEARCHES else self.temperature
+        return found
 
     def _run(self, given: dict[str, Any], share: Share | None) -> Any:
         prepared = self.prepare(given)
@@ -194,6 +209,7 @@ class Experiment:
             self.arguments,
             extensible=prepared.extensible,
             location=self.location,
+            repeat=self.how_to_repeat,
             share=share,
         ) as job:
             result = self.function(job, **prepared.own)

@@ -17,7 +17,6 @@ from experiments.results.protocol import Run
 from experiments.results.search_run import SearchRun
 from experiments.results.stopped_run import StoppedRun
 from experiments.results.text_run import TextRun
-from experiments.runs.repeat import how_to_repeat
 from experiments.setup.models import named_model
 from experiments.setup.settings import SHARED
 from experiments.setup.stored_run import Outline, stored_run
@@ -111,7 +110,7 @@ def _repeat(config: Mapping[str, Any]) -> str | None:
     name = str(config["experiment"])
     entry = find_plugin("experiments", name) if OURS in packages_with("experiments", name) else None
     declared = experiment_of(load_plugin(entry)) if entry else None
-    return how_to_repeat(config, declared.arguments) if declared else None
+    return declared.how_to_repeat(config) if declared else None
 
 
 def config_of(store: RunStore) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -14,17 +14,18 @@ from experiments.declaration.options import click_parameter
 __all__ = ["how_to_repeat"]
 
 
-def how_to_repeat(config: Mapping[str, Any], arguments: Iterable[Argument]) -> str:
-    """One line for a shell: every recorded argument that differs from its default, but for the folder.
+Completed = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
-    The same machine and the same versions are needed for the same draws; ``env.json`` has them.
+
+def how_to_repeat(config: Mapping[str, Any], arguments: Iterable[Argument], completed: Completed) -> str:
+    """One line for a shell: the recorded arguments but for the folder, without those that follow from the others.
+
+    ``completed`` fills in what follows from the arguments given. The same machine and the same versions are needed for
+    the same draws; ``env.json`` has them.
     """
     places: list[str] = []
     options: list[str] = []
-    for each in arguments:
-        value = config.get(each.name)
-        if not each.recorded or each.name == "out" or value is None or _is_default(each, value):
-            continue
+    for each, value in _needed(config, list(arguments), completed):
         parameter = click_parameter(each)
         if isinstance(parameter, click.Option):
             options += _option(parameter, each, value)
@@ -36,9 +37,27 @@ def how_to_repeat(config: Mapping[str, Any], arguments: Iterable[Argument]) -> s
     return shlex.join([*words, *options, *end, *places] if end else [*words, *places, *options])
 
 
-def _is_default(argument: Argument, value: Any) -> bool:
-    default = argument.default
-    return bool(value == (list(default) if isinstance(default, tuple) else default))
+def _needed(
+    config: Mapping[str, Any], arguments: Sequence[Argument], completed: Completed
+) -> Iterator[tuple[Argument, Any]]:
+    """The arguments without which those recorded in ``config`` would be others, with their values."""
+    recorded = [
+        each for each in arguments if each.recorded and each.name != "out" and config.get(each.name) is not None
+    ]
+    given = {each.name: each.default for each in arguments} | {each.name: config[each.name] for each in recorded}
+    for each in recorded:
+        if not each.required:
+            without = {**given, each.name: each.default}
+            before, after = completed(given), completed(without)
+            if all(_listed(before[one.name]) == _listed(after[one.name]) for one in recorded):
+                given = without
+                continue
+        yield each, config[each.name]
+
+
+def _listed(value: Any) -> Any:
+    """As JSON has it."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _option(parameter: click.Option, argument: Argument, value: Any) -> list[str]:

@@ -17,7 +17,6 @@ from experiments.declaration.arguments import Argument
 from experiments.declaration.wording import argument
 from experiments.results.protocol import Run
 from experiments.results.safe_text import json_line, json_text, plain
-from experiments.runs.repeat import how_to_repeat
 from experiments.runs.repeat_file import RUN_FILE, run_file, write_run_file
 from experiments.runs.resume_checks import (
     check_config,
@@ -192,11 +191,6 @@ class RunDirectory:
         """Write the samples, their summary, and the HTML page."""
         write_run(self.path, run, summary, page)
         self.log("finished")
-
-    @property
-    def how_to_repeat(self) -> str:
-        """The command that draws the same in another folder."""
-        return how_to_repeat(self.config, self.arguments)
 
     @property
     def progress(self) -> str:

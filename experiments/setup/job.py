@@ -49,13 +49,15 @@ class Share:
 class Job:
     """What an experiment is given to work with: ``settings``, and the ``config`` and ``directory`` of its run.
 
-    ``directory`` is ``None`` for a run without a folder. ``location`` is where worker processes find the experiment.
+    ``directory`` is ``None`` for a run without a folder. ``location`` is where worker processes find the experiment;
+    ``repeat`` tells the command of a configuration.
     """
 
     settings: Settings
     config: Mapping[str, Any]
     directory: RunDirectory | None
     location: str | None
+    repeat: Callable[[Mapping[str, Any]], str]
     share: Share | None = None
     space: list[TextSpace] = field(default_factory=list)  # that of the problem, once it is known
     starts: Starts = field(default_factory=Starts)
@@ -153,7 +155,7 @@ class Job:
         """Write samples, summary and page."""
         if self.directory and not self.share:
             summary = run.summary()
-            self.directory.finish(run, summary, page(run, summary, self.directory.how_to_repeat))
+            self.directory.finish(run, summary, page(run, summary, self.repeat(self.directory.config)))
 
     def write_so_far(self) -> None:
         """Samples, summary and page of a run that was stopped, if there is a draw; a second signal ends this."""
@@ -166,7 +168,7 @@ class Job:
             outline = Outline.read(directory.store)
             if run := stored_run(directory.store, directory.config, outline, space[0], directory.progress):
                 summary = run.summary()
-                write_run(directory.path, run, summary, page(run, summary, directory.how_to_repeat))
+                write_run(directory.path, run, summary, page(run, summary, self.repeat(directory.config)))
                 directory.reported = True
 
 
@@ -178,6 +180,7 @@ def open_job(
     *,
     extensible: bool,
     location: str | None,
+    repeat: Callable[[Mapping[str, Any]], str],
     share: Share | None,
 ) -> Iterator[Job]:
     """Begin the run, or resume the one that the folder holds. Raises as ``run_directory`` does.
@@ -187,7 +190,7 @@ def open_job(
     from samplers import Interrupted
 
     if not settings.out:
-        job = Job(settings, config, None, location)
+        job = Job(settings, config, None, location, repeat)
         with job.closing:
             yield job
         return
@@ -203,7 +206,7 @@ def open_job(
     ) as directory:
         if share:
             directory.store.committed = share.committed
-        job = Job(settings, config, directory, location, share)
+        job = Job(settings, config, directory, location, repeat, share)
         try:
             with job.closing:
                 yield job

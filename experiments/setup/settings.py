@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from experiments.setup.custom_energy import GivenEnergy
     from lm_adapters import MaskedLM
 
-__all__ = ["SEARCHES", "SHARED", "USUAL", "WITHOUT_CHAINS", "Settings", "follow_steps"]
+__all__ = ["SEARCHES", "SHARED", "USUAL", "WITHOUT_CHAINS", "Settings", "follow_steps", "usual_shard"]
 
 USUAL = {"steps": 300, "warmup": 100, "thin": 4}  # and what follows from fewer steps, see ``follow_steps``
 SHARD = {"cpu": 64, "other": 256}  # more chains a shard are no faster on a CPU, and leave workers without work
@@ -211,9 +211,12 @@ class Settings:
             word_list(self.word_list, wanted=True)
         if any(not word.strip() for word in self.forbid):
             raise InvalidInput(f"{argument('forbid')} is empty; give a word")
-        kind = _kind_of(self.device)
+        if self.device != "cpu":  # torch takes two seconds to load: an error in other options need not wait for it
+            from lm_adapters import check_device
+
+            check_device(self.device)
         if self.shard_size is None:
-            object.__setattr__(self, "shard_size", SHARD.get(kind, SHARD["other"]))
+            object.__setattr__(self, "shard_size", usual_shard(self.device))
         for name, value in follow_steps(self.steps, self.warmup, self.thin, USUAL).items():
             object.__setattr__(self, name, value)
         object.__setattr__(self, "energies", tuple(load_custom_energies(self.energies)))
@@ -309,13 +312,9 @@ class Settings:
         return {name: getattr(self, name) for name in SHARED}
 
 
-def _kind_of(device: str) -> str:
-    """``cpu``, ``cuda`` and so on. Raises ``InvalidInput`` for what this machine does not have."""
-    if device == "cpu":  # torch takes two seconds to load, which an error in the other options need not wait for
-        return device
-    from lm_adapters import check_device
-
-    return check_device(device).type
+def usual_shard(device: str) -> int:
+    """Chains that share a generator there, where no number is given."""
+    return SHARD.get(device.partition(":")[0], SHARD["other"])
 
 
 def follow_steps(steps: int, warmup: int | None, thin: int | None, usual: Mapping[str, int]) -> dict[str, int]:

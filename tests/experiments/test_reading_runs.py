@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from experiments import load_run
 from experiments.entry.diff_command import _lines, diff
 from experiments.entry.diff_command import command as diff_command
+from experiments.entry.experiment import experiment_of
 from experiments.entry.open_run import opened
 from experiments.entry.report import report
 from experiments.entry.show_command import command as show_command
@@ -82,11 +83,33 @@ def test_a_run_that_goes_on_is_read_beside_it(folders, tmp_path, stop_after):
 
 def test_the_command_repeats_the_run(folders):
     with opened(folders / "seed-1") as found:
-        assert found.repeat is not None
-        assert found.repeat.startswith(f"mcmc-text gibbs --length 3:5 --model {folders / 'masked'}")
+        masked = folders / "masked"
+        assert (
+            found.repeat == f"mcmc-text gibbs --length 3:5 --model {masked} --chains 4 --steps 30 --warmup 4 --seed 1"
+        )
         assert found.repeat in (folders / "seed-1" / "report.html").read_text("utf-8")
     with opened(folders / "search") as found:
         assert str(found.repeat).startswith("mcmc-text keywords sea --sampler anneal --scorer ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "keywords music night",
+        "keywords sea --sampler anneal --length 2:5 --steps 60",
+        "keywords sea --warmup 3 --thin 2 --temperature 0.5 --shard-size 8",
+        "keywords sea --model masked-zh",
+        "gibbs --model masked-zh --chains 2",
+        "gibbs --steps 600 --seed 3 --any-words",
+    ],
+)
+def test_the_command_is_the_shortest(words: str):
+    name, *options = words.split()
+    declared = experiment_of({"gibbs": gibbs, "keywords": keywords}[name])
+    assert declared is not None
+    given = declared.command().make_context(name, options).params
+    given = {each.name: given.get(each.name, each.default) for each in declared.arguments}
+    assert declared.how_to_repeat(declared.prepare(given).config) == f"mcmc-text {words}"
 
 
 def test_plots_and_tables_are_files(folders):
