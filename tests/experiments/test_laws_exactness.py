@@ -14,8 +14,9 @@ from lm_adapters import CausalLM, Keywords, MaskedLM, SequenceEnergy
 from samplers import Energy, Kernel, sample
 from samplers.randomness import generator
 from samplers.testing.gates import kl_gate, kl_statistic, pool
-from samplers.testing.targets import Enumerated, enumerate_states
+from samplers.testing.targets import Enumerated
 from tests.lm_adapters import tiny, tiny_causal
+from tests.lm_adapters.enumerated import every_text
 
 WORDS, LONGEST = ("red", "green", "blue", "grey"), 3
 CHAINS = 2**12
@@ -38,9 +39,7 @@ def causal() -> CausalLM:
 
 @cache
 def texts() -> Tensor:
-    words, pad = masked().space.encode([" ".join(WORDS)])[0], masked().space.pad_id
-    parts = [words[enumerate_states(len(WORDS), length)] for length in range(1, LONGEST + 1)]
-    return torch.cat([torch.nn.functional.pad(part, (0, LONGEST - part.shape[1]), value=pad) for part in parts])
+    return every_text(masked().space.encode([" ".join(WORDS)])[0], LONGEST, masked().space.pad_id)
 
 
 @cache

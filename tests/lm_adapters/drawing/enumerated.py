@@ -9,22 +9,16 @@ from torch import Tensor
 
 from lm_adapters import CausalLM, PromptedLM, StoppedEnergy
 from samplers import Energy
-from samplers.testing.gates import kl_gate, kl_statistic, pool
-from samplers.testing.targets import Enumerated, enumerate_states
+from samplers.testing.targets import Enumerated
 from tests.lm_adapters import tiny_causal
+from tests.lm_adapters.enumerated import every_text, with_likely_ends
 
 WORDS, LONGEST = ("red", "green", "blue"), 4
 
 
 @cache
 def lm() -> CausalLM:
-    """Nearly all of the mass is on words and ends."""
-    model = tiny_causal.words_lm(WORDS, seed=4, scale=5.0)
-    model.tokens_per_pass = 10**6
-    bias = torch.full(model.allowed.shape, -12.0, dtype=torch.float64)
-    bias[model.allowed], bias[model.eos_id] = 0.0, -1.0
-    model.model.lm_head.bias = torch.nn.Parameter(bias, requires_grad=False)
-    return model
+    return with_likely_ends(tiny_causal.words_lm(WORDS, seed=4, scale=5.0))
 
 
 def reader() -> PromptedLM:
@@ -37,9 +31,7 @@ def word(text: str) -> int:
 
 @cache
 def texts() -> Tensor:
-    words, pad = lm().space.encode([" ".join(WORDS)])[0], lm().space.pad_id
-    parts = [words[enumerate_states(len(WORDS), length)] for length in range(1, LONGEST + 1)]
-    return torch.cat([torch.nn.functional.pad(part, (0, LONGEST - part.shape[1]), value=pad) for part in parts])
+    return every_text(lm().space.encode([" ".join(WORDS)])[0], LONGEST, lm().space.pad_id)
 
 
 @cache
@@ -54,9 +46,3 @@ def space(power: float, other: bool = False) -> Enumerated:
 
 def by_length(law: Tensor) -> Tensor:
     return torch.zeros(LONGEST + 1, dtype=torch.float64).index_add_(0, lm().space.lengths(texts()), law)
-
-
-def strain(index: Tensor, law: Tensor) -> float:
-    """``n * KL`` of the cells seen to ``law`` over its gate: above 1 is a rejection."""
-    counts, law = pool(torch.bincount(index, minlength=len(law)), law)
-    return kl_statistic(counts, law) / kl_gate(int((law > 0).sum()))

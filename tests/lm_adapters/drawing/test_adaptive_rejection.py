@@ -12,7 +12,8 @@ from torch import Tensor
 from lm_adapters import AdaptiveRejection, SequenceDistribution, Truncation
 from samplers import InvalidInput
 from samplers.randomness import generator
-from tests.lm_adapters.drawing.enumerated import LONGEST, by_length, lm, reader, space, strain, texts, word
+from tests.lm_adapters.drawing.enumerated import LONGEST, by_length, lm, reader, space, texts, word
+from tests.lm_adapters.enumerated import strain
 
 DRAWS = 3000
 TRUNCATIONS = {"whole": Truncation(), "cold": Truncation(0.6, 4, 0.95)}

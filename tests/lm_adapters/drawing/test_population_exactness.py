@@ -14,7 +14,8 @@ from samplers import MetropolisHastings, sample, smc
 from samplers.randomness import generator
 from samplers.testing.gates import pair_gate, pair_statistic
 from samplers.testing.targets import Enumerated
-from tests.lm_adapters.drawing.enumerated import LONGEST, by_length, lm, reader, space, strain, texts
+from tests.lm_adapters.drawing.enumerated import LONGEST, by_length, lm, reader, space, texts
+from tests.lm_adapters.enumerated import strain
 
 CHAINS = 2**11
 powers = pytest.mark.parametrize("power", [1.0, 4.0])

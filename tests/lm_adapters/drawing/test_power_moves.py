@@ -13,7 +13,8 @@ from samplers import MetropolisHastings, sample
 from samplers.kernels.metropolis import log_acceptance
 from samplers.randomness import generator
 from samplers.testing.chains import detailed_balance_error, invariance_error, stationary_law
-from tests.lm_adapters.drawing.enumerated import LONGEST, by_length, lm, reader, space, strain, texts
+from tests.lm_adapters.drawing.enumerated import LONGEST, by_length, lm, reader, space, texts
+from tests.lm_adapters.enumerated import strain
 
 powers = pytest.mark.parametrize("power", [1.0, 4.0])
 cuts = pytest.mark.parametrize("cut", ["uniform", "open"])

@@ -22,8 +22,9 @@ from lm_adapters import (
 from samplers import InvalidInput, MetropolisHastings, sample
 from samplers.randomness import generator
 from samplers.testing.gates import kl_gate, kl_statistic, pool
-from samplers.testing.targets import Enumerated, enumerate_states
+from samplers.testing.targets import Enumerated
 from tests.lm_adapters import tiny_causal
+from tests.lm_adapters.enumerated import every_text
 
 WORDS, LONGEST, TOP_P, CHAINS = ("red", "green", "blue", "grey", "white"), 4, 0.7, 2**12
 
@@ -37,9 +38,7 @@ def lm() -> CausalLM:
 
 @cache
 def texts() -> Tensor:
-    words, pad_id = lm().space.encode([" ".join(WORDS)])[0], lm().space.pad_id
-    parts = [words[enumerate_states(len(WORDS), length)] for length in range(1, LONGEST + 1)]
-    return torch.cat([pad(part, (0, LONGEST - part.shape[1]), value=pad_id) for part in parts])
+    return every_text(lm().space.encode([" ".join(WORDS)])[0], LONGEST, lm().space.pad_id)
 
 
 def held(x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lm_adapters.grammars.adaptive import Accepted, accepted
-from tests.lm_adapters.grammars.enumerated import strain
+from tests.lm_adapters.enumerated import strain
 
 SHARES = np.array([0.35, 0.05, 0.25, 0.2, 0.03, 0.12])
 ALLOWED = np.array([False, True, False, True, True, False])

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from lm_adapters import Grammar, Matches, NextTokens, SequenceDistribution
 from tests.lm_adapters import tiny_causal
-from tests.lm_adapters.grammars.enumerated import GRAMMARS, LONGEST, following, lm, reader, space, strain, texts
+from tests.lm_adapters.enumerated import strain
+from tests.lm_adapters.grammars.enumerated import GRAMMARS, LONGEST, following, lm, reader, space, texts
 
 grammars = pytest.mark.parametrize("name", list(GRAMMARS))
 SCHEMA = Grammar.json_schema(

@@ -27,7 +27,8 @@ from samplers.kernels.metropolis import log_acceptance
 from samplers.randomness import generator
 from samplers.testing.chains import detailed_balance_error, invariance_error
 from samplers.testing.targets import Enumerated
-from tests.lm_adapters.grammars.enumerated import GRAMMARS, LONGEST, following, lm, reader, space, strain, texts
+from tests.lm_adapters.enumerated import strain
+from tests.lm_adapters.grammars.enumerated import GRAMMARS, LONGEST, following, lm, reader, space, texts
 
 CHAINS = 2**10
 grammars = pytest.mark.parametrize("name", list(GRAMMARS))

@@ -19,8 +19,9 @@ from samplers.kernels.metropolis import log_acceptance
 from samplers.randomness import generator
 from samplers.testing.chains import detailed_balance_error, invariance_error
 from samplers.testing.gates import kl_gate, kl_statistic, pool
-from samplers.testing.targets import Enumerated, enumerate_states
+from samplers.testing.targets import Enumerated
 from tests.lm_adapters import tiny_causal
+from tests.lm_adapters.enumerated import every_text
 
 WORDS = ("red", "green", "blue", "grey", "white")
 LONGEST = 4
@@ -42,9 +43,7 @@ def lm() -> CausalLM:
 @cache
 def texts() -> Tensor:
     """Every text of up to ``LONGEST`` words."""
-    words, pad = lm().space.encode([" ".join(WORDS)])[0], lm().space.pad_id
-    parts = [words[enumerate_states(len(WORDS), length)] for length in range(1, LONGEST + 1)]
-    return torch.cat([torch.nn.functional.pad(part, (0, LONGEST - part.shape[1]), value=pad) for part in parts])
+    return every_text(lm().space.encode([" ".join(WORDS)])[0], LONGEST, lm().space.pad_id)
 
 
 @cache
