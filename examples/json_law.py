@@ -1,8 +1,10 @@
-"""The draws of a run under a JSON schema beside their exact law, by all texts of the schema in every spelling.
+"""A thousand draws of a run under a JSON schema beside their exact law, by all texts of the schema in every spelling.
 
     mcmc-text power "He asked" --alpha 1 --json-schema examples/asked.json --length 1:9 --chains 1000 \
-        --particles 1000 --populations 2 --moves 4 --out runs/asked
+        --particles 10000 --moves 1 --out runs/asked
     python examples/json_law.py runs/asked
+
+There are forty particles for each draw, so that few of the draws have a parent in common.
 """
 
 import json
@@ -46,12 +48,12 @@ def chi_square(counts, law):
 
 
 if __name__ == "__main__":
+    lm, grammar = CausalLM.from_pretrained("causal-en"), Grammar.read(SCHEMA, "JSON schema")
     lines = Path(sys.argv[1], "samples.jsonl").read_text(encoding="utf-8").splitlines()
     counts = Counter(json.loads(line)["text"].strip() for line in lines)
-    grammar = Grammar.read(SCHEMA, "JSON schema")
-    law, spellings = exact_law(CausalLM.from_pretrained("causal-en"), PROMPT, grammar, LONGEST)
+    law, spellings = exact_law(lm, PROMPT, grammar, LONGEST)
     print(f"{len(lines)} draws, {sum(counts[text] for text in law)} valid; {len(law)} texts in {spellings} spellings")
     for text, share in law.most_common():
-        print(f"{text:14} {counts[text] / len(lines):6.3f} {share:6.3f}")
+        print(f"{text:22} {counts[text] / len(lines):6.3f} {share:6.3f}")
     found, free, p = chi_square(counts, law)
     print(f"chi-square {found:.1f} with {free} degrees of freedom, p = {p:.2f}")
