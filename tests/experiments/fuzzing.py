@@ -14,7 +14,13 @@ __all__ = ["COMMANDS", "MODULES", "RUNS", "SMALL", "cases", "command_lines", "sp
 
 # --- command lines
 
-COMMANDS = {name: main.get_command(click.Context(main), name) for name in main.list_commands(click.Context(main))}
+SERVES = {"ui"}  # until it is stopped
+CHINESE = {"couplet"}  # which no word of ``TEXT`` is
+COMMANDS = {
+    name: main.get_command(click.Context(main), name)
+    for name in main.list_commands(click.Context(main))
+    if name not in SERVES
+}
 TEXT = "the old house sea[MASK]"  # what every argument takes: words, a text, a template, though no name of a file
 FILES = ("texts.txt", "samples.jsonl")
 FOLDERS = ("corpus", "corpus broken", "corpus torn", "empty", "folder", "link")
@@ -138,7 +144,11 @@ def lines(draw: Any) -> list[str]:
 
 # --- run folders, finished, that are gone on with
 
-RUNS = sorted(name for name, command in COMMANDS.items() if any(each.name == "resume" for each in command.params))
+RUNS = sorted(
+    name
+    for name, command in COMMANDS.items()
+    if name not in CHINESE and any(each.name == "resume" for each in command.params)
+)
 SMALL = {
     "chains": "2",
     "steps": "3",
