@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from jinja2 import DictLoader, Environment, StrictUndefined
 
-from experiments.training.cards import TRAINING
+from experiments.training.cards import PAIRS, TRAINING
 from experiments.training.recipe import Recipe
 from experiments.training.tasks.task import Task
 
@@ -49,7 +49,7 @@ def export(task: Task, model: Any, recipe: Recipe, run: Path, out: Path) -> None
         "epoch_tokens": f"{task.epoch_tokens / 1e6:.2f} M",
         "minutes": f"{figures['seconds'] / 60:.0f}",
     }
-    parts = DictLoader({"training": TRAINING, "card": task.card})
+    parts = DictLoader({"training": TRAINING, "pairs": PAIRS, "card": task.card})
     templates = Environment(undefined=StrictUndefined, keep_trailing_newline=True, loader=parts)
     (out / "README.md").write_text(templates.get_template("card").render(facts))
 

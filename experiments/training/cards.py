@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CAUSAL", "KINDS", "MASKED", "SEQ2SEQ", "TRAINING"]
+__all__ = ["CAUSAL", "KINDS", "MASKED", "PAIRS", "SEQ2SEQ", "TRAINING"]
 
 MASKED = """\
 ---
@@ -48,6 +48,16 @@ part of this project; the weights, computed from them, are shared under the same
 
 Short everyday sentences, with the names, topics and habits of that collection ("Tom" is everywhere). It knows nothing
 of the world, nothing after a sentence's end, and may repeat prejudices found in the data.
+"""
+
+# Included by those of seq2seq models as "pairs".
+PAIRS = """\
+| task | pairs | nats a target token, end included | nats a target |
+|---|---|---|---|
+{% for task, nats in figures.nats_per_token.items() -%}
+| {{ task }} | {{ "{:,}".format(figures.pairs[task]) }} | {{ "%.3f" % nats }}\
+ | {{ "%.2f" % figures.nats_per_target[task] }} |
+{% endfor %}
 """
 
 # Included by all as "training".
@@ -153,12 +163,7 @@ punctuation; three in ten times in another order. The encoder reads `prefix text
 
 On held-out pairs; outputs by beam search, 4 beams; BLEU by sacrebleu, one reference.
 
-| task | pairs | nats a target token, end included | nats a target |
-|---|---|---|---|
-{% for task, nats in figures.nats_per_token.items() -%}
-| {{ task }} | {{ "{:,}".format(figures.pairs[task]) }} | {{ "%.3f" % nats }}\
- | {{ "%.2f" % figures.nats_per_target[task] }} |
-{% endfor %}
+{% include "pairs" -%}
 Translation of {{ figures.translation_fr_to_en.pairs }} French sentences:\
  **BLEU {{ "%.1f" % figures.translation_fr_to_en.bleu }}**; of {{ figures.translation_de_to_en.pairs }} German ones:\
  **BLEU {{ "%.1f" % figures.translation_de_to_en.bleu }}**.

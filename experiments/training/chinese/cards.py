@@ -143,12 +143,7 @@ The encoder reads `prefix text </s>`, the decoder starts at `<pad>` and writes `
 
 On held-out rows:
 
-| task | pairs | nats a target token, end included | nats a target |
-|---|---|---|---|
-{% for task, nats in figures.nats_per_token.items() -%}
-| {{ task }} | {{ "{:,}".format(figures.pairs[task]) }} | {{ "%.3f" % nats }}\
- | {{ "%.2f" % figures.nats_per_target[task] }} |
-{% endfor %}
+{% include "pairs" -%}
 Outputs by beam search, 4 beams. Of {{ figures.words_to_sentence.words }} words given in\
  {{ figures.words_to_sentence.sources }} sources, **{{ "%.0f" % (100 * figures.words_to_sentence.there) }} %** stand in
 the text written. Translation of {{ figures.translation_en_to_zh.pairs }} English sentences:\
