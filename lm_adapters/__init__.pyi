@@ -47,10 +47,12 @@ from .models.mixed_reader import MixedReader
 from .models.pair_scores import pair_log_probs
 from .models.sentence_encoder import MeanPooled, SentenceEncoder
 from .models.seq2seq_lm import Seq2SeqLM
+from .phrases.best_first import BestPhrases, best_phrases
 from .phrases.distribution import PhraseDistribution
 from .phrases.look_ahead import LookAhead
 from .phrases.phrases import Phrases
 from .phrases.proposal import PhraseProposal
+from .phrases.slot_reader import around_slot, slot_reader
 from .proposals.edits import EditProposal
 from .proposals.gibbs_proposal import GibbsProposal
 from .proposals.held_texts import HeldTexts
@@ -78,6 +80,7 @@ __all__ = [
     "AdaptiveDraws",
     "AdaptiveRejection",
     "Autoregressive",
+    "BestPhrases",
     "BlockwiseEnergy",
     "Canonical",
     "CausalLM",
@@ -152,6 +155,8 @@ __all__ = [
     "WordLimit",
     "WordList",
     "ZeroShotClassifier",
+    "around_slot",
+    "best_phrases",
     "check_compatible",
     "check_device",
     "check_possible",
@@ -168,6 +173,7 @@ __all__ = [
     "repeated_ngrams",
     "rescored_replace",
     "same_tokens",
+    "slot_reader",
     "task_of",
     "tasks_of",
     "word_spans",

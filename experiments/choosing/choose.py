@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from experiments.choosing.best import rank_best
 from experiments.choosing.ranking import rank_all
 from experiments.declaration.arguments import Option
 from experiments.declaration.wording import argument
@@ -13,7 +14,7 @@ from experiments.setup.languages import remark_on_language
 from experiments.setup.methods import draw_by_importance, sample_or_search
 from experiments.setup.models import named_model
 from experiments.setup.problem import Problem
-from experiments.setup.scorers import load_seq2seq
+from experiments.setup.scorers import load_seq2seq, load_with_task
 from experiments.setup.settings import Settings
 from experiments.starts.fill import drawn_starts
 
@@ -27,26 +28,39 @@ if TYPE_CHECKING:
 __all__ = ["choose"]
 
 
-def check(settings: Settings, *, text: str, **_: object) -> None:
-    """Raise ``InvalidInput`` for an empty text."""
+PARAPHRASE, INFILL = "paraphrase", "infill"
+
+
+def check(settings: Settings, *, text: str, sampler: str, task: str | None, look_ahead: bool, **_: object) -> None:
+    """Raise ``InvalidInput`` for an empty text, a slot that cannot be, and what does not go with a slot or a search."""
+    from lm_adapters import around_slot
     from samplers import InvalidInput
 
     if not text.strip():
         raise InvalidInput(f"{argument('text')} is empty; give a text that a phrase is to fit")
+    try:
+        slot = around_slot(text)
+    except InvalidInput as error:
+        raise InvalidInput(f"{argument('text')}: {error}") from error
+    if slot is not None and task not in (None, INFILL):
+        raise InvalidInput(f"{argument('task')} is {task!r} and {argument('text')} has a slot; leave one of them out")
+    if slot is not None and look_ahead:
+        raise InvalidInput(f"{argument('look_ahead')} is for phrases with words of {argument('text')}; leave it out")
 
 
 @experiment(check=check)
 def choose(
     job: Job,
-    text: Annotated[str, Option("What a phrase is to fit.")],
+    text: Annotated[str, Option("What a phrase is to fit. With [MASK] in it: where the phrase is to stand.")],
     *,
     phrases: Annotated[
         str, Option("The phrases: a UTF-8 file of any size, one a line.", names=["--from"], metavar="FILE")
     ],
     sampler: Annotated[
-        Literal["exact", "mh", "importance", "anneal"],
+        Literal["exact", "best", "mh", "importance", "anneal"],
         Option(
-            "exact: score every phrase. With the others the model reads no more for a longer list: mh, "
+            "exact: score every phrase. best: the likeliest, proved to be, of at most CHAINS * STEPS beginnings that "
+            "are read. With the others the model reads no more for a longer list either: mh, "
             "chains along the trie of the list; importance, weighted draws, which also tell the law's mass; anneal, "
             "search for the best."
         ),
@@ -55,32 +69,44 @@ def choose(
         "seq2seq-en"
     ),
     task: Annotated[
-        str, Option("What the scorer is asked to write of TEXT, of the tasks that its configuration lists.")
-    ] = "paraphrase",
+        str | None,
+        Option(
+            "What the scorer is asked to write of TEXT, of the tasks that its configuration lists.  [default: "
+            f"{PARAPHRASE}; {INFILL} where TEXT has a slot]"
+        ),
+    ] = None,
     look_ahead: Annotated[
         bool, Option("Propose more often what leads to phrases with words of TEXT; the law stays as it is.")
     ] = False,
 ) -> Run:
     """Which of the phrases of a file fits TEXT: what a seq2seq model would write of it, if it had to be one of these.
 
+    With a slot, "The [MASK] barked all night.", it is what the model would write there; it sees both sides. Energies of
+    your own read the phrase alone.
+
     Phrases are likely by ``exp(-E / temperature)``, ``E = -log p(phrase | text)`` in nats, among those of the list;
     lines that the tokenizer spells alike are one phrase. With ``sampler="exact"`` every one is scored and the law is
     printed as it is, the likeliest first. The other samplers never look at the whole list, which is kept as a trie of
-    tokens. The masked ``model`` of other experiments is not needed.
+    tokens; ``best`` finds the likeliest by the scorer alone. The masked ``model`` of other experiments is not needed.
 
     Raises ``InvalidInput`` for a file without phrases or that cannot be read, and for a phrase that cannot be spelled,
     before the model is loaded; for a task that it does not have.
     """
-    from lm_adapters import PhraseDistribution, PhraseProposal, SequenceEnergy
+    from lm_adapters import PhraseDistribution, PhraseProposal, SequenceEnergy, around_slot, slot_reader
     from samplers import MetropolisHastings
     from samplers.randomness import scoped_global_seed
 
-    listed = _spelt(phrases, scorer, job.settings)
-    seq2seq = load_seq2seq(scorer, job.settings)
-    reader = seq2seq.condition_on(text.strip(), prefix=_prefix(seq2seq, task))
-    remark_on_language("text", [text], seq2seq)
+    slot = around_slot(text)
+    listed = _spelt(phrases, scorer, job.settings, spaced=slot is not None and bool(slot[0].strip()))
+    if slot is None:
+        seq2seq = load_seq2seq(scorer, job.settings)
+        reader = seq2seq.condition_on(text.strip(), prefix=_prefix(seq2seq, task or PARAPHRASE))
+        remark_on_language("text", [text], seq2seq)
+    else:
+        seq2seq = load_with_task("scorer", scorer, job.settings, INFILL, f"{argument('text')} without [MASK]")
+        reader = slot_reader(seq2seq, text.strip())
     energy = SequenceEnergy(reader, name="fit")
-    energy.formula = f"-log p(phrase | text) as {task}" if task else "-log p(phrase | text)"
+    energy.formula = "-log p(phrase | text)" + (f" as {task or PARAPHRASE}" if slot is None and seq2seq.tasks else "")
     whole = job.with_custom(listed + energy, seq2seq.space)
     aims: dict[str, Any] = {"temperature": job.settings.law_temperature}
     if look_ahead:
@@ -102,12 +128,14 @@ def choose(
     )
     if sampler == "exact":
         return rank_all(problem, listed, job)
+    if sampler == "best":
+        return rank_best(problem, reader, listed, job)
     if sampler == "importance":
         return draw_by_importance(problem, drawn, job)
     return sample_or_search(problem, MetropolisHastings(PhraseProposal(reader, listed, **aims)), sampler, job)
 
 
-def _spelt(path: str, scorer: str | Seq2SeqLM, settings: Settings) -> Phrases:
+def _spelt(path: str, scorer: str | Seq2SeqLM, settings: Settings, *, spaced: bool) -> Phrases:
     """The phrases in the tokens of the scorer, of which nothing but the tokenizer is loaded."""
     from lm_adapters import Phrases, Seq2SeqLM
     from lm_adapters.loading import target_space
@@ -121,7 +149,7 @@ def _spelt(path: str, scorer: str | Seq2SeqLM, settings: Settings) -> Phrases:
     else:
         space = target_space(found, trust_remote_code=settings.trust_remote_code)
     try:
-        return Phrases.read(space, path)
+        return Phrases.read(space, path, spaced=spaced)
     except InvalidInput as error:
         raise InvalidInput(f"{argument('phrases')}: {error}") from error
 

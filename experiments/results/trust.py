@@ -145,6 +145,8 @@ def guarantee(summary: Mapping[str, Any]) -> str:
         return "Guarantee: none about how likely texts are. A search makes the energy small."
     if NO_TARGET_LINE in str(summary.get("trust")):
         return "Guarantee: none. No law is known that the draws would follow, however long the run."
+    if "proved" in summary:
+        return "Guarantee: those said to be are the likeliest of the list; nothing was left to chance."
     if "phrases" in summary:
         return "Guarantee: the probabilities are those of the target; nothing was left to chance."
     if "trials" in summary:

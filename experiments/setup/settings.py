@@ -34,6 +34,7 @@ WITHOUT_CHAINS = (
     "importance",
     "smc",
     "exact",
+    "best",
 )  # samplers without warm-up and thinning, and not extensible
 SEARCHES = ("anneal",)  # samplers that cool by themselves: the objective is the energy, at temperature 1
 
@@ -262,11 +263,16 @@ class Settings:
             argument("workers"): (self.workers or 1) > 1,
             f"{argument('backend')} {self.backend}": self.backend != "local",
         }
-        if self.watch and sampler == "exact":
-            raise InvalidInput(f"{argument('watch')} has no meaning for {argument('sampler')} exact; leave it out")
+        if self.watch and sampler in ("exact", "best"):
+            raise InvalidInput(f"{argument('watch')} has no meaning for {argument('sampler')} {sampler}; leave it out")
         for words, is_given in given.items():
-            if is_given and sampler in ("exact", "rejection", "importance"):
+            if is_given and sampler in ("exact", "best", "rejection", "importance"):
                 raise InvalidInput(f"{words} has no meaning for {argument('sampler')} {sampler}; leave it out")
+        if self.temperature != 1 and sampler == "best":
+            raise InvalidInput(
+                f"{argument('temperature')} does not change which texts are the likeliest, which is what "
+                f"{argument('sampler')} best finds; leave it out"
+            )
         if self.temperature != 1 and sampler in SEARCHES:
             raise InvalidInput(
                 f"{argument('temperature')} has no meaning for {argument('sampler')} {sampler}, which cools by itself; "

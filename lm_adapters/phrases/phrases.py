@@ -35,7 +35,8 @@ class Phrases(Lock):
     of a text, where it stands there, or after a space, and the tokens after it must not continue its last word
     (``lm_adapters.word_edges``); unlike for ``Keywords``, tokens alone decide. The span is the leftmost that is a
     phrase, and of those the longest. Two phrases with the same tokens are one. Memory: eleven bytes for each token that
-    begins no other phrase likewise, twice that ``within`` a text; the phrases themselves are not kept.
+    begins no other phrase likewise, twice that ``within`` a text; the phrases themselves are not kept. With ``spaced``
+    a whole text is spelt as after a space: what a model writes into a slot of a text (``slot_reader``).
 
     Raises ``InvalidInput``, with the number of the phrase from 1, for one that is empty or cannot be tokenised without
     a special or unknown token; for no phrases.
@@ -43,21 +44,24 @@ class Phrases(Lock):
 
     name = "phrases"
 
-    def __init__(self, space: TextSpace, phrases: Iterable[str], *, within: bool = False) -> None:
-        self._spell(space, ((f"phrase {number}", phrase) for number, phrase in enumerate(phrases, 1)), within)
+    def __init__(self, space: TextSpace, phrases: Iterable[str], *, within: bool = False, spaced: bool = False) -> None:
+        named = ((f"phrase {number}", phrase) for number, phrase in enumerate(phrases, 1))
+        self._spell(space, named, within, spaced)
 
     @classmethod
-    def read(cls, space: TextSpace, path: str | Path, *, within: bool = False) -> Phrases:
+    def read(cls, space: TextSpace, path: str | Path, *, within: bool = False, spaced: bool = False) -> Phrases:
         """From a UTF-8 file with a phrase a line; blank lines are left out. Read once, from end to end.
 
         Raises ``InvalidInput`` as the class does, with the line, and for a file that cannot be read.
         """
         made = cls.__new__(cls)
-        made._spell(space, _lines(Path(path)), within)
+        made._spell(space, _lines(Path(path)), within, spaced)
         return made
 
-    def _spell(self, space: TextSpace, phrases: Iterator[tuple[str, str]], within: bool) -> None:
-        self.space, self.within = space, within
+    def _spell(self, space: TextSpace, phrases: Iterator[tuple[str, str]], within: bool, spaced: bool) -> None:
+        if within and spaced:
+            raise InvalidInput("spaced is for whole texts, and within has both spellings; leave one of them out")
+        self.space, self.within, self.spaced = space, within, spaced
         parts: list[tuple[NDArray[np.int32], NDArray[np.int64], int]] = []
         while some := [*islice(phrases, TOGETHER)]:
             parts += self._tokens(some)
@@ -153,17 +157,18 @@ class Phrases(Lock):
         rows = self.space.tokenizer(phrases, add_special_tokens=False, verbose=False)["input_ids"]
         tokens, sizes = flat(rows)
         self._check(named, tokens, sizes)
-        spelt = [(tokens, sizes, START)]
-        if self.within:
-            head = self.space.tokenizer(ANY_WORD, add_special_tokens=False)["input_ids"]
-            after = [f"{ANY_WORD} {phrase}" for phrase in phrases]
-            rows = self.space.tokenizer(after, add_special_tokens=False, verbose=False)["input_ids"]
-            inside = [
+        if not (self.within or self.spaced):
+            return [(tokens, sizes, START)]
+        head = self.space.tokenizer(ANY_WORD, add_special_tokens=False)["input_ids"]
+        after = [f"{ANY_WORD} {phrase}" for phrase in phrases]
+        rows = self.space.tokenizer(after, add_special_tokens=False, verbose=False)["input_ids"]
+        inside = flat(
+            [
                 row[len(head) :] if row[: len(head)] == head else tokens_after(self.space, phrase, " ")
                 for row, phrase in zip(rows, phrases, strict=True)
             ]
-            spelt.append((*flat(inside), INSIDE))
-        return spelt
+        )
+        return [(*inside, START)] if self.spaced else [(tokens, sizes, START), (*inside, INSIDE)]
 
     def _check(self, named: Sequence[tuple[str, str]], tokens: NDArray[np.int32], sizes: NDArray[np.int64]) -> None:
         bad = np.append(self._barred, True)[np.minimum(tokens, len(self._barred))]

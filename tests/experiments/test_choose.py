@@ -102,6 +102,23 @@ def test_a_search_finds_the_likeliest(scorer, phrases):
     assert run.best() == max(exact, key=exact.__getitem__)
 
 
+def test_the_best_are_those_of_the_law(scorer, phrases):
+    run = choose(TEXT, phrases=phrases, scorer=scorer, sampler="best", chains=5)
+    exact = law(scorer, phrases)
+    lines = list(run.samples())
+    assert [line["text"] for line in lines] == sorted(exact, key=exact.__getitem__, reverse=True)[:5]
+    for line in lines:
+        low, high = line["probability_within"]
+        assert low - 1e-6 <= exact[line["text"]] <= high + 1e-6
+    assert run.summary()["proved"] == 5
+    assert "5 likeliest of the list, proved" in run.summary()["trust"]
+    with pytest.raises(InvalidInput, match="follows the scorer alone, and forbid"):
+        choose(TEXT, phrases=phrases, scorer=scorer, sampler="best", forbid=["not"])
+    few = choose(TEXT, phrases=phrases, scorer=scorer, sampler="best", chains=5, steps=1)
+    assert few.summary()["reads"] == 5
+    assert "raise steps" in few.summary()["trust"]
+
+
 def test_temperature_and_forbidden_words_are_part_of_the_law(scorer, phrases):
     run = choose(TEXT, phrases=phrases, scorer=scorer, temperature=2.0, forbid=["not"])
     exact = {text: p**0.5 for text, p in law(scorer, phrases).items()}
@@ -131,6 +148,7 @@ def test_a_folder_and_its_files(scorer, phrases, tmp_path):
         ("good\n\nbad \ufffe<pad>\n", (), "error: --from: 'list.txt', line 3: "),
         (b"caf\xe9\n", (), "error: --from: 'list.txt' is no UTF-8 text (byte 3)"),
         ("good\n", ("--task", "nosuch"), "error: --task: the model has no task 'nosuch'; choose one of denoise, "),
+        ("good\n", ("--sampler", "best", "--temperature", "2"), "error: --temperature does not change which texts"),
         ("good\n", ("--workers", "2"), "error: --workers has no meaning for --sampler exact; leave it out"),
     ],
 )
@@ -146,12 +164,19 @@ def test_lists_that_cannot_be(mcmc_text, tmp_path, monkeypatch, content, options
     assert not (tmp_path / "run").exists()
 
 
-def test_an_empty_text(mcmc_text):
-    result = mcmc_text("choose", " ", "--from", "list.txt")
-    assert (result.exit_code, result.stderr.splitlines()[0]) == (
-        2,
-        "error: TEXT is empty; give a text that a phrase is to fit",
-    )
+@pytest.mark.parametrize(
+    ("text", "options", "problem"),
+    [
+        (" ", (), "error: TEXT is empty; give a text that a phrase is to fit"),
+        ("a [MASK] and [MASK]", (), "error: TEXT: 'a [MASK] and [MASK]' has [MASK] and [MASK]; give one [MASK]"),
+        ("a [MASK]", ("--task", "paraphrase"), "error: --task is 'paraphrase' and TEXT has a slot; leave one of"),
+        ("a [MASK]", ("--look-ahead",), "error: --look-ahead is for phrases with words of TEXT; leave it out"),
+    ],
+)
+def test_texts_that_cannot_be(mcmc_text, text, options, problem):
+    result = mcmc_text("choose", text, "--from", "list.txt", *options)
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+    assert result.stderr.startswith(problem)
 
 
 @pytest.fixture(scope="module")
