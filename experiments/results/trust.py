@@ -29,6 +29,7 @@ SHRINKS = 0.8  # a difference of which more is left after half of the draws is n
 MOST_TIMES = 100  # the steps, as advice
 PARETO_K = 0.7  # Vehtari et al. 2024, JMLR 25: above it averages cannot be relied on
 ESS = 100  # of weighted draws
+WORTHLESS = 10  # of weighted draws: fewer in effect are nearly one
 SPREAD = 0.5  # nats between estimates of log Z of independent populations
 ANCESTORS = 10  # of the draws of a population that have descendants
 POPULATIONS = 4  # from which a spread can be told
@@ -129,7 +130,13 @@ def about_weights(result: ImportanceSample) -> str:
     k = result.pareto_k
     shape = "Pareto k could not be fitted" if math.isnan(k) else f"Pareto k {k:.2f} (want {PARETO_K})"
     verdict = "enough for averages"
-    if math.isnan(k):
+    if result.ess < WORTHLESS:
+        most = float(result.log_weights.max().exp())
+        verdict = (
+            f"this is no sample, one draw has {most:.0%} of the weight; draw with {argument('sampler')} smc where "
+            f"there is one, or with mh, or raise {argument('steps')}"
+        )
+    elif math.isnan(k):
         verdict = "how far averages can be relied on is not known"
     elif k > PARETO_K:
         verdict = f"averages cannot be relied on; raise {argument('steps')}"

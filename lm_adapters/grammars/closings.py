@@ -69,9 +69,13 @@ class Closings:
         self._close(layers)
         self._measure(layers)
 
+    def closing(self, text: bytes) -> tuple[bytes, ...] | None:
+        """The fewest pieces that are known to make ``text`` a match; ``None`` where none are known."""
+        return self._of(text)[1]
+
     def needed(self, text: bytes) -> int | None:
-        """The fewest tokens that are known to make ``text`` a match; ``None`` where none are known."""
-        closing = self._of(text)[1]
+        """How many pieces that are."""
+        closing = self.closing(text)
         return None if closing is None else len(closing)
 
     def fitting(self, text: bytes, room: int) -> NDArray[np.bool_] | None:

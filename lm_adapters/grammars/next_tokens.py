@@ -20,6 +20,7 @@ from lm_adapters.text import TextSpace
 __all__ = ["NextTokens"]
 
 KEPT = 64 * 2**20  # bytes of masks that are kept for the next time
+FEW = 64  # tokens; where more may follow no string must come
 
 
 class NextTokens:
@@ -34,7 +35,7 @@ class NextTokens:
     Raises ``InvalidInput`` for a tokenizer that sets spaces by rule.
     """
 
-    transient = ("_known", "_fits")
+    transient = ("_known", "_fits", "_spelt")
 
     def __init__(self, space: TextSpace, grammar: Grammar) -> None:
         self.space, self.grammar = space, grammar
@@ -50,6 +51,7 @@ class NextTokens:
         self._pieces, self._automaton = pieces, grammar.automaton(pieces)
         self._known: OrderedDict[tuple[bool, bytes], tuple[NDArray[np.uint8], bool]] = OrderedDict()
         self._fits: OrderedDict[tuple[bool, bytes, int], NDArray[np.uint8]] = OrderedDict()
+        self._spelt: OrderedDict[tuple[bool, bytes], int] = OrderedDict()
 
     def config(self) -> dict[str, Any]:
         return {"space": self.space, "grammar": self.grammar}
@@ -75,6 +77,22 @@ class NextTokens:
         rows = zip(x.tolist(), place.tolist(), room.tolist(), strict=True)
         found = self._unpacked([self._fitting(tokens[:count], left) for tokens, count, left in rows])
         return torch.from_numpy(found).to(x.device)
+
+    def spelling(self, x: Tensor, place: Tensor) -> Tensor:
+        """``int64 [rows]``: the longest token of a string that must come after ``place`` tokens; -1 where none must.
+
+        -1 too where it has one spelling.
+        """
+        found = [self._longest(tokens[:count]) for tokens, count in zip(x.tolist(), place.tolist(), strict=True)]
+        return torch.tensor(found, device=x.device)
+
+    def closing(self, tokens: list[int]) -> list[int] | None:
+        """Tokens that make ``tokens`` a match, the fewest that are known (see ``Closings``); ``None``: none are."""
+        text = self.text(tokens)
+        pieces = None if text is None else self._closings.closing(text)
+        if pieces is None:
+            return None
+        return [self._token[bool(tokens) or place > 0][piece] for place, piece in enumerate(pieces)]
 
     def is_match(self, x: Tensor) -> Tensor:
         """``bool [rows]``: whether the whole texts ``x int64 [rows, width]`` match; none does with other tokens."""
@@ -135,6 +153,30 @@ class NextTokens:
         if len(self._fits) * packed.nbytes > KEPT:
             self._fits.popitem(last=False)
         return packed
+
+    @cached_property
+    def _token(self) -> tuple[dict[bytes, int], dict[bytes, int]]:
+        """A token for each piece, at the beginning of a text and after that."""
+        first, later = (
+            {piece: token for token, piece in reversed([*enumerate(row)]) if piece is not None} for row in self._bytes
+        )
+        return first, later
+
+    def _longest(self, tokens: list[int]) -> int:
+        packed, whole = self._after(tokens)
+        key = (bool(tokens), self.text(tokens) or b"")
+        if key not in self._spelt:
+            may_follow = np.flatnonzero(np.unpackbits(packed, count=self.space.vocabulary))
+            self._spelt[key] = -1 if whole or not 1 < len(may_follow) <= FEW else self._chain(may_follow, key[0])
+            if len(self._spelt) * packed.nbytes > KEPT:
+                self._spelt.popitem(last=False)
+        return self._spelt[key]
+
+    def _chain(self, tokens: NDArray[np.int64], begun: bool) -> int:
+        """The longest of ``tokens``, if it begins with each of them; else -1."""
+        parts = {int(token): self._bytes[begun][token] or b"" for token in tokens}
+        longest = max(parts, key=lambda token: len(parts[token]))
+        return longest if all(parts[longest].startswith(part) for part in parts.values()) else -1
 
     def _unpacked(self, packed: Sequence[NDArray[np.uint8]]) -> NDArray[np.bool_]:
         return np.unpackbits(np.stack(packed), axis=1, count=self.space.vocabulary).view(bool)

@@ -19,8 +19,9 @@ def chains(r_hat=1.002, ess=5000.0, mean=3.0, *, count=10, kept=1000, compared=1
 
 
 def weights(ess, k, count=4000):
-    some = torch.zeros(count)
-    return trust.about_weights(ImportanceSample(some, some, some, 0.0, ess, k))
+    some, log_weights = torch.zeros(count), torch.full((count,), math.log(0.001))
+    log_weights[5] = math.log(0.75)
+    return trust.about_weights(ImportanceSample(some, some, log_weights, 0.0, ess, k))
 
 
 def rejection(drawn, wanted):
@@ -55,6 +56,9 @@ def rejection(drawn, wanted):
                                 "enough for averages."),
         (weights(12.3, 0.41), "4,000 weighted draws are worth 12.3 independent ones, Pareto k 0.41 (want 0.7): "
                               "averages are rough; raise steps."),
+        (weights(1.6, 1.93), "4,000 weighted draws are worth 1.6 independent ones, Pareto k 1.93 (want 0.7): this is "
+                             "no sample, one draw has 75% of the weight; draw with sampler smc where there is one, or "
+                             "with mh, or raise steps."),
         (weights(812.3, 0.81), "4,000 weighted draws are worth 812.3 independent ones, Pareto k 0.81 (want 0.7): "
                                "averages cannot be relied on; raise steps."),
         (weights(4000.0, NAN), "4,000 weighted draws are worth 4,000.0 independent ones, Pareto k could not be fitted: "

@@ -111,8 +111,8 @@ class TestMutants:
     def test_weights_of_unfinished_texts_that_are_forgotten(self, monkeypatch):
         resampled = _Growing._resampled
 
-        def forgetful(self, step):
-            chosen = resampled(self, step)
+        def forgetful(self, step, ahead):
+            chosen = resampled(self, step, ahead)
             self.log_weights = self.log_weights.masked_fill(self.unfinished, 0.0)
             return chosen
 
@@ -123,9 +123,9 @@ class TestMutants:
     def test_an_old_text_that_is_resampled_away(self, monkeypatch):
         resampled = _Growing._resampled
 
-        def freely(self, step):
+        def freely(self, step, ahead):
             self.kept = False
-            return resampled(self, step)
+            return resampled(self, step, ahead)
 
         monkeypatch.setattr(_Growing, "_resampled", freely)
         assert kept_law(SuffixSMC(growing(4.0, 1), 3), space(4.0), 4) > 1

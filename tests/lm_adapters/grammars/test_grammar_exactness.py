@@ -21,7 +21,7 @@ from lm_adapters import (
     SuffixSMC,
     Truncation,
 )
-from lm_adapters.drawing.continuation import _Tokens, _TriedTokens
+from lm_adapters.drawing.continuation import _Growing, _Tokens, _TriedTokens
 from samplers import InvalidInput, MetropolisHastings, PopulationDied, importance_sample, sample, smc
 from samplers.kernels.metropolis import log_acceptance
 from samplers.randomness import generator
@@ -39,8 +39,9 @@ truncations = pytest.mark.parametrize("truncation", TRUNCATIONS.values(), ids=li
 
 @pytest.fixture
 def masked_only(monkeypatch):
-    """Draws that do not ask whether a text can end in time."""
+    """Draws that ask neither whether a text can end in time nor how what must come is spelt."""
     monkeypatch.setattr("lm_adapters.proposals.token_distribution.UNFIT", 1.0)
+    monkeypatch.setattr("lm_adapters.proposals.token_distribution.SPELT", 0.0)
 
 
 def law(name: str, truncation: Truncation = TRUNCATIONS["whole"], shortest: int = 1) -> SequenceDistribution:
@@ -206,13 +207,24 @@ class TestPopulations:
         [
             ("pattern", 1.0, False, 1),
             ("pattern", 4.0, False, 8),
-            ("grammar", 4.0, False, 2),
+            ("grammar", 1.0, False, 2),
             ("pattern", 1.0, True, 2),
-            ("grammar", 4.0, True, 1),
+            ("grammar", 1.0, True, 1),
         ],
     )
     def test_z_and_the_mass_of_each_length_are_without_bias(self, name: str, power: float, adaptive: bool, block: int):
         assert float(z_scores(name, power, adaptive=adaptive, block=block).abs().max()) < 5
+
+    def test_a_price_paid_in_advance_and_not_given_back_is_seen(self, monkeypatch):
+        resampled = _Growing._resampled
+
+        def kept(self, step, ahead):
+            chosen = resampled(self, step, ahead)
+            self.log_weights += ahead[chosen].where(self.unfinished, 0.0)
+            return chosen
+
+        monkeypatch.setattr(_Growing, "_resampled", kept)
+        assert float(z_scores("pattern", 1.0, adaptive=False, block=1).abs().max()) > 5
 
     def test_an_estimated_mass_that_is_left_out_is_seen(self, monkeypatch):
         tried = _TriedTokens._tried
@@ -236,7 +248,7 @@ class TestPopulations:
 
     def test_texts_that_are_cut_off_before_they_match_are_seen(self, monkeypatch, masked_only):
         monkeypatch.setattr(type(following("pattern")), "is_match", lambda self, x: torch.ones(len(x)).bool())
-        assert float(z_scores("pattern", 1.0, adaptive=False).abs().max()) > 5
+        assert float(z_scores("pattern", 1.0, adaptive=False, populations=2400).abs().max()) > 5
 
     @grammars
     def test_conditional_populations_keep_the_law(self, name: str):
