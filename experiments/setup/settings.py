@@ -57,7 +57,7 @@ class Settings:
         Option(
             "Language of the texts, whose embedded models are the default.  [default: the one on a given model's card, "
             "or en]",
-            recorded=False,
+            on_resume="free",
         ),
     ] = None
     chains: Annotated[int, Option("Chains run together.", minimum=1, maximum=10**6)] = 10

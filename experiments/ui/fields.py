@@ -17,7 +17,7 @@ from experiments.entry.experiment import Experiment
 __all__ = ["Field", "fields_of", "words_of"]
 
 USUAL = ("sampler", "length", "chains", "steps", "temperature", "seed")  # options that most people look for
-OFFERED = ("lang",)  # though it is not in a run's folder
+OFFERED = ("lang",)  # though a run goes on without it
 QUOTED = re.compile(r'"([^"]*)"|(\S+)')  # a phrase in quotes, or a word
 YES, NO = "yes", "no"
 

@@ -100,6 +100,8 @@ def test_the_command_repeats_the_run(folders):
         "keywords sea --warmup 3 --thin 2 --temperature 0.5 --shard-size 8",
         "keywords sea --model masked-zh",
         "gibbs --model masked-zh --chains 2",
+        "keywords sea --model masked-zh --lang en",
+        "gibbs --lang zh",
         "gibbs --steps 600 --seed 3 --any-words",
     ],
 )
