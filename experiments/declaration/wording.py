@@ -24,12 +24,13 @@ def remark(text: str) -> None:
 
 
 def argument(name: str) -> str:
-    """The argument's own name, or the option of the command that is being run."""
+    """The argument's own name; to a shell its option, of the command that is being run or of one that began a run."""
     context = click.get_current_context(silent=True)
-    parameters = context.command.params if context else []
-    parameter = next((each for each in parameters if each.name == name), None)
-    if parameter is None:
+    if context is None:
         return name
+    parameter = next((each for each in context.command.params if each.name == name), None)
+    if parameter is None:
+        return f"--{name.replace('_', '-')}"
     if isinstance(parameter, click.Argument):
         return parameter.human_readable_name.rstrip(".")
     return parameter.opts[0]

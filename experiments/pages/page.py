@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
@@ -24,11 +25,12 @@ from experiments.results.trust import guarantee
 if TYPE_CHECKING:
     from jinja2 import Template
 
-__all__ = ["TEXTS", "line", "page", "policy", "read_part", "run_plots", "template"]
+__all__ = ["LAWS", "TEXTS", "line", "page", "policy", "read_part", "run_plots", "template"]
 
 TEXTS = 200  # written out; scripts show the others
 WALKS, CHANGES = 4, 25  # chains of which the last changes are shown, and how many
 LAWS = ("target", "objective")
+OPTION = re.compile(r"(--[a-z-]+)")
 
 
 def page(run: Run, summary: Mapping[str, Any], repeat: str | None = None) -> str:
@@ -41,8 +43,8 @@ def page(run: Run, summary: Mapping[str, Any], repeat: str | None = None) -> str
     draws = Draws.of(run.samples())
     marking, source = marker(config), source_of(config)
     terms, mark = draws.term_names, marking[1] if marking else None
-    facts = [(line(label), line(value)) for label, value in run.facts(summary)]
-    settings = [(line(name), line(str(value))) for name, value in config.items() if value not in (None, [], ())]
+    facts = [(line(label), line(value)) for label, value in run.facts(summary) if label not in LAWS]
+    settings = [(line(name.replace("_", "-")), value) for name, given in config.items() if (value := _setting(name, given))]
     times = [(line(label), line(value)) for label, value in run.spent.in_words()]
     law = next((name for name in LAWS if name in summary), None)
     shown = [drawn for plot in run_plots(run, summary, draws) if (drawn := drawing(plot))]
@@ -52,7 +54,7 @@ def page(run: Run, summary: Mapping[str, Any], repeat: str | None = None) -> str
         script=read_part("page.js"),
         name=line(str(config["experiment"])),
         progress=line(str(summary.get("progress", ""))),
-        trust=line(summary["trust"]),
+        trust=[(OPTION.fullmatch(part), part) for part in OPTION.split(line(summary["trust"]))],
         guarantee=guarantee(summary),
         trusted=argument("trust_remote_code") if config["trust_remote_code"] else None,
         target=(law.capitalize(), line(str(summary[law]))) if law else None,
@@ -86,15 +88,26 @@ def line(text: str) -> str:
     return visible(" ".join(text.split()))
 
 
+def _setting(name: str, value: Any) -> str:
+    """As the command line would have it; empty for what was not given."""
+    if value is None or value in ([], ()):
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    is_range = name == "length" and isinstance(value, list)
+    return line((":" if is_range else ", ").join(map(str, value)) if isinstance(value, list) else str(value))
+
+
 def _total(draws: Draws) -> str:
     count, distinct = draws.count, len(draws.texts)
     if draws.is_law:
-        return f"{distinct:,} texts, each with its probability; none was drawn. Energies in nats: lower is likelier."
+        return f"{distinct:,} texts, each with its probability; none was drawn. Energy in nats: lower is likelier."
     chains = f" of {len(draws.chains):,} chains" if draws.chains else ""
     what = (
         f"{distinct:,} different texts in {count:,} draws{chains}." if distinct < count else f"{count:,} texts{chains}."
     )
-    return f"{what} Energies in nats: lower is likelier; of a text with several, the lowest."
+    sums = " The columns on the right add up to it." if draws.term_names else ""
+    return f"{what} Energy in nats: lower is likelier; of a text with several, the lowest.{sums}"
 
 
 def _row(text: Text, terms: Sequence[str], mark: Marker | None, *, is_law: bool) -> dict[str, Any]:
