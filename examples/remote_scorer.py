@@ -1,7 +1,7 @@
 """A causal model behind a server of this machine, as vLLM would serve it, and what that costs beside the model itself.
 
-``python remote_scorer.py causal-en 8000`` serves it until Ctrl-C. ``python remote_scorer.py`` compares the two; a number
-is that of the steps.
+``python remote_scorer.py causal-en 8000`` serves it until Ctrl-C. ``python remote_scorer.py`` compares the two, for as
+many steps as a number says.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import shlex
 import click
 import pytest
 
+import lm_adapters
 import samplers
 from experiments.cli import main
 from tests.golden import machine, recorded
@@ -76,6 +77,9 @@ def test_every_kernel_is_in_the_table():
     kernels = {name for name, value in exported.items() if isinstance(value, type) and hasattr(value, "step")}
     assert len(kernels) >= 7
     assert kernels - {"Kernel"} <= named <= set(exported)
+    moves = {name for name in [*samplers.__all__, *lm_adapters.__all__] if name.endswith(("Proposal", "Block", "SMC"))}
+    ratios = set(re.findall(r"`(\w+)`", (ROOT / "docs/explanation/mathematics.md").read_text()))
+    assert (kernels | moves) - {"Kernel", "Proposal"} <= ratios
 
 
 def test_the_readme_is_short():

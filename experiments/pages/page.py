@@ -44,7 +44,9 @@ def page(run: Run, summary: Mapping[str, Any], repeat: str | None = None) -> str
     marking, source = marker(config), source_of(config)
     terms, mark = draws.term_names, marking[1] if marking else None
     facts = [(line(label), line(value)) for label, value in run.facts(summary) if label not in LAWS]
-    settings = [(line(name.replace("_", "-")), value) for name, given in config.items() if (value := _setting(name, given))]
+    settings = [
+        (line(name.replace("_", "-")), value) for name, given in config.items() if (value := _setting(name, given))
+    ]
     times = [(line(label), line(value)) for label, value in run.spent.in_words()]
     law = next((name for name in LAWS if name in summary), None)
     shown = [drawn for plot in run_plots(run, summary, draws) if (drawn := drawing(plot))]

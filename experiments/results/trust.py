@@ -159,9 +159,9 @@ def guarantee(summary: Mapping[str, Any]) -> str:
     if "trials" in summary:
         return "Guarantee: each draw follows the target, and owes nothing to the others."
     if "pareto_k" in summary or "populations" in summary:
-        return "Guarantee: averages converge to those of the target as draws grow in number. Those of a finite run are somewhat off."
+        return "Guarantee: averages converge to those of the target as draws grow in number; these are somewhat off."
     if "chains" in summary:
-        return "Guarantee: averages over a chain converge to those of the target as it gets longer. Until then its start shows."
+        return "Guarantee: averages converge to those of the target as chains get longer; until then their starts show."
     return "Guarantee: that of its sampler."
 
 

@@ -96,7 +96,7 @@ def ui_blocks(runs: Runs, experiments: Mapping[str, Experiment]) -> Any:
         run.focus(lambda: gr.Dropdown(choices=runs.names()), None, run, **how)
         stop.click(stop_run, run, **how)
         resume.click(resume_run, run, **how)
-        ui.load(lambda: gr.Dropdown(choices=runs.names()), None, run, **how)
+        ui.load(lambda: gr.Dropdown(choices=runs.names(), value=runs.under_way()), None, run, **how)
     return ui
 
 

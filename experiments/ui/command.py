@@ -49,19 +49,17 @@ def command(port: int, folder: str, energies: tuple[str, ...]) -> None:
         raise InvalidInput("the ui needs gradio; install it: pip install 'mcmc-text[ui]'")
     if Path(folder).exists() and not Path(folder).is_dir():
         raise InvalidInput(f"--runs {folder!r} is no folder")
-    import uvicorn
-
     from experiments.setup.custom_energy import load_custom_energies
     from experiments.ui.runs import Runs
-    from experiments.ui.server import HOST, bound_socket, ui_app
+    from experiments.ui.server import HOST, bound_socket, serve, ui_app
 
     load_custom_energies(energies)
     runs = Runs(folder, energies)
     with bound_socket(port) as bound:
-        server = uvicorn.Server(uvicorn.Config(ui_app(runs, offered()), log_level="warning"))
+        app = ui_app(runs, offered())
         click.echo(f"http://{HOST}:{bound.getsockname()[1]}/ (Ctrl-C ends it, and stops the runs that it began)")
         try:
-            server.run(sockets=[bound])
+            serve(app, bound)
         finally:
             for name in runs.close():
                 click.echo(f"stopped {name}", err=True)

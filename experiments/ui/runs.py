@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from experiments.declaration.resume_option import new_folder
 __all__ = ["Runs", "Status"]
 
 COMMAND = "from experiments.cli import main; main(prog_name='mcmc-text')"
+GOES_ON = ("starting", "running", "elsewhere")
 PATIENCE = 20.0  # seconds in which a run is to commit and end when it is stopped
 
 
@@ -54,6 +56,10 @@ class Runs:
         there = {path.parent.name: path.stat().st_mtime for path in self.folder.glob("*/config.json")}
         new = [name for name, child in self._children.items() if name not in there and child.process.poll() is None]
         return [*reversed(new), *sorted(there, key=lambda name: -there[name])]
+
+    def under_way(self) -> str | None:
+        """The latest of those that go on."""
+        return next((name for name in self.names() if self.status(name).state in GOES_ON), None)
 
     def path(self, name: str) -> Path:
         """Raises ``InvalidInput`` for what is no run of this folder."""
@@ -100,8 +106,10 @@ class Runs:
         if is_made and _is_finished(path):
             return Status("finished", said)
         if is_made and (pid := _owner(path)):
-            return Status("elsewhere", f"Process {pid} is at it; it can be stopped there.")
+            return Status("elsewhere", f"Process {pid}, which was not begun here, is at it; `kill {pid}` stops it.")
         code = child.process.returncode if child else 0
+        if code < 0:
+            said = f"{said}\n{_ended_by(-code, is_made=is_made)}".strip()
         return Status("failed" if not is_made or 0 < code <= 128 else "stopped", said)
 
     def close(self) -> list[str]:
@@ -135,6 +143,12 @@ class Runs:
         except (ValueError, OSError) as error:  # what no program can be given: NUL, halves of characters, a novel
             raise InvalidInput(f"this cannot be given to a command ({error})") from error
         self._children[name] = _Child(process, stderr)
+
+
+def _ended_by(number: int, *, is_made: bool) -> str:
+    cause = signal.Signals(number).name if number in {*signal.Signals} else f"signal {number}"
+    kept = "what it had committed is kept, and Resume goes on from there" if is_made else "it had not begun to draw"
+    return f"The process was ended by {cause}; {kept}."
 
 
 def _is_finished(path: Path) -> bool:

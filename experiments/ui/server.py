@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -14,9 +15,11 @@ from experiments.ui.blocks import STYLE, ui_blocks
 from experiments.ui.runs import Runs
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from fastapi import FastAPI, Request, Response
 
-__all__ = ["HOST", "bound_socket", "ui_app"]
+__all__ = ["HOST", "bound_socket", "serve", "ui_app"]
 
 HOST = "127.0.0.1"
 POLICY = (
@@ -39,6 +42,18 @@ def bound_socket(port: int) -> socket.socket:
             f"{argument('port')} {port} cannot be used ({error.strerror}); choose another, or 0 for any that is free"
         ) from error
     return found
+
+
+def serve(app: FastAPI, bound: socket.socket) -> None:
+    """Until Ctrl-C or SIGTERM, whatever pages are open: each keeps a connection that would be waited for."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            logging.getLogger("uvicorn.error").disabled = True  # of connections that end in the middle
+            self.should_exit = self.force_exit = True
+
+    Server(uvicorn.Config(app, log_level="warning")).run(sockets=[bound])
 
 
 def ui_app(runs: Runs, experiments: dict[str, Experiment]) -> FastAPI:
