@@ -67,6 +67,7 @@ def run_directory(
         ``InvalidInput`` for a folder that cannot be written to, is in use, or holds anything else than this run;
         nothing in it is changed then. ``StoreError`` for a damaged one.
     """
+    from lm_adapters import ServerError
     from samplers import EnergyError, Interrupted, InvalidInput, McmcTextError, RunStore, StoreError
 
     store = RunStore(path, every=every, allow_version_change=allow_version_change, lazy=True)
@@ -97,6 +98,9 @@ def run_directory(
                         directory.keep_texts(error)
                     if not held:
                         directory.log("failed", error=str(error))
+                if isinstance(error, ServerError):
+                    again = directory.how_to_resume(allow_version_change=allow_version_change)
+                    raise ServerError(f"{error}; {again}") from error
             raise
 
 
@@ -203,12 +207,14 @@ class RunDirectory:
         """Fill in how far the run came and how to resume it."""
         if self.work:
             stop.progress = self.progress
-        stop.how_to_resume = how_to_resume(
-            self.config, self.arguments, str(self.path), allow_version_change=allow_version_change
-        )
-        if self.reported:
-            stop.how_to_resume = f"its draws so far are in {str(self.path)!r}; {stop.how_to_resume}"
+        stop.how_to_resume = self.how_to_resume(allow_version_change=allow_version_change)
         self.log("stopped", progress=stop.progress)
+
+    def how_to_resume(self, *, allow_version_change: bool) -> str:
+        """The command, and where the draws so far are if they were written."""
+        path = str(self.path)
+        command = how_to_resume(self.config, self.arguments, path, allow_version_change=allow_version_change)
+        return f"its draws so far are in {path!r}; {command}" if self.reported else command
 
     def keep_texts(self, error: EnergyError) -> None:
         """The texts that an energy could not score, for ``mcmc-text score``."""

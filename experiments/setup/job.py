@@ -185,8 +185,10 @@ def open_job(
 ) -> Iterator[Job]:
     """Begin the run, or resume the one that the folder holds. Raises as ``run_directory`` does.
 
-    With more steps than before only if it is ``extensible``. A run that is stopped writes what it has drawn so far.
+    With more steps than before only if it is ``extensible``. A run that is stopped, or whose server dies, writes what
+    it has drawn so far.
     """
+    from lm_adapters import ServerError
     from samplers import Interrupted
 
     if not settings.out:
@@ -210,6 +212,6 @@ def open_job(
         try:
             with job.closing:
                 yield job
-        except Interrupted:
+        except (Interrupted, ServerError):
             job.write_so_far()
             raise

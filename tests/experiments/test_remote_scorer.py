@@ -46,7 +46,8 @@ def test_a_run_whose_server_dies_stops_and_resumes(masked, scorer, folder, tmp_p
         asked = len(found.requests)
         left = iter(range(asked * 2 // 3))
         found.change = lambda path, answer: answer if next(left, None) is not None else (503, {}, {})
-        with pytest.raises(McmcTextError, match="answers /completions with status 503"):
+        again = "; its draws so far are in '.*parts'; resume with the same call, with out='.*parts'"
+        with pytest.raises(McmcTextError, match=f"answers /completions with status 503: .*{again}$"):
             gibbs(out=str(tmp_path / "parts"), **how)
         assert 0 < len(list((tmp_path / "parts").glob("shards/*/commit*"))) <= 1
         found.change = lambda path, answer: answer
