@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.declaration.resume_option import current_names
 from experiments.results.cost import Cost, Spent
 from experiments.results.export import Exports, refuse_search
+from experiments.results.figures import value_in_words
 from experiments.results.headings import chains_heading, draws_heading, ranked, search_heading
 from experiments.setup.settings import SHARED
 
@@ -115,7 +116,9 @@ class SavedRun(Exports):
         yield from ((number, sample["energy"], sample["text"]) for number, sample in last.items())
 
     def facts(self, summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        yield from ((name.replace("_", " "), str(value)) for name, value in summary.items() if name != "trust")
+        yield from (
+            (name.replace("_", " "), value_in_words(value)) for name, value in summary.items() if name != "trust"
+        )
 
     def history(self) -> None:
         """The chart of the run is in its ``report.html``."""

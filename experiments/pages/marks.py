@@ -16,7 +16,8 @@ Spans = list[tuple[int, int]]
 Marker = Callable[[str], Spans]
 
 SLOT = re.compile(r"\[MASK[^\]]*\]")
-WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")  # noqa: RUF001 - as texts have it
+HAN = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # each a word, with no space beside it
+WORD = re.compile(rf"[{HAN}]|[^\W{HAN}]+(?:['’][^\W{HAN}]+)*|[^\w\s]")  # noqa: RUF001 - as texts have it
 MOST = 4000  # characters of a text that is looked at
 
 
@@ -97,4 +98,8 @@ def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
 def _loosely(words: str) -> str:
     """Whole words, whatever the space between words and marks: texts are decoded from tokens."""
     parts = re.findall(r"\w+|[^\w\s]", visible(" ".join(words.split())))
-    return r"\s*".join(rf"\b{re.escape(part)}\b" if part[0].isalnum() else re.escape(part) for part in parts)
+    return r"\s*".join(f"{_edge(part[0])}{re.escape(part)}{_edge(part[-1])}" for part in parts)
+
+
+def _edge(char: str) -> str:
+    return r"\b" if char.isalnum() and not re.match(f"[{HAN}]", char) else ""

@@ -53,7 +53,8 @@
     return made;
   };
   const isLaw = document.getElementById("texts").dataset.law;
-  const often = (draws) => (isLaw ? `${(100 * draws).toFixed(2)}%` : draws.toLocaleString("en"));
+  const share = (draws) => (draws >= 5e-5 ? `${(100 * draws).toFixed(2)}%` : "<0.01%");
+  const often = (draws) => (isLaw ? share(draws) : draws.toLocaleString("en"));
   const line = ([draws, energy, text, terms, ends]) => {
     const made = document.createElement("tr");
     made.append(cell("number", often(draws)), cell("number", nats(energy)), marked(text, ends));

@@ -25,11 +25,13 @@ from experiments.results.trust import guarantee
 if TYPE_CHECKING:
     from jinja2 import Template
 
-__all__ = ["LAWS", "TEXTS", "line", "page", "policy", "read_part", "run_plots", "template"]
+__all__ = ["SAID", "TEXTS", "line", "page", "policy", "read_part", "run_plots", "template"]
 
 TEXTS = 200  # written out; scripts show the others
 WALKS, CHANGES = 4, 25  # chains of which the last changes are shown, and how many
+SMALLEST = 5e-5  # that is not rounded to nothing
 LAWS = ("target", "objective")
+SAID = {*LAWS, "made small"}  # labels of figures that are above
 OPTION = re.compile(r"(--[a-z-]+)")
 
 
@@ -43,7 +45,7 @@ def page(run: Run, summary: Mapping[str, Any], repeat: str | None = None) -> str
     draws = Draws.of(run.samples())
     marking, source = marker(config), source_of(config)
     terms, mark = draws.term_names, marking[1] if marking else None
-    facts = [(line(label), line(value)) for label, value in run.facts(summary) if label not in LAWS]
+    facts = [(line(label), line(value)) for label, value in run.facts(summary) if label not in SAID]
     settings = [
         (line(name.replace("_", "-")), value) for name, given in config.items() if (value := _setting(name, given))
     ]
@@ -56,12 +58,12 @@ def page(run: Run, summary: Mapping[str, Any], repeat: str | None = None) -> str
         script=read_part("page.js"),
         name=line(str(config["experiment"])),
         progress=line(str(summary.get("progress", ""))),
-        trust=[(OPTION.fullmatch(part), part) for part in OPTION.split(line(summary["trust"]))],
+        trust=_whole_options(summary["trust"]),
         guarantee=guarantee(summary),
         trusted=argument("trust_remote_code") if config["trust_remote_code"] else None,
         target=(law.capitalize(), line(str(summary[law]))) if law else None,
         source=(source[0], line(source[1])) if source else None,
-        repeat=line(repeat) if repeat else None,
+        repeat=_whole_options(repeat) if repeat else None,
         marked=marking[0] if marking else None,
         total=_total(draws),
         terms=[line(name) for name in terms],
@@ -90,6 +92,11 @@ def line(text: str) -> str:
     return visible(" ".join(text.split()))
 
 
+def _whole_options(text: str) -> list[tuple[bool, str]]:
+    """In parts, each with whether it is an option of the command line, which no line break is to cut."""
+    return [(index % 2 == 1, part) for index, part in enumerate(OPTION.split(line(text)))]
+
+
 def _setting(name: str, value: Any) -> str:
     """As the command line would have it; empty for what was not given."""
     if value is None or value in ([], ()):
@@ -105,9 +112,8 @@ def _total(draws: Draws) -> str:
     if draws.is_law:
         return f"{distinct:,} texts, each with its probability; none was drawn. Energy in nats: lower is likelier."
     chains = f" of {len(draws.chains):,} chains" if draws.chains else ""
-    what = (
-        f"{distinct:,} different texts in {count:,} draws{chains}." if distinct < count else f"{count:,} texts{chains}."
-    )
+    kinds = f"{distinct:,} different texts" if distinct > 1 else "One text"
+    what = f"{kinds} in {count:,} draws{chains}." if distinct < count else f"{count:,} texts{chains}."
     sums = " The columns on the right add up to it." if draws.term_names else ""
     return f"{what} Energy in nats: lower is likelier; of a text with several, the lowest.{sums}"
 
@@ -115,11 +121,15 @@ def _total(draws: Draws) -> str:
 def _row(text: Text, terms: Sequence[str], mark: Marker | None, *, is_law: bool) -> dict[str, Any]:
     shown = line(text.text)
     return {
-        "count": f"{text.probability:.2%}" if is_law else f"{text.count:,}",
+        "count": _share(text.probability) if is_law else f"{text.count:,}",
         "energy": nats(text.energy),
         "parts": list(pieces(shown, mark(shown) if mark else [])),
         "terms": [nats(text.terms.get(name, float("nan"))) for name in terms],
     }
+
+
+def _share(probability: float) -> str:
+    return f"{probability:.2%}" if probability >= SMALLEST else "<0.01%"
 
 
 def _data(draws: Draws, terms: Sequence[str], mark: Marker | None) -> str:

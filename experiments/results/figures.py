@@ -19,11 +19,26 @@ __all__ = [
     "repeats",
     "self_bleu",
     "shares",
+    "value_in_words",
 ]
 
 SELF_BLEU_TEXTS = 200  # self-BLEU compares all pairs; more texts than this would take longer than the sampling
 
 LARGE = 1e7  # nats
+DEEPEST = 4  # lists within lists that are put into words
+
+
+def value_in_words(value: Any, depth: int = 0) -> str:
+    """What ``summary.json`` has of anything, as a person writes it."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "-"}[value]
+    if isinstance(value, int | float):
+        return f"{value:,}" if isinstance(value, int) else number(value, ".5g")
+    if depth < DEEPEST and isinstance(value, list | Mapping):
+        named = list(value.items()) if isinstance(value, Mapping) else [("", each) for each in value]
+        parts = [f"{str(name).replace('_', ' ')} {value_in_words(each, depth + 1)}".strip() for name, each in named]
+        return ("; " if any(isinstance(each, list | Mapping) for _, each in named) else ", ").join(parts)
+    return str(value)
 
 
 def self_bleu(texts: Sequence[str]) -> float:

@@ -21,7 +21,7 @@ from experiments.keywords import keywords
 from experiments.pages.drawing import BOX, drawing
 from experiments.pages.draws import Chain, Draws
 from experiments.pages.marks import changed, marker
-from experiments.pages.page import LAWS, TEXTS, page
+from experiments.pages.page import SAID, TEXTS, page
 from experiments.pages.plot import Line, Plot, round_ticks
 from experiments.pages.plots import CHAINS, POINTS, plots_of
 from experiments.results.cost import Cost, Spent
@@ -179,8 +179,7 @@ def test_runs_of_every_kind():
         harmless(reader)
         assert summary["trust"] in reader.texts
         for label, value in run.facts(summary):
-            shown_as = label.capitalize() if label in LAWS else label
-            assert {shown_as, " ".join(value.split())} <= set(reader.texts)
+            assert {label} - SAID | {" ".join(value.split())} <= set(reader.texts)
         shown = {row[2]: row[1] for row in rows(reader)}
         assert set(shown) == {sample["text"] for sample in run.samples()}
         for _, energy, text in run.shown():
@@ -296,3 +295,5 @@ def test_changes_are_the_words_that_are_new():
     after = "I really like old music."
     assert [after[start:end] for start, end in changed("I like music.", after)] == ["really", "old"]
     assert changed("the same", "the same") == []
+    assert changed("床前明月光", "床前看月光") == [(2, 3)]
+    assert marker({"words": ["明月"]})[1]("床前明月光") == [(2, 4)]
