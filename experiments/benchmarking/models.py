@@ -129,7 +129,7 @@ def _base_shape(task: str, tokenizer: PreTrainedTokenizerBase) -> PretrainedConf
     if task == "masked":
         return transformers.BertConfig(pad_token_id=pad)
     if task == "causal":
-        return transformers.GPT2Config(bos_token_id=start, eos_token_id=end, pad_token_id=pad)
+        return transformers.GPT2Config(bos_token_id=start, eos_token_id=end)
     return transformers.T5Config(pad_token_id=pad, eos_token_id=end, decoder_start_token_id=pad)  # type: ignore[call-arg]
 
 
