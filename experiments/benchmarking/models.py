@@ -15,7 +15,8 @@ import torch
 
 from experiments.benchmarking.reference_forwards import BareCausal, BareMasked, BareSeq2Seq
 from experiments.setup.scorers import source_prefix
-from lm_adapters import DTYPES, CausalLM, MaskedLM, Seq2SeqLM, check_device, load_pretrained
+from lm_adapters import DTYPES, CausalLM, MaskedLM, Seq2SeqLM, check_device
+from lm_adapters.loading import load_tokenizer
 from lm_adapters.pretrained import embedded_names, embedded_path
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def _random(task: str, config: PretrainedConfig) -> PreTrainedModel:
 
 
 def _tokenizer() -> PreTrainedTokenizerBase:
-    return load_pretrained("masked", NAMES["masked"])[1]
+    return load_tokenizer(NAMES["masked"], trust_remote_code=False)
 
 
 def _embedded_shape(task: str) -> PretrainedConfig:

@@ -37,6 +37,7 @@ def target_space(name_or_path: str, *, trust_remote_code: bool = False) -> TextS
 
 
 def load_tokenizer(name_or_path: str, *, trust_remote_code: bool) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model, whose weights need not be there. Raises ``InvalidInput`` where there is none."""
     import transformers
 
     source, options = resolve_source(name_or_path, trust_remote_code)

@@ -173,23 +173,22 @@ class PromptedLM:
         # Nothing right of what is wanted is read, and padding left of it comes after a text's end: no mask is needed.
         text = x[:, : int(columns.max())]
         # The output at the context's last token is the distribution of the first token of text.
-        before = self.context if past is None else self.context[-1:]
-        ids = torch.cat(
-            [
-                torch.tensor(before, device=x.device).expand(len(x), -1),
-                text.where(self.space.is_token(text), self.eos_id),
-            ],
-            dim=1,
-        )
+        before = self._context_row if past is None else self._context_row[:, -1:]
+        ids = torch.cat([before.expand(len(x), -1), text.where(self.space.is_token(text), self.eos_id)], dim=1)
         if past is not None:
             cache: dict[str, Any] = {"past_key_values": past, "use_cache": True}
         else:
             cache = self.lm.no_cache
-        return self.lm.head.read((rows, columns + len(before) - 1), input_ids=ids, **cache)
+        return self.lm.head.read((rows, columns + before.shape[1] - 1), input_ids=ids, **cache)
 
     def _past(self, rows: int) -> DynamicCache:
         """The context without its last token, as a cache for ``rows`` texts."""
         return as_cache(expand_layers(self._context_layers, rows))
+
+    @cached_property
+    def _context_row(self) -> Tensor:
+        """``int64 [1, context]``: to bring it to a device waits for all that is queued there."""
+        return torch.tensor([self.context], device=self.lm.device)
 
     @cached_property
     def _context_layers(self) -> Layers:
