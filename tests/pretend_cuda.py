@@ -98,13 +98,10 @@ class PretendCuda(TorchDispatchMode):
             self._check(func, name, args, tensors)
         to_device = wanted == "cuda" or (bool(on) and wanted is None)
         self._check_generator(func, leaves, to_device)
-        if on and wanted == "cpu":
+        moved = (bool(on) and wanted == "cpu") or (wanted == "cuda" and bool(tensors) and not on)
+        if moved and tensors[0].numel():
             self._wait(func)
-        if wanted == "cuda" and tensors and not on and tensors[0].dim():
-            self._wait(func)
-        if name == "aten::copy_" and len(on) == 1 and tensors[1].numel():
-            self._wait(func)
-        elif on and self._is_wait(name, args, kwargs):
+        if (name == "aten::copy_" and len(on) == 1 and tensors[1].numel()) or (on and self._is_wait(name, args, kwargs)):
             self._wait(func)
         with torch.inference_mode(mode=False), torch.no_grad():
             found = func(*tree_map(_held, args), **tree_map(_held, kwargs))
@@ -140,7 +137,9 @@ class PretendCuda(TorchDispatchMode):
 
     def _wait(self, func: Any) -> None:
         frames = [f for f in traceback.extract_stack() if Path(f.filename) != Path(__file__)]
-        ours = [f for f in frames if str(PROJECT) in f.filename and "/tests/" not in f.filename and "venv" not in f.filename]
+        ours = [
+            f for f in frames if str(PROJECT) in f.filename and "/tests/" not in f.filename and "venv" not in f.filename
+        ]
         own = ours[-1] if ours else frames[-1]
         where = f"{Path(own.filename).resolve()}:{own.lineno} {own.line}"
         last = next((f for f in reversed(frames) if "/torch/" not in f.filename), frames[-1])

@@ -73,7 +73,8 @@ class PieceSearch:
         spelling = candidates[place, choice]
         state, column, size = state[place], column[place], size[place, choice]
         if table.may_be_undecided:
-            kept = self._decided(x, state, column, spelling, verdict[place, choice] == UNDECIDED)
+            decided = self._decided(x, state, column, spelling, verdict[place, choice] == UNDECIDED)
+            kept = decided.nonzero().squeeze(1)
             state, column, size, spelling = state[kept], column[kept], size[kept], spelling[kept]
         return self._sorted(state, table.piece[spelling], column, size, spelling, len(x), width + 2)
 

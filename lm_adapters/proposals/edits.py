@@ -153,7 +153,7 @@ def _opened(x: Tensor, kind: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _undoing(kind: Tensor) -> Tensor:
-    return torch.tensor([REPLACE, DELETE, INSERT], device=kind.device)[kind]
+    return torch.where(kind == REPLACE, REPLACE, INSERT + DELETE - kind)
 
 
 def _token(x: Tensor, at: Tensor) -> Tensor:

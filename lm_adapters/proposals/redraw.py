@@ -112,8 +112,8 @@ class Decoder:
             going = token != law.model.eos_id
             if last >= self.last:
                 going &= place < self.last
-            if not bool(going.all()):
-                unfinished = going.nonzero().squeeze(1)
+            unfinished = going.nonzero().squeeze(1)
+            if len(unfinished) < len(going):
                 rows, slot, token, place = rows[unfinished], slot[unfinished], token[unfinished], place[unfinished]
                 if not len(rows):
                     return

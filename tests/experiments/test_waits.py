@@ -27,8 +27,8 @@ from samplers.run import start_chains
 from tests.experiments.test_operators import WORDS, causal, masked
 from tests.pretend_cuda import PretendCuda, pretend_cuda
 
-LENGTH, CHAINS, STEPS = 8, 3, 12
-WAITS = {"gibbs": 3, "gibbs, accepted or not": 18, "suffix": 70, "draws": 70, "keywords": 50}
+LENGTH, CHAINS, STEPS = 8, 3, 5
+WAITS = {"gibbs": 3, "gibbs, accepted or not": 19, "suffix": 27, "draws": 19, "keywords": 31}
 
 Models = tuple[MaskedLM, CausalLM]
 
@@ -89,7 +89,7 @@ def test_a_step_on_a_gpu_waits_no_more_often(device, name: str):
         mode.waits.clear()
         for _ in range(STEPS):
             state, _ = kernel.step(state, energy, rng)
-    assert 0.5 * WAITS[name] < mode.waits.total() / STEPS <= WAITS[name], mode.waits.most_common()
+    assert WAITS[name] / 1.1 < mode.waits.total() / STEPS < 1.1 * WAITS[name], mode.waits.most_common()
 
 
 def test_the_pretended_device_sees_waits_and_strays():
