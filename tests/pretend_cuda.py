@@ -22,7 +22,6 @@ from torch.utils._pytree import tree_leaves, tree_map
 __all__ = ["PretendCuda", "pretend_cuda"]
 
 DEVICE, PROJECT = torch.device("cuda", 0), Path(__file__).resolve().parent.parent
-aten = torch.ops.aten
 WAITS = {
     "aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::_unique2", "aten::unique_dim",
     "aten::unique_consecutive", "aten::equal", "aten::bincount", "aten::histc", "aten::is_nonzero", "aten::item",
@@ -73,17 +72,12 @@ class CudaGenerator(torch.Generator):
         return DEVICE
 
 
-def _generator(device: Any = "cpu") -> torch.Generator:
-    return CudaGenerator() if torch.device(device).type == "cuda" else torch.Generator()
-
-
 class PretendCuda(TorchDispatchMode):
     """``waits``: how often each line of the project, or of a library that it calls, made the processor wait."""
 
     def __init__(self) -> None:
         super().__init__()
         self.waits: Counter[str] = Counter()
-        self.operators = 0
         self.generator_there = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -93,7 +87,6 @@ class PretendCuda(TorchDispatchMode):
         on = [each for each in tensors if isinstance(each, OnCuda)]
         wanted = next((each.type for each in leaves if isinstance(each, torch.device)), None)
         name = func._schema.name
-        self.operators += 1
         if on:
             self._check(func, name, args, tensors)
         to_device = wanted == "cuda" or (bool(on) and wanted is None)
@@ -101,7 +94,8 @@ class PretendCuda(TorchDispatchMode):
         moved = (bool(on) and wanted == "cpu") or (wanted == "cuda" and bool(tensors) and not on)
         if moved and tensors[0].numel():
             self._wait(func)
-        if (name == "aten::copy_" and len(on) == 1 and tensors[1].numel()) or (on and self._is_wait(name, args, kwargs)):
+        copied = name == "aten::copy_" and len(on) == 1 and tensors[1].numel()
+        if copied or (on and self._is_wait(name, args, kwargs)):
             self._wait(func)
         with torch.inference_mode(mode=False), torch.no_grad():
             found = func(*tree_map(_held, args), **tree_map(_held, kwargs))
