@@ -22,7 +22,7 @@ __all__ = ["command"]
     default="masked-en",
 )
 @click.option("--corpus", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True,
-              help="Folder with tatoeba.eng.txt.gz and, but for masked-en, books.eng.txt.gz; for seq2seq-en, "
+              help="Folder with tatoeba.eng.txt.gz and books.eng.txt.gz; for seq2seq-en, "
               "tatoeba.eng-{fra,deu}.tsv.gz and tatoeba.eng-paraphrase.tsv.gz too; for kinds-en, "
               "those translations; for the Chinese ones, tatoeba.eng.txt.gz, tatoeba.eng-cmn.tsv.gz and "
               "tang-couplets.zho.txt.gz.")  # fmt: skip
@@ -30,9 +30,10 @@ __all__ = ["command"]
               help="Folder for checkpoint, learning curve, and the model in OUT/model.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=1, show_default=True)
 @click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True)
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ...")
 @click.option("--steady", type=click.IntRange(1), default=None,
               help="Steps before the rate falls; the number done ends a run.  [default: the recipe's]")  # fmt: skip
-def command(name: str, corpus: Path, out: Path, seed: int, threads: int, steady: int | None) -> None:
+def command(name: str, corpus: Path, out: Path, seed: int, threads: int, device: str, steady: int | None) -> None:
     """Train an embedded model, by default masked-en; the same command again resumes.
 
     Training begins with the weights of that model as it is installed. words-en is the list of the words that the
@@ -50,7 +51,7 @@ def command(name: str, corpus: Path, out: Path, seed: int, threads: int, steady:
     from experiments.training.loop import train
 
     task_class = _task_class(name)
-    recipe = replace(task_class.recipe, seed=seed, threads=threads)
+    recipe = replace(task_class.recipe, seed=seed, threads=threads, device=device)
     if steady is not None:
         recipe = replace(recipe, steady=steady)
     task, model = train(task_class, recipe, corpus, out)

@@ -30,6 +30,10 @@ ENCODER = click.Option(
     ["--judge-encoder"], metavar="MODEL",
     help="Sentence encoder for the cosine to the source: not the one that the samples were drawn with.",
 )  # fmt: skip
+WORKERS = click.Option(
+    ["--workers"], type=click.IntRange(1), default=1, show_default=True,
+    help="Processes, each with another row. The texts stay the same.",
+)  # fmt: skip
 JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print the table as JSON Lines, and nothing else.")
 NO_PART = (
     "out",
@@ -51,6 +55,7 @@ def evaluation_command(name: str) -> click.Command:
         click.Option(["--count"], type=click.IntRange(1, 10_000), default=COUNT, show_default=True,
                      help="Texts, and held-out rows to take."),
         BLIND,
+        *([] if evaluation.one_run else [WORKERS]),
         *([ENCODER] if evaluation.keeps_meaning else []),
         JSON,
     ]  # fmt: skip
@@ -78,6 +83,7 @@ def evaluate(
     seed: int,
     blind: Path | None,
     as_json: bool,
+    workers: int = 1,
     judge_encoder: str | None = None,
     **options: Any,
 ) -> None:
@@ -94,7 +100,7 @@ def evaluate(
         check_blind(blind)
     encoder = None if judge_encoder is None else SentenceEncoder.from_pretrained(judge_encoder)
     with progress_bar(count, shown=not as_json, unit="text") as bar:
-        rows = collect(evaluation, Trial(corpus, count, seed, options), bar.update)
+        rows = collect(evaluation, Trial(corpus, count, seed, options), workers, bar.update)
         show(rows, corpus, evaluation.measures, encoder, blind=blind, seed=seed, as_json=as_json)
 
 

@@ -95,7 +95,8 @@ def of_run(name: str, run: Run) -> Estimate:
         own = (energies.mean, energies.mcse, lengths.mean, lengths.mcse)
         return Estimate(name, energies.ess_bulk, *own, _quantiles(run.trace.energy.flatten()))
     if isinstance(run, SMCRun):
-        particles, quantiles = run.result, _quantiles(run.energy)
+        particles = run.result
+        quantiles = _weighted_quantiles(particles.energy, particles.log_weights.exp())
         means = (*run.mean_of(particles.energy), *run.mean_of(run.space.lengths(particles.x).double()))
         share = 1 / float(particles.log_z.softmax(dim=0).square().sum()) / len(particles.log_z)
         return Estimate(name, share * int(particles.ancestors.sum()), *means, quantiles, *run.log_z)
@@ -118,11 +119,9 @@ def _of_weighted(name: str, run: DrawsRun) -> Estimate:
     for values in (energy, run.space.lengths(sample.x[possible]).double()):
         mean = float((weights * values).sum())
         means += [mean, math.sqrt(float((weights * (values - mean)).square().sum()))]
-    order = energy.argsort()
-    reached = weights[order].cumsum(dim=0)
-    quantiles = tuple(float(energy[order][(reached < share).sum().clamp(max=len(order) - 1)]) for share in QUANTILES)
     if run.normalised:
         log_z = (sample.log_z, sample.log_z_mcse)
+    quantiles = _weighted_quantiles(energy, weights)
     return Estimate(name, sample.ess, means[0], means[1], means[2], means[3], quantiles, *log_z)
 
 
@@ -130,6 +129,13 @@ def _mean_and_error(values: Tensor, draws: float) -> tuple[float, float]:
     if len(values) < 2:
         return math.nan, math.nan
     return values.mean().item(), values.std().item() / math.sqrt(draws)
+
+
+def _weighted_quantiles(values: Tensor, weights: Tensor) -> tuple[float, ...]:
+    """The smallest values that hold such a share of the weight, which sums to 1."""
+    order = values.argsort()
+    reached = weights[order].cumsum(dim=0)
+    return tuple(float(values[order][(reached < share).sum().clamp(max=len(order) - 1)]) for share in QUANTILES)
 
 
 def _quantiles(values: Tensor) -> tuple[float, ...]:

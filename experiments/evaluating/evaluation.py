@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from experiments.declaration.wording import Remark
 from experiments.entry.experiment import Experiment, experiment_of
 from experiments.evaluating import baselines, cases
 from experiments.evaluating.baselines import Baselines
 from experiments.evaluating.cases import Case, Trial
+from experiments.evaluating.many_runs import texts_of_cases
 from experiments.evaluating.table import Texts
 from experiments.gibbs import gibbs
 from experiments.infill import infill
@@ -19,9 +19,6 @@ from experiments.keywords import keywords
 from experiments.paraphrase import paraphrase
 from experiments.summarize import summarize
 from experiments.translate import translate
-
-if TYPE_CHECKING:
-    from experiments.results.protocol import Run
 
 __all__ = ["EVALUATIONS", "Evaluation", "collect"]
 
@@ -80,47 +77,30 @@ EVALUATIONS: Mapping[str, Evaluation] = {
 
 
 def collect(
-    evaluation: Evaluation, trial: Trial, progress: Callable[[int], object] = lambda _: None
+    evaluation: Evaluation, trial: Trial, workers: int = 1, progress: Callable[[int], object] = lambda _: None
 ) -> Iterator[Texts]:
     """Held-out texts, samples, baselines, each once it is known: ``trial.count`` of each.
 
-    Runs the experiment on as many cases as that takes, and gives nothing before the first run has gone well. A run of
-    Markov chains, or of whole draws, gives the texts that it prints; a search gives its best. ``progress`` is
-    called with every number of texts that were found.
+    Runs the experiment on as many cases as that takes, ``workers`` of them at a time, and gives nothing before the
+    first run has gone well. ``progress`` is called with every number of texts that were found.
     """
     rows = evaluation.cases(trial)
+    options = {**trial.options, "seed": trial.seed}
+    if evaluation.one_run:
+        options["chains"] = trial.count
     texts: list[str] = []
     of: list[Case] = []
-    for number, case in enumerate(rows):
-        found = _texts_of(_run(evaluation, trial, case))[: trial.count - len(texts)]
-        texts += found
-        of += [case] * len(found)
-        if number == 0:
-            yield Texts("held-out", [case.held_out for case in rows], rows)
-        progress(len(found))
-        if len(texts) == trial.count:
-            break
+    with closing(texts_of_cases(evaluation.experiment, options, rows, workers)) as runs:
+        for case, drawn in zip(rows, runs, strict=True):
+            found = drawn[: trial.count - len(texts)]
+            if not texts:
+                yield Texts("held-out", [case.held_out for case in rows], rows)
+            texts += found
+            of += [case] * len(found)
+            progress(len(found))
+            if len(texts) == trial.count:
+                break
     yield Texts("samples", texts, of)
     for name, written in evaluation.baselines(trial, rows):
         kept = [at for at, text in enumerate(written) if text]
         yield Texts(name, [written[at] for at in kept], [rows[at] for at in kept])
-
-
-def _run(evaluation: Evaluation, trial: Trial, case: Case) -> Run:
-    """Without a folder, and without remarks on each text."""
-    options = {**trial.options, **case.arguments, "seed": trial.seed}
-    if evaluation.one_run:
-        options["chains"] = trial.count
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Remark)
-        run: Run = evaluation.experiment.run(**options)
-    return run
-
-
-def _texts_of(run: Run) -> list[str]:
-    from experiments.results.search_run import SearchRun
-
-    shown = list(run.shown())
-    if isinstance(run, SearchRun):
-        return [min(shown, key=lambda row: row[1])[2]]
-    return [text for _, _, text in shown]

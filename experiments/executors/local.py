@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from loky import ProcessPoolExecutor
 
-__all__ = ["LocalProcesses"]
+__all__ = ["LocalProcesses", "environment"]
 
 ORPHANED = 0.2  # seconds between two looks at whether the parent is still there
 
@@ -45,7 +45,7 @@ class LocalProcesses:
             for task in tasks:
                 stderr = said / str(task.first)
                 executor = ProcessPoolExecutor(
-                    1, initializer=_Begin(os.getpid(), lock, str(stderr)), env=_environment(len(tasks))
+                    1, initializer=_Begin(os.getpid(), lock, str(stderr)), env=environment(len(tasks))
                 )
                 pid, outcome = executor.submit(os.getpid), executor.submit(do_share, task)
                 stack.callback(_end, executor, outcome)
@@ -135,7 +135,7 @@ class _Begin:
         os._exit(1)
 
 
-def _environment(count: int) -> dict[str, str]:
+def environment(count: int) -> dict[str, str]:
     """Threads divided among the processes, and the same places to import from, without the folder of the shell."""
     import torch
 

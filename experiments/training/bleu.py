@@ -30,7 +30,11 @@ def generate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, texts: 
         real = (ids != tokenizer.pad_token_id).long()
         with torch.no_grad():
             out = model.generate(  # type: ignore[operator]  # PreTrainedModel alone does not declare it
-                input_ids=ids, attention_mask=real, num_beams=BEAMS, do_sample=False, max_new_tokens=MAX_LENGTH
+                input_ids=ids.to(model.device),
+                attention_mask=real.to(model.device),
+                num_beams=BEAMS,
+                do_sample=False,
+                max_new_tokens=MAX_LENGTH,
             )
         written += tokenizer.batch_decode(out, skip_special_tokens=True)
     return written

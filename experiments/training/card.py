@@ -47,11 +47,15 @@ def export(task: Task, model: Any, recipe: Recipe, run: Path, out: Path) -> None
         "tokens": f"{recipe.tokens / 1e6:.1f} M",
         "epochs": f"{recipe.tokens / task.epoch_tokens:.1f}",
         "epoch_tokens": f"{task.epoch_tokens / 1e6:.2f} M",
-        "minutes": f"{figures['seconds'] / 60:.0f}",
+        "time": _time(figures["seconds"], recipe.device),
     }
     parts = DictLoader({"training": TRAINING, "pairs": PAIRS, "card": task.card})
     templates = Environment(undefined=StrictUndefined, keep_trailing_newline=True, loader=parts)
     (out / "README.md").write_text(templates.get_template("card").render(facts))
+
+
+def _time(seconds: float, device: str) -> str:
+    return f"{seconds / 60:.0f} minutes of a CPU core" if device == "cpu" else f"{seconds:.0f} seconds of a GPU"
 
 
 def _rates(task: Task) -> str:

@@ -26,14 +26,14 @@ On the {{ "{:,}".format(figures.sentences) }} held-out sentences, each token mas
 
 ## Training
 
-It began with the weights of the masked-en shipped before, and layers between its own that wrote nothing
-(`experiments/training/grow.py` says how). Of each sentence a share 0.1 + 0.9 u^{{ mask_power }} is hidden, u uniform.
+From random weights. In a pass every sentence of Tatoeba is read once, and {{ "%.0f" % (100 * books) }} % of those from
+books, others each time. Of each a share 0.1 + 0.9 u^{{ mask_power }} is hidden, u uniform.
 
 {% include "training" %}
 `learning_curve.jsonl` has the figures along the way, on the first 500 held-out sentences. The command:
 
-    mcmc-text train-embedded --corpus CORPUS --out OUT --seed {{ recipe.seed }} --threads {{ recipe.threads }}\
- --steady {{ recipe.steady }}
+    mcmc-text train-embedded --corpus CORPUS --out OUT --seed {{ recipe.seed }} --threads\
+ {{ recipe.threads }} --device {{ recipe.device }} --steady {{ recipe.steady }}
 
 The tokenizer is a cased byte-level BPE of 8,192 entries trained on English and French; 27 of them were spare, for
 models that share the vocabulary.
@@ -41,8 +41,10 @@ models that share the vocabulary.
 ## Data, licence, attribution
 
 English sentences, and French ones for the tokenizer, from Tatoeba (tatoeba.org), taken from the files at
-manythings.org/anki, licensed CC BY 2.0 FR. The last 10,000 rows of each file were held out. None of the sentences is
-part of this project; the weights, computed from them, are shared under the same licence with this attribution.
+manythings.org/anki, licensed CC BY 2.0 FR, and English sentences from 100 books published by 1930 (Standard Ebooks,
+CC0; believed to be in the US public domain). The last 10,000 rows of each file were held out, and the held-out
+sentences of Tatoeba from both. None of the sentences is part of this project; the weights, computed from them, are
+shared under the licence of the first, with this attribution.
 
 ## Limits
 
@@ -62,8 +64,8 @@ PAIRS = """\
 
 # Included by all as "training".
 TRAINING = """\
-{{ recipe.steps }} steps, {{ tokens }} tokens ({{ epochs }} passes over {{ epoch_tokens }}), {{ minutes }} minutes of a
-CPU core, products of matrices in bfloat16. Muon for the matrices of the layers, AdamW for the rest, {{ rates }}.
+{{ recipe.steps }} steps, {{ tokens }} tokens ({{ epochs }} passes over {{ epoch_tokens }}), {{ time }}, products of
+matrices in bfloat16. Muon for the matrices of the layers, AdamW for the rest, {{ rates }}.
 
 | | |
 |---|---|
@@ -101,15 +103,14 @@ On held-out sentences, text and end:
 
 ## Training
 
-It began with the weights of the causal-en shipped before, which was smaller, and which had begun with those of
-masked-en: grown so that it computed the same (`experiments/training/grow.py` says how). Of the tokens 8 in 10 are from
-Tatoeba, all of it in every pass, 2 in 10 from books. Then:
+From random weights. In a pass every sentence of Tatoeba is read once, and {{ "%.0f" % (100 * books) }} % of those from
+books, others each time.
 
 {% include "training" %}
 `learning_curve.jsonl` has the figures along the way, on the first 1,000 held-out rows of each. The command:
 
     mcmc-text train-embedded causal-en --corpus CORPUS --out OUT --seed {{ recipe.seed }} --threads\
- {{ recipe.threads }} --steady {{ recipe.steady }}
+ {{ recipe.threads }} --device {{ recipe.device }} --steady {{ recipe.steady }}
 
 The tokenizer is that of masked-en.
 
@@ -179,8 +180,7 @@ the source:
 {% endfor %}
 ## Training
 
-It began with the weights of the seq2seq-en shipped before, which had three of the tasks, and a layer between its own
-that wrote nothing (`experiments/training/grow.py` says how). Of the examples
+It began with the weights of the seq2seq-en shipped before, trained for 24 M tokens without dropout. Of the examples
 {%- for task, share in shares.items() %}
 {{ "%.0f" % (100 * share) }} % were {{ task }}{{ ";" if loop.last else "," }}{% endfor %}
 noise was drawn anew each time. Tokens are those of source and target:
@@ -190,7 +190,7 @@ noise was drawn anew each time. Tokens are those of source and target:
 command:
 
     mcmc-text train-embedded seq2seq-en --corpus CORPUS --out OUT --seed {{ recipe.seed }} --threads\
- {{ recipe.threads }} --steady {{ recipe.steady }}
+ {{ recipe.threads }} --device {{ recipe.device }} --steady {{ recipe.steady }}
 
 The tokenizer has the vocabulary of masked-en; it puts no `<s>` before a text.
 
@@ -255,8 +255,8 @@ weight in all: its probabilities are those of a text of which each kind is as li
 {% include "training" %}
 `learning_curve.jsonl` has the figures along the way, on the first {{ quick_check }} held-out sentences. The command:
 
-    mcmc-text train-embedded kinds-en --corpus CORPUS --out OUT --seed {{ recipe.seed }} --threads {{ recipe.threads }}\
- --steady {{ recipe.steady }}
+    mcmc-text train-embedded kinds-en --corpus CORPUS --out OUT --seed {{ recipe.seed }} --threads\
+ {{ recipe.threads }} --device {{ recipe.device }} --steady {{ recipe.steady }}
 
 ## Data, licence, attribution
 

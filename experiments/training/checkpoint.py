@@ -19,14 +19,14 @@ __all__ = ["Run", "append_to_curve"]
 
 @dataclass
 class Run:
-    """A model in training: its weights, their average, the optimizers, the steps done, the CPU seconds they took."""
+    """A model in training: its weights, their average, the optimizers, the steps done, the seconds they took."""
 
     name: str
     model: PreTrainedModel
     average: PreTrainedModel
     optimizers: Optimizers
     step: int = 0
-    seconds: float = 0.0
+    seconds: float = 0.0  # of a CPU core, or of a GPU
 
     def save(self, path: Path) -> None:
         """Replace the file as a whole: a kill leaves the old one or the new one."""
@@ -37,7 +37,7 @@ class Run:
 
     def load(self, path: Path) -> None:
         """Raises ``InvalidInput`` for a checkpoint of another model, or of a training that went otherwise."""
-        saved = torch.load(path, weights_only=True)  # tensors, numbers and names only: no code is run
+        saved = torch.load(path, "cpu", weights_only=True)  # tensors, numbers and names only: no code is run
         if (other := saved.get("name")) != self.name:
             raise InvalidInput(f"{path} is a checkpoint of {other}, not of {self.name}; give another --out")
         for name in ("model", "average", "optimizers"):

@@ -20,7 +20,7 @@ def drop_channels(model: nn.Module, names: tuple[str, ...], rate: float) -> None
     def hook(module: nn.Module, _: Any, output: Tensor) -> Tensor:
         if not module.training:
             return output
-        kept = torch.rand(output.shape[0], 1, output.shape[2], dtype=torch.float32) >= rate
+        kept = torch.rand(output.shape[0], 1, output.shape[2], dtype=torch.float32, device=output.device) >= rate
         return output * (kept.to(output.dtype) / (1 - rate))
 
     if rate > 0:

@@ -1,4 +1,4 @@
-"""The training loop: a function of the seed, the corpus and the number of threads, that resumes where it was killed."""
+"""The training loop: a function of seed, corpus, device and number of threads, that resumes where it was killed."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _tokenizer(task_class: type[Task], corpus: Path, out: Path) -> PreTrainedTok
 
 
 def _begin(task: Task, recipe: Recipe) -> Run:
-    model = task.build().train()
+    model = task.build().train().to(recipe.device)
     optimizers = Optimizers(
         model, recipe.weight_decay, embedding_rate=task.embedding_rate, relative=task.relative_rates
     )
@@ -66,21 +66,21 @@ def _begin(task: Task, recipe: Recipe) -> Run:
 
 
 def _run_steps(run: Run, task: Task, recipe: Recipe, out: Path, progress: bool) -> None:
-    loss_of = torch.compile(task.loss, dynamic=True) if recipe.compiled else task.loss
+    loss_of = torch.compile(task.loss, dynamic=True) if recipe.compiled and recipe.device == "cpu" else task.loss
     batches = task.batches(recipe.batch_tokens, recipe.seed, run.step)
-    losses: list[float] = []
-    before, saved_at = run.seconds - time.process_time(), time.monotonic()
+    losses: list[Tensor] = []
+    clock = time.process_time if recipe.device == "cpu" else time.perf_counter
+    before, saved_at = run.seconds - clock(), time.monotonic()
     bar = tqdm(total=recipe.steps, initial=run.step, disable=not progress, unit="step", mininterval=10)
     for step, batch in islice(batches, max(0, recipe.steps - run.step)):
         if step == recipe.steady:
             run.save(out / "steady.pt")
         losses.append(_update(run, task, recipe, loss_of, batch))
-        run.step, run.seconds = step + 1, before + time.process_time()
-        bar.set_postfix_str(f"loss {losses[-1]:.2f}", refresh=False)
+        run.step, run.seconds = step + 1, before + clock()
         bar.update()
         evaluated = run.step % recipe.evaluate_every == 0 or run.step == recipe.steps
         if evaluated:
-            facts = {"step": run.step, "training": sum(losses) / len(losses), **task.quick_figures(run.average)}
+            facts = {"step": run.step, "training": torch.stack(losses).mean().item(), **task.quick_figures(run.average)}
             append_to_curve(out / "learning_curve.jsonl", {**facts, "seconds": round(run.seconds)})
             losses.clear()
         if evaluated or time.monotonic() - saved_at > SAVE_EVERY:
@@ -89,12 +89,20 @@ def _run_steps(run: Run, task: Task, recipe: Recipe, out: Path, progress: bool) 
     bar.close()
 
 
-def _update(run: Run, task: Task, recipe: Recipe, loss_of: Callable[..., Tensor], batch: Tensor) -> float:
-    """One step; returns its loss. Its noise depends on seed and step alone."""
+def _update(run: Run, task: Task, recipe: Recipe, loss_of: Callable[..., Tensor], batch: Tensor) -> Tensor:
+    """One step; returns its loss. Its noise depends on seed and step alone. Nothing here waits for a GPU."""
     rng = torch.manual_seed(recipe.seed * 1_000_003 + run.step)  # torch's own generator: dropout draws from it too
-    with torch.autocast("cpu", torch.bfloat16):
-        loss = loss_of(run.model, task.inputs(batch, rng))
+    inputs = _on(recipe.device, task.inputs(batch, rng))
+    with torch.autocast(run.model.device.type, torch.bfloat16):
+        loss = loss_of(run.model, inputs)
     loss.backward()
     run.optimizers.step(recipe.rate_at(run.step))
     move_average(run.average, run.model, recipe.window_at(run.step))
-    return loss.item()
+    return loss.detach()
+
+
+def _on(device: str, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """From pinned memory, so that the next batch is made while a GPU is at work."""
+    if device == "cpu":
+        return inputs
+    return {name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in inputs.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 import torch
@@ -26,10 +27,11 @@ class Optimizers:
         muon: list[dict[str, Any]] = []
         adam: list[dict[str, Any]] = []
         for weight in model.parameters():
-            multiple = None if relative else embedding_rate if weight is words else 1.0
-            decay = 0.0 if relative or weight.dim() < 2 else weight_decay / (multiple or 1.0)
+            multiple = embedding_rate if weight is words else 1.0
+            decay = 0.0 if relative or weight.dim() < 2 else weight_decay / multiple
             groups = muon if id(weight) in matrices else adam
             groups.append({"params": [weight], "weight_decay": decay, "multiple": multiple})
+        self.relative = relative
         self.parts: list[Optimizer] = [
             torch.optim.Muon(muon, adjust_lr_fn="match_rms_adamw"),
             torch.optim.AdamW(adam, betas=(0.9, 0.98), fused=True),
@@ -42,12 +44,17 @@ class Optimizers:
     def step(self, rate: float) -> None:
         weights = [weight for group in self.groups for weight in group["params"]]
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        for group in self.groups:
-            multiple = group["multiple"]
-            group["lr"] = rate * (_size(group["params"][0]) if multiple is None else multiple)
+        for group, multiple in zip(self.groups, self._multiples(), strict=True):
+            group["lr"] = rate * multiple
         for part in self.parts:
             part.step()
             part.zero_grad()
+
+    def _multiples(self) -> list[float]:
+        """What each group's rate is multiplied by."""
+        if not self.relative:
+            return [group["multiple"] for group in self.groups]
+        return _sizes([group["params"][0] for group in self.groups])
 
     def state_dict(self) -> list[dict[str, Any]]:
         return [part.state_dict() for part in self.parts]
@@ -57,6 +64,7 @@ class Optimizers:
             part.load_state_dict(saved)
 
 
-def _size(weight: torch.Tensor) -> float:
-    """Root mean square; what starts at zero has to be able to leave it."""
-    return max(1e-3, weight.detach().square().mean().sqrt().item())
+def _sizes(weights: list[torch.Tensor]) -> list[float]:
+    """Root mean squares, with one wait for a GPU; what starts at zero has to be able to leave it."""
+    norms: list[float] = torch.stack(torch._foreach_norm([weight.detach() for weight in weights])).tolist()
+    return [max(1e-3, norm / math.sqrt(weight.numel())) for norm, weight in zip(norms, weights, strict=True)]

@@ -1,4 +1,4 @@
-"""The parts of training: rates, optimizers, averages, dropout, growth, and the sampled denominator."""
+"""The parts of training: rates, optimizers, averages, dropout, and the sampled denominator."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from transformers import LlamaConfig, LlamaForCausalLM, T5Config, T5ForCondition
 
 from experiments.training.average import move_average
 from experiments.training.dropout import drop_channels
-from experiments.training.grow import grow
 from experiments.training.optimizer import Optimizers
 from experiments.training.output_tokens import SHARE, OutputTokens, mean_nats
 from experiments.training.recipe import Recipe
@@ -35,41 +34,11 @@ def t5(layers):
     return T5ForConditionalGeneration(config).eval()
 
 
-def scattered(model):
-    """With norms that differ by channel, as those of trained models do."""
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.dim() == 1:
-                weight.copy_(0.5 + torch.rand(weight.shape))
-    return model
-
-
 def test_the_rate_rises_stays_and_falls():
     recipe = Recipe(rate=1.0, steady=6, decay=4, batch_tokens=1, warmup=2, window=10)
     assert [recipe.rate_at(step) for step in range(10)] == [0.5, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25]
     assert [recipe.window_at(step) for step in (0, 1, 5, 7, 9)] == [1, 2, 6, 7.5, 2.5]
     assert replace(recipe, decay=0).rate_at(5) == 1.0
-
-
-@torch.no_grad()
-def test_a_grown_llama_computes_the_same():
-    torch.manual_seed(0)
-    small, large = scattered(llama()), llama(width=24, layers=3, feed_forward=40)
-    grow(large, small, writes=("o_proj", "down_proj"))
-    ids = torch.randint(VOCABULARY, (3, 7))
-    assert large(input_ids=ids).logits == pytest.approx(small(input_ids=ids).logits, abs=1e-5)
-    assert not large.model.layers[2].mlp.down_proj.weight.any()
-    assert large.model.layers[2].mlp.up_proj.weight.any()  # it can begin to learn
-    assert torch.equal(large.model.layers[1].mlp.up_proj.weight[:24, :16], small.model.layers[1].mlp.up_proj.weight)
-
-
-@torch.no_grad()
-def test_a_grown_t5_computes_the_same():
-    torch.manual_seed(0)
-    small, large = scattered(t5(2)), t5(3)
-    grow(large, small, writes=("o", "wo"))
-    ids = {"input_ids": torch.randint(1, VOCABULARY, (3, 7)), "decoder_input_ids": torch.randint(1, VOCABULARY, (3, 4))}
-    assert large(**ids).logits == pytest.approx(small(**ids).logits, abs=1e-5)
 
 
 def test_embeddings_have_a_rate_of_their_own():

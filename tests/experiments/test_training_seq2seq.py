@@ -150,6 +150,8 @@ def test_outputs_keep_the_order_of_their_sources(task, monkeypatch):
     seen = []
 
     class Echo:
+        device = "cpu"
+
         def eval(self): ...
 
         def generate(self, input_ids, **_):

@@ -62,7 +62,7 @@ From random weights. In a pass every couplet is read once, every sentence {{ sen
 command:
 
     mcmc-text train-embedded causal-zh --corpus CORPUS --out OUT --seed {{ recipe.seed }} --threads\
- {{ recipe.threads }} --steady {{ recipe.steady }}
+ {{ recipe.threads }} --device {{ recipe.device }} --steady {{ recipe.steady }}
 
 """
     + DATA
@@ -94,16 +94,15 @@ On held-out rows, each character masked by itself:
 {% endfor %}
 ## Training
 
-It began with the weights of causal-zh, so that each layer computed the same
-(`experiments/training/chinese/warm_start.py` says how). In a pass every couplet is read once, every sentence
-{{ sentences }} times. Of each a share 0.1 + 0.9 u^{{ mask_power }} is hidden, u uniform.
+From random weights. In a pass every couplet is read once, every sentence {{ sentences }} times. Of each a share
+0.1 + 0.9 u^{{ mask_power }} is hidden, u uniform.
 
 {% include "training" %}
 `learning_curve.jsonl` has the figures along the way, on the first {{ quick_check }} held-out rows of each kind. The
 command:
 
     mcmc-text train-embedded masked-zh --corpus CORPUS --out OUT --seed {{ recipe.seed }} --threads\
- {{ recipe.threads }} --steady {{ recipe.steady }}
+ {{ recipe.threads }} --device {{ recipe.device }} --steady {{ recipe.steady }}
 
 """
     + DATA
@@ -164,7 +163,7 @@ those of source and target:
 command:
 
     mcmc-text train-embedded seq2seq-zh --corpus CORPUS --out OUT --seed {{ recipe.seed }} --threads\
- {{ recipe.threads }} --steady {{ recipe.steady }}
+ {{ recipe.threads }} --device {{ recipe.device }} --steady {{ recipe.steady }}
 
 """
     + DATA

@@ -42,7 +42,7 @@ class ChineseSeq2SeqTask(Seq2SeqTask):
     name, card = "seq2seq-zh", cards.SEQ2SEQ
     facts = MappingProxyType({"shares": SHARES, "quick_check": QUICK_CHECK, "sentences": SENTENCES})
     shares = SHARES
-    recipe = Recipe(rate=1.2e-2, steady=900, decay=400, batch_tokens=4096, dropout=0.05, window=200)
+    recipe = Recipe(rate=1e-2, steady=2_021, decay=1_410, batch_tokens=16_384, dropout=0.2)
 
     def __init__(self, corpus: Path, tokenizer: PreTrainedTokenizerFast) -> None:
         self.tokenizer = tokenizer

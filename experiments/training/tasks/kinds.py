@@ -116,7 +116,8 @@ class KindsTask(Task):
 
     def loss(self, model: BertForSequenceClassification, inputs: dict[str, Tensor]) -> Tensor:
         """Mean ``-log p(kind | text)`` (nats), each kind with the same weight in all."""
-        return cross_entropy(model(input_ids=inputs["read"]).logits, inputs["label"], self.weights)
+        logits = model(input_ids=inputs["read"]).logits
+        return cross_entropy(logits, inputs["label"], self.weights.to(logits.device))
 
     def quick_figures(self, model: BertForSequenceClassification) -> dict[str, Any]:
         return self._judged(model, self.held_out[:QUICK_CHECK])
@@ -136,7 +137,7 @@ class KindsTask(Task):
         with torch.inference_mode():
             for group in _by_length(self.tokenizer, rows).values():
                 label = group[:, 0]
-                log_probs = model(input_ids=group[:, 1:]).logits.log_softmax(dim=1)
+                log_probs = model(input_ids=group[:, 1:].to(model.device)).logits.log_softmax(dim=1).cpu()
                 right.index_add_(0, label, (log_probs.argmax(dim=1) == label).double())
                 nats.index_add_(0, label, cross_entropy(log_probs, label, reduction="none").double())
                 count += label.bincount(minlength=len(KINDS))

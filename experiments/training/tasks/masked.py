@@ -15,22 +15,24 @@ from transformers import ModernBertConfig, ModernBertForMaskedLM, PreTrainedToke
 from experiments.training import cards
 from experiments.training.data import (
     MAX_LENGTH,
+    books_split,
     by_length,
     embedded_tokenizer,
     english_split,
     epochs,
     same_length_batches,
+    with_a_share_of,
 )
-from experiments.training.grow import grow
 from experiments.training.output_tokens import OutputTokens, mean_nats
 from experiments.training.recipe import Recipe
 from experiments.training.tasks.task import Task
-from lm_adapters import MaskedEnergy, MaskedLM, load_pretrained
+from lm_adapters import MaskedEnergy, MaskedLM
 
 __all__ = ["MaskedTask", "draw_mask"]
 
 QUICK_CHECK = 500  # held-out sentences scored along the way; the card's figures use all of them
-LAYERS = 6
+POSITIONS = 128  # every held-out sentence fits
+BOOKS = 0.3  # of the sentences from books, in an epoch
 MASK_POWER = 5  # a share ``0.1 + 0.9 u^MASK_POWER`` of each sentence is masked
 
 
@@ -38,32 +40,46 @@ class MaskedTask(Task):
     """A ModernBERT that fills masks in English sentences."""
 
     name, kind, card = "masked-en", "masked", cards.MASKED
-    facts = MappingProxyType({"mask_power": MASK_POWER})
+    facts = MappingProxyType({"mask_power": MASK_POWER, "books": BOOKS})
+    width, heads, feed_forward, layers = 256, 4, 640, 6
+    embedding_rate = 2.0
     dropped = ("embeddings", "Wo")
-    recipe = Recipe(rate=1.5e-3, steady=6_000, decay=1_000, batch_tokens=6144, dropout=0.05)
+    recipe = Recipe(rate=3e-3, steady=4_550, decay=3_312, batch_tokens=24_576, dropout=0.1, weight_decay=0.1)
 
     def __init__(self, corpus: Path, tokenizer: PreTrainedTokenizerFast) -> None:
         self.tokenizer = tokenizer
-        training, self.held_out = english_split(corpus)
-        self.groups = by_length(tokenizer, training, MAX_LENGTH)
-        self.output = OutputTokens(self.groups.values(), len(tokenizer))
-        self.epoch_tokens = sum(rows.numel() for rows in self.groups.values())
+        sentences, self.held_out = english_split(corpus)
+        self.sentences, self.books = (
+            by_length(tokenizer, rows, MAX_LENGTH) for rows in (sentences, books_split(corpus)[0])
+        )
+        self.output = OutputTokens((*self.sentences.values(), *self.books.values()), len(tokenizer))
+        self.epoch_tokens = sum(rows.numel() for rows in self._epoch(torch.Generator()).values())
 
     @staticmethod
     def make_tokenizer(corpus: Path) -> PreTrainedTokenizerFast:
         return embedded_tokenizer()
 
     def build(self) -> ModernBertForMaskedLM:
-        """Computes what the embedded model does, in a shape that may be deeper."""
-        small, _ = load_pretrained("masked", "masked-en")
-        changed = {"num_hidden_layers": LAYERS, "layer_types": ["full_attention"] * LAYERS, "dtype": "float32"}
-        config = ModernBertConfig(**{**small.config.to_dict(), **changed, "attn_implementation": "eager"})
-        model = ModernBertForMaskedLM(config)
-        grow(model, small, writes=("Wo",))
-        return model
+        """With random weights."""
+        shape: dict[str, Any] = {"layer_types": ["full_attention"] * self.layers, "attn_implementation": "eager"}
+        config = ModernBertConfig(
+            vocab_size=len(self.tokenizer),
+            hidden_size=self.width,
+            intermediate_size=self.feed_forward,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.heads,
+            max_position_embeddings=POSITIONS,
+            pad_token_id=self.tokenizer.pad_token_id,
+            bos_token_id=self.tokenizer.bos_token_id,
+            eos_token_id=self.tokenizer.eos_token_id,
+            cls_token_id=self.tokenizer.cls_token_id,
+            sep_token_id=self.tokenizer.sep_token_id,
+            **shape,
+        )
+        return ModernBertForMaskedLM(config)
 
     def batches(self, tokens: int, seed: int, first_step: int) -> Iterator[tuple[int, Tensor]]:
-        return epochs(partial(same_length_batches, self.groups, tokens), seed, first_step)
+        return epochs(partial(self._cut, tokens), seed, first_step)
 
     def inputs(self, batch: Tensor, rng: torch.Generator) -> dict[str, Tensor]:
         """Of ``int64 [rows, length]``; ``where`` are the hidden tokens in all of them together."""
@@ -82,13 +98,19 @@ class MaskedTask(Task):
     def figures(self, model: ModernBertForMaskedLM) -> dict[str, Any]:
         return {"sentences": len(self.held_out), **self._pseudo_log_likelihood(model, self.held_out)}
 
+    def _epoch(self, rng: torch.Generator) -> dict[int, Tensor]:
+        return with_a_share_of(self.sentences, self.books, BOOKS, rng)
+
+    def _cut(self, tokens: int, rng: torch.Generator) -> list[Tensor]:
+        return same_length_batches(self._epoch(rng), tokens, rng)
+
     def _pseudo_log_likelihood(self, model: ModernBertForMaskedLM, texts: list[str]) -> dict[str, float]:
         """As the sampler computes it."""
         lm = MaskedLM(model, self.tokenizer)
         energy, nats, tokens = MaskedEnergy(lm, "pll"), 0.0, 0
         with torch.inference_mode():
             for start in range(0, len(texts), 500):
-                x = lm.space.encode(texts[start : start + 500])
+                x = lm.space.encode(texts[start : start + 500]).to(model.device)
                 nats += energy(x).sum().item()
                 tokens += int(lm.space.lengths(x).sum())
         lm.close()

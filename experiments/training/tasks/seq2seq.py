@@ -26,7 +26,6 @@ from experiments.training.data import (
     paraphrase_split,
     translation_split,
 )
-from experiments.training.grow import grow
 from experiments.training.output_tokens import OutputTokens, mean_nats
 from experiments.training.recipe import Recipe
 from experiments.training.tasks.mixture import Framed, Mixture, Noise, Pool
@@ -63,7 +62,6 @@ SHARES = {
     DENOISE: 0.08,
 }  # of an epoch's examples
 BOOKS = 0.25  # of the sentences from books are there to be remade from their words, and to be filled in
-LAYERS, DECODER_LAYERS = 4, 4
 QUICK_CHECK = 200  # held-out pairs of each task scored along the way
 CHECK = 1000  # and for the card
 ROWS = 50  # pairs of a pass
@@ -78,7 +76,7 @@ class Seq2SeqTask(Task):
     facts = MappingProxyType({"shares": SHARES, "quick_check": QUICK_CHECK})
     shares: ClassVar[Mapping[str, float]] = SHARES
     relative_rates = True
-    recipe = Recipe(rate=8e-3, steady=3_280, decay=700, batch_tokens=6144)
+    recipe = Recipe(rate=1e-2, steady=1_196, decay=1_052, batch_tokens=24_576, dropout=0.1)
 
     def __init__(self, corpus: Path, tokenizer: PreTrainedTokenizerFast) -> None:
         self.tokenizer = tokenizer
@@ -103,13 +101,13 @@ class Seq2SeqTask(Task):
         return framed_for_t5(embedded_tokenizer())
 
     def build(self) -> T5ForConditionalGeneration:
-        """Computes what the embedded model does, in a shape that may be deeper: T5 1.1, with tied embeddings."""
-        small, _ = load_pretrained("seq2seq", "seq2seq-en")
+        """Begins with the weights of the embedded model: T5 1.1, with tied embeddings."""
+        begun, _ = load_pretrained("seq2seq", "seq2seq-en")
         tasks = {task: {"prefix": prefix} for task, prefix in PREFIXES.items()}
         tasks[INFILL]["sentinel"] = SENTINEL
-        changed = {"num_layers": LAYERS, "num_decoder_layers": DECODER_LAYERS, "task_specific_params": tasks}
-        model = T5ForConditionalGeneration(T5Config(**{**small.config.to_dict(), **changed, "dtype": "float32"}))
-        grow(model, small, writes=("o", "wo"))
+        config = {**begun.config.to_dict(), "task_specific_params": tasks, "dtype": "float32"}
+        model = T5ForConditionalGeneration(T5Config(**config))
+        model.load_state_dict(begun.state_dict())
         return model
 
     def batches(self, tokens: int, seed: int, first_step: int) -> Iterator[tuple[int, Tensor]]:
@@ -213,6 +211,6 @@ def framed_for_t5(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast
 def _scored(model: T5ForConditionalGeneration, rows: Framed) -> tuple[float, int]:
     """Nats and number of target tokens."""
     tokens = int((rows.labels >= 0).sum())
-    labels = {"labels": rows.labels, "use_cache": False}
-    nats = model(input_ids=rows.source, attention_mask=rows.attention_mask, **labels).loss.item()
+    read = {"input_ids": rows.source, "attention_mask": rows.attention_mask, "labels": rows.labels}
+    nats = model(**{name: ids.to(model.device) for name, ids in read.items()}, use_cache=False).loss.item()
     return tokens * nats, tokens
