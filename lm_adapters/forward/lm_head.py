@@ -13,10 +13,15 @@ from torch import Tensor
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["HeadOnRows"]
+__all__ = ["HeadOnRows", "positions_a_call"]
 
 POSITIONS_A_CALL = {"cpu": 512}  # of the head: with 8,000 tokens in float32 16 MB of logits
 ELSEWHERE = 8192  # on other devices: with 50,000 tokens 1.6 GB
+
+
+def positions_a_call(device: torch.device) -> int:
+    """The most positions that the head reads at once."""
+    return POSITIONS_A_CALL.get(device.type, ELSEWHERE)
 
 
 class HeadOnRows:
@@ -55,7 +60,7 @@ class HeadOnRows:
         """
         if self.full:
             return iter([self._model(**inputs).logits[index]])
-        self._part = POSITIONS_A_CALL.get(index[0].device.type, ELSEWHERE)
+        self._part = positions_a_call(index[0].device)
         try:
             with self.rows(index):
                 first = self._model(**inputs).logits.squeeze(0)
@@ -70,6 +75,15 @@ class HeadOnRows:
             return cast(Tensor, self._model(**inputs).logits[index])
         with self.rows(index):
             return cast(Tensor, self._model(**inputs).logits.squeeze(0))
+
+    @property
+    def alone(self) -> bool:
+        """Whether only such hooks are on ``body``, and its ``forward`` is its own."""
+        body = self._body
+        hooks = [*body._forward_hooks.values(), *body._forward_pre_hooks.values()]
+        return "forward" not in vars(body) and all(
+            getattr(each, "__func__", None) is HeadOnRows._gather for each in hooks
+        )
 
     def remove(self) -> None:
         """Take the hook off the model."""

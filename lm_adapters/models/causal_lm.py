@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 
 from lm_adapters.forward.kv_cache import Layers, Prefixes, as_cache, cache_layers, expand_layers
+from lm_adapters.forward.lm_head import positions_a_call
 from lm_adapters.forward.model_inputs import max_positions
+from lm_adapters.forward.one_token import OneToken, one_token_reader
 from lm_adapters.forward.oom import run_one_row
 from lm_adapters.forward.route import by_length, read_tokens, with_read_tokens
 from lm_adapters.models.language_model import LanguageModel
@@ -55,7 +57,9 @@ class CausalLM(LanguageModel):
         self.eos_id: int = end
         self.start_id: int = next(start for start in starts if start is not None)
         self._last: PromptedLM | None = None
+        self.one_token: OneToken | None = None  # while the model is probed
         self.route = chosen_route(self, self._readings())
+        self.one_token = one_token_reader(model, self.head, self.allowed.nonzero().squeeze(1))
 
     @property
     def max_length(self) -> int:
@@ -149,15 +153,17 @@ class PromptedLM:
         if self.lm.route.cache == "none":
             x, marked, after = with_read_tokens(before, tokens, wanted)
             return self.logits(x, marked), after
-        past, count = as_cache(before.layers), tokens.shape[1]
         rows, columns = wanted.nonzero(as_tuple=True)
-        positions = {}
+        count, positions = tokens.shape[1], {}
         if self.lm.takes("position_ids"):
-            first = len(self.context)
-            places = before.counts.unsqueeze(1) + torch.arange(first, first + count, device=tokens.device)
+            positions["position_ids"] = places = self._places(before, count)
             if len(rows) < tokens.numel():  # tokens right of all that is wanted may be beyond the last position
-                places = places.clamp(max=first + self.max_length - 1)
-            positions["position_ids"] = places
+                positions["position_ids"] = places.clamp(max=len(self.context) + self.max_length - 1)
+        reader = self.lm.one_token if count == 1 and len(rows) <= positions_a_call(tokens.device) else None
+        if reader is not None and reader.usable():
+            read, layers = reader.read(tokens, positions["position_ids"], before.layers, before.real, rows)
+            return iter([read]), before.extended(layers, 1)
+        past = as_cache(before.layers)
         logits = self.lm.head.read(
             (rows, columns),
             input_ids=tokens,
@@ -167,6 +173,13 @@ class PromptedLM:
             **positions,
         )
         return logits, before.extended(cache_layers(past), count)
+
+    def _places(self, before: Prefixes, count: int) -> Tensor:
+        """``int64 [rows, count]``: the positions of the tokens that follow."""
+        if count == 1:
+            return (before.counts + len(self.context)).unsqueeze(1)
+        first = len(self.context)
+        return before.counts.unsqueeze(1) + torch.arange(first, first + count, device=before.counts.device)
 
     def _read(self, x: Tensor, wanted: Tensor, past: Cache | None) -> Iterator[Tensor]:
         rows, columns = wanted.nonzero(as_tuple=True)
