@@ -139,7 +139,7 @@ class _LivingTokens(TokenDistribution[Autoregressive]):
         """
         parts = []
         for part, at, quantile, share, *text in aligned_parts(logits, column, u, living, *begun):
-            own, weights = self._shares(part, at, 0, *text)
+            own, weights = self._shares(part, at, None, *text)
             token = Weights(weights.double() * share).at(quantile)
             parts.append((token, *self._scores(own, Weights(weights), at, token)))
         tokens, log_probs, nlls = map(torch.cat, zip(*parts, strict=True))

@@ -160,7 +160,7 @@ class _Tokens(TokenDistribution[Autoregressive]):
         """As ``draw``, but tokens that are ``given int64 [rows]`` are not drawn; -1: drawn."""
         parts = []
         for part, at, quantile, kept, *text in aligned_parts(logits, column, u, given, *begun):
-            own, weights = self._weights(part, at, 0, *text)
+            own, weights = self._weights(part, at, None, *text)
             token = kept.where(kept >= 0, weights.at(quantile))
             parts.append((token, *self._scores(own, weights, at, token)))
         tokens, log_probs, nlls = map(torch.cat, zip(*parts, strict=True))
@@ -181,7 +181,7 @@ class _TriedTokens(_Tokens):
     ) -> tuple[Tensor, Tensor, Tensor]:
         parts = []
         for part, at, quantile, text in aligned_parts(logits, column, u, *begun):
-            own, weights = self._shares(part, at)
+            own, weights = self._shares(part, at, None)
             shares = (weights.double() / weights.double().sum(dim=1, keepdim=True)).cpu().numpy()
             found = [
                 self._tried(*row) for row in zip(shares, at.tolist(), quantile.tolist(), text.tolist(), strict=True)

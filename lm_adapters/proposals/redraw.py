@@ -108,6 +108,7 @@ class Decoder:
         rows = torch.arange(len(self.x), device=self.x.device)
         slot = rows  # of ``before``, which may still hold texts that are finished
         first, last = min(self.cuts), max(self.cuts)
+        every = torch.ones_like(rows, dtype=torch.bool).unsqueeze(1)
         while True:
             going = token != law.model.eos_id
             if last >= self.last:
@@ -121,11 +122,11 @@ class Decoder:
                     before, slot = before.take(slot), torch.arange(len(rows), device=rows.device)
             place, first, last = place + 1, first + 1, last + 1
             if len(rows) == len(before):
-                read, wanted = token, torch.ones_like(token, dtype=torch.bool)
+                read, wanted = token, every if len(rows) == len(every) else every[: len(rows)]
             else:
                 read = torch.full_like(before.counts, law.model.eos_id).index_copy_(0, slot, token)
-                wanted = torch.zeros_like(read, dtype=torch.bool).index_fill_(0, slot, True)
-            logits, before = law.model.extend(before, read.unsqueeze(1), wanted.unsqueeze(1))
+                wanted = torch.zeros_like(read, dtype=torch.bool).index_fill_(0, slot, True).unsqueeze(1)
+            logits, before = law.model.extend(before, read.unsqueeze(1), wanted)
             token = self.next_tokens(rows, place, logits, (first, last))
 
     def next_tokens(self, rows: Tensor, place: Tensor, logits: Iterable[Tensor], reach: tuple[int, int]) -> Tensor:

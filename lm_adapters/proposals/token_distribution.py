@@ -71,6 +71,8 @@ class TokenDistribution(Generic[M]):
         self.min_length, self.max_length = min_length, max_length
         self._possible = model.allowed.clone()
         self._possible[model.eos_id] = True
+        self._text = model.allowed.clone()
+        self._text[model.eos_id] = False
 
     def draw(
         self,
@@ -84,11 +86,10 @@ class TokenDistribution(Generic[M]):
 
         ``reach``: all of ``column`` are between these two, where that is known; it saves work and changes nothing.
         """
-        first, last = reach or (0, self.max_length)
         parts = []
         for part, at, quantile, *text in aligned_parts(logits, column, u, *begun):
-            own, weights = self._weights(part, at, first, *text)
-            if last < self.max_length:
+            own, weights = self._weights(part, at, reach, *text)
+            if reach is not None and reach[1] < self.max_length:
                 token, log_prob = weights.at_with_log_prob(quantile)
                 parts.append((token, log_prob, _nlls(own, token.unsqueeze(1)).squeeze(1)))
             else:
@@ -106,11 +107,11 @@ class TokenDistribution(Generic[M]):
         *begun: Tensor,
     ) -> Tensor:
         """The tokens of ``draw`` alone."""
-        first, last = reach or (0, self.max_length)
         parts = []
         for part, at, quantile, *text in aligned_parts(logits, column, u, *begun):
-            token = self._weights(part, at, first, *text)[1].at(quantile)
-            parts.append(token if last < self.max_length else token.where(at != self.max_length, self.model.eos_id))
+            token = self._weights(part, at, reach, *text)[1].at(quantile)
+            ends = reach is None or reach[1] >= self.max_length
+            parts.append(token.where(at != self.max_length, self.model.eos_id) if ends else token)
         return joined(parts)
 
     def log_probs(
@@ -123,7 +124,7 @@ class TokenDistribution(Generic[M]):
         """
         parts = []
         for part, at, token, *text in aligned_parts(logits, column, tokens, *begun):
-            parts.append(self._scores(*self._weights(part, at, 0, *text), at, token))
+            parts.append(self._scores(*self._weights(part, at, None, *text), at, token))
         log_probs, nlls = map(joined, zip(*parts, strict=True))
         return log_probs, nlls
 
@@ -133,21 +134,25 @@ class TokenDistribution(Generic[M]):
         log_probs = weights.log_prob(token).where(~full, only_end)
         return log_probs.squeeze(1), _nlls(own, token).squeeze(1)
 
-    def _weights(self, logits: Tensor, column: Tensor, first: int = 0, *begun: Tensor) -> tuple[Tensor, Weights]:
-        """The model's probabilities ``[rows, vocabulary]``, and weights of what ``column [rows]`` may hold.
-
-        No column is below ``first``.
-        """
-        own, shares = self._shares(logits, column, first, *begun)
+    def _weights(
+        self, logits: Tensor, column: Tensor, reach: tuple[int, int] | None, *begun: Tensor
+    ) -> tuple[Tensor, Weights]:
+        """The model's probabilities ``[rows, vocabulary]``, and weights of what ``column [rows]`` may hold."""
+        own, shares = self._shares(logits, column, reach, *begun)
         return own, Weights(shares)
 
-    def _shares(self, logits: Tensor, column: Tensor, first: int = 0, *begun: Tensor) -> tuple[Tensor, Tensor]:
+    def _shares(
+        self, logits: Tensor, column: Tensor, reach: tuple[int, int] | None, *begun: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """As ``_weights``, both ``[rows, vocabulary]``; those of a row add up to any number."""
         own = logits.softmax(dim=1)
         if self.following is not None:
             return own, self._followed(logits, column, *begun)
-        if not self.truncation.changes and first >= self.min_length:
-            return own, own * self._possible
+        if reach is not None and not self.truncation.changes:
+            if reach[0] >= self.min_length:
+                return own, own * self._possible
+            if reach[1] < self.min_length:
+                return own, own * self._text
         too_short = column < self.min_length
         if self.truncation.changes:
             scores = self.truncation.scores(logits, self._possible, (too_short, self.model.eos_id))
@@ -185,5 +190,4 @@ class TokenDistribution(Generic[M]):
 
 def _nlls(own: Tensor, token: Tensor) -> Tensor:
     """``-log p`` of ``token [rows, 1]`` under ``own [rows, vocabulary]``, NaN where that rounds to infinity."""
-    nlls = -own.gather(1, token).double().log()
-    return nlls.masked_fill(nlls == math.inf, math.nan)
+    return (-own.gather(1, token).double().log()).nan_to_num(nan=math.nan, posinf=math.nan)
