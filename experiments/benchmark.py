@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LeftOut", "benchmark", "command"]
 
-WORKLOADS = ("gibbs", "mh-pll", "long-pll", "keywords", "locked", "rescored", "suffix", "translate", "draws", "pairs")
+WORKLOADS = (
+    "gibbs", "mh-pll", "long-pll", "delayed", "keywords", "locked", "rescored", "suffix", "translate", "draws", "pairs",
+)  # fmt: skip
 MODELS = {"embedded": 126, "base": 510, "small": 510}  # and the tokens of a text that they take
 CHAINS, CURVE_CHAINS, QUICK_CHAINS = (1, 8, 32, 128, 512), (32,), (1, 32)
 REPEATS, QUICK_REPEATS = 7, 3

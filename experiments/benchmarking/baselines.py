@@ -1,4 +1,4 @@
-"""The loops that people write by hand: one chain, a full forward pass with the full softmax for all that is asked.
+"""The loops that people write by hand: one chain, and a forward pass for all that is asked.
 
 Each is a generator of ``(text, energy)`` after every step, ``text`` a list of token ids. The energies are those of the
 batched kernels, and so are the laws of all loops but ``published_keywords``, whose scheme is not quite reversible.
@@ -108,26 +108,29 @@ def published_keywords(
 
 
 def suffixes(scorer: CausalLM, text: Text, lengths: tuple[int, int], seed: int = 0) -> Chain:
-    """Cut the text somewhere and write it on, the whole text read anew for every token."""
-    rolls, rng, energy = random.Random(seed), _generator(scorer, seed), nll(scorer, text)
+    """Cut the text somewhere and write it on with the model's own cache, as ``generate`` does.
+
+    ``-log p`` of each token, and what it was drawn with, are kept with the text: nothing is read twice.
+    """
+    rolls, rng, known = random.Random(seed), _generator(scorer, seed), _told(scorer, text, lengths)
     while True:
         cut = rolls.randrange(len(text) + 1)
-        new, log_new = text[:cut], 0.0
-        while len(new) < lengths[1]:
-            law = _next_laws(scorer, new, lengths[0])[-1]
+        new, found, past = text[:cut], known[:cut], None
+        read = _row(scorer, [scorer.start_id, *new])
+        while len(new) <= lengths[1]:
+            output = scorer.model(input_ids=read, past_key_values=past, use_cache=True)
+            own, law = _next_law(scorer, output.logits[0, -1], len(new), lengths)
             token = _draw(law, rng)
-            log_new += float(law[token].log())
+            found = [*found, _nats(own, law, token)]
             if token == scorer.eos_id:
                 break
-            new = [*new, token]
-        tokens = [*text, scorer.eos_id][: lengths[1]]
-        laws = _next_laws(scorer, text, lengths[0])
-        log_old = sum(float(laws[i, token].log()) for i, token in enumerate(tokens) if i >= cut)
-        new_energy = nll(scorer, new)
-        log_ratio = energy - new_energy + log_old - log_new + math.log((len(text) + 1) / (len(new) + 1))
+            new, read, past = [*new, token], _row(scorer, [token]), output.past_key_values
+        log_ratio = math.log((len(text) + 1) / (len(new) + 1))
+        for sign, terms in ((1.0, known), (-1.0, found)):
+            log_ratio += sign * sum(nats + log_q for nats, log_q in terms)
         if _accept(log_ratio, rolls):
-            text, energy = new, new_energy
-        yield text, energy
+            text, known = new, found
+        yield text, sum(nats for nats, _ in known)
 
 
 def translations(
@@ -161,8 +164,8 @@ def translations(
 
 def masked_law(lm: MaskedLM, text: Text, site: int) -> Tensor:
     """``[vocabulary]``: the law of one token given the others, over tokens that may be proposed."""
-    logits = _masked_logits(lm, text, site).masked_fill(~lm.allowed, -math.inf)
-    return logits.softmax(dim=-1)[0, len(lm.space.prefix) + site]
+    logits = _masked_logits(lm, text, site)[0, len(lm.space.prefix) + site]
+    return logits.masked_fill(~lm.allowed, -math.inf).softmax(dim=0)
 
 
 def pseudo_nll(lm: MaskedLM, text: Text) -> float:
@@ -192,12 +195,30 @@ def _masked_logits(lm: MaskedLM, text: Text, site: int) -> Tensor:
     return lm.model(input_ids=_row(lm, ids)).logits
 
 
-def _next_laws(lm: CausalLM, text: Text, shortest: int) -> Tensor:
-    """``[length + 1, vocabulary]``: the law of each token, the end among them from the ``shortest`` text on."""
-    possible = lm.allowed.repeat(len(text) + 1, 1)
-    possible[shortest:, lm.eos_id] = True
+def _told(lm: CausalLM, text: Text, lengths: tuple[int, int]) -> list[tuple[float, float]]:
+    """``-log p`` and the log-probability of the draw, of each token of ``text`` and of its end."""
     logits = lm.model(input_ids=_row(lm, [lm.start_id, *text])).logits[0]
-    return logits.masked_fill(~possible, -math.inf).softmax(dim=-1)
+    found = []
+    for place, token in enumerate([*text, lm.eos_id]):
+        found.append(_nats(*_next_law(lm, logits[place], place, lengths), token))
+    return found
+
+
+def _next_law(lm: CausalLM, logits: Tensor, place: int, lengths: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """The model's probabilities ``[vocabulary]``, and weights of what may stand at ``place``: at last the end alone."""
+    own = logits.softmax(dim=0)
+    if place == lengths[1]:
+        law = torch.zeros_like(own)
+        law[lm.eos_id] = 1.0
+        return own, law
+    law = own * lm.allowed
+    if place >= lengths[0]:
+        law[lm.eos_id] = own[lm.eos_id]
+    return own, law
+
+
+def _nats(own: Tensor, law: Tensor, token: int) -> tuple[float, float]:
+    return -math.log(float(own[token])), math.log(float(law[token] / law.sum()))
 
 
 def _likeliest(lm: CausalLM, before: Text, k: int, current: int | None) -> Text:

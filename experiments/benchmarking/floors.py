@@ -26,6 +26,7 @@ from lm_adapters.forward import with_special_tokens
 from samplers import Energy, WeightedSum
 
 __all__ = [
+    "blockwise_rows",
     "drawn_tokens",
     "proposing_rows",
     "pseudo_likelihood_rows",
@@ -69,6 +70,17 @@ def pseudo_likelihood_rows(bare: BareMasked, move: Move, chains: Tensor) -> Iter
         masked = new[rows].scatter(1, sites.unsqueeze(1), space.mask_id)
         frame = len(space.prefix) + len(space.suffix)
         yield MaskedRows("score", bare, with_special_tokens(space, masked)[0], space.lengths(masked) + frame)
+
+
+def blockwise_rows(bare: BareMasked, move: Move, chains: Tensor, blocks: int) -> Iterator[MaskedRows]:
+    """A row for each block of sites of the new texts, masked together."""
+    space, new = bare.lm.space, move.answer.x[chains]
+    rows, block = (torch.arange(blocks, device=new.device) < space.lengths(new).unsqueeze(1)).nonzero(as_tuple=True)
+    if len(rows):
+        hidden = torch.arange(new.shape[1], device=new.device) % blocks == block.unsqueeze(1)
+        masked = new[rows].masked_fill(hidden & space.is_token(new[rows]), space.mask_id)
+        frame = len(space.prefix) + len(space.suffix)
+        yield MaskedRows("screen", bare, with_special_tokens(space, masked)[0], space.lengths(masked) + frame)
 
 
 def rescored_texts(reader: BareReader, move: Move, chains: Tensor) -> Iterator[WholeTexts]:

@@ -75,9 +75,10 @@ def recorded(
 
 
 def _leaves(kernel: Any) -> Iterator[Any]:
-    for part in getattr(kernel, "parts", ()):
+    inner = getattr(kernel, "parts", [kernel.kernel] if hasattr(kernel, "kernel") else [])
+    for part in inner:
         yield from _leaves(part)
-    if not hasattr(kernel, "parts"):
+    if not inner:
         yield kernel
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from experiments.benchmarking.task import SHORTEST, STARTS, Size, Task
 from experiments.benchmarking.timing import Stage
 from experiments.setup.kernels import edit_kernel
 from lm_adapters import (
+    BlockwiseEnergy,
     GibbsProposal,
     KeywordFill,
     Keywords,
@@ -31,7 +32,7 @@ from lm_adapters import (
     Truncation,
     fill_masks,
 )
-from samplers import Flat, MetropolisHastings, PseudoGibbs
+from samplers import DelayedAcceptance, Flat, MetropolisHastings, PseudoGibbs
 from samplers.randomness import generator
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ __all__ = ["WORKLOADS", "Size", "Task"]
 WORDS = ("music", "night")
 LONG_WORD = 4  # letters that a word of many has, or more: what is locked is seldom written by chance
 LONG = 4  # times the length of the other texts
+MOVES = 8  # of a step that screens them
 
 
 def gibbs(models: Models, size: Size) -> Task:
@@ -83,6 +85,23 @@ def mh_pll(models: Models, size: Size) -> Task:
 def long_pll(models: Models, size: Size) -> Task:
     """``mh-pll`` on texts of four times the length, as far as the model takes them: a step grows with its square."""
     return mh_pll(models, replace(size, length=min(LONG * size.length, models.masked.max_length)))
+
+
+def delayed(models: Models, size: Size) -> Task:
+    """Eight moves of ``long-pll`` in a step, tried by blocks of sites first. Floor: rows for moves and blocks alone."""
+    plain = long_pll(models, size)
+    surrogate = BlockwiseEnergy(models.masked)
+
+    def floor(move: Move) -> Iterator[Stage]:
+        scored = floors.blockwise_rows(models.bare_masked, move, floors.undecided(plain.energy, move), surrogate.blocks)
+        return chain(floors.proposing_rows(models.bare_masked, move), scored)
+
+    return replace(
+        plain,
+        kernel=DelayedAcceptance(surrogate, plain.kernel, steps=MOVES),
+        floor=floor,
+        by_hand=_every(plain.by_hand, MOVES),
+    )
 
 
 def keywords(models: Models, size: Size) -> Task:
@@ -195,6 +214,7 @@ WORKLOADS: Mapping[str, Callable[[Models, Size], Task]] = {
     "gibbs": gibbs,
     "mh-pll": mh_pll,
     "long-pll": long_pll,
+    "delayed": delayed,
     "keywords": keywords,
     "locked": locked,
     "rescored": rescored,
@@ -203,6 +223,12 @@ WORKLOADS: Mapping[str, Callable[[Models, Size], Task]] = {
     "draws": draws,
     "pairs": pairs,
 }
+
+
+def _every(steps: Iterator[Any], count: int) -> Iterator[Any]:
+    """The last of each ``count`` steps."""
+    while True:
+        yield [next(steps) for _ in range(count)][-1]
 
 
 def _filled(lm: MaskedLM, size: Size, length: int, truncation: Truncation | None = None) -> Tensor:

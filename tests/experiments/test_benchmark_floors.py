@@ -85,7 +85,7 @@ def stepped(name: str, steps: int = 1) -> tuple[Task, Recording, list[Tensor]]:
     return task, recording, logits
 
 
-@pytest.mark.parametrize("name", ["gibbs", "mh-pll", "long-pll", "keywords", "rescored", "translate"])
+@pytest.mark.parametrize("name", ["gibbs", "mh-pll", "long-pll", "delayed", "keywords", "rescored", "translate"])
 def test_proposing_rows_are_those_of_the_step(name):
     task, recording, logits = stepped(name)
     with torch.inference_mode():
