@@ -33,8 +33,8 @@ WIDTH, STEPS = 120, 40
 OPERATORS = {
     "gibbs": 68,
     "gibbs, accepted or not": 329,
-    "suffix": 496,
-    "draws": 404,
+    "suffix": 499,
+    "draws": 410,
     "keywords, 3": 397,
     "keywords, 100": 413,
 }
