@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,11 +27,13 @@ SHOWN = {
 }
 
 
-def outside(folder: Path, name: str) -> str:
+def outside(folder: Path, name: str, *arguments: str) -> str:
     """What a copy of the example prints, run where nothing but the installed packages can be imported."""
     copy = shutil.copy(ROOT / "examples" / f"{name}.py", folder)
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, copy], cwd=folder, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, copy, *arguments], cwd=folder, env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -39,6 +42,13 @@ def outside(folder: Path, name: str) -> str:
 def test_a_copy_elsewhere_proves_itself(name: str, tmp_path: Path):
     shown = [line for line in outside(tmp_path, name).splitlines() if not line.startswith(" ")]
     assert "\n".join(shown).startswith(SHOWN[name])
+
+
+@pytest.mark.slow
+def test_a_model_behind_a_server_scores_as_it_does_here(tmp_path: Path):
+    last = outside(tmp_path, "remote_scorer", "3").splitlines()[-1]
+    (apart,) = re.findall(r"^energies at most (\S+) nats apart, the same draws$", last)
+    assert float(apart) < 1e-4
 
 
 def test_examples_are_short():

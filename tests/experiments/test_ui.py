@@ -5,6 +5,9 @@ from __future__ import annotations
 import gc
 import importlib.util
 import json
+import signal
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -127,6 +130,16 @@ def shown(tab: Any, text: str) -> None:
     expect(tab.locator("#shown")).to_contain_text(text, timeout=PATIENCE)
 
 
+def test_a_run_that_was_killed_says_so(tmp_path):
+    runs = Runs(tmp_path)
+    name = runs.start("gibbs", ["--chains=2"])
+    runs._children[name].process.kill()
+    runs._children[name].process.wait()
+    assert runs.status(name) == ("failed", "The process was ended by SIGKILL; it had not begun to draw.")
+    assert runs.under_way() is None
+    assert runs.close() == []
+
+
 @NEEDS_CHROMIUM[0]
 @pytest.mark.filterwarnings("ignore")  # of what gradio is made of
 def test_hostile_runs_bad_input_and_strangers(new_tab, address, folder):  # noqa: F811
@@ -158,6 +171,19 @@ def test_hostile_runs_bad_input_and_strangers(new_tab, address, folder):  # noqa
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(urllib.request.Request(address, headers=stranger))
         assert refused.value.code in (400, 403)
+
+
+@pytest.mark.slow
+@NEEDS_CHROMIUM[0]
+@pytest.mark.filterwarnings("ignore")
+def test_ctrl_c_ends_it_while_a_page_is_open(new_tab, tmp_path):  # noqa: F811
+    command = [sys.executable, "-m", "experiments.cli", "ui", "--port", "0", "--runs", str(tmp_path)]
+    ui = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    tab = new_tab(ui.stdout.readline().split()[0])
+    tab.wait_for_selector("#start")
+    ui.send_signal(signal.SIGINT)
+    assert ui.communicate(timeout=PATIENCE / 1000) == ("", "")
+    assert ui.returncode == 0
 
 
 @pytest.mark.slow
