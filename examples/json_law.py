@@ -4,7 +4,8 @@
         --particles 10000 --moves 1 --out runs/asked
     python examples/json_law.py runs/asked
 
-There are forty particles for each draw, so that few of the draws have a parent in common.
+There are forty particles for each draw, so that few of the draws have a parent in common. Without a run the draws are
+independent: texts drawn under the mask, kept by rejection, whose bound is known from the list of all texts.
 """
 
 import json
@@ -14,25 +15,41 @@ from pathlib import Path
 
 import torch
 
-from lm_adapters import CausalLM, Grammar, NextTokens, StoppedEnergy
+from lm_adapters import CausalLM, Grammar, Matches, NextTokens, SequenceDistribution, StoppedEnergy
+from samplers import rejection_sample
 
 PROMPT, LONGEST, SCHEMA = "He asked", 9, Path(__file__).with_name("asked.json")
 
 
-def exact_law(lm, prompt, grammar, longest):
-    """The probability of each text that matches ``grammar``, and how many spellings they have."""
+def all_texts(lm, grammar, longest):
+    """Every text that matches ``grammar``, in every spelling, ``int64 [spellings, longest]``."""
     following, begun, whole = NextTokens(lm.space, grammar), [[]], []
     for place in range(longest):
         x = torch.tensor([tokens or [lm.space.pad_id] for tokens in begun])
         allowed = following.allowed(x, torch.full((len(x),), place))
         begun = [[*begun[row], token] for row, token in allowed.nonzero().tolist()]
         whole += [tokens for tokens in begun if following.is_whole(tokens)]
-    x = torch.tensor([tokens + [lm.space.pad_id] * (longest - len(tokens)) for tokens in whole])
-    law = Counter()
+    return torch.tensor([tokens + [lm.space.pad_id] * (longest - len(tokens)) for tokens in whole])
+
+
+def exact_law(lm, prompt, grammar, longest):
+    """The probability of each text that matches ``grammar``, and how many spellings they have."""
+    x, law = all_texts(lm, grammar, longest), Counter()
     energy = StoppedEnergy(lm.condition_on(prompt), longest)(x)
     for text, share in zip(lm.space.decode(x), (-energy).softmax(dim=0).tolist(), strict=True):
         law[text.strip()] += share
-    return law, len(whole)
+    return law, len(x)
+
+
+def independent_draws(lm, prompt, grammar, longest, count):
+    """Exact: draws under the mask, accepted by their weight over the largest that a text has."""
+    reader = lm.condition_on(prompt)
+    masked = SequenceDistribution(reader, max_length=longest, following=NextTokens(lm.space, grammar))
+    energy = StoppedEnergy(reader, longest) + Matches(lm.space, grammar)
+    x = all_texts(lm, grammar, longest)
+    bound = float((-energy(x) - masked.log_prob(x)).max())
+    found = rejection_sample(energy, masked, log_bound=bound + 1e-4, num_samples=count, seed=0, max_trials=10**7)
+    return [text.strip() for text in lm.space.decode(found.x)]
 
 
 def chi_square(counts, law):
@@ -49,11 +66,15 @@ def chi_square(counts, law):
 
 if __name__ == "__main__":
     lm, grammar = CausalLM.from_pretrained("causal-en"), Grammar.read(SCHEMA, "JSON schema")
-    lines = Path(sys.argv[1], "samples.jsonl").read_text(encoding="utf-8").splitlines()
-    counts = Counter(json.loads(line)["text"].strip() for line in lines)
+    if len(sys.argv) > 1:
+        lines = Path(sys.argv[1], "samples.jsonl").read_text(encoding="utf-8").splitlines()
+        texts = [json.loads(line)["text"].strip() for line in lines]
+    else:
+        texts = independent_draws(lm, PROMPT, grammar, LONGEST, 1000)
+    counts = Counter(texts)
     law, spellings = exact_law(lm, PROMPT, grammar, LONGEST)
-    print(f"{len(lines)} draws, {sum(counts[text] for text in law)} valid; {len(law)} texts in {spellings} spellings")
+    print(f"{len(texts)} draws, {sum(counts[text] for text in law)} valid; {len(law)} texts in {spellings} spellings")
     for text, share in law.most_common():
-        print(f"{text:22} {counts[text] / len(lines):6.3f} {share:6.3f}")
+        print(f"{text:22} {counts[text] / len(texts):6.3f} {share:6.3f}")
     found, free, p = chi_square(counts, law)
     print(f"chi-square {found:.1f} with {free} degrees of freedom, p = {p:.2f}")

@@ -7,7 +7,7 @@ from collections import Counter
 import torch
 from torch import Tensor
 
-from examples.json_law import chi_square, exact_law
+from examples.json_law import chi_square, exact_law, independent_draws
 from lm_adapters import AdaptiveRejection, Grammar, Matches, NextTokens, SequenceDistribution
 from samplers import generator
 from tests.lm_adapters.grammars.enumerated import lm
@@ -30,6 +30,7 @@ def test_a_thousand_draws_are_valid_and_have_the_law_and_masked_ones_have_anothe
     drawn = AdaptiveRejection(plain, constraint, following.hopeless).draw(DRAWS, generator(1), max_trials=10**6)
     counts = counted(drawn.x)
     assert set(counts) <= set(law)
+    assert chi_square(Counter(independent_draws(LM, "ab", SCHEMA, LONGEST, DRAWS)), law)[2] > 1e-6
     assert chi_square(counts, law)[2] > 1e-6
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
