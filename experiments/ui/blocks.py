@@ -29,6 +29,11 @@ def ui_blocks(runs: Runs, experiments: Mapping[str, Experiment]) -> Any:
     views = Views()
     how: Any = {"show_progress": "hidden", "api_visibility": "private"}
 
+    def opened() -> Any:
+        """The runs, and the one that is under way; where there is none, what is chosen already stays."""
+        found = runs.under_way()
+        return gr.Dropdown(choices=runs.names(), **({"value": found} if found else {}))
+
     def look(name: str | None, last: str) -> tuple[Any, Any, Any, Any]:
         """The run as it is now, and which buttons make sense; nothing where that is what is shown already."""
         if not name:
@@ -96,7 +101,7 @@ def ui_blocks(runs: Runs, experiments: Mapping[str, Experiment]) -> Any:
         run.focus(lambda: gr.Dropdown(choices=runs.names()), None, run, **how)
         stop.click(stop_run, run, **how)
         resume.click(resume_run, run, **how)
-        ui.load(lambda: gr.Dropdown(choices=runs.names(), value=runs.under_way()), None, run, **how)
+        ui.load(opened, None, run, **how)
     return ui
 
 
