@@ -31,8 +31,8 @@ def ui_blocks(runs: Runs, experiments: Mapping[str, Experiment]) -> Any:
 
     def opened() -> Any:
         """The runs, and the one that is under way; where there is none, what is chosen already stays."""
-        found = runs.under_way()
-        return gr.Dropdown(choices=runs.names(), **({"value": found} if found else {}))
+        names, found = runs.names(), runs.under_way()
+        return gr.Dropdown(choices=names, value=found) if found else gr.Dropdown(choices=names)
 
     def look(name: str | None, last: str) -> tuple[Any, Any, Any, Any]:
         """The run as it is now, and which buttons make sense; nothing where that is what is shown already."""
