@@ -308,13 +308,18 @@ class _Growing:
         room = (self.how.max_length - self.place[rows]).tolist()
         known = [[*(each or []), self.model.eos_id][:most] for each, most in zip(closings, room, strict=True)]
         sizes = torch.tensor([len(each) for each in known], device=rows.device)
-        width = int(sizes.max())
+        width, place = int(sizes.max()), self.place[rows]
         closing = torch.tensor([each + [self.model.eos_id] * (width - len(each)) for each in known], device=rows.device)
-        wanted = torch.arange(width, device=rows.device) < sizes.unsqueeze(1)
-        read = torch.cat([self.x[rows, self.place[rows] - 1].unsqueeze(1), closing[:, :-1]], dim=1)
-        logits, _ = self.model.extend(before.take(slot[rows]), read, wanted)
-        nlls = token_nlls(logits, closing[wanted].unsqueeze(1)).squeeze(1).clamp(max=UNLIKELY)
-        ahead.index_add_(0, rows[wanted.nonzero()[:, 0]], -self.how.power * nlls)
+        # What fills up short closings must not be read beyond what the model takes.
+        fits = int(place.max()) + width <= self.model.max_length
+        groups = [torch.arange(len(rows), device=rows.device)] if fits else batchable_rows(place, ragged=False)
+        for part in groups:
+            some, tokens = rows[part], closing[part, : int(sizes[part].max())]
+            wanted = torch.arange(tokens.shape[1], device=rows.device) < sizes[part].unsqueeze(1)
+            read = torch.cat([self.x[some, place[part] - 1].unsqueeze(1), tokens[:, :-1]], dim=1)
+            logits, _ = self.model.extend(before.take(slot[some]), read, wanted)
+            nlls = token_nlls(logits, tokens[wanted].unsqueeze(1)).squeeze(1).clamp(max=UNLIKELY)
+            ahead.index_add_(0, some[wanted.nonzero()[:, 0]], -self.how.power * nlls)
         unknown = torch.zeros_like(self.unfinished)
         unknown[rows] = torch.tensor([each is None for each in closings], device=rows.device)
         return ahead.masked_fill(unknown.view(-1, self.particles).any(dim=1).repeat_interleave(self.particles), 0.0)
