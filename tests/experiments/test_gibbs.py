@@ -164,7 +164,7 @@ SCORED = {"model": "masked-en", "scorer": "causal-en", "chains": 6, "steps": 12,
 def test_beside_a_scorer_the_law_is_over_texts_of_all_lengths(embedded):
     run = gibbs(length=(3, 6), **SCORED)
     assert run.target == (
-        "exp(-(0.8 fluency + 0.35 pll)), fluency by causal-en and pll by masked-en, over token sequences of "
+        "exp(-(fluency + 0.15 pll)), fluency by causal-en and pll by masked-en, over token sequences of "
         "3 to 6 tokens, in real words"
     )
     x = run.trace.draws.flatten(0, 1)
