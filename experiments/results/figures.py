@@ -100,5 +100,6 @@ def nats(value: float) -> str:
     return number(value, ".4g" if LARGE <= abs(value) < math.inf else ".2f")
 
 
-def number(value: float, spec: str) -> str:
-    return "-" if math.isnan(value) else format(value, spec)
+def number(value: float | str, spec: str) -> str:
+    """``value`` may be as JSON keeps what is no number or infinite: as a word."""
+    return "-" if math.isnan(float(value)) else format(float(value), spec)

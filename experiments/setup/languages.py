@@ -36,7 +36,7 @@ ENGLISH = 6.5
 # as French.
 # Of German sentences 1 in 1,000 has 0.7 pieces a character, of Chinese ones all.
 PIECES = {"fr": 0.4, "de": 0.7}
-UNSURE = 0.1
+UNSURE = 0.05
 SHORTEST, SENTENCE = 4, 6  # tokens of a text that is judged, and of one that is said to be English
 WORDS = re.compile(r"[^\W\d_]+")
 FEWEST_WORDS = 3  # of a text that is judged: "2 + 2 = 4" and "R & B" are strange in any language

@@ -21,7 +21,7 @@ COMMANDS = {
     for name in main.list_commands(click.Context(main))
     if name not in SERVES
 }
-TEXT = "the old house sea[MASK]"  # what every argument takes: words, a text, a template, though no name of a file
+TEXT = "the old house sea [MASK]"  # what every argument takes: words, a text, a template, though no name of a file
 FILES = ("texts.txt", "samples.jsonl")
 FOLDERS = ("corpus", "corpus broken", "corpus torn", "empty", "folder", "link")
 PLACES = (

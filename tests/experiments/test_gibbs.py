@@ -8,7 +8,7 @@ import torch
 
 import samplers
 from experiments.declaration.wording import Remark
-from experiments.gibbs import NO_TARGET, gibbs
+from experiments.gibbs import FLUENCY, NO_TARGET, PLL, gibbs
 from lm_adapters import CausalLM, MaskedEnergy, SequenceEnergy
 from samplers import EnergyError, InvalidInput
 from tests.lm_adapters import tiny_causal
@@ -169,7 +169,7 @@ def test_beside_a_scorer_the_law_is_over_texts_of_all_lengths(embedded):
     )
     x = run.trace.draws.flatten(0, 1)
     causal = SequenceEnergy(CausalLM.from_pretrained("causal-en").condition_on())
-    expected = 0.8 * causal(x) + 0.35 * MaskedEnergy(embedded, "pll")(x)
+    expected = FLUENCY * causal(x) + PLL * MaskedEnergy(embedded, "pll")(x)
     torch.testing.assert_close(run.trace.energy.flatten(), expected.double(), rtol=0, atol=1e-3)
     lengths = embedded.space.lengths(x)
     assert 3 <= int(lengths.min()) < int(lengths.max()) <= 6

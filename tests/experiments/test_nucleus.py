@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from transformers import T5ForConditionalGeneration
 
 from experiments.controlling.control import control
-from experiments.gibbs import gibbs
+from experiments.gibbs import FLUENCY, PLL, gibbs
 from experiments.laws.top_p import given_tokens
 from experiments.paraphrase import paraphrase
 from experiments.score import score
@@ -125,7 +125,7 @@ def test_gibbs_beside_a_scorer(sampler, lm, causal):
     nucleus, pll = NucleusEnergy(causal.condition_on(), TOP_P)(every), MaskedEnergy(lm, "pll")(every)
     inside = nucleus < math.inf
     assert 3 < int(inside.sum()) < len(every)
-    nats = (0.8 * nucleus + 0.35 * pll)[inside]
+    nats = (FLUENCY * nucleus + PLL * pll)[inside]
     mcse = run.summary()["energy_mcse"]
     assert run.summary()["energy_mean"] == pytest.approx(float((nats * (-nats).softmax(dim=0)).sum()), abs=5 * mcse)
     assert mcse < 0.2

@@ -82,7 +82,7 @@ def test_infill(embedded):
     run = infill(template, model=embedded, scorer=tiny_causal(embedded.space.tokenizer), **QUICK)
     over = f"over token sequences of length 7 to 9 that fit {template!r}, in real words"
     assert run.target == f"exp(-fluency / {experiment_of(infill).temperature:g}) by LlamaForCausalLM, {over}"
-    run = infill(template, model=embedded, scorer=reader(), **QUICK)
+    run = infill(template, model=embedded, scorer=reader(), seed=1, **QUICK)
     assert f"over texts of 7 to 9 tokens that fit {template!r}" in run.target
     assert bool(embedded.space.is_canonical(run.trace.draws.flatten(0, 1)).all())
 
