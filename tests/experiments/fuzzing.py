@@ -21,7 +21,8 @@ COMMANDS = {
     for name in main.list_commands(click.Context(main))
     if name not in SERVES
 }
-TEXT = "the old house sea [MASK]"  # what every argument takes: words, a text, a template, though no name of a file
+TEXT = "the old house sea[MASK]"  # what every argument takes: words, a text, a template, though no name of a file
+WITHOUT_SLOT = "the old house sea"  # around one a phrase needs a model that fills spans
 FILES = ("texts.txt", "samples.jsonl")
 FOLDERS = ("corpus", "corpus broken", "corpus torn", "empty", "folder", "link")
 PLACES = (
@@ -172,7 +173,7 @@ def usual(name: str) -> list[str]:
     words = [name]
     for each in COMMANDS[name].params:
         if isinstance(each, click.Argument):
-            words.append(TEXT)
+            words.append(WITHOUT_SLOT if name == "choose" else TEXT)
         elif each.required:
             words += [each.opts[0], FILES[0] if each.metavar == "FILE" else "2"]
     return words
