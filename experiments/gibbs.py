@@ -76,7 +76,7 @@ def check(
         raise InvalidInput(f"{argument('scorer')} needs an accept step to have an effect; use {argument('correct')} mh")
 
 
-@experiment(chains=14, steps=60, warmup=15, thin=2, check=check)  # without a scorer two of each length
+@experiment(chains=14, steps=80, warmup=20, thin=2, check=check)  # without a scorer two of each length
 def gibbs(
     job: Job,
     *,
