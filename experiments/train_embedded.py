@@ -41,6 +41,9 @@ def command(name: str, corpus: Path, out: Path, seed: int, threads: int, device:
     """
     from dataclasses import replace
 
+    from lm_adapters import check_device
+
+    check_device(device)
     if name == "words-en":
         from experiments.training.words import write_words
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from experiments.choosing.pinned import pin_exact
 from experiments.declaration.wording import argument
 from experiments.results.cost import Spent, counted, totals_of
 from experiments.results.export import Exports, refuse_search
@@ -15,7 +16,6 @@ from experiments.results.figures import nats
 from experiments.results.trust import NOT_JUDGED
 from experiments.setup.job import Job
 from experiments.setup.problem import Problem
-from experiments.setup.stored_run import PROBLEM, Outline
 
 if TYPE_CHECKING:
     from lm_adapters import Autoregressive, BestPhrases, Phrases, TextSpace
@@ -111,11 +111,7 @@ def rank_best(problem: Problem, reader: Autoregressive, phrases: Phrases, job: J
         )
     settings, began = job.settings, time.monotonic()
     models = (each.model for each in problem.models.values())
-    if job.directory is not None:
-        job.directory.pin_models(problem.models)
-        outline = Outline.of(problem, "exact", problem.target).as_json()
-        job.directory.store.pin(PROBLEM, outline, free=outline)
-        job.directory.store.make()
+    pin_exact(problem, job)
     with counted(models) as cost, measure_terms() as terms:
         best = best_phrases(reader, phrases, settings.chains, max_reads=settings.chains * settings.steps)
     spent = Spent.of(totals_of(time.monotonic() - began, cost, terms), (), job.starts.totals)

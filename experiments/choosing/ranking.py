@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from experiments.choosing.pinned import pin_exact
 from experiments.results.cost import Spent, counted, totals_of
 from experiments.results.export import Exports
 from experiments.results.figures import nats
 from experiments.setup.job import Job
 from experiments.setup.own_energies import own_terms
 from experiments.setup.problem import Problem
-from experiments.setup.stored_run import PROBLEM, Outline
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -112,11 +112,7 @@ def rank_all(problem: Problem, phrases: Phrases, job: Job) -> RankedRun:
     parts: list[Tensor] = []
     states: list[Tensor] = []
     with counted(models) as cost, measure_terms() as terms, problem.space.texts_in_errors(), torch.inference_mode():
-        if job.directory is not None:
-            job.directory.pin_models(problem.models)
-            outline = Outline.of(problem, "exact", problem.target).as_json()
-            job.directory.store.pin(PROBLEM, outline, free=outline)
-            job.directory.store.make()
+        pin_exact(problem, job)
         for x in phrases.states(TOGETHER):
             states.append(x)
             parts.append(evaluate(problem.energy, x.to(problem.x0.device)).terms.cpu())

@@ -170,6 +170,15 @@ def test_the_checkpoint_of_another_model_is_refused(corpus, trained):
         loop.train(TASKS["causal-en"], RECIPES["causal-en"], corpus, trained("seq2seq-en")[2], progress=False)
 
 
+def test_a_device_that_is_not_there(mcmc_text, tmp_path):
+    result = mcmc_text(
+        "train-embedded", "causal-en", "--corpus", tmp_path, "--out", tmp_path / "out", "--device", "tpu9"
+    )
+    assert result.exit_code == 2
+    assert "device 'tpu9' cannot be used here" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_no_batch_is_empty_where_the_share_is_less_than_a_row():
     groups, others = {5: torch.ones(3, 5)}, {5: torch.ones(20, 5), 60: torch.ones(4, 60)}
     joined = data.with_a_share_of(groups, others, 0.1, torch.Generator())
