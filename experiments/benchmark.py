@@ -98,7 +98,7 @@ def _lines(
             before: Line | None = None
             for at, size in _cases(loaded, make, workload=name, **sizes):
                 if before is not None and (seconds := _expected(before, size)) > longest:
-                    yield LeftOut(name, kind, f"a step at {size} would take some {seconds:.0f} s")
+                    yield LeftOut(name, kind, f"a step of {size} would take some {seconds:.0f} s")
                     break
                 try:
                     before = measure(name, at, size, **effort)

@@ -167,7 +167,8 @@ def gibbs(
     constraints = job.constraints(lm, [init or ""]) if correct == "mh" else []
     needed = [*constraints, *(scored.constraints if scored else ())]
     widest = length[1] if scored or sampler == "smc" else 0
-    x0 = start_states(lm, truncation, job, needed, init=init, length=length, widest=widest)
+    readable = scored.readable if scored else []
+    x0 = start_states(lm, truncation, job, [*needed, *readable], init=init, length=length, widest=widest)
     proposal = SequentialBlock(lm, block or (BLOCK if scored else 1), truncation=truncation)
     kernel = scanning(proposal, scan, x0.shape[1], corrected=correct == "mh")
     if correct == "none":

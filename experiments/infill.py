@@ -100,7 +100,7 @@ def infill(
     scored = load_scorer(scorer, lm, job.settings, top_p=top_p, exempt=exempt)
     constraints = [*job.constraints(lm, [frozen_words(template)]), *([Matches(lm.space, matched)] if matched else [])]
     kept = [*scored.constraints, *constraints, *in_nucleus(scored.energy, top_p)]
-    x0 = template_starts(lm, lock, job, start_truncation(top_p), kept, following)
+    x0 = template_starts(lm, lock, job, start_truncation(top_p), [*kept, *scored.readable], following)
     remark_on_language("template", lm.space.decode(x0), scored.lm, lm)
     energy = job.with_custom(lock + scored.terms, lm.space, constraints)
     lengths, scored_by = (lock.min_length, lock.max_length), {"fluency": said(job.named("scorer", scored.model), top_p)}

@@ -22,7 +22,7 @@ from experiments.scoring.terms import Conditions, Law
 from experiments.scoring.windows import OnError, check_lines, check_reading, score_lines
 from experiments.setup.common_options import PREFIX, SOURCE_LANG, TARGET_LANG
 from experiments.setup.settings import SHARED
-from experiments.setup.usual_models import models_in
+from experiments.setup.usual_models import masked_model_of
 
 if TYPE_CHECKING:
     from experiments.setup.custom_energy import GivenEnergy
@@ -35,7 +35,7 @@ JSON_LINES = (".jsonl", ".ndjson")
 def score(
     texts: Iterable[str | Mapping[str, Any]],
     *,
-    models: Sequence[str] = ("masked-en",),
+    models: Sequence[str] = (),
     lang: str | None = None,
     source: str | None = None,
     prefix: str | None = None,
@@ -56,10 +56,10 @@ def score(
         ``texts``: any iterable, of which only a window is held in memory; of strings, or of mappings with a ``text``
         and, for seq2seq models, perhaps a ``source`` of its own. A blank text has the energy ``None``. ``models``, each
         a term: a masked model gives minus the pseudo-log-likelihood, a causal one ``-log p(text)``, a seq2seq one
-        ``-log p(text | source)``; with ``lang="zh"`` Chinese ones stand for embedded English ones. ``energies``: your
-        own, as for every experiment. ``temperature`` and ``top_p``: of the law, as for every experiment: all are
-        divided by the one, and with the other ``-log p`` of a model that reads from left to right is that of sampling
-        with this nucleus, ``inf`` for a text with a token outside it.
+        ``-log p(text | source)``; where none is given, the masked model of ``lang``. ``energies``: your own, as for
+        every experiment. ``temperature`` and ``top_p``: of the law, as for every experiment: all are divided by the
+        one, and with the other ``-log p`` of a model that reads from left to right is that of sampling with this
+        nucleus, ``inf`` for a text with a token outside it.
     Other arguments
         For seq2seq models: ``source``; ``prefix`` before it, by default that of the model's translation task;
         ``source_lang`` and ``target_lang``, of models that have several. ``tokenizer``: of a model behind a server,
@@ -81,7 +81,7 @@ def score(
     if on_error not in ("stop", "null"):
         raise InvalidInput(f"on_error is {on_error!r}; choose 'stop' or 'null'")
     law = Law(
-        models_in(lang, models), energies, Conditions(source, prefix, source_lang, target_lang),
+        models or [masked_model_of(lang)], energies, Conditions(source, prefix, source_lang, target_lang),
         temperature, top_p, tokenizer, device, dtype, trust_remote_code,
     )  # fmt: skip
     law.check()
@@ -96,8 +96,8 @@ def score(
 
 @click.command("score")
 @click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
-@click.option("--model", "models", multiple=True, default=("masked-en",), show_default=True,
-              help="Masked, causal or seq2seq model; repeatable, each is a term.")  # fmt: skip
+@click.option("--model", "models", multiple=True, help="Masked, causal or seq2seq model; repeatable, each is a term. "
+              " [default: masked-en, of --lang zh masked-zh]")  # fmt: skip
 @click.option("--source", metavar="TEXT", help='What a seq2seq model conditions on, where a line has no "source".')
 @click.option("--source-lang", metavar=SOURCE_LANG.metavar, help=SOURCE_LANG.help)
 @click.option("--target-lang", metavar=TARGET_LANG.metavar, help=TARGET_LANG.help)
@@ -141,7 +141,7 @@ def command(
     its line in the output, a blank one too. Without FILE, or for -, standard input is read.
     """
     law = Law(
-        models_in(lang, models), energies, Conditions(source, prefix, source_lang, target_lang),
+        models or [masked_model_of(lang)], energies, Conditions(source, prefix, source_lang, target_lang),
         temperature, top_p, tokenizer, device, dtype, trust_remote_code,
     )  # fmt: skip
     law.check()

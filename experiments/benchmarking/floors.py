@@ -32,6 +32,7 @@ __all__ = [
     "pseudo_likelihood_rows",
     "rescored_candidates",
     "rescored_texts",
+    "site_rows",
     "undecided",
 ]
 
@@ -65,9 +66,15 @@ def pseudo_likelihood_rows(bare: BareMasked, move: Move, chains: Tensor) -> Iter
     changed = old != new
     alone = changed.sum(dim=1, keepdim=True) == 1
     same_length = (space.lengths(old) == space.lengths(new)).unsqueeze(1)
-    rows, sites = (space.is_token(new) & ~(changed & alone & same_length)).nonzero(as_tuple=True)
+    yield from site_rows(bare, new, space.is_token(new) & ~(changed & alone & same_length))
+
+
+def site_rows(bare: BareMasked, x: Tensor, sites: Tensor) -> Iterator[MaskedRows]:
+    """A row for each of the ``sites bool [texts, width]`` of ``x int64 [texts, width]``, masked."""
+    space, (rows, columns) = bare.lm.space, sites.nonzero(as_tuple=True)
     if len(rows):
-        masked = new[rows].scatter(1, sites.unsqueeze(1), space.mask_id)
+        assert space.mask_id is not None, "a masked language model has a mask token"
+        masked = x[rows].scatter(1, columns.unsqueeze(1), space.mask_id)
         frame = len(space.prefix) + len(space.suffix)
         yield MaskedRows("score", bare, with_special_tokens(space, masked)[0], space.lengths(masked) + frame)
 

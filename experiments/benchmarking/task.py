@@ -30,6 +30,9 @@ class Size:
     length: int = 16
     k: int = 64
 
+    def __str__(self) -> str:
+        return f"{self.chains:,} chains, {self.length} tokens, {self.k} candidates"
+
 
 @dataclass(frozen=True)
 class Task:

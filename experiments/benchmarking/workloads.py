@@ -88,13 +88,22 @@ def long_pll(models: Models, size: Size) -> Task:
 
 
 def delayed(models: Models, size: Size) -> Task:
-    """Eight moves of ``long-pll`` in a step, tried by blocks of sites first. Floor: rows for moves and blocks alone."""
+    """Eight moves of ``long-pll`` in a step, tried by blocks of sites first.
+
+    Floor: rows for moves and blocks, and for every site of the texts that the first seven moves have changed: whether
+    the last one has is not seen.
+    """
     plain = long_pll(models, size)
-    surrogate = BlockwiseEnergy(models.masked)
+    surrogate, bare, seen = BlockwiseEnergy(models.masked), models.bare_masked, list[Tensor]()
 
     def floor(move: Move) -> Iterator[Stage]:
-        scored = floors.blockwise_rows(models.bare_masked, move, floors.undecided(plain.energy, move), surrogate.blocks)
-        return chain(floors.proposing_rows(models.bare_masked, move), scored)
+        seen.append(move.x)
+        yield from floors.proposing_rows(bare, move)
+        yield from floors.blockwise_rows(bare, move, floors.undecided(plain.energy, move), surrogate.blocks)
+        if len(seen) == MOVES:
+            moved = seen[-1][(seen[-1] != seen[0]).any(dim=1)]
+            yield from floors.site_rows(bare, moved, bare.lm.space.is_token(moved))
+            seen.clear()
 
     return replace(
         plain,

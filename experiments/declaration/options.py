@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from experiments.declaration.arguments import Argument
 from experiments.declaration.user_code import debug_option
 
-__all__ = ["LENGTH", "click_option", "click_parameter", "output_options"]
+__all__ = ["LENGTH", "click_option", "click_parameter", "given_options", "output_options"]
 
 
 class _Length(click.ParamType[tuple[int, int]]):
@@ -73,6 +74,15 @@ def _declaration(argument: Argument) -> tuple[list[str], dict[str, Any]]:
         return names, {**how, "required": True}
     shown = f"{default[0]}:{default[1]}" if argument.is_range else default
     return names, {**how, "default": shown, "show_default": default is not None}
+
+
+def given_options(context: click.Context, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the values of ``options`` those that the line, a file or a folder says, and the folder that ``out`` makes."""
+    return {
+        name: value
+        for name, value in options.items()
+        if name == "out" or context.get_parameter_source(name) is not ParameterSource.DEFAULT
+    }
 
 
 def output_options() -> Iterable[click.Option]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import click
 
 from experiments.declaration.arguments import Argument, read_arguments
-from experiments.declaration.options import click_parameter, output_options
+from experiments.declaration.options import click_parameter, given_options, output_options
 from experiments.declaration.python_files import USER_FILE, own_line
 from experiments.declaration.resume_option import folder_option, resume_option
 from experiments.declaration.user_code import prints_to_stderr
@@ -166,12 +166,12 @@ class Experiment:
         """What one worker does of a run that another process has begun."""
         self._run(self._bound((), arguments), share)
 
-    def prepare(self, given: dict[str, Any]) -> Prepared:
-        """Check the arguments, all of them by name, as far as that goes before a folder is made or a model loaded."""
+    def prepare(self, given: Mapping[str, Any]) -> Prepared:
+        """Check the arguments that are ``given``, by name, as far as goes before a folder is made or a model loaded."""
         found = dict(given)
         for name in ("warmup", "thin", "shard_size", "temperature"):
-            if found[name] is None:
-                found[name] = recorded_number(found["out"], name, self.arguments)
+            if found.get(name) is None:
+                found[name] = recorded_number(found.get("out"), name, self.arguments)
         own = self._completed(found)
         settings = Settings(**{name: own.pop(name) for name in SHARED})
         sampler = own.get("sampler", self.sampler)
@@ -193,15 +193,15 @@ class Experiment:
         return how_to_repeat(config, self.arguments, completed)
 
     def _completed(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """With models, warm-up, thinning and temperature where others decide them."""
-        found = usual_models(self.arguments, given)
+        """All arguments: those ``given``, the defaults of others, and what follows where other arguments decide it."""
+        found = {each.name: each.default for each in self.arguments} | usual_models(self.arguments, given) | dict(given)
         if isinstance(found["steps"], int):
             found |= follow_steps(found["steps"], found["warmup"], found["thin"], self.usual)
         if found["temperature"] is None:
             found["temperature"] = 1.0 if found.get("sampler", self.sampler) in SEARCHES else self.temperature
         return found
 
-    def _run(self, given: dict[str, Any], share: Share | None) -> Any:
+    def _run(self, given: Mapping[str, Any], share: Share | None) -> Any:
         prepared = self.prepare(given)
         with open_job(
             prepared.settings,
@@ -219,7 +219,7 @@ class Experiment:
         return result
 
     def _bound(self, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Every argument by name. Raises ``TypeError``, with the nearest name for one that is misspelt."""
+        """Those that are given, by name. Raises ``TypeError``, with the nearest name for one that is misspelt."""
         known = {each.name: each for each in self.arguments}
         for name in kwargs.keys() - known.keys():
             today = [each.name for each in self.arguments if each.option and each.option.formerly == name]
@@ -231,7 +231,6 @@ class Experiment:
             bound = signature.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(f"{self.function.__name__}() {error}") from error
-        bound.apply_defaults()
         return dict(bound.arguments)
 
     def _config(self, settings: Settings, own: dict[str, Any]) -> dict[str, Any]:
@@ -275,13 +274,14 @@ class Experiment:
         )
 
     def _run_command(self, as_json: bool, quiet: bool, **options: Any) -> None:
-        self.print_result(self.run_options(options, progress=not quiet), as_json=as_json, quiet=quiet)
+        given = given_options(click.get_current_context(), options)
+        self.print_result(self.run_options(given, progress=not quiet), as_json=as_json, quiet=quiet)
 
     def print_result(self, result: Any, *, as_json: bool, quiet: bool) -> None:
         (self.show or show)(result, as_json=as_json, quiet=quiet)
 
     def run_options(self, options: Mapping[str, Any], *, progress: bool) -> Any:
-        """The result of a run with the options of its command; what its code prints goes to stderr.
+        """The result of a run with the ``options`` that its command was given; what its code prints goes to stderr.
 
         Raises ``McmcTextError`` with the line where code of the user's own raises.
         """

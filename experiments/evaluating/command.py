@@ -35,15 +35,9 @@ WORKERS = click.Option(
     help="Processes, each with another row. The texts stay the same.",
 )  # fmt: skip
 JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print the table as JSON Lines, and nothing else.")
-NO_PART = (
-    "out",
-    "workers",
-    "backend",
-    "ray_address",
-    "commit_every",
-    "allow_version_change",
-    "progress",
-)  # a run without a folder
+NO_PART = (  # a run without a folder, in the language of the corpus
+    "out", "workers", "backend", "ray_address", "commit_every", "allow_version_change", "progress", "lang",
+)  # fmt: skip
 
 
 def evaluation_command(name: str) -> click.Command:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from experiments.declaration.options import given_options
 from experiments.declaration.user_code import prints_to_stderr
 from experiments.declaration.wording import WORDS
 from experiments.run_files.plan import Plan, experiment_of_document, read_plan
@@ -37,14 +38,15 @@ def context_of_file(
     first = next(plan.points())
 
     def run(as_json: bool, quiet: bool, **options: Any) -> None:
+        context = click.get_current_context()
+        given = given_options(context, options)
         if plan.swept:
-            context = click.get_current_context()
             _refuse_swept(plan, context)
-            if not run_sweep(plan, declared, options, rest, as_json=as_json, quiet=quiet):
+            if not run_sweep(plan, declared, given, rest, as_json=as_json, quiet=quiet):
                 context.exit(1)
             return
         with plan.places_in_errors():
-            result = declared.run_options(options, progress=not quiet)
+            result = declared.run_options(given, progress=not quiet)
         declared.print_result(result, as_json=as_json, quiet=quiet)
 
     command.callback = run

@@ -54,8 +54,8 @@ def run_sweep(
 ) -> bool:
     """Do every run that is not done yet, and print a table of all; returns whether all of them succeeded.
 
-    All are checked before the first begins. ``options`` are those that the runs share; ``rest`` what followed the file
-    on the command line. A run that fails has its place in the table, and the others are done all the same.
+    All are checked before the first begins. ``options`` are those given that the runs share; ``rest`` what followed the
+    file on the command line. A run that fails has its place in the table, and the others are done all the same.
 
     Raises ``InvalidInput`` for bad input, of whichever run, and for a folder that holds anything else; ``Interrupted``.
     """
@@ -146,10 +146,7 @@ def _begin(folder: Path, plan: Plan, declared: Experiment, options: Mapping[str,
     written: dict[str, Any] = {EXPERIMENT: declared.location if is_file else declared.name}
     swept = {each.name: [_written(value) for value in each.values] for each in plan.swept}
     given = {name: _written(value) for name, value in options.items() if name in keys and name != "out"}
-    usual = {each.name: each.default for each in declared.arguments}
-    for name, value in (given | swept).items():
-        if name in swept or (value not in (None, []) and value != _written(usual[name])):
-            written[keys[name]] = value
+    written |= {keys[name]: value for name, value in (given | swept).items() if value is not None}
     write_run_file(folder, MARK + yaml_text(written))
 
 

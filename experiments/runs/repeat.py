@@ -20,8 +20,8 @@ Completed = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 def how_to_repeat(config: Mapping[str, Any], arguments: Iterable[Argument], completed: Completed) -> str:
     """One line for a shell: the recorded arguments but for the folder, without those that follow from the others.
 
-    ``completed`` fills in what follows from the arguments given. The same machine and the same versions are needed for
-    the same draws; ``env.json`` has them.
+    ``completed`` adds to arguments what others are where only these are given. The same machine and the same versions
+    are needed for the same draws; ``env.json`` has them.
     """
     places: list[str] = []
     options: list[str] = []
@@ -44,10 +44,10 @@ def _needed(
     recorded = [
         each for each in arguments if each.recorded and each.name != "out" and config.get(each.name) is not None
     ]
-    given = {each.name: each.default for each in arguments} | {each.name: config[each.name] for each in recorded}
+    given = {each.name: config[each.name] for each in recorded}
     for each in recorded:
         if not each.required:
-            without = {**given, each.name: each.default}
+            without = {name: value for name, value in given.items() if name != each.name}
             before, after = completed(given), completed(without)
             if all(_listed(before[one.name]) == _listed(after[one.name]) for one in recorded):
                 given = without

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
         SequenceEnergy,
         TextSpace,
     )
-    from samplers import Energy, EnergyTerm
+    from samplers import Constraint, Energy, EnergyTerm
 
 __all__ = [
     "Given",
@@ -75,6 +76,15 @@ class Scorer:
     energy: EnergyTerm
     lm: MaskedLM | CausalLM | Seq2SeqLM | RemoteLM
     constraints: Sequence[EnergyTerm] = ()
+
+    @property
+    def readable(self) -> list[Constraint]:
+        """For starts: a model with another tokenizer may have no token for what a text holds."""
+        from lm_adapters import ThroughText
+        from samplers import Constraint
+
+        foreign = isinstance(self.energy, ThroughText)
+        return [Constraint("what the scorer reads", lambda x: self.energy(x) < math.inf)] if foreign else []
 
     @property
     def terms(self) -> Energy:

@@ -11,25 +11,27 @@ from typing import Any
 
 from experiments.declaration.arguments import Argument
 
-__all__ = ["LANGUAGES", "check_embedded", "models_in", "usual_models"]
+__all__ = ["LANGUAGES", "check_embedded", "masked_model_of", "usual_models"]
 
 LANGUAGES = ("en", "zh")
+MASKED = "masked-en"
 IN_LANGUAGE = {
     "zh": {"masked-en": "masked-zh", "causal-en": "causal-zh", "seq2seq-en": "seq2seq-zh", "kinds-en": "kinds-zh"}
 }
 
 
 def usual_models(arguments: Iterable[Argument], given: Mapping[str, Any]) -> dict[str, Any]:
-    """``given`` with models of its language in place of those that arguments have by default.
+    """The models that the language of ``given`` has in place of those that arguments have by default.
 
-    The language is ``lang``, or that which the card of a given model has alone, or beside English. Where its seq2seq
-    model has not the task that an argument declares, a causal one scores, if the argument takes such.
+    None for an argument that is given, whatever it is. The language is ``lang``, or that which the card of a given
+    model has alone, or beside English. Where its seq2seq model has not the task that an argument declares, a causal one
+    scores, if the argument takes such.
     """
-    named = {each.name: each for each in arguments if isinstance(given[each.name], str) and _is_model(each)}
-    lang = given["lang"] or _of_cards(given[name] for name, each in named.items() if given[name] != each.default)
-    found = dict(given)
-    for name, each in named.items():
-        if given[name] == each.default and (model := IN_LANGUAGE.get(lang, {}).get(each.default)):
+    models = {each.name: each for each in arguments if _is_model(each)}
+    lang = given.get("lang") or _of_cards(given[name] for name in models if isinstance(given.get(name), str))
+    found = {}
+    for name, each in models.items():
+        if name not in given and (model := IN_LANGUAGE.get(lang, {}).get(each.default)):
             found[name] = model if not each.takes_named("CausalLM") or _can(model, each.task) else f"causal-{lang}"
     return found
 
@@ -42,12 +44,11 @@ def _can(model: str, task: str | None) -> bool:
     return model in embedded_names() and (task is None or task in tasks_of(model))
 
 
-def models_in(lang: str | None, names: Iterable[str]) -> list[str]:
-    """The models of these names, in a language. Raises ``InvalidInput`` for one that this version does not have."""
-    found = [IN_LANGUAGE.get(lang or "", {}).get(name, name) for name in names]
-    for name in found:
-        check_embedded(name)
-    return found
+def masked_model_of(lang: str | None) -> str:
+    """The masked model of a language. Raises ``InvalidInput`` for one that this version does not have."""
+    name = IN_LANGUAGE.get(lang or "", {}).get(MASKED, MASKED)
+    check_embedded(name)
+    return name
 
 
 def check_embedded(name: str) -> None:
@@ -65,7 +66,8 @@ def check_embedded(name: str) -> None:
 
 def _is_model(each: Argument) -> bool:
     """A text to paraphrase is no folder to look for a card in."""
-    return each.default in IN_LANGUAGE["zh"] or any(map(each.takes_named, ("MaskedLM", "CausalLM", "Seq2SeqLM")))
+    is_usual = isinstance(each.default, str) and each.default in IN_LANGUAGE["zh"]
+    return is_usual or any(map(each.takes_named, ("MaskedLM", "CausalLM", "Seq2SeqLM")))
 
 
 def _of_cards(models: Iterable[str]) -> str:

@@ -117,6 +117,18 @@ def test_pseudo_likelihood_rows_and_the_proposing_row_are_the_energy():
     assert len(stage.ids) == len(chains) * (SIZE.length - 1)
 
 
+def test_what_is_screened_is_scored_at_every_site_in_the_end():
+    task, recording, _ = stepped("delayed")
+    first, last = recording.moves[0].x, recording.moves[-1].x
+    moved = last[(first != last).any(dim=1)]
+    assert len(moved) > 0
+    with torch.inference_mode():
+        (stage,) = [stage for move in recording.moves for stage in task.floor(move) if stage.name == "score"]
+        law = torch.cat(rows_of(stage, "whole", 40)).log_softmax(dim=1)
+        total = -law.gather(1, moved.reshape(-1, 1)).reshape(moved.shape).sum(dim=1)
+        torch.testing.assert_close(total, task.energy(moved), **CLOSE)
+
+
 @pytest.mark.parametrize(("name", "scorer"), [("keywords", "causal"), ("translate", "seq2seq")])
 def test_the_laws_of_whole_texts_are_their_energy(name, scorer):
     task, recording, _ = stepped(name, steps=4)

@@ -15,7 +15,7 @@ from experiments.gibbs import gibbs
 from experiments.keywords import keywords
 from experiments.paraphrase import paraphrase
 from experiments.setup.languages import remark_on_language, remark_on_source, remark_on_spelling
-from experiments.setup.usual_models import models_in, usual_models
+from experiments.setup.usual_models import masked_model_of, usual_models
 from experiments.training.chinese.corpus import character_tokenizer
 from lm_adapters import Keywords, MaskedLM, SourceBleu, TextSpace, WordLimit, word_spans
 from samplers import InvalidInput
@@ -68,8 +68,8 @@ DEFAULTS = [
 
 
 def chosen(lang: str | None, **given: str) -> list[str]:
-    values = {each.name: each.default for each in DEFAULTS} | given
-    found = usual_models(DEFAULTS, {**values, "lang": lang})
+    values = {"lang": lang} | given
+    found = {each.name: each.default for each in DEFAULTS} | usual_models(DEFAULTS, values) | values
     return [found[each.name] for each in DEFAULTS]
 
 
@@ -80,8 +80,9 @@ def test_the_models_of_a_language(shipped):
     assert chosen(None, model="masked-zh") == chinese
     assert chosen(None, model=str(shipped / "masked-zh"))[1:] == chinese[1:]
     assert chosen("zh", scorer="mine")[1] == "mine"
+    assert chosen("zh", scorer="seq2seq-en") == ["masked-zh", "seq2seq-en", "seq2seq-zh", "x"]
     assert chosen("en", model="masked-zh")[1] == "seq2seq-en"
-    assert models_in("zh", ["masked-en", "mine"]) == ["masked-zh", "mine"]
+    assert [masked_model_of(lang) for lang in (None, "en", "zh")] == ["masked-en", "masked-en", "masked-zh"]
 
 
 def test_a_scorer_has_the_task_that_it_stands_for(home, tmp_path, monkeypatch, mcmc_text):
@@ -93,9 +94,9 @@ def test_a_scorer_has_the_task_that_it_stands_for(home, tmp_path, monkeypatch, m
     kinds = ("CausalLM", "Seq2SeqLM")
     tasks = {"words": "words_to_sentence", "other": "paraphrase", "any": None}
     arguments = [Default(name, "seq2seq-en", kinds, task) for name, task in tasks.items()]
-    found = usual_models(arguments, {**dict.fromkeys(tasks, "seq2seq-en"), "lang": "zh"})
-    assert found == {"words": "seq2seq-zh", "other": "causal-zh", "any": "seq2seq-zh", "lang": "zh"}
-    given = usual_models([*DEFAULTS[:1], *arguments[:1]], {"model": "masked-en", "words": "seq2seq-zh", "lang": None})
+    found = usual_models(arguments, {"lang": "zh"})
+    assert found == {"words": "seq2seq-zh", "other": "causal-zh", "any": "seq2seq-zh"}
+    given = usual_models([*DEFAULTS[:1], *arguments[:1]], {"words": "seq2seq-zh", "lang": None})
     assert given["model"] == "masked-zh"
     for command in (("paraphrase", "春风"), ("summarize", "春风明月", "--max-words", "2", "--rebuilder", "seq2seq-zh")):
         scorer = ("--scorer", "seq2seq-zh") if command[0] == "paraphrase" else ()
@@ -105,9 +106,11 @@ def test_a_scorer_has_the_task_that_it_stands_for(home, tmp_path, monkeypatch, m
         assert "'seq2seq-zh' has no task 'paraphrase' (its configuration lists words_to_sentence)" in line
 
 
-def test_a_model_that_is_not_there_is_named(shipped, mcmc_text):
-    with pytest.raises(InvalidInput, match="there is no seq2seq-zh among the embedded models"):
-        models_in("zh", ["seq2seq-en"])
+def test_a_model_that_is_not_there_is_named(shipped, mcmc_text, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("lm_adapters.pretrained.HERE", tmp_path)
+        with pytest.raises(InvalidInput, match="there is no masked-zh among the embedded models"):
+            masked_model_of("zh")
     result = mcmc_text("translate", "Good night.", "--lang", "zh")
     assert result.exit_code == 2
     (line,) = result.stderr.splitlines()

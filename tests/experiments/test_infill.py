@@ -10,6 +10,7 @@ import torch
 from experiments.infill import infill
 from lm_adapters import MaskedEnergy, SequenceEnergy
 from tests.experiments.tiny_scorers import tiny_causal
+from tests.lm_adapters.tiny import word_level
 
 QUICK = {"chains": 4, "steps": 8, "warmup": 2, "thin": 2}
 
@@ -41,6 +42,13 @@ def test_a_masked_scorer_serves_too(embedded):
     run = infill("The [MASK] sat on the [MASK].", model=embedded, scorer=embedded, temperature=1.0, **QUICK)
     draws = run.trace.draws.flatten(0, 1)
     torch.testing.assert_close(run.trace.energy.flatten(), MaskedEnergy(embedded, "pll")(draws), rtol=0, atol=1e-4)
+
+
+def test_chains_start_at_texts_that_a_scorer_with_other_tokens_can_read(embedded):
+    nouns = ["dog", "man", "boy", "girl", "woman", "cat", "teacher", "old"]
+    scorer = tiny_causal(word_level(["The", "sat.", *nouns]))
+    run = infill("The [MASK:1-2] sat.", model=embedded, scorer=scorer, seed=3, **QUICK)
+    assert {word for line in run.samples() for word in line["text"].split()} <= {"The", "sat.", *nouns}
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from experiments import load_run
+from experiments.declaration.options import given_options
 from experiments.entry.diff_command import _lines, diff
 from experiments.entry.diff_command import command as diff_command
 from experiments.entry.experiment import experiment_of
@@ -104,6 +105,7 @@ def test_the_command_repeats_the_run(folders):
         "gibbs --model masked-zh --chains 2",
         "keywords sea --model masked-zh --lang en",
         "gibbs --lang zh",
+        "gibbs --scorer causal-en --lang zh",
         "gibbs --steps 600 --seed 3 --any-words",
     ],
 )
@@ -111,8 +113,9 @@ def test_the_command_is_the_shortest(words: str):
     name, *options = words.split()
     declared = experiment_of({"gibbs": gibbs, "keywords": keywords}[name])
     assert declared is not None
-    given = declared.command().make_context(name, options).params
-    given = {each.name: given.get(each.name, each.default) for each in declared.arguments}
+    context = declared.command().make_context(name, options)
+    known = {each.name for each in declared.arguments}
+    given = {option: value for option, value in given_options(context, context.params).items() if option in known}
     assert declared.how_to_repeat(declared.prepare(given).config) == f"mcmc-text {words}"
 
 
