@@ -204,31 +204,42 @@ def _show(found: Iterator[Line | LeftOut], varied: str, machine: dict[str, Any])
 
     click.echo(_on(machine))
     click.echo(SPEED.head(varied))
-    lines, missing = [], []
-    for line in found:
-        if isinstance(line, LeftOut):
-            missing.append(line)
-        else:
-            lines.append(line)
-            click.echo(SPEED.row(line, varied))
+    lines: list[Line] = []
+    missing: list[LeftOut] = []
+    for line in _sorted_out(found, lines, missing):
+        click.echo(SPEED.row(line, varied))
     click.echo("\n" + COSTS.head(varied))
     for line in lines:
         click.echo(COSTS.row(line, varied))
     click.echo("\n" + LEGEND + "\n")
     for fitted in growth(lines, varied):
         click.echo(growth_in_words(fitted))
-    for line in missing:
-        click.echo(str(line))
+    for absent in missing:
+        click.echo(str(absent))
 
 
 def _show_markdown(found: Iterator[Line | LeftOut], varied: str, machine: dict[str, Any]) -> None:
+    """Lines as they come."""
     from experiments.benchmarking.table import COSTS, LEGEND, SPEED, growth, growth_in_words
 
-    every = list(found)
-    lines, missing = [x for x in every if not isinstance(x, LeftOut)], [x for x in every if isinstance(x, LeftOut)]
-    parts = [_on(machine), "", *SPEED.markdown(lines, varied), "", *COSTS.markdown(lines, varied), "", LEGEND, ""]
+    lines: list[Line] = []
+    missing: list[LeftOut] = []
+    click.echo(f"{_on(machine)}\n")
+    for row in SPEED.markdown(_sorted_out(found, lines, missing), varied):
+        click.echo(row)
     notes = [*map(growth_in_words, growth(lines, varied)), *map(str, missing)]
-    click.echo("\n".join([*parts, *(f"- {note}" for note in notes)]))
+    parts = ["", *COSTS.markdown(lines, varied), "", LEGEND, "", *(f"- {note}" for note in notes)]
+    click.echo("\n".join(parts))
+
+
+def _sorted_out(found: Iterator[Line | LeftOut], lines: list[Line], missing: list[LeftOut]) -> Iterator[Line]:
+    """The lines as they come, with which both lists are filled."""
+    for each in found:
+        if isinstance(each, LeftOut):
+            missing.append(each)
+        else:
+            lines.append(each)
+            yield each
 
 
 def _show_json(found: Iterator[Line | LeftOut], varied: str, machine: dict[str, Any]) -> None:

@@ -32,18 +32,17 @@ KEPT = 64  # draws a chain that an energy watched from outside scores
 
 @dataclass(frozen=True)
 class Round:
-    """Seconds of a step, of its floor, of the models inside it, and of a step by hand."""
+    """Seconds of a step, of its floor, and of the models inside it."""
 
     step: float
     floor: float
     inside: float
-    by_hand: float
 
 
 @dataclass(frozen=True)
 class Line:
-    """Times are medians over rounds, costs means: of a step of all chains, by hand of one, or of all where the loop
-    itself moves many.
+    """Times are medians over rounds, costs means: of a step of all chains. By hand both are means, of one chain, or of
+    all where the loop itself moves many: many of its steps may cost nothing.
 
     ``ratio`` is the floor's time by the step's: 1 is a sampler that costs no more than it needs. ``in_models``
     is the share of a step in which its models are at work: what lacks to 1 is overhead, what it has beyond ``ratio``
@@ -92,10 +91,10 @@ def measure(workload: str, models: Models, size: Size, *, repeats: int = 7, ess_
     device = task.x0.device
     bench = _Bench(task, make_clock(device))
     with torch.inference_mode():
-        first = bench.round(1, 1)
-        many = tuple(_steps(seconds) for seconds in (first.step, first.by_hand))
+        first = bench.round(1)
+        many = _steps(first.step)
         bench.restart()
-        rounds = [bench.round(*many) for _ in range(repeats if first.step < SLOW else min(FEW, repeats))]
+        rounds = [bench.round(many) for _ in range(repeats if first.step < SLOW else min(FEW, repeats))]
         peak = peak_memory(bench.one_step, device)
     return Line(
         workload=workload,
@@ -106,7 +105,7 @@ def measure(workload: str, models: Models, size: Size, *, repeats: int = 7, ess_
         floor=statistics.median(r.floor for r in rounds),
         ratio=statistics.median(r.floor / r.step for r in rounds),
         in_models=statistics.median(r.inside / r.step for r in rounds),
-        by_hand=statistics.median(r.by_hand for r in rounds) / task.by_hand_chains,
+        by_hand=bench.by_hand / task.by_hand_chains,
         cost=_mean(bench.costs),
         floor_cost=_mean(bench.floor_costs),
         by_hand_cost=_mean(bench.by_hand_costs),
@@ -131,6 +130,12 @@ class _Bench:
         self.costs: list[tuple[Cost, int]] = []
         self.floor_costs: list[tuple[Cost, int]] = []
         self.by_hand_costs: list[tuple[Cost, int]] = []
+        self.by_hand_seconds = 0.0
+
+    @property
+    def by_hand(self) -> float:
+        """Seconds of a step."""
+        return self.by_hand_seconds / sum(steps for _, steps in self.by_hand_costs)
 
     def one_step(self) -> None:
         self.state, _ = self.task.kernel.step(self.state, self.task.energy, self.rng)
@@ -139,17 +144,24 @@ class _Bench:
         for _ in range(count):
             self.one_step()
 
-    def round(self, steps: int, steps_by_hand: int) -> Round:
+    def round(self, steps: int) -> Round:
         task = self.task
         with recorded(task.kernel, task.proposer, task.models, self.clock) as recording:
             seconds = timed(lambda: self.many_steps(steps), self.clock)
         self.costs.append((recording.cost, steps))
         floor = self._floor(recording, steps)
-        with counted(task.models) as cost:
-            by_hand = timed(lambda: [next(task.by_hand) for _ in range(steps_by_hand)], self.clock)
-        self.by_hand_costs.append((cost, steps_by_hand))
+        self._turn_by_hand()
         inside = self.clock.seconds(recording.inside)
-        return Round(seconds / steps, floor / steps, inside / steps, by_hand / steps_by_hand)
+        return Round(seconds / steps, floor / steps, inside / steps)
+
+    def _turn_by_hand(self) -> None:
+        """Steps for ``TURN`` seconds, whatever each of them costs."""
+        seconds, steps = 0.0, 0
+        with counted(self.task.models) as cost:
+            while steps == 0 or (seconds < TURN and steps < MOST):
+                seconds, steps = seconds + timed(lambda: next(self.task.by_hand), self.clock), steps + 1
+        self.by_hand_costs.append((cost, steps))
+        self.by_hand_seconds += seconds
 
     def _floor(self, recording: Recording, steps: int) -> float:
         cost, seconds = Cost(), 0.0
