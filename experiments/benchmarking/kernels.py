@@ -24,9 +24,10 @@ from experiments.results.figures import number
 from lm_adapters import (
     BlockwiseEnergy,
     GibbsProposal,
-    MaskedEnergy,
     MaskedLM,
     RescoredReplace,
+    SequenceEnergy,
+    Template,
     Truncation,
     fill_masks,
 )
@@ -57,7 +58,7 @@ __all__ = ["HEAD", "KernelLine", "kernel_lines", "kernel_row"]
 
 SITES, CHAINS, STEPS, GRADIENT = 16, 32, 2000, 3
 CLASSES, VALUES = 64, 6
-TEXT_LENGTH, TEXT_CHAINS, TEXT_STEPS = 6, 8, 160
+TEXT_SLOTS, TEXT_HEAT, TEXT_CHAINS, TEXT_STEPS = "Tom [MASK] the [MASK].", 1.5, 8, 800
 COLUMNS = (
     ("task", "<10"), ("kernel", "<22"), ("steps", ">5"), ("changed", ">7"), ("tokens", ">8"),
     ("ESS", ">7"), ("R-hat", ">6"), ("ESS/M", ">8"), ("ESS/s", ">7"),
@@ -137,18 +138,17 @@ class AnySite:
 
 
 class LikeliestChanges:
-    """Texts that differ at one site, where they hold one of the ``k`` tokens that a masked model finds likeliest."""
+    """Texts that differ at one of ``sites``, with one of the ``k`` tokens there that a masked model finds likeliest."""
 
-    def __init__(self, lm: MaskedLM, k: int) -> None:
-        self.shortlist = RescoredReplace(lm, k).shortlist
+    def __init__(self, lm: MaskedLM, k: int, sites: Tensor) -> None:
+        self.shortlist, self.sites = RescoredReplace(lm, k).shortlist, sites
 
     def __call__(self, x: Tensor) -> Tensor:
-        chains, sites = x.shape
-        rows, site = x.repeat_interleave(sites, dim=0), torch.arange(sites).repeat(chains)
+        rows, site = x.repeat_interleave(len(self.sites), dim=0), self.sites.repeat(len(x))
         values = self.shortlist(rows, site)
         new = rows.unsqueeze(1).repeat(1, values.shape[1], 1)
         new.scatter_(2, site.reshape(-1, 1, 1).expand(-1, values.shape[1], 1), values.unsqueeze(2))
-        return new.reshape(chains, -1, sites)
+        return new.reshape(len(x), -1, x.shape[1])
 
 
 def kernel_lines(models: Models | None, *, seed: int = 0) -> Iterator[KernelLine]:
@@ -264,25 +264,28 @@ def _toy(
 
 
 def text(models: Models, seed: int) -> KernelTask:
-    """Texts of six tokens by the pseudo-likelihood of masked-en, which also proposes one token at a time."""
-    lm = models.masked
-    energy: Energy = MaskedEnergy(lm, "pll")
-    single, rescored = MetropolisHastings(GibbsProposal(lm)), RescoredReplace(lm, 8)
-    masks = lm.space.masks([TEXT_LENGTH] * TEXT_CHAINS)
+    """Two words of a sentence, of which the causal model is the law and the masked one proposes one at a time."""
+    lm, cool = models.masked, 1 / TEXT_HEAT
+    lock, proposal = Template(lm.space, TEXT_SLOTS), Truncation(TEXT_HEAT)
+    energy: Energy = lock + cool * SequenceEnergy(models.causal.condition_on())
+    one = GibbsProposal(lm, lock=lock, truncation=proposal)
+    single, rescored = MetropolisHastings(one), RescoredReplace(lm, 64, lock=lock)
+    masks = lock.masks([[1] * len(lock.slots)] * TEXT_CHAINS)
     starts = fill_masks(lm, masks, generator(seed, stream="starts"), truncation=Truncation())
     x0 = sample(single, energy, starts, steps=TEXT_STEPS, warmup=TEXT_STEPS - 1, seed=seed, progress=False).draws[:, -1]
+    near = LikeliestChanges(lm, 32, (masks[0] == lm.mask_id).nonzero().squeeze(1))
     kernels: dict[str, tuple[Kernel, int]] = {
         "MetropolisHastings": (single, TEXT_STEPS),
-        "ShortlistGibbs, 8": (rescored, TEXT_STEPS // 8),
-        "MultipleTry, 4": (MultipleTry(GibbsProposal(lm), tries=4), TEXT_STEPS // 8),
-        "LocallyInformed, 2": (LocallyInformed(LikeliestChanges(lm, 2)), TEXT_STEPS // 16),
-        "DelayedAcceptance": (DelayedAcceptance(BlockwiseEnergy(lm), single), TEXT_STEPS // 2),
+        "ShortlistGibbs, 64": (rescored, TEXT_STEPS // 8),
+        "MultipleTry, 4": (MultipleTry(one, tries=4), TEXT_STEPS // 4),
+        "LocallyInformed, 32": (LocallyInformed(near), TEXT_STEPS // 16),
+        "DelayedAcceptance": (DelayedAcceptance(cool * BlockwiseEnergy(lm, 2), single), TEXT_STEPS),
         "Mixture": (Mixture([(single, 0.5), (rescored, 0.5)]), TEXT_STEPS // 4),
         "Tempered": (Tempered(single, [1.0, 0.8]), TEXT_STEPS // 2),
     }
 
     def metering() -> AbstractContextManager[Any]:
-        return counted([lm.model])
+        return counted([lm.model, models.causal.model])
 
     steps: dict[str, tuple[Kernel, Energy, int]] = {
         name: (kernel, energy, count) for name, (kernel, count) in kernels.items()

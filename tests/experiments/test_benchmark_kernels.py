@@ -45,7 +45,7 @@ def test_the_command_prints_a_line_for_each_kernel_of_each_task(monkeypatch: pyt
     found = CliRunner().invoke(command, ["--kernels", "--json"], catch_exceptions=False)
     lines = [json.loads(line) for line in found.output.splitlines()]
     assert {line["task"] for line in lines} == {"lattice", "hidden", "text"}
-    assert {"MultipleTry, 4", "LocallyInformed, 2", "DelayedAcceptance"} <= {line["kernel"] for line in lines}
+    assert {"MultipleTry, 4", "LocallyInformed, 32", "DelayedAcceptance"} <= {line["kernel"] for line in lines}
     assert all(line["tokens"] > 0 for line in lines)
 
 
