@@ -1,11 +1,11 @@
 """A thousand draws of a run under a JSON schema beside their exact law, by all texts of the schema in every spelling.
 
-    mcmc-text power "He asked" --alpha 1 --json-schema examples/asked.json --length 1:9 --chains 1000 \
-        --particles 10000 --moves 1 --out runs/asked
+    mcmc-text power "He asked" --alpha 1 --json-schema examples/asked.json --length 1:9 --sampler csmc \
+        --chains 1000 --particles 16 --steps 20 --warmup 19 --thin 1 --out runs/asked
     python examples/json_law.py runs/asked
 
-There are forty particles for each draw, so that few of the draws have a parent in common. Without a run the draws are
-independent: texts drawn under the mask, kept by rejection, whose bound is known from the list of all texts.
+Each chain ends in a draw of its own: those of populations have parents in common. Without a run the draws are texts
+drawn under the mask, kept by rejection, whose bound is known from the list of all texts.
 """
 
 import json
