@@ -1,6 +1,6 @@
 """How many sites to redraw at once: the share of steps that change a text of 9 tokens, on exp(-pll).
 
-    python examples/sites.py
+python examples/sites.py
 """
 
 import torch
