@@ -23,7 +23,7 @@ steps/s: steps of all chains. floor/s: the same for the bare passes that these s
 fastest. inside: share of a step spent in forward passes. hand/s: the loop people write by hand, one
 chain (draws, pairs: as many together as chains). ESS/M: effective draws a million tokens.
 passes: of one step of all chains; rows, tokens: of one chain. cut at: most tokens of a pass, w(hole
-rows) or s(uffixes of kept texts). MB: peak, models included. Medians, timed in turn."""
+rows) or s(uffixes of kept texts). MB: peak, models included. Medians, by hand means, timed in turn."""
 
 
 class Table:
