@@ -180,13 +180,17 @@ def test_in_half_precision_an_energy_does_not_depend_on_the_move():
     given, x = lm.condition_on(), lm.space.encode(["a b c d e f", "e f"], width=12).repeat(16, 1)
     kernel = MetropolisHastings(SuffixProposal(given, max_length=12))
 
+    def alone(texts: torch.Tensor) -> torch.Tensor:
+        return torch.cat([SequenceEnergy(given)(text.unsqueeze(0)) for text in texts])
+
     def largest_change() -> float:
         """Of an energy that was kept, scored again by itself."""
         trace = sample(kernel, SequenceEnergy(given), x, steps=8, warmup=0, progress=False)
-        again = torch.cat([SequenceEnergy(given)(text.unsqueeze(0)) for text in trace.draws[:, -1]])
         assert trace.acceptance > 0.1
-        return float((trace.energy[:, -1] - again).abs().max())
+        return float((trace.energy[:, -1] - alone(trace.draws[:, -1])).abs().max())
 
+    if not torch.equal(SequenceEnergy(given)(x), alone(x)):
+        pytest.skip("on this processor bfloat16 rounds by what else is in the batch")
     assert lm.route == Route(cache="none")
     assert largest_change() < 1e-4
     lm.route = Route()
