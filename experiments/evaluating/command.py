@@ -34,6 +34,10 @@ WORKERS = click.Option(
     ["--workers"], type=click.IntRange(1), default=1, show_default=True,
     help="Processes, each with another row. The texts stay the same.",
 )  # fmt: skip
+OUT = click.Option(
+    ["--out"], type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the runs, one of each row; the same command again goes on where it was stopped.",
+)  # fmt: skip
 JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print the table as JSON Lines, and nothing else.")
 NO_PART = (  # a run without a folder, in the language of the corpus
     "out", "workers", "backend", "ray_address", "commit_every", "allow_version_change", "progress", "lang",
@@ -48,6 +52,7 @@ def evaluation_command(name: str) -> click.Command:
         CORPUS,
         click.Option(["--count"], type=click.IntRange(1, 10_000), default=COUNT, show_default=True,
                      help="Texts, and held-out rows to take."),
+        OUT,
         BLIND,
         *([] if evaluation.one_run else [WORKERS]),
         *([ENCODER] if evaluation.keeps_meaning else []),
@@ -75,6 +80,7 @@ def evaluate(
     corpus: Path,
     count: int,
     seed: int,
+    out: Path | None,
     blind: Path | None,
     as_json: bool,
     workers: int = 1,
@@ -94,7 +100,7 @@ def evaluate(
         check_blind(blind)
     encoder = None if judge_encoder is None else SentenceEncoder.from_pretrained(judge_encoder)
     with progress_bar(count, shown=not as_json, unit="text") as bar:
-        rows = collect(evaluation, Trial(corpus, count, seed, options), workers, bar.update)
+        rows = collect(evaluation, Trial(corpus, count, seed, options), out, workers, bar.update)
         show(rows, corpus, evaluation.measures, encoder, blind=blind, seed=seed, as_json=as_json)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from experiments.entry.experiment import Experiment, experiment_of
@@ -77,12 +78,17 @@ EVALUATIONS: Mapping[str, Evaluation] = {
 
 
 def collect(
-    evaluation: Evaluation, trial: Trial, workers: int = 1, progress: Callable[[int], object] = lambda _: None
+    evaluation: Evaluation,
+    trial: Trial,
+    out: Path | None = None,
+    workers: int = 1,
+    progress: Callable[[int], object] = lambda _: None,
 ) -> Iterator[Texts]:
     """Held-out texts, samples, baselines, each once it is known: ``trial.count`` of each.
 
     Runs the experiment on as many cases as that takes, ``workers`` of them at a time, and gives nothing before the
-    first run has gone well. ``progress`` is called with every number of texts that were found.
+    first run has gone well. ``out``: where the runs are kept, by the number of the case, and read again if they are
+    there. ``progress`` is called with every number of texts that were found.
     """
     rows = evaluation.cases(trial)
     options = {**trial.options, "seed": trial.seed}
@@ -90,7 +96,7 @@ def collect(
         options["chains"] = trial.count
     texts: list[str] = []
     of: list[Case] = []
-    with closing(texts_of_cases(evaluation.experiment, options, rows, workers)) as runs:
+    with closing(texts_of_cases(evaluation.experiment, options, rows, out, workers)) as runs:
         for case, drawn in zip(rows, runs, strict=True):
             found = drawn[: trial.count - len(texts)]
             if not texts:

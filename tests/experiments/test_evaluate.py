@@ -146,6 +146,16 @@ def test_a_search_gives_one_text_a_row_and_chains_give_all(evaluate, monkeypatch
     assert len({given["template"] for given in runs}) == 4
 
 
+def test_runs_that_are_kept_are_not_made_again(evaluate, tmp_path, monkeypatch):
+    own = ("--chains", 1)
+    found = evaluate("infill", *own)
+    assert evaluate("infill", *own, "--out", tmp_path / "kept") == found
+    runs = sorted(path.name for path in (tmp_path / "kept").iterdir())
+    assert runs == ["00000", "00001", "00002"]
+    monkeypatch.setattr("samplers.MetropolisHastings.step", lambda *_: pytest.fail("a run was made again"))
+    assert evaluate("infill", *own, "--out", tmp_path / "kept") == found
+
+
 def test_cosine_to_the_source_is_one_for_a_copy(evaluate):
     found = evaluate("paraphrase", "--judge-encoder", "masked-en")
     assert found["copy"]["cos"] == pytest.approx(1)

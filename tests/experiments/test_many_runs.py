@@ -3,6 +3,7 @@
 import os
 import warnings
 from itertools import islice
+from pathlib import Path
 
 import pytest
 
@@ -32,10 +33,21 @@ CASES = [Case(word, {"word": word}) for word in ("a", "b", "c", "d", "e")]
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_texts_come_in_the_order_of_the_cases(workers):
-    found = [*texts_of_cases(Echo, {"seed": 3}, CASES, workers)]
+    found = [*texts_of_cases(Echo, {"seed": 3}, CASES, None, workers)]
     assert [texts[0] for texts in found] == ["a 3", "b 3", "c 3", "d 3", "e 3"]
     processes = {texts[1] for texts in found}
     assert (processes == {str(os.getpid())}) == (workers == 1)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_each_run_has_a_folder_by_the_number_of_its_case(tmp_path, workers):
+    class Kept(Echo):
+        @staticmethod
+        def run(word, seed, out):
+            return Echo.run(f"{word} {Path(out).relative_to(tmp_path)}", seed)
+
+    found = [texts[0] for texts in texts_of_cases(Kept, {"seed": 3}, CASES[:2], tmp_path, workers)]
+    assert found == ["a 00000 3", "b 00001 3"]
 
 
 def test_no_run_begins_that_nobody_waits_for():
@@ -47,5 +59,5 @@ def test_no_run_begins_that_nobody_waits_for():
             begun.append(word)
             return Echo.run(word, seed)
 
-    assert len([*islice(texts_of_cases(Counted, {"seed": 0}, CASES, 1), 2)]) == 2
+    assert len([*islice(texts_of_cases(Counted, {"seed": 0}, CASES, None, 1), 2)]) == 2
     assert begun == ["a", "b"]
