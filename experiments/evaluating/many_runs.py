@@ -25,7 +25,8 @@ def texts_of_cases(
 ) -> Generator[list[str], None, None]:
     """What each run gives, in the order of the cases: the texts that chains or whole draws show, a search's best.
 
-    The same whatever ``workers`` is, and whether their runs are kept in ``out`` or were there already. Where no more are asked for, those that were begun come to their end unseen.
+    The same whatever ``workers`` is, and whether runs are kept in ``out`` or were there already. Where no more are asked
+    for, those that were begun come to their end unseen.
     """
     run = partial(_texts, experiment, dict(options), out)
     if workers == 1:
@@ -43,9 +44,7 @@ def texts_of_cases(
             begun.extend(executor.submit(run, *case) for case in islice(rest, 1))
 
 
-def _texts(
-    experiment: Experiment, options: Mapping[str, Any], out: Path | None, number: int, case: Case
-) -> list[str]:
+def _texts(experiment: Experiment, options: Mapping[str, Any], out: Path | None, number: int, case: Case) -> list[str]:
     """Without remarks on each text, and in a folder by ``number`` if there is one to keep runs in."""
     from experiments.results.search_run import SearchRun
 
