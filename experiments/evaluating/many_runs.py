@@ -25,8 +25,8 @@ def texts_of_cases(
 ) -> Generator[list[str], None, None]:
     """What each run gives, in the order of the cases: the texts that chains or whole draws show, a search's best.
 
-    The same whatever ``workers`` is, and whether runs are kept in ``out`` or were there already. Where no more are asked
-    for, those that were begun come to their end unseen.
+    The same whatever ``workers`` is, and whether runs are kept in ``out`` or were there already. Where no more are
+    asked for, those that were begun come to their end unseen.
     """
     run = partial(_texts, experiment, dict(options), out)
     if workers == 1:
