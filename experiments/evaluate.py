@@ -6,7 +6,7 @@ import click
 
 __all__ = ["command"]
 
-EXPERIMENTS = ("gibbs", "infill", "keywords", "paraphrase", "summarize", "translate")
+EXPERIMENTS = ("control", "gibbs", "infill", "keywords", "paraphrase", "summarize", "translate")
 
 
 class _Evaluations(click.Group):

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 from experiments.evaluating.cases import Case, Trial
 from experiments.evaluating.drawing import draw_texts
 from experiments.judging.judge import shuffled_words
+from experiments.judging.kinds import MARKS
 from experiments.laws.another import is_copy
 
 if TYPE_CHECKING:
     from lm_adapters import CausalLM
 
-__all__ = ["Baselines", "of_infill", "of_keywords", "of_nothing", "of_paraphrase", "of_summarize", "of_translate"]
+__all__ = ["Baselines", "of_control", "of_infill", "of_keywords", "of_nothing", "of_paraphrase", "of_summarize",
+           "of_translate"]  # fmt: skip
 
-Baselines = Iterator[
-    tuple[str, list[str]]
-]  # name, a text for each case, "" for none; the first is the one that is read blind
+# A name, and a text for each case, "" for none. The first is the one that is read blind.
+Baselines = Iterator[tuple[str, list[str]]]
 
 CAUSAL, SEQ2SEQ = "causal-en", "seq2seq-en"
 
@@ -74,6 +75,13 @@ def of_paraphrase(trial: Trial, cases: Sequence[Case]) -> Baselines:
     pairs = zip(written, copy, strict=True)
     yield "beam, no copy", ["" if is_copy(text, source) else text for text, source in pairs]
     yield "copy", copy
+
+
+def of_control(trial: Trial, cases: Sequence[Case]) -> Baselines:
+    """The source with the mark of the label, and its likeliest paraphrase."""
+    source = [case.source for case in cases]
+    yield "other mark", [text[:-1] + MARKS[trial.options["label"]] for text in source]
+    yield "beam search", _beam_search("paraphrase", source)
 
 
 def of_summarize(trial: Trial, cases: Sequence[Case]) -> Baselines:

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from experiments.declaration.wording import argument
+from experiments.judging.kinds import MARKS, Kind, by_kind
 from experiments.training.data import english_split, paraphrase_split, translation_split
 
 if TYPE_CHECKING:
     from lm_adapters import MaskedLM
 
-__all__ = ["Case", "Trial", "cases_of_infill", "cases_of_keywords", "cases_of_nothing", "cases_of_paraphrase",
-           "cases_of_summarize", "cases_of_translate"]  # fmt: skip
+__all__ = ["Case", "Trial", "cases_of_control", "cases_of_infill", "cases_of_keywords", "cases_of_nothing",
+           "cases_of_paraphrase", "cases_of_summarize", "cases_of_translate"]  # fmt: skip
 
 LONGEST = 14  # words of a held-out sentence
 SUMMARIZED = (12, 30)  # words of a sentence that is worth a summary
@@ -29,13 +30,15 @@ T = TypeVar("T")
 class Case:
     """One run: the ``arguments`` that come from a held-out row, and the ``held_out`` text to stand beside.
 
-    ``source``: the text that the run changes, if it does. ``words``: those that its texts should hold.
+    ``source``: the text that the run changes, if it does. ``words``: those that its texts should hold. ``kind``: what
+    they should be.
     """
 
     held_out: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     source: str = ""
     words: tuple[str, ...] = ()
+    kind: Kind | None = None
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,25 @@ def cases_of_summarize(trial: Trial) -> list[Case]:
     trial.rng().shuffle(short)
     pairs = list(zip(long, short, strict=False))
     return _of_sources(trial, lambda: (Case(other, {"text": text}, source=text) for text, other in pairs))
+
+
+def cases_of_control(trial: Trial) -> list[Case]:
+    """Held-out sentences of another kind than the label, and as held-out text those that have it.
+
+    Raises ``InvalidInput`` for a label that the judge cannot tell.
+    """
+    from samplers import InvalidInput
+
+    label = trial.options["label"]
+    if label not in MARKS:
+        raise InvalidInput(f"{argument('label')} is {label!r}; the judge of labels knows {' and '.join(MARKS)}")
+    kinds = by_kind(_sentences(trial, fewest=4))
+    wanted, kind = kinds.pop(label), Kind(trial.corpus, label)
+    others = [text + MARKS[name] for name, texts in kinds.items() for text in texts]
+    pairs = list(zip(others, wanted, strict=False))
+    return _of_sources(
+        trial, lambda: (Case(text + MARKS[label], {"text": other}, source=other, kind=kind) for other, text in pairs)
+    )
 
 
 def cases_of_translate(trial: Trial) -> list[Case]:

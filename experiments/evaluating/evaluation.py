@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from experiments.controlling.control import control
 from experiments.entry.experiment import Experiment, experiment_of
 from experiments.evaluating import baselines, cases
 from experiments.evaluating.baselines import Baselines
@@ -64,6 +65,14 @@ EVALUATIONS: Mapping[str, Evaluation] = {
         cases.cases_of_paraphrase,
         baselines.of_paraphrase,
         ["copies", "iBLEU"],
+        keeps_meaning=True,
+    ),
+    "control": Evaluation(
+        _declared(control),
+        cases.cases_of_control,
+        baselines.of_control,
+        ["label", "copies"],
+        defaults={"label": "question"},
         keeps_meaning=True,
     ),
     "summarize": Evaluation(

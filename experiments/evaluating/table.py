@@ -55,6 +55,12 @@ def _copies(row: Texts) -> float:
     return _mean(is_copy(text, case.source) for text, case in zip(row.texts, row.cases, strict=True))
 
 
+def _label(row: Texts) -> float:
+    kind = row.cases[0].kind
+    assert kind is not None, "it is measured where labels are asked for"
+    return float(kind.has(row.texts).mean())
+
+
 def _bleu(row: Texts) -> float:
     return bleu(list(row.texts), [case.held_out for case in row.cases])
 
@@ -67,6 +73,7 @@ def _ibleu(row: Texts) -> float:
 MEASURES: Mapping[str, tuple[Measure, str, str]] = {
     "there": (_there, ".0%", "there: texts that hold the words."),
     "exact": (_exact, ".0%", "exact: the held-out text itself."),
+    "label": (_label, ".0%", "label: texts that word n-grams take for such, whatever their marks."),
     "BLEU": (_bleu, ".1f", "BLEU: to the held-out text."),
     "copies": (_copies, ".0%", "copies: texts that are the source, case and marks aside."),
     "iBLEU": (_ibleu, ".1f", "iBLEU: 0.9 BLEU to the held-out text - 0.1 BLEU to the source."),

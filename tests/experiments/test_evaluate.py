@@ -25,12 +25,13 @@ TAIL = "near the station with his friends and a dog"
 
 @pytest.fixture
 def corpus(tmp_path, monkeypatch):
-    """A few sentences of each file, the last ones held out; a long and a short one in turn."""
-    monkeypatch.setattr(data, "HELD_OUT", 30)
+    """A few sentences of each file, the last ones held out; long, short and asked ones in turn."""
+    monkeypatch.setattr(data, "HELD_OUT", 40)
     english = [f"My old friend {verb} the {noun} near the station." for verb in VERBS for noun in NOUNS]
     long = [f"My old friend {verb} the {noun} {TAIL}." for verb in VERBS for noun in NOUNS]
     english += [f"Tom {verb} the {noun}." for verb in VERBS for noun in NOUNS]
-    english = [row for rows in zip(long, english[40:], english, strict=False) for row in rows]
+    asked = [f"Why does Tom say that she {verb} the {noun}?" for verb in VERBS for noun in NOUNS]
+    english = [row for rows in zip(long, english[40:], asked, english, strict=False) for row in rows]
     files = {
         "tatoeba.eng.txt.gz": english,
         "tatoeba.eng-fra.tsv.gz": [f"{row}\tphrase {i}" for i, row in enumerate(english)],
@@ -72,6 +73,7 @@ BASELINES = {
     "keywords": {"masks filled", "causal-en", "words shuffled"},
     "infill": {"each by itself", "causal-en", "words shuffled"},
     "paraphrase": {"beam search", "beam, no copy", "copy"},
+    "control": {"other mark", "beam search"},
     "summarize": {"first 8 words", "words shuffled"},
     "translate": {"beam search"},
 }
@@ -112,6 +114,19 @@ def test_required_words_are_there(evaluate, name):
 def test_held_out_text_is_exact_and_its_own_translation(evaluate):
     assert evaluate("infill")["held-out"]["exact"] == 1
     assert evaluate("translate")["held-out"]["BLEU"] == pytest.approx(100)
+
+
+def test_another_mark_gives_no_other_label(evaluate):
+    found = evaluate("control")
+    assert (found["held-out"]["label"], found["other mark"]["label"], found["other mark"]["copies"]) == (1, 0, 1)
+    found = evaluate("control", "--label", "statement")
+    assert (found["held-out"]["label"], found["other mark"]["label"]) == (1, 0)
+
+
+def test_a_label_that_the_judge_cannot_tell(corpus, mcmc_text):
+    result = mcmc_text("evaluate", "control", "--corpus", corpus, "--label", "command")
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+    assert "'command'; the judge of labels knows question and statement" in result.stderr
 
 
 def test_a_copy_is_judged_beside_the_paraphrases(evaluate):
