@@ -60,7 +60,7 @@ def check_pairs(case: Case, seed: int = 0, draws: int = DRAWS) -> list[Result]:
     """T4: moves ``i -> j`` and ``j -> i`` are equally frequent from an exact start, if the kernel is reversible."""
     if not case.reversible:
         raise Skipped("the kernel does not claim to be reversible")
-    run, size = exact_run(case, draws, seed), len(case.target)
+    run, size = exact_run(case, draws, seed, 1.0), len(case.target)
     if len(run.start) != len(run.first):
         raise Skipped("the driver leaves draws out, so a first draw has no start to be paired with")
     counts = (run.start * size + run.first).bincount(minlength=size**2).reshape(size, size)
