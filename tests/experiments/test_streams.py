@@ -85,7 +85,7 @@ def test_every_encoding_can_print_every_text(shell, tmp_path, encoding):
 
 
 def test_only_a_terminal_has_a_width(shell, tmp_path):
-    run = [*MCMC.split(), "gibbs", "--chains", "1", "--steps", "2", "--length", "20:40"]
+    run = [*MCMC.split(), "gibbs", "--chains", "1", "--steps", "2", "--length", "20:40", "--scorer", "none"]
     environment = {**os.environ, "COLUMNS": "60", "PYTHONPATH": str(Path(__file__).parents[2])}
     master, slave = pty.openpty()
     subprocess.run(run, cwd=tmp_path, env=environment, stdout=slave, stderr=subprocess.DEVNULL, check=True)
