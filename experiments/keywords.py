@@ -29,6 +29,7 @@ from experiments.setup.common_options import (
     TOP_P,
     WORDS,
 )
+from experiments.setup.fluency import NO_FLUENCY, load_fluency, partner_of
 from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel, shortlist_kernel
 from experiments.setup.languages import remark_on_spelling
@@ -51,7 +52,6 @@ __all__ = ["SAMPLERS", "keywords", "scorer_as_proposal"]
 SAMPLERS = ("mh", "gibbs", "anneal", "tempered", "rejection", "importance")  # that ``compare`` runs
 TASK = "words_to_sentence"  # of a seq2seq scorer
 TEMPERATURE = 0.8  # near 1 half of the texts make no sense, colder ones repeat the same few mistakes
-PARTNERS = {"seq2seq-en": "causal-en", "seq2seq-zh": "causal-zh"}  # models that score beside each other by default
 WRITERS = {"causal-en": "seq2seq-en", "causal-zh": "seq2seq-zh"}  # models that write beside a scorer by default
 SENTENCE, FLUENCY = 0.65, 0.35  # weights beside each other: with more fluency fewer whole texts are accepted
 ANEW, DRAWS = 2.0, 24  # weight of whole texts, and how many are drawn for a chain in a step
@@ -85,7 +85,7 @@ def check(
 
     given_grammar(pattern, grammar, json_schema)
     check_choice(words, keywords_from, keep)
-    if sampler == "rejection" and fluency not in (None, NONE):
+    if sampler == "rejection" and fluency not in (None, NO_FLUENCY):
         raise InvalidInput(
             f"{argument('fluency')} has no meaning for {argument('sampler')} rejection, which draws from the scorer "
             "alone; leave it out"
@@ -178,9 +178,9 @@ def keywords(
     if writer not in (None, NONE):
         written = load_writer(writer, scored, lm, job.settings, given)
         informed, models["writer"] = beside_scorer(scored, written), written.lm
-    if fluency is None and isinstance(scorer, str) and top_p == 1 and sampler != "rejection":
-        fluency = PARTNERS.get(scorer)
-    beside = None if fluency in (None, NONE) else load_fluency(fluency, scored, lm, job.settings)
+    if fluency is None and top_p == 1 and sampler != "rejection":
+        fluency = partner_of(scorer)
+    beside = load_fluency(fluency, scored, lm, job.settings)
     constraints = [*job.constraints(lm, words), *([Matches(lm.space, matched)] if matched else [])]
     kept = [*scored.constraints, *constraints, *in_nucleus(scored.energy, top_p)]
     fill = KeywordFill(lm, lock, constraints=kept, truncation=start_truncation(top_p), following=following, **bounds)
@@ -237,19 +237,6 @@ def keywords(
 def given_words(words: Sequence[str]) -> Given:
     """What a seq2seq scorer reads: the words in the order given."""
     return Given(TASK, " ".join(word.strip() for word in words), "sentence", "-log p(text | words)")
-
-
-def load_fluency(fluency: str | CausalLM, scored: Scorer, lm: MaskedLM, settings: Settings) -> Scorer:
-    """The model that stands beside the seq2seq model ``scored``. Raises ``InvalidInput`` beside any other."""
-    from samplers import InvalidInput
-
-    found = load_scorer(fluency, lm, settings)
-    if found.energy.name == scored.energy.name:
-        raise InvalidInput(
-            f"{argument('fluency')} stands beside a seq2seq {argument('scorer')}, and this one gives fluency itself; "
-            "leave it out"
-        )
-    return found
 
 
 def scorer_as_proposal(

@@ -116,13 +116,14 @@ def load_scorer(
     *,
     top_p: float = 1.0,
     exempt: Callable[[Tensor], Tensor] | None = None,
+    before: str = "",
 ) -> Scorer:
     """A causal model gives ``-log p(x)``, a masked one minus its pseudo-log-likelihood, in nats: ``fluency``.
 
     A model behind a server is causal. A seq2seq model gives ``-log p(x | source)``, where there is a source that is
     ``given``. ``scorer`` is a name, a folder, an address or a loaded model. One with another tokenizer than ``lm`` sees
     the decoded text. With ``top_p`` below 1 a model that reads from left to right has a ``NucleusEnergy``, in which
-    tokens that are ``exempt`` are given.
+    tokens that are ``exempt`` are given. A causal model has read what stands ``before`` the text.
 
     Raises ``InvalidInput`` for a seq2seq model without the task, before its weights are loaded where possible, and for
     any where no source is given; for a model that cannot be truncated.
@@ -143,7 +144,7 @@ def load_scorer(
     elif isinstance(model, RemoteLM):
         own = RemoteEnergy(model)
     else:
-        own = left_to_right(model.condition_on(), top_p, exempt)
+        own = left_to_right(model.condition_on(before), top_p, exempt)
     energy = ThroughText.of(own, lm.space, model.space, name=name)
     energy.formula = formula
     return Scorer(energy, model, spelling(energy, lm.space))

@@ -10,6 +10,7 @@ from experiments.declaration.wording import argument
 from experiments.entry.experiment import experiment
 from experiments.laws.grammar import next_tokens
 from experiments.setup.common_options import ANNEAL_OR_SAMPLE
+from experiments.setup.fluency import load_fluency, partner_of
 from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel
 from experiments.setup.methods import sample_or_search
@@ -22,11 +23,12 @@ from experiments.verse.form import Form, is_chinese
 
 if TYPE_CHECKING:
     from experiments.results.protocol import Run
-    from lm_adapters import Seq2SeqLM, Template, TextEnergy, TextSpace
+    from lm_adapters import CausalLM, Seq2SeqLM, Template, TextEnergy, TextSpace
 
 __all__ = ["couplet"]
 
 WORDS, ANSWER = "words_to_sentence", "next_line"  # tasks of the scorer
+FITTING, FLUENCY = 0.4, 0.6  # weights beside each other: with less fluency lines repeat the words that are given
 DRAWS, ANEW = 8, 2.0  # whole texts drawn for a chain in a step, and the weight of that move
 
 
@@ -55,7 +57,7 @@ def check(
     check_scorer(scorer, ANSWER if first else WORDS, settings)
 
 
-@experiment(check=check, temperature=0.8, chains=6, steps=50, warmup=10, thin=1, model="masked-zh")
+@experiment(check=check, temperature=0.8, chains=6, steps=60, warmup=10, thin=1, model="masked-zh")
 def couplet(
     job: Job,
     words: Annotated[
@@ -70,18 +72,27 @@ def couplet(
         bool, Option("Characters a line; a first line that is given decides.", names=["--seven/--five"])
     ] = False,
     metre: Annotated[float, Option("Nats for each tone or rhyme out of place.", minimum=0)] = 4.0,
-    sampler: Annotated[Literal["mh", "anneal"], ANNEAL_OR_SAMPLE] = "mh",
+    sampler: Annotated[Literal["mh", "anneal"], ANNEAL_OR_SAMPLE] = "anneal",
     scorer: Annotated[
         str | Seq2SeqLM, Option(f"Seq2seq model with the tasks {WORDS} and {ANSWER}, in the tokens of --model.")
     ] = "seq2seq-zh",
+    fluency: Annotated[
+        str | CausalLM | None,
+        Option(
+            "Causal model that scores the couplet beside --scorer; none: the scorer alone.  [default: causal-zh beside "
+            "seq2seq-zh, none beside another scorer]"
+        ),
+    ] = None,
 ) -> Run:
     """A couplet with the given WORDs, or the second line to a first one: 五言 or 七言, in tonal metre.
 
     The law is ``exp(-(E + metre * M) / temperature)`` among the couplets of twice five characters, or seven, that hold
-    ``words``. ``E`` is ``sentence``, ``-log p(couplet | words)`` by the ``scorer``; ``M`` counts, by today's
+    ``words``. ``E`` is ``0.4 sentence + 0.6 fluency``: ``-log p(couplet | words)`` by the ``scorer``, and ``-log p`` of
+    the couplet by a causal model, without which ``E`` is ``sentence`` alone; ``M`` counts, by today's
     sounds, the second, fourth and sixth characters of a line whose tones do not take turns or are not the opposite of
     the other line's, a second line that ends oblique, and a first one that ends level without the rhyme. With ``first``
-    what is drawn is the second line, and ``E`` is ``answer``, ``-log p(second line | first line)``. All are in nats.
+    what is drawn is the second line, and both models have read the first: ``answer`` is ``-log p(second line | first
+    line)`` by the ``scorer``. All are in nats. By default the lowest energy is searched for.
 
     Chains start from couplets that the ``scorer`` writes, or around the words where those lack them; it writes whole
     ones on the way, and characters are replaced one or two at a time.
@@ -107,13 +118,20 @@ def couplet(
     grammar, length, temperature = Grammar.pattern(form.pattern), (form.length,) * 2, job.settings.law_temperature
     following = next_tokens(grammar, lm.space, length, needed=True)
     constraints = [Matches(lm.space, grammar), *job.constraints(lm, words)]
-    law = scored.terms + metre * _metre(lm.space, form.first or "")
+    fluency = partner_of(scorer) if fluency is None else fluency
+    beside = load_fluency(fluency, scored, lm, job.settings, before=form.first or "")
+    models: dict[str, Any] = {"model": lm, "scorer": asked}
+    scored_by = {given.name: job.named("scorer", asked.model)}
+    base = scored.terms
+    if beside is not None:
+        base, models["fluency"] = scored.weighted(FITTING) + FLUENCY * beside.energy, beside.lm
+        scored_by[beside.energy.name] = job.named("fluency", beside.model) if job.config["fluency"] else str(fluency)
+    law = base + metre * _metre(lm.space, form.first or "")
     energy = job.with_custom(lock + law if lock else law, lm.space, constraints)
     x0 = template_starts(lm, _template(lm.space, form, words), job, Truncation(1.0), constraints, following)
     drawn: dict[str, Any] = {"min_length": form.length, "max_length": form.length, "following": following}
     x0 = written_starts(scored.writer, [asked], energy, x0, job, wide=sampler == "anneal", **drawn)
-    scored_by = {given.name: job.named("scorer", asked.model)}
-    problem = Problem(lm.space, energy, x0, {"model": lm, "scorer": asked}, lengths=length, scored_by=scored_by)
+    problem = Problem(lm.space, energy, x0, models, lengths=length, scored_by=scored_by)
     moves: dict[str, Any] = {"scorer": scored.energy, "informed": scored.writer, "anew": ANEW, "tries": DRAWS}
     kernel = edit_kernel(lm, lock=lock, temperature=temperature, **moves, **drawn)
     return sample_or_search(problem, kernel, sampler, job)

@@ -17,7 +17,7 @@ from experiments.verse.couplet import couplet
 from experiments.verse.metre import rhyme, tones
 from lm_adapters import MaskedLM, SequenceEnergy
 from samplers import InvalidInput
-from tests.experiments.tiny_scorers import tiny_writer
+from tests.experiments.tiny_scorers import tiny_causal, tiny_writer
 from tests.lm_adapters.tiny import enlarged
 
 THREE = "上地霜"
@@ -38,7 +38,13 @@ def models(characters: str, *tasks: str, **shape: int) -> dict[str, Any]:
 @pytest.mark.parametrize(("seven", "size"), [(False, 5), (True, 7)])
 def test_couplets_have_the_form_and_the_words(seven, size):
     run = couplet(
-        ["明月", "春"], seven=seven, chains=3, steps=4, seed=1, **models("春风吹又生明月", "words_to_sentence")
+        ["明月", "春"],
+        seven=seven,
+        sampler="mh",
+        chains=3,
+        steps=4,
+        seed=1,
+        **models("春风吹又生明月", "words_to_sentence"),
     )
     samples = list(run.samples())
     assert samples
@@ -54,7 +60,8 @@ def test_second_lines_follow_the_law(monkeypatch):
     """All 243 second lines of three characters are enumerated; there are no others."""
     monkeypatch.setattr("experiments.verse.couplet.DRAWS", 2)
     made = models(THREE, "next_line")
-    run = couplet(first=f"{FIRST}，", chains=12, steps=20, warmup=2, metre=0.7, temperature=1.0, seed=2, **made)
+    shape = {"chains": 12, "steps": 20, "warmup": 2}
+    run = couplet(first=f"{FIRST}，", sampler="mh", metre=0.7, temperature=1.0, seed=2, **shape, **made)
     lines = ["".join(line) + "。" for line in product(THREE, repeat=5)]
     reader = made["scorer"].condition_on(f"{FIRST}，", made["scorer"].task_prefix("next_line"))
     answer = SequenceEnergy(reader)(made["model"].space.encode(lines))
@@ -70,6 +77,22 @@ def test_second_lines_follow_the_law(monkeypatch):
     assert {sample["text"] for sample in run.samples()} <= set(lines)
 
 
+def test_a_causal_model_beside_has_read_the_first_line():
+    made = models(THREE, "next_line")
+    space, scorer = made["model"].space, made["scorer"]
+    causal = tiny_causal(space.tokenizer)
+    enlarged(causal.model, 3.0)
+    run = couplet(first=FIRST, sampler="mh", fluency=causal, chains=4, steps=6, temperature=1.0, seed=2, **made)
+    samples = list(run.samples())
+    x = space.encode([sample["text"] for sample in samples])
+    for name, weight, reader in (
+        ("answer", 0.4, scorer.condition_on(f"{FIRST}，", scorer.task_prefix("next_line"))),
+        ("fluency", 0.6, causal.condition_on(f"{FIRST}，")),
+    ):
+        told = torch.tensor([sample["terms"][name] for sample in samples])
+        torch.testing.assert_close(told.double(), weight * SequenceEnergy(reader)(x), rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -80,6 +103,7 @@ def test_second_lines_follow_the_law(monkeypatch):
         ({"words": ["床前明月光疑"]}, "words do not fit 2 x 5 characters"),
         ({"words": ["明月"], "scorer": "seq2seq-en"}, "'seq2seq-en' has other tokens than"),
         ({"first": FIRST, "scorer": "seq2seq-en"}, "scorer 'seq2seq-en' has no task 'next_line'"),
+        ({"first": FIRST, "model": "masked-zh", "scorer": "seq2seq-zh", "fluency": "masked-zh"}, "give a causal model"),
     ],
 )
 def test_what_cannot_be_is_refused(given, message):
