@@ -86,8 +86,8 @@ def summarize(
     reconstruction: Annotated[
         float,
         Option("Weight of -log p of TEXT given the summary: what it leaves out costs.", energies=["Reconstruction"]),
-    ] = 2.0,
-    likeness: Annotated[float, Option("Weight of -log p of the summary given TEXT, by the rebuilder too.")] = 1.0,
+    ] = 1.0,
+    likeness: Annotated[float, Option("Weight of -log p of the summary given TEXT, by the rebuilder too.")] = 0.5,
     encoder: Annotated[str | None, ENCODER] = None,
     similarity: Annotated[
         float | None, Option("Weight of -log cos, nats a sentence.  [default: 0; 100 where --reconstruction is 0]")
@@ -100,8 +100,8 @@ def summarize(
     Texts of at most ``max_words`` words, likely by ``exp(-(fluency + reconstruction * R + likeness * P))``. ``R = -log
     p`` of ``text`` given the summary, by the ``rebuilder``: a summary is good if the whole can be rebuilt from it.
     ``P = -log p`` of the summary given ``text``, by the same model's paraphrases: it says nothing else. All are nats of
-    a sentence. With ``reconstruction=1, likeness=0`` their sum is Bayes' rule: what a text is likely to be, of which
-    ``text`` is the long form; such summaries read better and leave more out. In
+    a sentence. With ``likeness=0`` their sum is Bayes' rule: what a text is likely to be, of which ``text`` is the long
+    form. More weight on ``reconstruction`` leaves less out and reads worse. In
     English a summary ends with the last mark of ``text`` and not with a word such as "the" or "and". With
     ``reconstruction=0`` no seq2seq model is needed, and ``similarity * S`` takes the place of ``R``, ``S = -log cos``
     of the sentence embeddings of the summary and ``text``.
