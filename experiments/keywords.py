@@ -10,6 +10,7 @@ from experiments.choosing.keyword_choice import check_choice, keywords_of
 from experiments.declaration.arguments import Option
 from experiments.declaration.wording import argument
 from experiments.entry.experiment import experiment
+from experiments.laws.fluency import NO_FLUENCY, load_fluency, partner_of
 from experiments.laws.grammar import given_grammar, next_tokens
 from experiments.laws.real_words import check_words
 from experiments.laws.top_p import check_top_p, given_tokens, in_nucleus, said, start_truncation
@@ -29,7 +30,6 @@ from experiments.setup.common_options import (
     TOP_P,
     WORDS,
 )
-from experiments.setup.fluency import NO_FLUENCY, load_fluency, partner_of
 from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel, shortlist_kernel
 from experiments.setup.languages import remark_on_spelling

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from experiments.declaration.arguments import Option
 from experiments.declaration.wording import argument
 from experiments.entry.experiment import experiment
+from experiments.laws.fluency import load_fluency, partner_of
 from experiments.laws.grammar import next_tokens
 from experiments.setup.common_options import ANNEAL_OR_SAMPLE
-from experiments.setup.fluency import load_fluency, partner_of
 from experiments.setup.job import Job
 from experiments.setup.kernels import edit_kernel
 from experiments.setup.methods import sample_or_search
