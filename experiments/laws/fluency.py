@@ -1,4 +1,4 @@
-"""A causal model that scores beside a seq2seq one: that its texts read well counts for as much as that they fit."""
+"""A causal model that scores beside a seq2seq one: that texts read well counts beside that they fit what is given."""
 
 from __future__ import annotations
 
@@ -43,6 +43,6 @@ def load_fluency(
         )
     if before and not isinstance(found.lm, CausalLM):
         raise InvalidInput(
-            f"{argument('fluency')} reads what stands before the text: give a causal model, or {NO_FLUENCY}"
+            f"{argument('fluency')} has to read what stands before the text; give a causal model, or {NO_FLUENCY}"
         )
     return found
