@@ -10,13 +10,13 @@ from experiments.choosing.keyword_choice import check_choice, keywords_of
 from experiments.declaration.arguments import Option
 from experiments.declaration.wording import argument
 from experiments.entry.experiment import experiment
-from experiments.laws.fluency import NO_FLUENCY, load_fluency, partner_of
+from experiments.laws.fluency import NO_FLUENCY, check_fluency, load_fluency, partner_of
 from experiments.laws.grammar import given_grammar, next_tokens
 from experiments.laws.real_words import check_words
 from experiments.laws.top_p import check_top_p, given_tokens, in_nucleus, said, start_truncation
 from experiments.populations.begin import filled_by, texts_of, whole_texts
 from experiments.populations.draw import draw_by_smc
-from experiments.populations.informed import NONE, beside_scorer, load_writer
+from experiments.populations.informed import NONE, beside_scorer, check_writer, load_writer
 from experiments.setup.common_options import (
     GRAMMAR,
     JSON_SCHEMA,
@@ -93,6 +93,8 @@ def check(
     check_top_p(top_p)
     check_words(settings.word_list, "words", words)
     check_scorer(scorer, TASK, settings)
+    check_fluency(fluency, scorer, settings)
+    check_writer(writer, scorer, settings, TASK)
 
 
 @experiment(check=check, temperature=TEMPERATURE, chains=6, steps=150, warmup=20, thin=1)
@@ -197,7 +199,7 @@ def keywords(
         x0 = keyword_starts(fill, models.values(), energy, job, tries=tries)
     if informed:
         wide = sampler == "anneal"
-        x0 = written_starts(informed, models.values(), energy, x0, job, wide=wide, following=following, **bounds)
+        x0 = written_starts([informed], models.values(), energy, x0, job, wide=wide, following=following, **bounds)
     remark_on_spelling(words, lm)
     problem = Problem(lm.space, energy, x0, {"model": lm, **models}, lengths=length, scored_by=scored_by)
     if sampler == "importance":
@@ -215,7 +217,7 @@ def keywords(
         drawn: dict[str, Any] = {"scorer": scored.energy, "temperature": temperature, "following": following}
         if informed:
             drawn |= {
-                "informed": informed,
+                "informed": [informed],
                 "writer": scored.lm if isinstance(scored.lm, Seq2SeqLM) else None,
                 "anew": ANEW,
                 "tries": 1 if sampler == "smc" else DRAWS,

@@ -133,9 +133,9 @@ def paraphrase(
     bounds: dict[str, Any] = {"max_length": longest, "temperature": job.settings.law_temperature}
     if isinstance(scored.lm, Seq2SeqLM) and scored.writer:
         wide = sampler == "anneal"
-        x0 = written_starts(scored.writer, [scored.lm], energy, x0, job, min_length=1, max_length=longest, wide=wide)
+        x0 = written_starts([scored.writer], [scored.lm], energy, x0, job, min_length=1, max_length=longest, wide=wide)
         x0 = without_a_word(lm.space, text, x0)
-        bounds |= {"scorer": scored.energy, "writer": scored.lm, "informed": scored.writer}
+        bounds |= {"scorer": scored.energy, "writer": scored.lm, "informed": [scored.writer]}
         if sampler == "mh":
             bounds |= {"anew": ANEW, "tries": DRAWS}
     x0 = starts_inside(scored, top_p, energy, x0, job, models)

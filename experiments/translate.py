@@ -13,6 +13,7 @@ from experiments.entry.experiment import experiment
 from experiments.laws.real_words import check_words
 from experiments.laws.top_p import check_top_p, given_tokens, said
 from experiments.populations.begin import texts_of
+from experiments.populations.boosted import boosted
 from experiments.populations.draw import draw_by_smc
 from experiments.setup.common_options import (
     ANNEAL_SAMPLE_OR_SMC,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 
 __all__ = ["translate"]
 
+ANEW = 2.0  # weight of whole texts: nearly all that hold the words are accepted
 LONGER = 6  # tokens that a state may have more than the model's own translation
 
 
@@ -131,8 +133,11 @@ def translate(
     models = {"model": lm, "scorer": seq2seq}
     if scored.writer:
         wide = sampler == "anneal"
-        x0 = written_starts(reader, [seq2seq], energy, x0, job, min_length=1, max_length=longest, wide=wide)
-        drawn |= {"informed": reader, "tries": 1 if lock is None else TRIES}
+        drawn |= {"informed": [reader]}
+        if lock is not None:
+            drawn |= {"informed": boosted(reader, lock, own_translation, longest), "tries": TRIES, "anew": ANEW}
+        bounds: dict[str, Any] = {"min_length": 1, "max_length": longest}
+        x0 = written_starts(drawn["informed"], [seq2seq], energy, x0, job, wide=wide, **bounds)
     x0 = starts_inside(scored, top_p, energy, x0, job, models, lock)
     scored_by = {"translation": model + languages}
     problem = Problem(lm.space, energy, x0, models, lengths=(1, longest), scored_by=scored_by)

@@ -3,6 +3,7 @@ from .attributes.next_sentence import Coherence, NextSentenceModel
 from .attributes.sequence_classifier import SequenceClassifier
 from .attributes.zero_shot import ZeroShotClassifier
 from .drawing.adaptive_rejection import AdaptiveDraws, AdaptiveRejection
+from .drawing.boosted_reader import BoostedReader
 from .drawing.continuation import Continuation
 from .drawing.power_distribution import PowerDistribution
 from .drawing.stopped_energy import StoppedEnergy
@@ -82,6 +83,7 @@ __all__ = [
     "Autoregressive",
     "BestPhrases",
     "BlockwiseEnergy",
+    "BoostedReader",
     "Canonical",
     "CausalLM",
     "CloudDistances",

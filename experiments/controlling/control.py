@@ -193,7 +193,7 @@ def control(
         x0 = rewritten_starts(
             whole, REBUILT, text.strip(), energy, x0, job, lengths=(shortest, longest), wide=sampler == "anneal"
         )
-        moves |= {"writer": whole, "keep": KEEP, "informed": like.writer if like else None}
+        moves |= {"writer": whole, "keep": KEEP, "informed": [like.writer] if like and like.writer else []}
     x0 = starts_inside(scored, top_p, energy, x0, job, models)
     problem = Problem(lm.space, energy, x0, models, lengths=(shortest, longest), scored_by=scored_by)
     return sample_or_search(problem, edit_kernel(lm, swap=True, **moves), sampler, job)

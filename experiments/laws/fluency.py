@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from experiments.declaration.wording import argument
-from experiments.setup.scorers import Scorer, load_scorer
+from experiments.setup.scorers import Scorer, check_scorer, kind_here, load_scorer
 
 if TYPE_CHECKING:
     from experiments.setup.settings import Settings
     from lm_adapters import CausalLM, MaskedLM
+    from samplers import InvalidInput
 
-__all__ = ["NO_FLUENCY", "load_fluency", "partner_of"]
+__all__ = ["NO_FLUENCY", "check_fluency", "load_fluency", "partner_of"]
 
 NO_FLUENCY = "none"
 PARTNERS = {"seq2seq-en": "causal-en", "seq2seq-zh": "causal-zh"}  # models that score beside each other by default
@@ -20,6 +21,17 @@ PARTNERS = {"seq2seq-en": "causal-en", "seq2seq-zh": "causal-zh"}  # models that
 def partner_of(scorer: object) -> str | None:
     """The causal model that scores beside an embedded seq2seq ``scorer`` where none is given."""
     return PARTNERS.get(scorer) if isinstance(scorer, str) else None
+
+
+def check_fluency(fluency: Any, scorer: Any, settings: Settings, before: str = "") -> None:
+    """Raise ``InvalidInput`` as ``load_fluency`` does, for models that are embedded or in a folder."""
+    if fluency in (None, NO_FLUENCY):
+        return
+    check_scorer(fluency, None, settings, "fluency")
+    if kind_here(scorer, settings) in ("masked", "causal"):
+        raise _beside_fluency()
+    if before and kind_here(fluency, settings) == "masked":
+        raise _reads_nothing_before()
 
 
 def load_fluency(
@@ -31,18 +43,29 @@ def load_fluency(
     where there is something before the text.
     """
     from lm_adapters import CausalLM
-    from samplers import InvalidInput
 
     if fluency in (None, NO_FLUENCY):
         return None
-    found = load_scorer(fluency, lm, settings, before=before)
+    found = load_scorer(fluency, lm, settings, before=before, name="fluency")
     if found.energy.name == scored.energy.name:
-        raise InvalidInput(
-            f"{argument('fluency')} stands beside a seq2seq {argument('scorer')}, and this one gives fluency itself; "
-            "leave it out"
-        )
+        raise _beside_fluency()
     if before and not isinstance(found.lm, CausalLM):
-        raise InvalidInput(
-            f"{argument('fluency')} has to read what stands before the text; give a causal model, or {NO_FLUENCY}"
-        )
+        raise _reads_nothing_before()
     return found
+
+
+def _beside_fluency() -> InvalidInput:
+    from samplers import InvalidInput
+
+    return InvalidInput(
+        f"{argument('fluency')} stands beside a seq2seq {argument('scorer')}, and this one gives fluency itself; "
+        "leave it out"
+    )
+
+
+def _reads_nothing_before() -> InvalidInput:
+    from samplers import InvalidInput
+
+    return InvalidInput(
+        f"{argument('fluency')} has to read what stands before the text; give a causal model, or {NO_FLUENCY}"
+    )

@@ -75,9 +75,9 @@ def _translate(**how: Any) -> Any:
 MIXTURES: dict[str, MixtureTask] = {
     "gibbs": MixtureTask(_gibbs, 80, 20, 3, edits={"block": 1}),
     "keywords": MixtureTask(_keywords, 90, 20, 6, ends=True),
-    "infill": MixtureTask(_infill, 160, 40, 2),
-    "paraphrase": MixtureTask(_paraphrase, 60, 15, 3),
-    "translate": MixtureTask(_translate, 100, 30, 2, ends=True),
+    "infill": MixtureTask(_infill, 480, 80, 2),
+    "paraphrase": MixtureTask(_paraphrase, 120, 30, 3),
+    "translate": MixtureTask(_translate, 200, 50, 2, ends=True),
 }
 """What ``mcmc-text benchmark --moves`` measures: the examples of the documentation."""
 

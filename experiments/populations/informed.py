@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from experiments.declaration.wording import argument
-from experiments.setup.scorers import Given, Scorer, load_scorer, load_with_task
+from experiments.setup.scorers import Given, Scorer, check_with_task, kind_here, load_scorer, load_with_task
 
 if TYPE_CHECKING:
     from experiments.setup.settings import Settings
     from lm_adapters import Autoregressive, MaskedLM, Seq2SeqLM
+    from samplers import InvalidInput
 
-__all__ = ["NONE", "beside_scorer", "load_writer"]
+__all__ = ["NONE", "beside_scorer", "check_writer", "load_writer"]
 
 NONE = "none"
 SCORER = 0.75  # its share of each token: with less, texts that the writer finds unlikely are hardly ever drawn
+
+
+def check_writer(writer: Any, scorer: Any, settings: Settings, task: str) -> None:
+    """Raise ``InvalidInput`` as ``load_writer`` does, for models that are embedded or in a folder."""
+    if writer in (None, NONE):
+        return
+    if kind_here(scorer, settings) in ("masked", "seq2seq"):
+        raise _beside_causal()
+    check_with_task("writer", writer, settings, task, NONE)
 
 
 def load_writer(writer: str | Seq2SeqLM, scored: Scorer, lm: MaskedLM, settings: Settings, given: Given) -> Scorer:
@@ -27,10 +37,7 @@ def load_writer(writer: str | Seq2SeqLM, scored: Scorer, lm: MaskedLM, settings:
     from samplers import InvalidInput
 
     if scored.writer is None or isinstance(scored.lm, Seq2SeqLM):
-        raise InvalidInput(
-            f"{argument('writer')} stands beside a causal {argument('scorer')} with the tokenizer of "
-            f"{argument('model')}; leave it out"
-        )
+        raise _beside_causal()
     model = load_with_task("writer", writer, settings, given.task, NONE)
     found = load_scorer(model, lm, settings, given)
     if found.writer is None:
@@ -47,3 +54,12 @@ def beside_scorer(scored: Scorer, writer: Scorer) -> Autoregressive:
     assert scored.writer is not None
     assert writer.writer is not None
     return MixedReader(scored.writer, writer.writer, SCORER)
+
+
+def _beside_causal() -> InvalidInput:
+    from samplers import InvalidInput
+
+    return InvalidInput(
+        f"{argument('writer')} stands beside a causal {argument('scorer')} with the tokenizer of {argument('model')}; "
+        "leave it out"
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments.mixing.only_edits import ends_too, without_writing
@@ -41,7 +41,7 @@ def edit_kernel(
     swap: bool = False,
     scorer: EnergyTerm | None = None,
     writer: Seq2SeqLM | None = None,
-    informed: Autoregressive | None = None,
+    informed: Sequence[Autoregressive] = (),
     keep: float = KEEP,
     anew: float = ANEW,
     tries: int = 1,
@@ -57,9 +57,9 @@ def edit_kernel(
 
     A ``writer``, a seq2seq model in the tokens of ``lm``, writes whole texts anew around a few of their words, of which
     each is kept with probability ``keep``, and spans from what is on both sides, as far as it has these tasks; in a
-    template spans only. An ``informed`` model, one that has read what is wanted, writes whole texts, ``tries`` for a
-    chain in a step: where it is the scorer too, nearly all that hold the locked words are accepted; ``anew`` is its
-    weight. All that is drawn from a model is drawn at the ``temperature`` of the law, and whole texts at ``warmer``
+    template spans only. ``informed`` models, which have read what is wanted, write whole texts, ``tries`` for a chain
+    in a step: where one is the scorer too, nearly all that hold the locked words are accepted; ``anew`` is the weight
+    of all. All that is drawn from a model is drawn at the ``temperature`` of the law, and whole texts at ``warmer``
     times that: where other energies have a say, a chain would else stay for long at texts that the model alone finds
     unlikely. Ends and whole texts are written with what may be ``following`` by a grammar, if there is one.
     """
@@ -76,7 +76,7 @@ def edit_kernel(
     from samplers import MetropolisHastings
 
     if without_writing():
-        writer = informed = None
+        writer, informed = None, ()
         scorer = scorer if ends_too() else None
     drawn: dict[str, Any] = {"lock": lock, "truncation": Truncation(temperature)}
     bounds: dict[str, Any] = {**drawn, "min_length": min_length, "max_length": max_length}
@@ -94,12 +94,12 @@ def edit_kernel(
             parts.append((MetropolisHastings(ends), 0.4))
     if writer is not None:
         parts += _writing(writer, keep, bounds)
-    if informed is not None:
-        whole = {name: each for name, each in bounds.items() if name != "lock"}
+    for each in informed:
+        whole = {name: bound for name, bound in bounds.items() if name != "lock"}
         whole["truncation"] = Truncation(warmer * temperature)
-        if lock is None and isinstance(scorer, SequenceEnergy) and informed is scorer.model and warmer == 1:
+        if lock is None and isinstance(scorer, SequenceEnergy) and each is scorer.model and warmer == 1:
             whole |= own
-        parts.append((_anew(informed, tries, following=following, **whole), anew))
+        parts.append((_anew(each, tries, following=following, **whole), anew / len(informed)))
     return _mixture([*parts, *_respelling(lock, min_length, max_length)])
 
 

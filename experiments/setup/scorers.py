@@ -37,6 +37,8 @@ __all__ = [
     "check_nucleus",
     "check_rebuilder",
     "check_scorer",
+    "check_with_task",
+    "kind_here",
     "left_to_right",
     "load_meaning",
     "load_rebuilder",
@@ -117,35 +119,37 @@ def load_scorer(
     top_p: float = 1.0,
     exempt: Callable[[Tensor], Tensor] | None = None,
     before: str = "",
+    name: str = "scorer",
 ) -> Scorer:
     """A causal model gives ``-log p(x)``, a masked one minus its pseudo-log-likelihood, in nats: ``fluency``.
 
     A model behind a server is causal. A seq2seq model gives ``-log p(x | source)``, where there is a source that is
     ``given``. ``scorer`` is a name, a folder, an address or a loaded model. One with another tokenizer than ``lm`` sees
     the decoded text. With ``top_p`` below 1 a model that reads from left to right has a ``NucleusEnergy``, in which
-    tokens that are ``exempt`` are given. A causal model has read what stands ``before`` the text.
+    tokens that are ``exempt`` are given. A causal model has read what stands ``before`` the text. It was given as
+    the argument ``name``.
 
     Raises ``InvalidInput`` for a seq2seq model without the task, before its weights are loaded where possible, and for
     any where no source is given; for a model that cannot be truncated.
     """
     from lm_adapters import MaskedEnergy, MaskedLM, RemoteEnergy, RemoteLM, Seq2SeqLM, ThroughText
 
-    model = lm if isinstance(scorer, str) and scorer == settings.model else _loaded(scorer, settings, given)
-    name, formula = "fluency", ""
+    model = lm if isinstance(scorer, str) and scorer == settings.model else _loaded(scorer, settings, given, name)
+    term, formula = "fluency", ""
     own: EnergyTerm
     check_nucleus(model, lm, top_p)
     if isinstance(model, Seq2SeqLM):
-        _check_given(given.task if given else None, type(model.model).__name__, model.tasks)
+        _check_given(given.task if given else None, name, type(model.model).__name__, model.tasks)
         assert given is not None
         own = left_to_right(model.condition_on(given.source, model.task_prefix(given.task)), top_p, exempt)
-        name, formula = given.name, given.formula
+        term, formula = given.name, given.formula
     elif isinstance(model, MaskedLM):
         own = MaskedEnergy(model, "pll")
     elif isinstance(model, RemoteLM):
         own = RemoteEnergy(model)
     else:
         own = left_to_right(model.condition_on(before), top_p, exempt)
-    energy = ThroughText.of(own, lm.space, model.space, name=name)
+    energy = ThroughText.of(own, lm.space, model.space, name=term)
     energy.formula = formula
     return Scorer(energy, model, spelling(energy, lm.space))
 
@@ -173,7 +177,7 @@ def left_to_right(
 
 
 def _loaded(
-    scorer: str | MaskedLM | CausalLM | Seq2SeqLM | RemoteLM, settings: Settings, given: Given | None
+    scorer: str | MaskedLM | CausalLM | Seq2SeqLM | RemoteLM, settings: Settings, given: Given | None, name: str
 ) -> MaskedLM | CausalLM | Seq2SeqLM | RemoteLM:
     from lm_adapters import CausalLM, MaskedLM, Seq2SeqLM, task_of, tasks_of
 
@@ -186,46 +190,48 @@ def _loaded(
     trusted = settings.trust_remote_code
     kind = task_of(found, trust_remote_code=trusted)
     if kind == "seq2seq":
-        _check_given(given.task if given else None, found, tasks_of(found, trust_remote_code=trusted))
+        _check_given(given.task if given else None, name, found, tasks_of(found, trust_remote_code=trusted))
     adapters: dict[str, type[CausalLM | MaskedLM | Seq2SeqLM]]
     adapters = {"causal": CausalLM, "masked": MaskedLM, "seq2seq": Seq2SeqLM}
     return adapters[kind].from_pretrained(found, settings.device, settings.dtype, trust_remote_code=trusted)
 
 
-def check_scorer(scorer: Any, task: str | None, settings: Settings) -> None:
+def check_scorer(scorer: Any, task: str | None, settings: Settings, name: str = "scorer") -> None:
     """Raise ``InvalidInput`` for an embedded seq2seq model, or one in a folder, that cannot be asked for ``task``.
 
     Nothing but configurations is read. What other names stand for is looked at when it is loaded.
     """
-    from lm_adapters import task_of, tasks_of
+    from lm_adapters import tasks_of
 
-    trusted = settings.trust_remote_code
-    if _is_here(scorer) and task_of(scorer, trust_remote_code=trusted) == "seq2seq":
-        _check_given(task, scorer, tasks_of(scorer, trust_remote_code=trusted))
+    if kind_here(scorer, settings) == "seq2seq":
+        _check_given(task, name, scorer, tasks_of(scorer, trust_remote_code=settings.trust_remote_code))
 
 
-def _is_here(model: Any) -> bool:
-    """Whether it is the name of an embedded model, or a folder. Raises ``InvalidInput`` for one that is lacking."""
+def kind_here(model: Any, settings: Settings) -> str | None:
+    """Whether an embedded model, or one in a folder, is masked, causal or seq2seq; ``None`` for another name.
+
+    Raises ``InvalidInput`` for one that is lacking, and for a folder that holds none.
+    """
+    from lm_adapters import task_of
     from lm_adapters.pretrained import embedded_path
 
     if not isinstance(model, str):
-        return False
+        return None
     check_embedded(model)
-    return embedded_path(model) is not None or Path(model).is_dir()
+    here = embedded_path(model) is not None or Path(model).is_dir()
+    return task_of(model, trust_remote_code=settings.trust_remote_code) if here else None
 
 
-def _check_given(task: str | None, scorer: str, tasks: Collection[str]) -> None:
+def _check_given(task: str | None, name: str, scorer: str, tasks: Collection[str]) -> None:
     """Raise ``InvalidInput`` for a seq2seq model with these ``tasks``, if it is given nothing, or not among them."""
     from samplers import InvalidInput
 
     if task is None:
-        raise InvalidInput(
-            f"{argument('scorer')} {scorer!r} is a seq2seq model; give a causal or a masked language model"
-        )
+        raise InvalidInput(f"{argument(name)} {scorer!r} is a seq2seq model; give a causal or a masked language model")
     if task not in tasks:
         known = f"its configuration lists {', '.join(tasks)}" if tasks else "its configuration lists none"
         raise InvalidInput(
-            f"{argument('scorer')} {scorer!r} has no task {task!r} ({known}); give a model that has it, or a "
+            f"{argument(name)} {scorer!r} has no task {task!r} ({known}); give a model that has it, or a "
             "causal or masked language model"
         )
 
@@ -249,13 +255,19 @@ def rebuilding(model: Seq2SeqLM, lm: MaskedLM, source: str, task: str) -> Energy
 
 def check_rebuilder(rebuilder: Any, settings: Settings, task: str, reconstruction: float) -> None:
     """Raise ``InvalidInput`` as ``load_rebuilder`` does, for a model that is embedded or in a folder."""
-    if reconstruction and _is_here(rebuilder):
-        _check_task("rebuilder", rebuilder, rebuilder, settings, task, _WITHOUT.format(argument("reconstruction")))
+    if reconstruction:
+        check_with_task("rebuilder", rebuilder, settings, task, _WITHOUT.format(argument("reconstruction")))
 
 
 def load_rebuilder(rebuilder: str | Seq2SeqLM, settings: Settings, task: str) -> Seq2SeqLM:
     """The model that ``rebuilding`` asks for a source; raises as ``load_with_task`` does."""
     return load_with_task("rebuilder", rebuilder, settings, task, _WITHOUT.format(argument("reconstruction")))
+
+
+def check_with_task(name: str, model: Any, settings: Settings, task: str, otherwise: str) -> None:
+    """Raise ``InvalidInput`` as ``load_with_task`` does, for a model that is embedded or in a folder."""
+    if kind_here(model, settings):
+        _check_task(name, model, model, settings, task, otherwise)
 
 
 def load_with_task(name: str, model: str | Seq2SeqLM, settings: Settings, task: str, otherwise: str) -> Seq2SeqLM:

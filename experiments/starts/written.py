@@ -24,7 +24,7 @@ TRIES = 10  # texts a chain, of which some lack what is wanted
 
 
 def written_starts(
-    writer: Autoregressive,
+    writers: Sequence[Autoregressive],
     scorers: Iterable[Any],
     energy: Energy,
     x: Tensor,
@@ -35,10 +35,10 @@ def written_starts(
     wide: bool,
     following: NextTokens | None = None,
 ) -> Tensor:
-    """The starts ``x int64 [chains, width]``, each replaced by a text that ``writer`` writes, as far as there are such.
+    """The starts ``x int64 [chains, width]``, each replaced by a text of one of ``writers``, as far as there are such.
 
     Only texts that ``energy`` allows: as they are drawn, or the best of a ``wide`` draw and of ``x``, each once.
-    ``scorers``: the models whose passes count; ``writer`` belongs to one.
+    ``scorers``: the models whose passes count; the writers, in the same tokens, belong to one.
     """
     import torch
 
@@ -47,11 +47,12 @@ def written_starts(
     def draw(rng: torch.Generator) -> Tensor:
         count = max(WIDE, TRIES * len(x)) if wide else TRIES * len(x)
         temperatures = TEMPERATURES if wide else (job.settings.law_temperature,)
-        with writer.space.texts_in_errors():
-            drawn = draw_widely(
-                writer, count, rng, temperatures, min_length=min_length, max_length=max_length, following=following
-            )
-            drawn = torch.nn.functional.pad(drawn, (0, x.shape[1] - max_length), value=writer.space.pad_id)
+        bounds: dict[str, Any] = {"min_length": min_length, "max_length": max_length, "following": following}
+        space = writers[0].space
+        with space.texts_in_errors():
+            each = count // len(writers)
+            drawn = torch.cat([draw_widely(writer, each, rng, temperatures, **bounds) for writer in writers])
+            drawn = torch.nn.functional.pad(drawn, (0, x.shape[1] - max_length), value=space.pad_id)
             if wide:
                 kept = best_first(torch.cat([drawn, x]), energy, job)
             else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from experiments.declaration.arguments import Option
 from experiments.declaration.wording import argument
 from experiments.entry.experiment import experiment
-from experiments.laws.fluency import load_fluency, partner_of
+from experiments.laws.fluency import check_fluency, load_fluency, partner_of
 from experiments.laws.grammar import next_tokens
 from experiments.setup.common_options import ANNEAL_OR_SAMPLE
 from experiments.setup.job import Job
@@ -33,7 +33,14 @@ DRAWS, ANEW = 8, 2.0  # whole texts drawn for a chain in a step, and the weight 
 
 
 def check(
-    settings: Settings, *, words: Sequence[str], first: str | None, seven: bool, scorer: object, **_: object
+    settings: Settings,
+    *,
+    words: Sequence[str],
+    first: str | None,
+    seven: bool,
+    scorer: object,
+    fluency: object,
+    **_: object,
 ) -> None:
     """Raise ``InvalidInput`` for nothing to write of, for words or a line that do not fit, and without pypinyin."""
     from experiments.verse.metre import check_sounds
@@ -55,6 +62,7 @@ def check(
         )
     check_sounds()
     check_scorer(scorer, ANSWER if first else WORDS, settings)
+    check_fluency(fluency, scorer, settings, before=first or "")
 
 
 @experiment(check=check, temperature=0.8, chains=6, steps=60, warmup=10, thin=1, model="masked-zh")
@@ -130,9 +138,9 @@ def couplet(
     energy = job.with_custom(lock + law if lock else law, lm.space, constraints)
     x0 = template_starts(lm, _template(lm.space, form, words), job, Truncation(1.0), constraints, following)
     drawn: dict[str, Any] = {"min_length": form.length, "max_length": form.length, "following": following}
-    x0 = written_starts(scored.writer, [asked], energy, x0, job, wide=sampler == "anneal", **drawn)
+    x0 = written_starts([scored.writer], [asked], energy, x0, job, wide=sampler == "anneal", **drawn)
     problem = Problem(lm.space, energy, x0, models, lengths=length, scored_by=scored_by)
-    moves: dict[str, Any] = {"scorer": scored.energy, "informed": scored.writer, "anew": ANEW, "tries": DRAWS}
+    moves: dict[str, Any] = {"scorer": scored.energy, "informed": [scored.writer], "anew": ANEW, "tries": DRAWS}
     kernel = edit_kernel(lm, lock=lock, temperature=temperature, **moves, **drawn)
     return sample_or_search(problem, kernel, sampler, job)
 

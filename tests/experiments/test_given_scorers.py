@@ -154,6 +154,29 @@ def test_a_model_without_the_task_is_told_before_its_weights_are_read(mcmc_text,
     )
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--fluency", "seq2seq-en"], "--fluency 'seq2seq-en' is a seq2seq model; give a causal or a masked language"),
+        (
+            ["--fluency", "causal-en", "--scorer", "causal-en"],
+            "--fluency stands beside a seq2seq --scorer, and this one",
+        ),
+        (["--writer", "masked-en", "--scorer", "causal-en"], "--writer 'masked-en' has no task 'words_to_sentence'"),
+        (
+            ["--writer", "seq2seq-en"],
+            "--writer stands beside a causal --scorer with the tokenizer of --model; leave it",
+        ),
+    ],
+)
+def test_models_that_do_not_stand_beside_each_other_are_not_loaded(mcmc_text, monkeypatch, given, message):
+    monkeypatch.setattr("lm_adapters.MaskedLM.from_pretrained", None)
+    result = mcmc_text("keywords", "sea", *given)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: {message}")
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
 def test_a_loaded_model_without_the_task_is_told(lm):
     for scorer, known in ((tiny_seq2seq(lm.space.tokenizer), "none"), (tiny_writer(lm.space.tokenizer, "a"), "a")):
         with pytest.raises(InvalidInput, match=f"has no task 'words_to_sentence' .its configuration lists {known}"):

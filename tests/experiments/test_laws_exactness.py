@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from experiments.laws.temperature import AtTemperature
+from experiments.populations.boosted import boosted
 from experiments.setup.kernels import edit_kernel, shortlist_kernel
 from lm_adapters import CausalLM, Keywords, MaskedLM, SequenceEnergy
 from samplers import Energy, Kernel, sample
@@ -64,17 +65,34 @@ def end_states(kernel: Kernel, energy: Energy, start: Tensor, steps: int = 6) ->
     ).draws[:, -1]
 
 
-@pytest.mark.parametrize("name", ["edits", "shortlist"])
+def whole_texts() -> Kernel:
+    """Whole texts with the word pulled in, and edits."""
+    reader = causal().condition_on()
+    own = masked().space.encode(["red blue"])[0]
+    informed = boosted(reader, lock(), own, LONGEST)
+    return edit_kernel(
+        masked(),
+        lock=lock(),
+        max_length=LONGEST,
+        temperature=TEMPERATURE,
+        scorer=fluency(),
+        informed=informed,
+        tries=2,
+        anew=20,
+    )
+
+
+@pytest.mark.parametrize("name", ["edits", "shortlist", "whole texts"])
 def test_chains_at_a_temperature_keep_the_law(name: str):
     law = torch.softmax(-(lock() + fluency())(texts()) / TEMPERATURE, dim=0)
     energy = AtTemperature(lock() + fluency(), TEMPERATURE)
     space = Enumerated(texts(), energy)
     given = {"lock": lock(), "max_length": LONGEST, "temperature": TEMPERATURE}
-    kernel = (
-        edit_kernel(masked(), scorer=fluency(), **given)
-        if name == "edits"
-        else shortlist_kernel(masked(), shortlist=3, **given)
-    )
+    kernel = {
+        "edits": lambda: edit_kernel(masked(), scorer=fluency(), **given),
+        "shortlist": lambda: shortlist_kernel(masked(), shortlist=3, **given),
+        "whole texts": whole_texts,
+    }[name]()
     start = space.sample(CHAINS, generator(1))
     x = end_states(kernel, energy, start)
     assert not torch.equal(x, start)

@@ -35,7 +35,7 @@ def test_what_is_left_of_the_moves():
     lm = tiny.words_lm(WORDS)
     writer = tiny_writer(lm.space.tokenizer, "words_to_sentence")
     reader = writer.condition_on("sea")
-    given = {"max_length": 5, "scorer": SequenceEnergy(reader), "writer": writer, "informed": reader}
+    given = {"max_length": 5, "scorer": SequenceEnergy(reader), "writer": writer, "informed": [reader]}
     with only_edits():
         assert set(edit_kernel(lm, **given).move_names) == {"replace", "insert", "delete", "block"}
     with only_edits(ends=True):
