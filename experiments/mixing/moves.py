@@ -73,11 +73,11 @@ def _translate(**how: Any) -> Any:
 
 
 MIXTURES: dict[str, MixtureTask] = {
-    "gibbs": MixtureTask(_gibbs, 80, 20, 3, edits={"block": 1}),
-    "keywords": MixtureTask(_keywords, 90, 20, 6, ends=True),
-    "infill": MixtureTask(_infill, 480, 80, 2),
-    "paraphrase": MixtureTask(_paraphrase, 120, 30, 3),
-    "translate": MixtureTask(_translate, 200, 50, 2, ends=True),
+    "gibbs": MixtureTask(_gibbs, 80, 20, 10, edits={"block": 1}),
+    "keywords": MixtureTask(_keywords, 90, 20, 9, ends=True),
+    "infill": MixtureTask(_infill, 480, 80, 1),
+    "paraphrase": MixtureTask(_paraphrase, 120, 30, 8),
+    "translate": MixtureTask(_translate, 400, 100, 2, ends=True),
 }
 """What ``mcmc-text benchmark --moves`` measures: the examples of the documentation."""
 

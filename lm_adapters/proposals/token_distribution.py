@@ -51,6 +51,7 @@ class Following(Protocol):
 M = TypeVar("M", bound=Vocabulary)
 UNFIT = 1e-3  # share of draws that do not ask whether a text can end in time
 SPELT = 0.8  # share of draws that write a string that must come in the longest tokens, as tokenizers do
+EVEN, FEW = 0.05, 64  # share of draws that take any of the tokens that may follow alike, where these are few
 
 
 class TokenDistribution(Generic[M]):
@@ -60,8 +61,10 @@ class TokenDistribution(Generic[M]):
     allows is drawn; where that is nothing, the end. Of a thousand draws 999 are among the tokens that it says are
     fitting, after which the text can end by ``max_length``, where there are any: nothing is forbidden by that, so that
     the support does not depend on how far it looks. Where a string must come, four of five draws take the longest token
-    of it: the model, which does not know of it, finds its first letter likely and cannot go on from there. Pass the
-    beginnings of the texts then, ``begun int64 [rows, any]``.
+    of it: the model, which does not know of it, finds its first letter likely and cannot go on from there. And where few
+    tokens fit, one draw in twenty takes any of them alike: a bracket after a ``1`` that the model would never put
+    there, while further digits only put off its price. Pass the beginnings of the texts then, ``begun int64 [rows,
+    any]``.
     """
 
     def __init__(
@@ -177,6 +180,9 @@ class TokenDistribution(Generic[M]):
         rows = rows[allowed[rows, longest[rows]]]
         shares[rows] *= 1 - SPELT
         shares[rows, longest[rows]] += SPELT
+        count = fitting.sum(dim=1)
+        rows = ((count > 1) & (count <= FEW)).nonzero().squeeze(1)
+        shares[rows] = (1 - EVEN) * shares[rows] + EVEN * fitting[rows] / count[rows].unsqueeze(1)
         return shares
 
     def _after(self, column: Tensor, begun: Tensor) -> Tensor:

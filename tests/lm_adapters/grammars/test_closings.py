@@ -101,6 +101,21 @@ def test_a_law_that_is_told_lies_about_what_fits_is_as_exact(name: str):
     assert float((found.log() - told)[matched(name)].abs().max()) > 3, "the lies are in the densities"
 
 
+def test_where_few_tokens_fit_the_model_finds_none_too_unlikely(monkeypatch):
+    """What is dear now may be cheap in the end, and a population that never draws it agrees on what it lacks."""
+    model = tiny_causal.pieces_lm(("a", "n", "b", "1", "Ġ"), seed=3, scale=100.0)
+    follows = NextTokens(model.space, Grammar.pattern("a(n|b|1)a"))
+    x = model.space.encode(["ana", "aba", "a1a"])
+
+    def least() -> float:
+        law = SequenceDistribution(model.condition_on(), max_length=4, following=follows)
+        return float(law.log_prob(x).exp().min())
+
+    assert least() > 0.05 / 3 / 2
+    monkeypatch.setattr("lm_adapters.proposals.token_distribution.EVEN", 0.0)
+    assert least() < 1e-4
+
+
 def test_json_with_a_text_of_any_length_is_closed_in_time():
     pieces = ("a", "n", "b", "Ġ", '"', "{", "}", ":", ",", "1", "2", 'n"', "ab")
     model = tiny_causal.pieces_lm(pieces, seed=3, scale=2.0)

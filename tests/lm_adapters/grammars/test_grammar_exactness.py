@@ -39,9 +39,10 @@ truncations = pytest.mark.parametrize("truncation", TRUNCATIONS.values(), ids=li
 
 @pytest.fixture
 def masked_only(monkeypatch):
-    """Draws that ask neither whether a text can end in time nor how what must come is spelt."""
+    """Draws that ask neither whether a text can end in time nor how what must come is spelt, by the model alone."""
     monkeypatch.setattr("lm_adapters.proposals.token_distribution.UNFIT", 1.0)
     monkeypatch.setattr("lm_adapters.proposals.token_distribution.SPELT", 0.0)
+    monkeypatch.setattr("lm_adapters.proposals.token_distribution.EVEN", 0.0)
 
 
 def law(name: str, truncation: Truncation = TRUNCATIONS["whole"], shortest: int = 1) -> SequenceDistribution:
