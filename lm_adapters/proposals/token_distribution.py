@@ -61,10 +61,9 @@ class TokenDistribution(Generic[M]):
     allows is drawn; where that is nothing, the end. Of a thousand draws 999 are among the tokens that it says are
     fitting, after which the text can end by ``max_length``, where there are any: nothing is forbidden by that, so that
     the support does not depend on how far it looks. Where a string must come, four of five draws take the longest token
-    of it: the model, which does not know of it, finds its first letter likely and cannot go on from there. And where few
-    tokens fit, one draw in twenty takes any of them alike: a bracket after a ``1`` that the model would never put
-    there, while further digits only put off its price. Pass the beginnings of the texts then, ``begun int64 [rows,
-    any]``.
+    of it: the model, which does not know of it, finds its first letter likely and cannot go on from there. Where few
+    tokens fit, one draw in twenty takes any of them alike: a bracket after a ``1``, where the model would never put it,
+    while further digits only put off its price. Pass the beginnings of the texts then, ``begun int64 [rows, any]``.
     """
 
     def __init__(
