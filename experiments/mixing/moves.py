@@ -1,7 +1,7 @@
 """Effective draws a million tokens and a second by the moves of the experiments, beside those of their edits alone.
 
-Both sample the same law, that of ``mcmc-text NAME``, from starts made the same way. Edits read less in a
-step, so that they have more steps. Cost and ESS are those of the steps behind the warm-up.
+Both sample the same law, that of ``mcmc-text NAME``, from starts made the same way. Edits read less in a step, so that
+they have as many steps as read about the same tokens, or more. Cost and ESS are those of the steps behind the warm-up.
 """
 
 from __future__ import annotations
