@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from experiments.results.protocol import Run
-    from lm_adapters import Seq2SeqLM, TextSpace
+    from lm_adapters import Autoregressive, Seq2SeqLM, TextSpace
     from samplers import EnergyTerm
 
 __all__ = ["translate"]
@@ -131,20 +131,19 @@ def translate(
     model = said(job.named("scorer", seq2seq.model), top_p, given=lock is not None)
     drawn: dict[str, Any] = {"scorer": own, "temperature": job.settings.law_temperature}
     models = {"model": lm, "scorer": seq2seq}
+    writers: Sequence[Autoregressive] = []
     if scored.writer:
-        wide = sampler == "anneal"
-        drawn |= {"informed": [reader]}
-        if lock is not None:
-            drawn |= {"informed": boosted(reader, lock, own_translation, longest), "tries": TRIES, "anew": ANEW}
+        writers = [reader] if lock is None else boosted(reader, lock, own_translation, longest)
+        drawn |= {"informed": writers, **({} if lock is None else {"tries": TRIES, "anew": ANEW})}
         bounds: dict[str, Any] = {"min_length": 1, "max_length": longest}
-        x0 = written_starts(drawn["informed"], [seq2seq], energy, x0, job, wide=wide, **bounds)
+        x0 = written_starts(writers, [seq2seq], energy, x0, job, wide=sampler == "anneal", **bounds)
     x0 = starts_inside(scored, top_p, energy, x0, job, models, lock)
     scored_by = {"translation": model + languages}
     problem = Problem(lm.space, energy, x0, models, lengths=(1, longest), scored_by=scored_by)
     kernel = edit_kernel(lm, lock=lock, max_length=longest, swap=any_order, **drawn)
     if sampler != "smc":
         return sample_or_search(problem, kernel, sampler, job)
-    begun = texts_of(scored.writer, lock, (1, longest), job.settings.law_temperature, top_p=top_p)
+    begun = texts_of(writers[0] if writers else None, lock, (1, longest), job.settings.law_temperature, top_p=top_p)
     return draw_by_smc(problem, begun, kernel, job, particles=particles, populations=populations, moves=moves)
 
 
