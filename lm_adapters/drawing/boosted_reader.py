@@ -29,6 +29,7 @@ class BoostedReader:
     best place costs as many nats as are given is written there about every other time. No text that ``reader`` holds
     possible is impossible, and whether the words stand as words in what was drawn is for the law to say.
 
+    Reference: Pascual et al. 2021 (arXiv:2109.09707), who shift the logits of a word and all like it, to decode.
     Cost: that of ``reader``. Raises ``InvalidInput`` unless there is a number of nats that is not negative for each
     word, and for words in other tokens.
     """

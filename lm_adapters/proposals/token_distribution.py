@@ -51,7 +51,7 @@ class Following(Protocol):
 M = TypeVar("M", bound=Vocabulary)
 UNFIT = 1e-3  # share of draws that do not ask whether a text can end in time
 SPELT = 0.8  # share of draws that write a string that must come in the longest tokens, as tokenizers do
-EVEN, FEW = 0.05, 64  # share of draws that take any of the tokens that may follow alike, where these are few
+EVEN, FEW = 0.05, 64  # share of draws that take any of the tokens that fit alike, where these are few
 
 
 class TokenDistribution(Generic[M]):
