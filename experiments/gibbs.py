@@ -66,9 +66,9 @@ def check(
     for name in (name for name, given in of_chains.items() if given and sampler == "smc"):
         raise InvalidInput(f"{argument(name)} has no meaning for {argument('sampler')} smc; leave it out")
     wanted = any((settings.energies, settings.repeats, settings.stopping))
-    wanted |= any((settings.forbid, settings.real_words, settings.word_list))
+    wanted |= any((settings.forbid, settings.real_words, settings.word_list, settings.new_texts))
     if (wanted or settings.nan == "reject") and correct == "none":
-        words = f"{argument('forbid')}, {argument('real_words')}, {argument('word_list')}"
+        words = ", ".join(map(argument, ("forbid", "real_words", "word_list", "new_texts")))
         style = f"{argument('repeats')}, {argument('stopping')}"
         terms = f"{argument('energies')}, {style}, {words} and {argument('nan')} reject"
         raise InvalidInput(f"{terms} need an accept step to have an effect; use {argument('correct')} mh with them")
@@ -164,7 +164,7 @@ def gibbs(
     if scored is None and top_p < 1 and sampler == "smc":
         raise InvalidInput(f"{argument('top_p')} is of a scorer's law here, and there is none; leave it out")
     truncation = Truncation(DRAWN * temperature, top_k) if scored else Truncation(temperature, top_k, top_p)
-    constraints = job.constraints(lm, [init or ""]) if correct == "mh" else []
+    constraints = job.constraints(lm, [init or ""], new=True) if correct == "mh" else []
     needed = [*constraints, *(scored.constraints if scored else ())]
     widest = length[1] if scored or sampler == "smc" else 0
     readable = scored.readable if scored else []

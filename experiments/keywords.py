@@ -97,7 +97,7 @@ def check(
     check_writer(writer, scorer, settings, TASK)
 
 
-@experiment(check=check, temperature=TEMPERATURE, chains=6, steps=150, warmup=20, thin=1)
+@experiment(check=check, temperature=TEMPERATURE, search_steps=40, chains=6, steps=150, warmup=20, thin=1)
 def keywords(
     job: Job,
     words: Annotated[Sequence[str], WORDS] = (),
@@ -183,7 +183,7 @@ def keywords(
     if fluency is None and top_p == 1 and sampler != "rejection":
         fluency = partner_of(scorer)
     beside = load_fluency(fluency, scored, lm, job.settings)
-    constraints = [*job.constraints(lm, words), *([Matches(lm.space, matched)] if matched else [])]
+    constraints = [*job.constraints(lm, words, new=True), *([Matches(lm.space, matched)] if matched else [])]
     kept = [*scored.constraints, *constraints, *in_nucleus(scored.energy, top_p)]
     fill = KeywordFill(lm, lock, constraints=kept, truncation=start_truncation(top_p), following=following, **bounds)
     scored_by = {scored.energy.name: said(job.named("scorer", scored.model), top_p)}

@@ -17,7 +17,10 @@ __all__ = ["command"]
 @click.argument(
     "name",
     type=click.Choice(
-        ["masked-en", "causal-en", "seq2seq-en", "kinds-en", "words-en", "masked-zh", "causal-zh", "seq2seq-zh"]
+        [
+            *("masked-en", "causal-en", "seq2seq-en", "kinds-en", "words-en", "known-en"),
+            *("masked-zh", "causal-zh", "seq2seq-zh"),
+        ]
     ),
     default="masked-en",
 )
@@ -37,17 +40,20 @@ def command(name: str, corpus: Path, out: Path, seed: int, threads: int, device:
     """Train an embedded model, by default masked-en; the same command again resumes.
 
     Training begins with the weights of that model as it is installed. words-en is the list of the words that the
-    training sentences hold, with which texts are kept to real words.
+    training sentences hold, with which texts are kept to real words; known-en has the sentences themselves, as digests,
+    with which texts are kept from being one of them.
     """
     from dataclasses import replace
 
     from lm_adapters import check_device
 
     check_device(device)
-    if name == "words-en":
+    if name in ("words-en", "known-en"):
+        from experiments.training.known import write_known
         from experiments.training.words import write_words
 
-        click.echo(f"{write_words(corpus, out)} is ready; {out / 'README.md'} says what it is")
+        written = (write_words if name == "words-en" else write_known)(corpus, out)
+        click.echo(f"{written} is ready; {out / 'README.md'} says what it is")
         return
 
     from experiments.training.card import export

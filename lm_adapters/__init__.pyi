@@ -12,6 +12,7 @@ from .energies.blockwise_energy import BlockwiseEnergy
 from .energies.distance import EditDistance, SourceBleu
 from .energies.lengths import LengthPrior, LengthRange, PerToken
 from .energies.masked_energy import MaskedEnergy
+from .energies.new_texts import KnownTexts, NewTexts
 from .energies.nucleus_energy import NucleusEnergy
 from .energies.real_words import RealWords, WordList
 from .energies.reconstruction import Reconstruction
@@ -98,6 +99,7 @@ __all__ = [
     "HeldTexts",
     "KeywordFill",
     "Keywords",
+    "KnownTexts",
     "LabelEnergy",
     "LanguageModel",
     "LeftToRightFill",
@@ -110,6 +112,7 @@ __all__ = [
     "Matches",
     "MeanPooled",
     "MixedReader",
+    "NewTexts",
     "NextSentenceModel",
     "NextTokens",
     "NucleusEnergy",

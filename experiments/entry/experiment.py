@@ -24,7 +24,16 @@ from experiments.results.terminal import show
 from experiments.runs.repeat import how_to_repeat
 from experiments.runs.resume_checks import recorded_number
 from experiments.setup.job import Share, open_job
-from experiments.setup.settings import SEARCHES, SHARED, USUAL, WITHOUT_CHAINS, Settings, follow_steps, usual_shard
+from experiments.setup.settings import (
+    SEARCH_STEPS,
+    SEARCHES,
+    SHARED,
+    USUAL,
+    WITHOUT_CHAINS,
+    Settings,
+    follow_steps,
+    usual_shard,
+)
 from experiments.setup.usual_models import usual_models
 
 __all__ = ["Experiment", "experiment", "experiment_of"]
@@ -38,6 +47,7 @@ def experiment(
     extensible: bool = True,
     check: Check | None = None,
     show: Callable[..., None] | None = None,
+    search_steps: int = SEARCH_STEPS,
     **defaults: Any,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """A decorator: ``function(job, ...) -> Run`` as an experiment of its name.
@@ -49,7 +59,7 @@ def experiment(
         help. What is decorated is called without ``job``, and with every argument of ``Settings``.
     Arguments
         ``defaults`` of ``Settings`` that differ here; ``warmup`` and ``thin`` are those of the default ``steps``,
-        ``temperature`` that of all samplers but a search.
+        ``temperature`` that of all samplers but a search, which has ``search_steps``, too.
         ``sampler``: what solves it, where the function has no argument of that name; ``anneal``, ``rejection`` and
         ``importance`` know no warm-up, and cannot be extended. ``extensible=False``: nor can this.
         ``check(settings, **own)`` raises ``InvalidInput`` for arguments that cannot be, before a folder is made or a
@@ -60,7 +70,7 @@ def experiment(
     """
 
     def declare(function: Callable[..., Any]) -> Callable[..., Any]:
-        declared = Experiment(function, sampler, extensible, check, show, defaults)
+        declared = Experiment(function, sampler, extensible, check, show, search_steps, defaults)
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -99,6 +109,7 @@ class Experiment:
     extensible: bool
     check: Check | None
     show: Callable[..., None] | None
+    search_steps: int
     defaults: dict[str, Any]
     own: list[Argument] = field(init=False)
     arguments: list[Argument] = field(init=False)
@@ -136,9 +147,15 @@ class Experiment:
         }
         searched = "; of a search 1" if self.temperature != 1 and self._may_search else ""
         notes["temperature"] = f"[default: {self.temperature:g}{searched}]"
+        found = replace(each, default=self.defaults.get(each.name, each.default))
+        if each.name == "steps" and self._may_search:
+            notes["steps"] = f"[default: {self.usual['steps']}; of a search {self.search_steps}]"
+            found = replace(found, annotation=int | None)
         if each.name in notes and each.option:
-            return replace(each, option=replace(each.option, help=f"{each.option.help}  {notes[each.name]}"))
-        return replace(each, default=self.defaults.get(each.name, each.default))
+            return replace(
+                found, default=None, option=replace(each.option, help=f"{each.option.help}  {notes[each.name]}")
+            )
+        return found
 
     @property
     def _may_search(self) -> bool:
@@ -195,10 +212,13 @@ class Experiment:
     def _completed(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """All arguments: those ``given``, the defaults of others, and what follows where other arguments decide it."""
         found = {each.name: each.default for each in self.arguments} | usual_models(self.arguments, given) | dict(given)
+        is_search = found.get("sampler", self.sampler) in SEARCHES
+        if found["steps"] is None:
+            found["steps"] = self.search_steps if is_search else self.usual["steps"]
         if isinstance(found["steps"], int):
             found |= follow_steps(found["steps"], found["warmup"], found["thin"], self.usual)
         if found["temperature"] is None:
-            found["temperature"] = 1.0 if found.get("sampler", self.sampler) in SEARCHES else self.temperature
+            found["temperature"] = 1.0 if is_search else self.temperature
         return found
 
     def _run(self, given: Mapping[str, Any], share: Share | None) -> Any:

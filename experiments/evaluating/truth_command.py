@@ -55,7 +55,7 @@ def truth_command() -> click.Command:
     text = """Samplers of `keywords` beside independent exact draws, for words that are frequent.
 
     Exact draws: texts of the causal scorer, accepted by their probability over that of drawing them, that hold the
-    words. All else are runs of `mcmc-text keywords WORDS --any-words --temperature 1 --sampler NAME`."""
+    words. All else are runs of `mcmc-text keywords WORDS --any-words --any-texts --temperature 1 --sampler NAME`."""
     return click.Command("truth", params=parameters, callback=evaluate_truth, help=text)
 
 
@@ -91,7 +91,7 @@ def evaluate_truth(
     distribution, *_ = [scorer_as_proposal(scored, lm, lock, options["length"]) for lock in locks]
     with progress_bar(draws, shown=not as_json, unit="text") as bar:
         pool = fill_pool(out / "pool", distribution, draws, options["seed"], bar.update)
-    law: dict[str, Any] = {"real_words": False, "temperature": 1.0}  # that of the draws
+    law: dict[str, Any] = {"real_words": False, "new_texts": False, "temperature": 1.0}  # that of the draws
     for each in sets:
         truth = pool.holding(each)
         found = [truth]

@@ -83,13 +83,21 @@ class Job:
             remark(f"texts of {argument('model')}{name} have {', '.join(lm.space.lost)}")
         return lm
 
-    def constraints(self, lm: MaskedLM, given: Sequence[str]) -> list[Constraint]:
-        """Real words and none that is forbidden, in texts of ``lm``, as the settings have it.
+    def constraints(self, lm: MaskedLM, given: Sequence[str], *, new: bool = False) -> list[Constraint]:
+        """Real words, none that is forbidden, and new texts, in those of ``lm``, as the settings have it.
 
-        By default words are real with an embedded model, which knows little else. Without a list of the user's own, all
-        words of the ``given`` texts are.
+        By default words are real with an embedded model, which knows little else, and texts ``new``. Without a list of
+        the user's own, all words of the ``given`` texts are real, and these texts count as new.
         """
-        return [*self._real_words(lm.space, given, usual="en" in languages_of(lm)), *self.forbidden(lm.space)]
+        embedded = "en" in languages_of(lm)
+        real = self._real_words(lm.space, given, usual=embedded)
+        return [*real, *self.forbidden(lm.space), *self._new_texts(lm.space, given, usual=embedded and new)]
+
+    def _new_texts(self, space: TextSpace, given: Sequence[str], *, usual: bool) -> list[Constraint]:
+        from lm_adapters import NewTexts
+
+        wanted = self.settings.new_texts
+        return [NewTexts(space, given=given)] if (usual if wanted is None else wanted) else []
 
     def _real_words(self, space: TextSpace, given: Sequence[str], *, usual: bool) -> list[Constraint]:
         from lm_adapters import RealWords
@@ -109,7 +117,7 @@ class Job:
 
         At the temperature given.
 
-        ``constraints``: by default none of the forbidden words, and real ones where they are asked for.
+        ``constraints``: by default none of the forbidden words, and real ones and new texts where they are asked for.
 
         Raises ``InvalidInput`` where one of them has the name of another term, which would hide it in the samples.
         """
@@ -122,7 +130,8 @@ class Job:
                     f"{argument('energies')} names {each.name!r}, which the experiment has already; rename it"
                 )
         if constraints is None:
-            constraints = [*self._real_words(space, (), usual=False), *self.forbidden(space)]
+            real, new = self._real_words(space, (), usual=False), self._new_texts(space, (), usual=False)
+            constraints = [*real, *self.forbidden(space), *new]
         own = [each.term(space) for each in custom]
         whole = reduce(add, [*self._style(space), *own, *constraints], energy)
         return self.at_temperature(whole)

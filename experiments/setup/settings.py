@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from experiments.setup.custom_energy import GivenEnergy
     from lm_adapters import MaskedLM
 
-__all__ = ["SEARCHES", "SHARED", "USUAL", "WITHOUT_CHAINS", "Settings", "follow_steps", "usual_shard"]
+__all__ = ["SEARCHES", "SEARCH_STEPS", "SHARED", "USUAL", "WITHOUT_CHAINS", "Settings", "follow_steps", "usual_shard"]
 
 USUAL = {"steps": 300, "warmup": 100, "thin": 4}  # and what follows from fewer steps, see ``follow_steps``
 SHARD = {"cpu": 64, "other": 256}  # more chains a shard are no faster on a CPU, and leave workers without work
@@ -37,6 +37,7 @@ WITHOUT_CHAINS = (
     "best",
 )  # samplers without warm-up and thinning, and not extensible
 SEARCHES = ("anneal",)  # samplers that cool by themselves: the objective is the energy, at temperature 1
+SEARCH_STEPS = 100  # of those: with whole texts among the moves, more find nothing better
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,15 @@ class Settings:
             "  [default: real words with an embedded --model]",
             names=["--real-words/--any-words"],
             energies=["RealWords"],
+        ),
+    ] = None
+    new_texts: Annotated[
+        bool | None,
+        Option(
+            "No text is a sentence that the embedded models were trained on, case and marks aside, but for those that "
+            "you give.  [default: new texts in gibbs and keywords, with an embedded English --model]",
+            names=["--new-texts/--any-texts"],
+            energies=["NewTexts"],
         ),
     ] = None
     word_list: Annotated[

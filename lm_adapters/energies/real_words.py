@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lm_adapters.energies.words import word_spans
+from lm_adapters.energies.words import plain_words, word_spans
 from lm_adapters.pretrained import words_path
 from lm_adapters.text import TextSpace
 from samplers import Constraint, InvalidInput
@@ -37,7 +37,7 @@ class WordList:
     """
 
     def __init__(self, words: Iterable[str], name: str = "in real words") -> None:
-        self.words = frozenset(word for line in words for word in _words(line))
+        self.words = frozenset(word for line in words for word in plain_words(line))
         self.name = name
         if not self.words:
             raise InvalidInput("the word list has no word; give one word a line")
@@ -56,7 +56,7 @@ class WordList:
         """Words of ``text`` that are not real, as it writes them."""
         text = unicodedata.normalize("NFKC", text)
         spans = (text[start:end] for start, end in word_spans(text))
-        return [word for word in spans if not all(map(self._is_real, _words(word)))]
+        return [word for word in spans if not all(map(self._is_real, plain_words(word)))]
 
     def _is_real(self, word: str) -> bool:
         return word in self.words or word.removesuffix(POSSESSIVE) in self.words or bool(NUMBER.fullmatch(word))
@@ -113,11 +113,6 @@ def _read(path: str, name: str | None = None) -> WordList:
     if not word_spans(text):
         raise InvalidInput(f"the word list {path!r} has no word; give one word a line")
     return WordList(text.splitlines(), name or f"in words of {Path(path).name!r}")
-
-
-def _words(text: str) -> list[str]:
-    plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).replace("\u2019", "'")
-    return [plain[start:end] for start, end in word_spans(plain)]
 
 
 def _without_accents(text: str) -> str:

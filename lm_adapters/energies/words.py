@@ -15,7 +15,15 @@ from lm_adapters.text import TextSpace
 from lm_adapters.word_edges import HAN
 from samplers import Constraint, EnergyTerm, InvalidInput
 
-__all__ = ["ForbiddenWords", "RepeatedNgrams", "WordLimit", "check_compatible", "repeated_ngrams", "word_spans"]
+__all__ = [
+    "ForbiddenWords",
+    "RepeatedNgrams",
+    "WordLimit",
+    "check_compatible",
+    "plain_words",
+    "repeated_ngrams",
+    "word_spans",
+]
 
 WORD = re.compile(rf"[{HAN}]|[^\W{HAN}]+(?:['\u2019][^\W{HAN}]+)*")
 
@@ -94,6 +102,12 @@ class RepeatedNgrams(EnergyTerm):
 def word_spans(text: str) -> list[tuple[int, int]]:
     """Start and end in ``text`` of each word that ``WordLimit`` counts; each Chinese character is one."""
     return [match.span() for match in WORD.finditer(text)]
+
+
+def plain_words(text: str) -> list[str]:
+    """The words of ``text`` in one form of letters and apostrophes (NFKC), without case."""
+    plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).replace("\u2019", "'")
+    return [plain[start:end] for start, end in word_spans(plain)]
 
 
 def repeated_ngrams(text: str, n: int) -> tuple[int, int]:

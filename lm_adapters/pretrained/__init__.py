@@ -6,7 +6,15 @@ import json
 import re
 from pathlib import Path
 
-__all__ = ["card_languages", "embedded_names", "embedded_path", "figures", "known_languages", "words_path"]
+__all__ = [
+    "card_languages",
+    "embedded_names",
+    "embedded_path",
+    "figures",
+    "known_languages",
+    "known_texts_path",
+    "words_path",
+]
 
 HERE = Path(__file__).parent
 
@@ -24,6 +32,11 @@ def embedded_path(name: str) -> Path | None:
 def words_path() -> Path:
     """The list of English words: all that the embedded models' training sentences hold, one a line, gzipped."""
     return HERE / "words-en" / "words.txt.gz"
+
+
+def known_texts_path() -> Path:
+    """The English sentences that the embedded models were trained on, as digests."""
+    return HERE / "known-en" / "digests.bin"
 
 
 def figures(name: str) -> dict[str, object]:
