@@ -72,7 +72,7 @@ def check(
     check_rebuilder(rebuilder, settings, REBUILT, reconstruction)
 
 
-@experiment(check=check)
+@experiment(check=check, search_steps=100)
 def summarize(
     job: Job,
     text: Annotated[str, Option("What to summarize.")],

@@ -37,7 +37,7 @@ WITHOUT_CHAINS = (
     "best",
 )  # samplers without warm-up and thinning, and not extensible
 SEARCHES = ("anneal",)  # samplers that cool by themselves: the objective is the energy, at temperature 1
-SEARCH_STEPS = 100  # of those: with whole texts among the moves, more find nothing better
+SEARCH_STEPS = 60  # of those: with whole texts among the moves, more find nothing better
 
 
 @dataclass(frozen=True)

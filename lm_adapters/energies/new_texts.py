@@ -45,7 +45,7 @@ class KnownTexts:
             raw = Path(path).read_bytes()
             digests = np.frombuffer(raw, DIGEST)
         except (OSError, ValueError) as error:
-            raise InvalidInput(f"the known texts {str(path)!r} cannot be read ({error}); give digests") from error
+            raise InvalidInput(f"the known texts {str(path)!r} cannot be read ({error}); give a file of digests") from error
         return cls._of(digests)
 
     @classmethod

@@ -18,7 +18,7 @@ from experiments.keywords import keywords
 from experiments.laws.target import in_words
 from experiments.laws.temperature import AtTemperature
 from experiments.translate import translate
-from lm_adapters import SequenceEnergy, WordList
+from lm_adapters import KnownTexts, SequenceEnergy, WordList
 from lm_adapters.energies.real_words import _read
 from samplers import Constraint, InvalidInput, McmcTextError, evaluate, named
 from tests.experiments.tiny_scorers import tiny_causal, tiny_seq2seq
@@ -63,6 +63,20 @@ def test_the_usual_one_is_said_and_recorded_and_a_search_has_none(embedded, tmp_
     assert f"[default: {usual:g}; of a search 1]" in shown
     shown = " ".join(CliRunner().invoke(main, ["translate", "--help"]).stdout.split())
     assert "less varied. [default: 1]" in shown
+
+
+def test_a_search_has_steps_of_its_own(embedded):
+    given = {"model": embedded, "scorer": tiny_causal(embedded.space.tokenizer), "length": (2, 4), "chains": 1}
+    declared = experiment_of(keywords)
+    assert declared.usual["steps"] != declared.search_steps
+    found = {
+        sampler: declared.prepare({**given, "words": ["music"], "sampler": sampler}) for sampler in ("mh", "anneal")
+    }
+    assert found["mh"].settings.steps == declared.usual["steps"]
+    assert found["anneal"].settings.steps == declared.search_steps
+    assert declared.prepare({**given, "words": ["music"], "sampler": "anneal", "steps": 7}).settings.steps == 7
+    shown = " ".join(CliRunner().invoke(main, ["keywords", "--help"]).stdout.split())
+    assert f"[default: {declared.usual['steps']}; of a search {declared.search_steps}]" in shown
 
 
 def test_a_run_resumes_at_the_temperature_that_it_had(embedded, tmp_path):
@@ -178,6 +192,32 @@ def test_real_words_are_usual_with_an_embedded_model(embedded):
     assert not any(listed.missing(line["text"]) for line in run.samples())
     free = keywords(["zorblax"], model=embedded, scorer=causal, length=(3, 8), real_words=False, **QUICK)
     assert free.target.endswith(" that hold 'zorblax'")
+
+
+KNOWN = "I like music."
+
+
+def test_new_texts_are_usual_where_any_will_do(embedded):
+    given = {"model": embedded, "scorer": tiny_causal(embedded.space.tokenizer), **QUICK}
+    assert keywords(["music"], length=(3, 8), **given).target.endswith(", in real words, new to the models")
+    assert keywords(["music"], length=(3, 8), new_texts=False, **given).target.endswith(", in real words")
+    assert infill("I [MASK] music.", **given).target.endswith(", in real words")
+
+
+def test_new_texts_where_they_are_asked_for(embedded):
+    given = {"model": embedded, "scorer": tiny_causal(embedded.space.tokenizer), **QUICK, "steps": 40}
+    assert KnownTexts.english().hold(["I like music.", "I love music."]).all()
+    for wanted in (True, False):
+        run = infill("I [MASK] music.", new_texts=wanted, **given)
+        assert run.target.endswith("new to the models") == wanted
+        assert KnownTexts.english().hold([line["text"] for line in run.samples()]).any() != wanted
+
+
+def test_a_text_that_is_given_counts_as_new(embedded):
+    run = gibbs(model=embedded, scorer="none", init=KNOWN, **QUICK)
+    assert run.target.endswith("new to the models")
+    texts = [line["text"] for line in run.samples()]
+    assert not KnownTexts.english().without([KNOWN]).hold(texts).any()
 
 
 def test_the_users_list(embedded, tmp_path):

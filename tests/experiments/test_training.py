@@ -15,7 +15,7 @@ from experiments.training import data, loop
 from experiments.training.card import export
 from experiments.training.tasks.masked import draw_mask
 from experiments.training.tasks.seq2seq import PREFIXES
-from lm_adapters import MaskedEnergy, MaskedLM, load_pretrained, pretrained
+from lm_adapters import KnownTexts, MaskedEnergy, MaskedLM, WordList, load_pretrained, pretrained
 from samplers import InvalidInput
 from tests.experiments.tiny_corpus import HELD_OUT, RECIPES, TASKS, interrupted, shrink, write_corpus
 
@@ -210,3 +210,16 @@ def test_masks_cover_the_text_only_and_follow_their_share():
     assert int(mask.sum(dim=1).min()) >= 1
     assert mask[:, 1:-1].double().mean().item() == pytest.approx(0.1 + 0.9 / 3, abs=0.02)
     assert bool((mask.sum(dim=1) == 10).any())
+
+
+@pytest.mark.parametrize("name", ["words-en", "known-en"])
+def test_what_is_known_of_the_training_sentences(corpus, mcmc_text, tmp_path, name):
+    out = tmp_path / name
+    done = mcmc_text("train-embedded", name, "--corpus", str(corpus), "--out", str(out))
+    assert "is ready" in done.stdout
+    held_out = data.english_split(corpus)[1]
+    sentence = next(text for text in data.english_split(corpus)[0] if len(set(text.split())) > 3)
+    if name == "words-en":
+        assert WordList.read(out / "words.txt.gz").missing(f"{sentence} Purple") == ["Purple"]
+    else:
+        assert KnownTexts.read(out / "digests.bin").hold([sentence, *held_out]).tolist() == [True, *[False] * HELD_OUT]
