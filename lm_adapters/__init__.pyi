@@ -5,6 +5,7 @@ from .attributes.zero_shot import ZeroShotClassifier
 from .drawing.adaptive_rejection import AdaptiveDraws, AdaptiveRejection
 from .drawing.boosted_reader import BoostedReader
 from .drawing.continuation import Continuation
+from .drawing.nucleus_reader import NucleusReader
 from .drawing.power_distribution import PowerDistribution
 from .drawing.stopped_energy import StoppedEnergy
 from .drawing.suffix_smc import SuffixSMC
@@ -12,22 +13,12 @@ from .energies.blockwise_energy import BlockwiseEnergy
 from .energies.distance import EditDistance, SourceBleu
 from .energies.lengths import LengthPrior, LengthRange, PerToken
 from .energies.masked_energy import MaskedEnergy
-from .energies.new_texts import KnownTexts, NewTexts
 from .energies.nucleus_energy import NucleusEnergy
-from .energies.real_words import RealWords, WordList
 from .energies.reconstruction import Reconstruction
 from .energies.retokenized import Canonical, ThroughText
 from .energies.sequence_energy import SequenceEnergy
 from .energies.similarity import Similarity
 from .energies.text_energy import TextEnergy
-from .energies.words import (
-    ForbiddenWords,
-    RepeatedNgrams,
-    WordLimit,
-    check_compatible,
-    repeated_ngrams,
-    word_spans,
-)
 from .former_names import load_encoder, rescored_replace
 from .grammars.grammar import Grammar
 from .grammars.matches import Matches
@@ -76,6 +67,16 @@ from .rewriting.source_batch import SourceBatch
 from .rewriting.span import SpanProposal
 from .rewriting.tasks import fills_spans, same_tokens, writes_words
 from .text import TextSpace
+from .wording.new_texts import KnownTexts, NewTexts
+from .wording.real_words import RealWords, WordList
+from .wording.words import (
+    ForbiddenWords,
+    RepeatedNgrams,
+    WordLimit,
+    check_compatible,
+    repeated_ngrams,
+    word_spans,
+)
 
 __all__ = [
     "DTYPES",
@@ -116,6 +117,7 @@ __all__ = [
     "NextSentenceModel",
     "NextTokens",
     "NucleusEnergy",
+    "NucleusReader",
     "PerToken",
     "PhraseDistribution",
     "PhraseProposal",

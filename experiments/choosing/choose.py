@@ -9,6 +9,7 @@ from experiments.choosing.ranking import rank_all
 from experiments.declaration.arguments import Option
 from experiments.declaration.wording import argument
 from experiments.entry.experiment import experiment
+from experiments.laws.top_p import check_top_p, said
 from experiments.setup.job import Job
 from experiments.setup.languages import remark_on_language
 from experiments.setup.methods import draw_by_importance, sample_or_search
@@ -31,8 +32,10 @@ __all__ = ["choose"]
 PARAPHRASE, INFILL = "paraphrase", "infill"
 
 
-def check(settings: Settings, *, text: str, sampler: str, task: str | None, look_ahead: bool, **_: object) -> None:
-    """Raise ``InvalidInput`` for an empty text, a slot that cannot be, and what does not go with a slot or a search."""
+def check(
+    settings: Settings, *, text: str, sampler: str, task: str | None, look_ahead: bool, top_p: float, **_: object
+) -> None:
+    """Raise ``InvalidInput`` for an empty text, a slot or nucleus that cannot be, and what does not go with others."""
     from lm_adapters import around_slot
     from samplers import InvalidInput
 
@@ -46,6 +49,12 @@ def check(settings: Settings, *, text: str, sampler: str, task: str | None, look
         raise InvalidInput(f"{argument('task')} is {task!r} and {argument('text')} has a slot; leave one of them out")
     if slot is not None and look_ahead:
         raise InvalidInput(f"{argument('look_ahead')} is for phrases with words of {argument('text')}; leave it out")
+    check_top_p(top_p)
+    if top_p < 1 and sampler == "best":
+        raise InvalidInput(
+            f"{argument('sampler')} best proves what is likeliest by the whole law of the scorer; leave "
+            f"{argument('top_p')} out, or take exact"
+        )
 
 
 @experiment(check=check)
@@ -78,6 +87,14 @@ def choose(
     look_ahead: Annotated[
         bool, Option("Propose more often what leads to phrases with words of TEXT; the law stays as it is.")
     ] = False,
+    top_p: Annotated[
+        float,
+        Option(
+            "The scorer's -log p is that of sampling with this nucleus: renormalised inside; phrases that leave it are "
+            "forbidden.",
+            energies=["NucleusEnergy"],
+        ),
+    ] = 1.0,
 ) -> Run:
     """Which of the phrases of a file fits TEXT: what a seq2seq model would write of it, if it had to be one of these.
 
@@ -92,7 +109,14 @@ def choose(
     Raises ``InvalidInput`` for a file without phrases or that cannot be read, and for a phrase that cannot be spelled,
     before the model is loaded; for a task that it does not have.
     """
-    from lm_adapters import PhraseDistribution, PhraseProposal, SequenceEnergy, around_slot, slot_reader
+    from lm_adapters import (
+        NucleusEnergy,
+        PhraseDistribution,
+        PhraseProposal,
+        SequenceEnergy,
+        around_slot,
+        slot_reader,
+    )
     from samplers import MetropolisHastings
     from samplers.randomness import scoped_global_seed
 
@@ -105,7 +129,7 @@ def choose(
     else:
         seq2seq = load_with_task("scorer", scorer, job.settings, INFILL, f"{argument('text')} without [MASK]")
         reader = slot_reader(seq2seq, text.strip())
-    energy = SequenceEnergy(reader, name="fit")
+    energy = NucleusEnergy(reader, top_p, name="fit") if top_p < 1 else SequenceEnergy(reader, name="fit")
     energy.formula = "-log p(phrase | text)" + (f" as {task or PARAPHRASE}" if slot is None and seq2seq.tasks else "")
     whole = job.with_custom(listed + energy, seq2seq.space)
     aims: dict[str, Any] = {"temperature": job.settings.law_temperature}
@@ -124,7 +148,7 @@ def choose(
         whole,
         drawn_starts(job, [seq2seq], draw) if started else some,
         {"scorer": seq2seq},
-        scored_by={energy.name: job.named("scorer", seq2seq.model)},
+        scored_by={energy.name: said(job.named("scorer", seq2seq.model), top_p, given=False)},
     )
     if sampler == "exact":
         return rank_all(problem, listed, job)

@@ -107,6 +107,7 @@ def rank_all(problem: Problem, phrases: Phrases, job: Job) -> RankedRun:
     import torch
 
     from samplers import InvalidInput, evaluate, measure_terms, term_names
+    from samplers.run import forbidding_terms
 
     began, models = time.monotonic(), (each.model for each in problem.models.values())
     parts: list[Tensor] = []
@@ -124,7 +125,10 @@ def rank_all(problem: Problem, phrases: Phrases, job: Job) -> RankedRun:
     of_phrases = torch.cat(parts)
     energy = of_phrases.sum(dim=1)
     if not bool((energy < math.inf).any()):
-        raise InvalidInput("every phrase is forbidden by the energies; give finite numbers in place of inf")
+        raise InvalidInput(
+            f"every phrase is forbidden by {' and '.join(forbidding_terms(problem.energy, of_phrases))}; give a weaker "
+            "condition, or finite numbers in place of inf"
+        )
     order = energy.argsort(stable=True)
     return RankedRun(
         job.config,

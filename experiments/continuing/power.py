@@ -9,6 +9,7 @@ from experiments.declaration.arguments import Option
 from experiments.declaration.wording import argument
 from experiments.entry.experiment import experiment
 from experiments.laws.grammar import given_grammar, next_tokens
+from experiments.laws.top_p import check_top_p, said
 from experiments.populations.draw import draw_by_smc
 from experiments.setup.common_options import GRAMMAR, JSON_SCHEMA, PATTERN, POPULATIONS
 from experiments.setup.job import Job
@@ -31,6 +32,7 @@ def check(
     *,
     prompt: str,
     alpha: float,
+    top_p: float,
     pattern: str | None,
     grammar: str | None,
     json_schema: str | None,
@@ -43,7 +45,12 @@ def check(
         raise InvalidInput(f"{argument('prompt')} is empty; give the beginning of a text")
     if not (math.isfinite(alpha) and alpha > 0):
         raise InvalidInput(f"{argument('alpha')} is {alpha}; give a finite number above 0")
-    given_grammar(pattern, grammar, json_schema)
+    check_top_p(top_p)
+    if given_grammar(pattern, grammar, json_schema) and top_p < 1:
+        raise InvalidInput(
+            f"{argument('top_p')} leaves no token where what may follow is unlikely; leave it out beside "
+            f"{argument('pattern')}, {argument('grammar')} and {argument('json_schema')}"
+        )
     check_causal(settings)
 
 
@@ -73,6 +80,12 @@ def power(
         Option(f"Texts of a population.  [default: {MANY} of smc, {FEW} of csmc]", minimum=2, maximum=10**6),
     ] = None,
     populations: Annotated[int, POPULATIONS] = 4,
+    top_p: Annotated[
+        float,
+        Option(
+            "The model's law is that of sampling with this nucleus: renormalised inside, forbidden outside.",
+        ),
+    ] = 1.0,
     moves: Annotated[int, Option("Of --sampler smc: steps of each particle once it is written.", minimum=1)] = 2,
     pattern: Annotated[str | None, PATTERN] = None,
     grammar: Annotated[str | None, GRAMMAR] = None,
@@ -87,12 +100,14 @@ def power(
 
     With a ``pattern``, a ``grammar`` or a ``json_schema`` the law is that of the texts that match it as a whole, the
     prompt not included. Tokens are drawn among those that may follow, and the weights and accept steps make up for it.
+    With ``top_p`` below 1 ``p`` is the model's law inside that nucleus.
 
     Raises ``InvalidInput`` for a prompt that does not fit, before the model is loaded where possible.
     """
     from lm_adapters import (
         Continuation,
         Matches,
+        NucleusReader,
         PowerDistribution,
         StoppedEnergy,
         SuffixProposal,
@@ -102,13 +117,14 @@ def power(
     from samplers import InvalidInput, Kernel, MetropolisHastings
 
     lm = load_causal(job.settings)
-    reader = lm.condition_on(prompt)
+    prompted = lm.condition_on(prompt)
     low, high = length
-    if high > reader.max_length:
+    if high > prompted.max_length:
         raise InvalidInput(
-            f"{argument('length')} goes to {high} tokens, and beside the {len(reader.context) - 1} of "
-            f"{argument('prompt')} the model takes {reader.max_length}; give at most that"
+            f"{argument('length')} goes to {high} tokens, and beside the {len(prompted.context) - 1} of "
+            f"{argument('prompt')} the model takes {prompted.max_length}; give at most that"
         )
+    reader = NucleusReader(prompted, top_p, low) if top_p < 1 else prompted
     fluency = StoppedEnergy(reader, high, "fluency")
     fluency.formula = "-log p(text | prompt)"
     matched = given_grammar(pattern, grammar, json_schema)
@@ -126,7 +142,7 @@ def power(
         x0,
         {"model": lm},
         lengths=length,
-        scored_by={"fluency": job.named("model", lm.model)},
+        scored_by={"fluency": said(job.named("model", lm.model), top_p, given=False)},
         note=f", cut off at {high}",
     )
     kernel: Kernel = MetropolisHastings(SuffixProposal(reader, truncation=truncation, cuts=cuts, **bounds))

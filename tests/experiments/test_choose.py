@@ -15,7 +15,7 @@ from experiments.choosing.ranking import RankedRun
 from experiments.entry.report import report
 from experiments.entry.saved_run import load_run
 from experiments.keywords import keywords
-from lm_adapters import SequenceEnergy
+from lm_adapters import NucleusEnergy, SequenceEnergy
 from samplers import InvalidInput
 from samplers.randomness import generator
 from tests.experiments.tiny_scorers import tiny_writer
@@ -84,6 +84,20 @@ def test_weighted_draws_have_the_law_of_the_list(scorer, phrases, look_ahead):
     for text, weight in zip(scorer.space.decode(run.result.x), run.result.log_weights.exp().tolist(), strict=True):
         seen[text] += weight
     assert sum(abs(seen[text] - exact[text]) for text in exact) / 2 < 0.1
+
+
+def test_a_nucleus_forbids_what_leaves_it(scorer, phrases):
+    texts = list(law(scorer, phrases))
+    nats = NucleusEnergy(scorer.condition_on(TEXT), 0.97)(scorer.space.encode(texts))
+    assert 0 < int(nats.isfinite().sum()) < len(texts)
+    run = choose(TEXT, phrases=phrases, scorer=scorer, top_p=0.97)
+    assert "at top-p 0.97, over" in run.target
+    found = {line["text"]: line["probability"] for line in run.samples()}
+    assert found == pytest.approx(dict(zip(texts, (-nats).softmax(dim=0).tolist(), strict=True)), abs=1e-6)
+    drawn = choose(TEXT, phrases=phrases, scorer=scorer, top_p=0.97, sampler="importance", **QUICK)
+    assert all(found[line["text"]] > 0 for line in drawn.samples())
+    with pytest.raises(InvalidInput, match="every phrase is forbidden by fit; give a weaker condition"):
+        choose(TEXT, phrases=phrases, scorer=scorer, top_p=1e-9)
 
 
 def test_chains_stay_in_the_list(scorer, phrases):

@@ -19,7 +19,7 @@ from experiments.laws.target import in_words
 from experiments.laws.temperature import AtTemperature
 from experiments.translate import translate
 from lm_adapters import KnownTexts, SequenceEnergy, WordList
-from lm_adapters.energies.real_words import _read
+from lm_adapters.wording.real_words import _read
 from samplers import Constraint, InvalidInput, McmcTextError, evaluate, named
 from tests.experiments.tiny_scorers import tiny_causal, tiny_seq2seq
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 import torch
 
 from experiments.continuing.power import power
 from experiments.entry.report import report
-from lm_adapters import CausalLM, StoppedEnergy
+from lm_adapters import CausalLM, NucleusReader, StoppedEnergy
 from samplers import InvalidInput
 from tests.experiments.tiny_models import tiny_models
 from tests.lm_adapters import tiny
@@ -45,6 +46,19 @@ def test_the_law_is_said_and_its_energy_is_alpha_times_that_of_the_stopped_text(
 def test_log_z_is_that_of_the_power():
     exact = float((-space(2.0).energies).logsumexp(dim=0))
     assert run("smc", particles=400).summary()["log_z"] == pytest.approx(exact, abs=0.15)
+
+
+@samplers
+def test_inside_a_nucleus(sampler: str):
+    energy = 2 * StoppedEnergy(NucleusReader(reader(), 0.6), LONGEST)(space(1.0).states)
+    found = run(sampler, top_p=0.6)
+    assert " at top-p 0.6, over" in found.target
+    inside = {text for text, nats in zip(lm().space.decode(space(1.0).states), energy, strict=True) if nats < math.inf}
+    assert {sample["text"] for sample in found.samples()} <= inside
+    assert len(inside) < len(energy)
+    if sampler == "smc":
+        log_z = run(sampler, top_p=0.6, particles=400).summary()["log_z"]
+        assert log_z == pytest.approx(float((-energy).logsumexp(dim=0)), abs=0.15)
 
 
 def test_a_temperature_divides_all_energies_and_own_ones_count():
@@ -104,6 +118,8 @@ def test_the_command_draws_and_its_folder_is_reported(mcmc_text, tmp_path):
         (["I like", "--alpha", "0"], "--alpha is 0.0; give a finite number above 0"),
         (["I like", "--alpha", "-2"], "--alpha is -2.0"),
         (["I like", "--alpha", "inf"], "--alpha is inf"),
+        (["I like", "--top-p", "0"], "--top-p is 0.0; give a number above 0"),
+        (["I like", "--top-p", "0.9", "--pattern", "a+"], "--top-p leaves no token where what may follow is unlikely"),
         (["I like", "--model", "masked-en"], "--model 'masked-en' is a masked language model; give a causal"),
         (["I like", "--model", "seq2seq-en"], "--model 'seq2seq-en' is a seq2seq language model; give a causal"),
         (["I like", "--length", "0:4"], "'0:4' is no range of lengths"),

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from lm_adapters import Keywords, TextSpace
-from lm_adapters.energies.word_search import WordSearch
 from lm_adapters.word_edges import ENDS, JOINED, LETTER, MARKED, UNSURE, word_began, word_goes_on
+from lm_adapters.wording.word_search import WordSearch
 from samplers import InvalidInput
 from samplers.randomness import generator
 from tests.lm_adapters.trained_tokenizers import KINDS, trained

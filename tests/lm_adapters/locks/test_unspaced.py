@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from lm_adapters import KeywordFill, Keywords
-from lm_adapters.energies.word_search import WordSearch
 from lm_adapters.proposals.respell import RespellProposal
+from lm_adapters.wording.word_search import WordSearch
 from samplers import MetropolisHastings, named
 from samplers.randomness import generator
 from samplers.testing import Enumerated, enumerate_states, invariance_error, transition_matrix

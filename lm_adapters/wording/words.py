@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lm_adapters.energies.word_search import WordSearch
 from lm_adapters.text import TextSpace
 from lm_adapters.word_edges import HAN
+from lm_adapters.wording.word_search import WordSearch
 from samplers import Constraint, EnergyTerm, InvalidInput
 
 __all__ = [

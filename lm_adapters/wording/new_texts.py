@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lm_adapters.energies.words import plain_words
 from lm_adapters.pretrained import known_texts_path
 from lm_adapters.text import TextSpace
+from lm_adapters.wording.words import plain_words
 from samplers import Constraint, InvalidInput
 
 __all__ = ["KnownTexts", "NewTexts"]
@@ -45,7 +45,9 @@ class KnownTexts:
             raw = Path(path).read_bytes()
             digests = np.frombuffer(raw, DIGEST)
         except (OSError, ValueError) as error:
-            raise InvalidInput(f"the known texts {str(path)!r} cannot be read ({error}); give a file of digests") from error
+            raise InvalidInput(
+                f"the known texts {str(path)!r} cannot be read ({error}); give a file of digests"
+            ) from error
         return cls._of(digests)
 
     @classmethod

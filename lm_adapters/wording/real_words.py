@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lm_adapters.energies.words import plain_words, word_spans
 from lm_adapters.pretrained import words_path
 from lm_adapters.text import TextSpace
+from lm_adapters.wording.words import plain_words, word_spans
 from samplers import Constraint, InvalidInput
 
 __all__ = ["RealWords", "WordList"]

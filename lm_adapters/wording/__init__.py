@@ -1,0 +1,1 @@
+"""Words of texts, as constraints and energies: real ones, forbidden ones, repeated ones; texts that are known."""
