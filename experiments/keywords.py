@@ -55,6 +55,7 @@ TEMPERATURE = 0.8  # near 1 half of the texts make no sense, colder ones repeat 
 WRITERS = {"causal-en": "seq2seq-en", "causal-zh": "seq2seq-zh"}  # models that write beside a scorer by default
 SENTENCE, FLUENCY = 0.65, 0.35  # weights beside each other: with more fluency fewer whole texts are accepted
 ANEW, DRAWS = 2.0, 24  # weight of whole texts, and how many are drawn for a chain in a step
+SEARCHED = 8  # likewise in a search: 24 found a better text in one of 20 sets of words, a worse one in another
 WARMER = 1.1  # than the law whole texts are drawn beside a second scorer: at 1.25 chains stay long at unlikely ones
 TRIES = 10  # texts drawn for each chain to start from one of them
 PATH = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 1.0)  # the rungs of the tempered sampler, before they are placed
@@ -220,7 +221,7 @@ def keywords(
                 "informed": [informed],
                 "writer": scored.lm if isinstance(scored.lm, Seq2SeqLM) else None,
                 "anew": ANEW,
-                "tries": 1 if sampler == "smc" else DRAWS,
+                "tries": {"smc": 1, "anneal": SEARCHED}.get(sampler, DRAWS),
             }
             drawn["warmer"] = WARMER if beside else 1.0
         kernel = edit_kernel(lm, lock=lock, swap=any_order, **drawn, **bounds)
