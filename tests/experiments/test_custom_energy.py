@@ -28,11 +28,14 @@ def test_texts_energy_is_added_with_its_weight(embedded, write):
             return [len(text) for text in texts]
     """)
     run = gibbs(model=embedded, energies=[f"{path}:letters=0.5"], **QUICK)
-    assert run.trace.term_names == ("pll", "letters", "real words")
+    assert run.trace.term_names == ("pll", "letters", "real words", "new texts")
     lengths = torch.tensor([[len(text) for text in chain] for chain in run.texts()], dtype=torch.float64)
     torch.testing.assert_close(run.trace.terms[..., 1], 0.5 * lengths)
     torch.testing.assert_close(run.trace.terms.sum(dim=2), run.trace.energy)
-    assert run.target == "exp(-(pll + 0.5 letters)), pll by masked-en, over token sequences of length 4 in real words"
+    assert (
+        run.target == "exp(-(pll + 0.5 letters)), pll by masked-en, over token sequences of length 4 in real words, "
+        "new to the models"
+    )
 
 
 def test_a_callable_on_tensors_works_too(embedded, write):

@@ -102,7 +102,8 @@ def test_a_truncated_proposal_limits_what_is_claimed(embedded, cut):
     reached = " and ".join(f"{name.replace('_', '-')} {value}" for name, value in cut.items())
     assert gibbs(model=embedded, **cut, **QUICK).target.endswith(f" that the proposal reaches with {reached}")
     assert gibbs(model=embedded, **QUICK).target == (
-        "exp(-pll) by masked-en, over token sequences, at each length from 8 to 11 tokens in real words"
+        "exp(-pll) by masked-en, over token sequences, at each length from 8 to 11 tokens in real words, "
+        "new to the models"
     )
 
 
@@ -112,7 +113,7 @@ def test_run_directory_holds_config_before_and_samples_after(embedded, tmp_path)
     lines = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
     assert len(lines) == 4 * 2
     assert [line["text"] for line in lines] == [text for chain in run.texts() for text in chain]
-    assert lines[0]["terms"] == {"pll": lines[0]["energy"], "real words": 0.0}
+    assert lines[0]["terms"] == {"pll": lines[0]["energy"], "real words": 0.0, "new texts": 0.0}
     config = json.loads((folder / "config.json").read_text())
     assert (config["seed"], config["chains"], config["correct"]) == (0, 4, "mh")
     summary = json.loads((folder / "summary.json").read_text())
@@ -165,7 +166,8 @@ def test_beside_a_scorer_the_law_is_over_texts_of_all_lengths(embedded):
     run = gibbs(length=(3, 6), **SCORED)
     assert run.target == (
         "exp(-(fluency + 0.15 pll)), fluency by causal-en and pll by masked-en, over token sequences of "
-        "3 to 6 tokens, in real words"
+        "3 to 6 tokens, in real words, "
+        "new to the models"
     )
     x = run.trace.draws.flatten(0, 1)
     causal = SequenceEnergy(CausalLM.from_pretrained("causal-en").condition_on())
@@ -187,13 +189,14 @@ def test_a_scorer_of_other_tokens_writes_no_ends(embedded):
 
 def test_a_start_may_be_out_of_the_usual_lengths():
     run = gibbs(init="Tom is here.", length=(6, 8), **{**SCORED, "steps": 3, "warmup": 0, "thin": 1})
-    assert run.target.endswith("of 4 to 8 tokens, in real words")
+    assert run.target.endswith("of 4 to 8 tokens, in real words, new to the models")
 
 
 def test_without_a_scorer_the_law_is_that_of_the_masked_model():
     run = gibbs(**{**SCORED, "scorer": "none", "steps": 3, "warmup": 0, "thin": 1})
     assert (
-        run.target == "exp(-pll) by masked-en, over token sequences, at each length from 8 to 13 tokens in real words"
+        run.target == "exp(-pll) by masked-en, over token sequences, at each length from 8 to 13 tokens in real words, "
+        "new to the models"
     )
     assert list(run.trace.moves) == ["replace"]
 

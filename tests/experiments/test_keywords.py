@@ -45,7 +45,7 @@ def test_energies_are_minus_the_log_probability_of_the_draws(embedded, causal, s
     torch.testing.assert_close(
         run.trace.energy.flatten(), SequenceEnergy(causal.condition_on())(draws), rtol=0, atol=1e-4
     )
-    assert run.trace.term_names == ("keywords", "fluency", "real words")
+    assert run.trace.term_names == ("keywords", "fluency", "real words", "new texts")
 
 
 def test_tempered_chains_have_a_barrier_that_asks_for_rungs(embedded, causal):
@@ -109,7 +109,7 @@ def test_no_text_holds_a_forbidden_word(embedded, causal, sampler):
     forbid = ["the", "a", "in", "is", "to"]
     run = keywords(["music"], sampler=sampler, forbid=forbid, model=embedded, scorer=causal, **QUICK)
     assert not any(set(re.findall(r"\w+", text.lower())) & set(forbid) for text in texts_of(run))
-    words = "that hold 'music', in real words, without 'the', 'a', 'in', 'is', 'to'"
+    words = "that hold 'music', in real words, without 'the', 'a', 'in', 'is', 'to', new to the models"
     assert (
         run.target
         == f"exp(-fluency / {TEMPERATURE:g}) by LlamaForCausalLM, over token sequences of length 3 to 8 {words}"

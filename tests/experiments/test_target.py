@@ -35,7 +35,10 @@ def reader() -> CausalLM:
 
 def test_gibbs(embedded):
     fixed = gibbs(init="I like to play.", forbid=["Tom"], model=embedded, **QUICK)
-    assert fixed.target == "exp(-pll) by masked-en, over token sequences of length 5 in real words, without 'Tom'"
+    assert (
+        fixed.target
+        == "exp(-pll) by masked-en, over token sequences of length 5 in real words, without 'Tom', new to the models"
+    )
     with pytest.warns(Remark, match="no step changes"):
         kept = gibbs(init="I like \U0001f600 music.", model=embedded, **QUICK)
     assert kept.target.endswith(" in which '\U0001f600' stays")
@@ -53,7 +56,7 @@ def test_keywords(embedded, sampler):
         **given,
     )
     over = "by LlamaForCausalLM, over token sequences of length 3 to 16 that hold 'night', 'music' in any order, "
-    over += "in real words, without 'the'"
+    over += "in real words, without 'the', new to the models"
     law = f"exp(-fluency / {TEMPERATURE:g})"
     expected = {
         "mh": f"{law} {over}, where no energy is NaN",
@@ -117,6 +120,7 @@ def test_compare(embedded, capsys):
     scorer = tiny_causal(embedded.space.tokenizer)
     found = compare(["music"], model=embedded, scorer=scorer, length=(2, 4), **QUICK)
     law = "by LlamaForCausalLM, over token sequences of length 2 to 4 that hold 'music', in real words"
+    law += ", new to the models"
     said = {sampler: summary.get("target", summary.get("objective")) for sampler, summary in found.items()}
     assert said.pop("anneal") == f"fluency {law}; temperature from 1 to 0.1"
     assert set(said.values()) == {f"exp(-fluency / {TEMPERATURE:g}) {law}"}
