@@ -31,7 +31,7 @@ class KnownTexts:
     """
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
-        self.digests = np.unique(np.fromiter(map(_digest, texts), DIGEST))
+        self.digests = np.sort(np.fromiter({_digest(text) for text in texts}, DIGEST))
 
     @classmethod
     def english(cls) -> KnownTexts:
@@ -42,18 +42,19 @@ class KnownTexts:
     def read(cls, path: str | Path) -> KnownTexts:
         """Digests as ``write`` has written them. Raises ``InvalidInput`` for a file that cannot be such."""
         try:
-            raw = Path(path).read_bytes()
-            digests = np.frombuffer(raw, DIGEST)
+            digests = np.frombuffer(Path(path).read_bytes(), DIGEST)
         except (OSError, ValueError) as error:
-            raise InvalidInput(
-                f"the known texts {str(path)!r} cannot be read ({error}); give a file of digests"
-            ) from error
+            raise InvalidInput(f"the known texts {str(path)!r} cannot be read ({error}); give a file of digests") from (
+                error
+            )
+        if not bool((digests[1:] > digests[:-1]).all()):
+            raise InvalidInput(f"the known texts {str(path)!r} are not in ascending order; give a file of digests")
         return cls._of(digests)
 
     @classmethod
     def _of(cls, digests: NDArray[np.uint32]) -> KnownTexts:
         known = cls()
-        known.digests = np.unique(digests)
+        known.digests = digests
         return known
 
     def write(self, path: str | Path) -> None:
@@ -62,16 +63,21 @@ class KnownTexts:
 
     def without(self, texts: Iterable[str]) -> KnownTexts:
         """The set, but for ``texts``."""
-        return self._of(np.setdiff1d(self.digests, KnownTexts(texts).digests))
+        some = [*texts]
+        at, found = self._search(some)
+        return self._of(np.delete(self.digests, at[found])) if found.any() else self
 
     def hold(self, texts: Sequence[str]) -> NDArray[np.bool_]:
         """``bool [texts]``: whether each is in the set."""
+        return self._search(texts)[1]
+
+    def _search(self, texts: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+        """Where each digest is, or would be, and whether it is there."""
         asked = np.fromiter(map(_digest, texts), DIGEST, len(texts))
         if not len(self.digests):
-            return np.zeros(len(texts), bool)
-        at = np.searchsorted(self.digests, asked)
-        found: NDArray[np.bool_] = self.digests[np.minimum(at, len(self.digests) - 1)] == asked
-        return found
+            return np.zeros(len(texts), np.intp), np.zeros(len(texts), np.bool_)
+        at = np.minimum(np.searchsorted(self.digests, asked), len(self.digests) - 1)
+        return at, self.digests[at] == asked
 
     def config(self) -> dict[str, Any]:
         """What draws depend on: the set, by digest."""

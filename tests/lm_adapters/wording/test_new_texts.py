@@ -58,6 +58,12 @@ def test_files(tmp_path):
             KnownTexts.read(tmp_path / name)
 
 
+def test_digests_out_of_order(tmp_path):
+    (tmp_path / "mixed.bin").write_bytes(bytes(range(8, 0, -1)) * 2)
+    with pytest.raises(InvalidInput, match=r"mixed\.bin' are not in ascending order; give a file of digests"):
+        KnownTexts.read(tmp_path / "mixed.bin")
+
+
 def test_constraint():
     space = tiny.words_lm(["red", "green", "blue"]).space
     x = space.encode(["red blue", "blue red", "red", "red blue green"], width=3)
