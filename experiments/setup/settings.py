@@ -13,6 +13,7 @@ import click
 from experiments.declaration.arguments import Argument, Option, read_arguments
 from experiments.declaration.wording import argument
 from experiments.executors.ray_cluster import check_address
+from experiments.laws.english import check_english
 from experiments.laws.real_words import word_list
 from experiments.setup.custom_energy import CustomEnergy, load_custom_energies
 
@@ -220,6 +221,10 @@ class Settings:
             if self.real_words is False:
                 raise InvalidInput(f"{argument('word_list')} is given, but any words will do; leave one of the two out")
             word_list(self.word_list, wanted=True)
+        if self.new_texts:
+            check_english("new_texts", self.model)
+        if self.real_words and self.word_list is None:
+            check_english("real_words", self.model)
         if any(not word.strip() for word in self.forbid):
             raise InvalidInput(f"{argument('forbid')} is empty; give a word")
         if self.device != "cpu":  # torch takes two seconds to load: an error in other options need not wait for it

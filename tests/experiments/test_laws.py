@@ -220,6 +220,14 @@ def test_a_text_that_is_given_counts_as_new(embedded):
     assert not KnownTexts.english().without([KNOWN]).hold(texts).any()
 
 
+@pytest.mark.parametrize("option", ["--new-texts", "--real-words"])
+def test_options_that_know_english_only(mcmc_text, option):
+    for chosen in (["--lang", "zh"], ["--model", "masked-zh"]):
+        done = mcmc_text("gibbs", option, *chosen)
+        assert (done.exit_code, len(done.stderr.splitlines())) == (2, 1)
+        assert f"{option} knows English, and --model 'masked-zh' writes zh; leave it out" in done.stderr
+
+
 def test_the_users_list(embedded, tmp_path):
     listed = one_a_line(tmp_path, "The", "cat", "dog", "sat", "on", "mat")
     given = {"model": embedded, "scorer": tiny_causal(embedded.space.tokenizer), "word_list": listed}
