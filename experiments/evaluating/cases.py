@@ -54,10 +54,9 @@ class Trial:
     def lm(self) -> MaskedLM:
         """The model that proposes."""
         from experiments.setup.models import load_masked
-        from experiments.setup.settings import SHARED, Settings
+        from experiments.setup.settings import Settings
 
-        given = {name: value for name, value in self.options.items() if name in SHARED}
-        return load_masked(Settings(**given))
+        return load_masked(Settings.of(self.options))
 
     def rng(self) -> random.Random:
         return random.Random(self.seed)

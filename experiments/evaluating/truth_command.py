@@ -76,7 +76,7 @@ def evaluate_truth(
     from experiments.keywords import keywords, scorer_as_proposal
     from experiments.setup.models import load_masked
     from experiments.setup.scorers import load_scorer
-    from experiments.setup.settings import SHARED, Settings
+    from experiments.setup.settings import Settings
     from lm_adapters import Keywords
     from samplers import InvalidInput
     from samplers.run import progress_bar
@@ -84,7 +84,7 @@ def evaluate_truth(
     sets = [tuple(each.split()) for each in words]
     if not all(sets):
         raise InvalidInput("--words is empty; give words with spaces between")
-    settings = Settings(**{name: value for name, value in options.items() if name in SHARED})
+    settings = Settings.of(options)
     lm = load_masked(settings)
     scored = load_scorer(options["scorer"], lm, settings)
     locks = [Keywords(lm.space, each) for each in sets]

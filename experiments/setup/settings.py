@@ -202,6 +202,11 @@ class Settings:
     ] = False
     progress: bool | Callable[[int], None] = False
 
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Settings:
+        """Those among the ``options`` of a command; what is not given, or ``None``, is as usual here."""
+        return cls(**{name: value for name, value in options.items() if name in SHARED and value is not None})
+
     def __post_init__(self) -> None:
         """Raise ``InvalidInput`` for what can be seen before a model is loaded."""
         from samplers import InvalidInput

@@ -8,13 +8,15 @@ import re
 
 import pytest
 
+from experiments.entry.experiment import experiment_of
 from experiments.evaluating import baselines
 from experiments.evaluating import command as commands
 from experiments.evaluating.blind import write_blind
-from experiments.evaluating.cases import Case
+from experiments.evaluating.cases import Case, Trial
 from experiments.evaluating.evaluation import EVALUATIONS
 from experiments.evaluating.table import MEASURES, Texts, bar_line, bars
 from experiments.judging.judge import Verdict
+from experiments.keywords import keywords
 from experiments.training import data
 from tests.experiments.tiny_scorers import tiny_causal, tiny_writer
 
@@ -141,6 +143,13 @@ def test_beam_search_without_copies(monkeypatch):
     rows = dict(baselines.of_paraphrase(None, cases))
     assert rows["beam search"] == ["tom is here!", "Tom is."]
     assert rows["beam, no copy"] == ["", "Tom is."]
+
+
+def test_options_that_are_not_given_are_the_usual_ones(corpus):
+    """``steps`` has no default of its own where a search has other ones."""
+    options = {each.name: each.default for each in experiment_of(keywords).arguments}
+    assert options["steps"] is None
+    assert Trial(corpus, 1, 0, options).lm.space.vocabulary > 0
 
 
 def test_the_experiments_own_options_change_its_samples(evaluate):
