@@ -92,12 +92,15 @@ def _unseen(held_out: list[Pair], training: list[Pair]) -> list[Pair]:
 
 
 def embedded_tokenizer(name: str = "masked-en") -> PreTrainedTokenizerFast:
-    """That of an embedded masked model: all models of its language share its tokens."""
+    """That of an embedded model: all models of its language share its tokens. Raises ``InvalidInput`` without it."""
     from transformers import PreTrainedTokenizerFast
 
     from lm_adapters.pretrained import embedded_path
+    from samplers import InvalidInput
 
-    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(str(embedded_path(name)))
+    if (folder := embedded_path(name)) is None:
+        raise InvalidInput(f"there is no {name} among the embedded models, whose tokens are needed; train it first")
+    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(str(folder))
     return tokenizer
 
 

@@ -37,7 +37,8 @@ def test_a_signature_shows_every_argument():
     parameters = inspect.signature(keywords).parameters
     assert list(parameters)[:3] == ["words", "keywords_from", "keep"]
     assert set(SHARED) <= set(parameters)
-    assert parameters["steps"].default == 150
+    assert parameters["chains"].default == 6
+    assert str(parameters["steps"]) == "steps: int | None = None"  # those of a search are others
     assert parameters["length"].annotation == tuple[int, int]
     assert str(parameters["scorer"]) == "scorer: str | CausalLM | MaskedLM | Seq2SeqLM = 'seq2seq-en'"
     assert str(inspect.signature(gibbs).parameters["init"]) == "init: str | None = None"
