@@ -82,9 +82,7 @@ def power(
     populations: Annotated[int, POPULATIONS] = 4,
     top_p: Annotated[
         float,
-        Option(
-            "The model's law is that of sampling with this nucleus: renormalised inside, forbidden outside.",
-        ),
+        Option("The model's law is that of sampling with this nucleus: renormalised inside, forbidden outside."),
     ] = 1.0,
     moves: Annotated[int, Option("Of --sampler smc: steps of each particle once it is written.", minimum=1)] = 2,
     pattern: Annotated[str | None, PATTERN] = None,

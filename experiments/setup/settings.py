@@ -38,7 +38,7 @@ WITHOUT_CHAINS = (
     "best",
 )  # samplers without warm-up and thinning, and not extensible
 SEARCHES = ("anneal",)  # samplers that cool by themselves: the objective is the energy, at temperature 1
-SEARCH_STEPS = 60  # of those: with whole texts among the moves, more find nothing better
+SEARCH_STEPS = 60  # of those: with whole texts among the moves, more hardly ever find a better one
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,9 @@ class NucleusReader:
 
     The nucleus are the fewest likeliest of the tokens that are text by themselves, and the end, with a share of
     ``top_p`` of all these (Holtzman et al. 2020, arXiv:1904.09751). Before ``min_length`` tokens the end is not among
-    them. The law of texts is that of ``NucleusEnergy``; as a model it can be raised to a power, drawn from by
-    populations, and given to whatever takes one.
+    them. The law of texts is that of ``NucleusEnergy`` without exempt tokens, but for ends before ``min_length``; as a
+    model it can be raised to a power, drawn from by populations, and given to whatever takes one. A token that is never
+    proposed (``TextSpace.fixed``) is outside.
 
     Cost: that of ``reader``, and a sort of the vocabulary for each token. Raises ``InvalidInput`` for ``top_p`` not
     above 0 and below 1.

@@ -97,7 +97,8 @@ class NewTexts(Constraint):
             return ~torch.from_numpy(listed.hold(space.decode(x))).to(x.device)
 
         super().__init__("new texts", allowed)
-        self.clause, self.space, self.known = "new to the models", space, listed
+        self.clause = "new to the models" if known is None else "none of those that are known"
+        self.space, self.known = space, listed
 
     def config(self) -> dict[str, Any]:
         return {"space": self.space, "known": self.known}

@@ -70,4 +70,5 @@ def test_constraint():
     energy = NewTexts(space, KnownTexts(KNOWN))
     assert energy(x).tolist() == [math.inf, 0.0, 0.0, 0.0]
     assert energy.is_constraint
+    assert [energy.clause, NewTexts(space).clause] == ["none of those that are known", "new to the models"]
     assert NewTexts(space, KnownTexts(KNOWN), given=["Red, blue!"])(x).tolist() == [0.0] * 4
