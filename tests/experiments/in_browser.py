@@ -50,6 +50,8 @@ def new_tab(browser: Any) -> Iterator[Callable[..., Any]]:
 
 
 def column(tab: Any, number: int, table: str = "#texts") -> list[str]:
+    """The cells of a column, once there is a row: a page is drawn after it was opened."""
+    tab.locator(f"{table} tbody tr").first.wait_for(state="attached")
     return tab.eval_on_selector_all(
         f"{table} tbody tr td:nth-child({number})", "all => all.map(each => each.textContent)"
     )
