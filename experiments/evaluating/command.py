@@ -63,6 +63,10 @@ def evaluation_command(name: str) -> click.Command:
             changed: dict[str, Any] = {}
             if each.name in evaluation.defaults:
                 changed = {"required": False, "default": evaluation.defaults[each.name], "show_default": True}
+            elif each.name == "chains":
+                usual = f"1 of Markov chains, else {evaluation.usual_chains}"
+                help_ = f"Chains of a run: each gives a text, those of a search one together.  [default: {usual}]"
+                changed = {"default": None, "show_default": False, "help": help_}
             parameters.append(click_parameter(each, **changed))
 
     def callback(**given: Any) -> None:

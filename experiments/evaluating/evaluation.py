@@ -25,6 +25,7 @@ from experiments.translate import translate
 __all__ = ["EVALUATIONS", "Evaluation", "collect"]
 
 COUNT = 300  # texts, by which the bar was set
+MARKOV = {"mh", "gibbs", "tempered"}  # samplers whose chains each give a text
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,18 @@ class Evaluation:
     def from_cases(self) -> set[str]:
         """Arguments that nobody can give: they come from held-out rows."""
         return {"chains"} if self.one_run else {"words", "template", "text", "must_contain", "init"}
+
+    @property
+    def usual_chains(self) -> int:
+        """Those of the experiment."""
+        (usual,) = (each.default for each in self.experiment.arguments if each.name == "chains")
+        return int(usual)
+
+    def chains(self, trial: Trial) -> int:
+        """One for each text where nobody says more: chains of one run would share the words of a row."""
+        if self.one_run:
+            return trial.count
+        return trial.options["chains"] or (1 if trial.options["sampler"] in MARKOV else self.usual_chains)
 
 
 def _declared(function: Any) -> Experiment:
@@ -100,9 +113,7 @@ def collect(
     there. ``progress`` is called with every number of texts that were found.
     """
     rows = evaluation.cases(trial)
-    options = {**trial.options, "seed": trial.seed}
-    if evaluation.one_run:
-        options["chains"] = trial.count
+    options = {**trial.options, "seed": trial.seed, "chains": evaluation.chains(trial)}
     texts: list[str] = []
     of: list[Case] = []
     with closing(texts_of_cases(evaluation.experiment, options, rows, out, workers)) as runs:

@@ -168,6 +168,12 @@ def test_a_search_gives_one_text_a_row_and_chains_give_all(evaluate, monkeypatch
     evaluate("infill", "--chains", 2, "--sampler", "anneal", count=4)
     assert len(runs) == 4
     assert len({given["template"] for given in runs}) == 4
+    runs.clear()
+    evaluate("infill", count=4)
+    assert [given["chains"] for given in runs] == [1] * 4
+    runs.clear()
+    evaluate("infill", "--sampler", "anneal", count=2)
+    assert [given["chains"] for given in runs] == [10] * 2
 
 
 def test_runs_that_are_kept_are_not_made_again(evaluate, tmp_path, monkeypatch):
