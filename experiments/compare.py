@@ -13,7 +13,7 @@ from experiments.declaration.arguments import Option
 from experiments.entry.experiment import experiment
 from experiments.keywords import SAMPLERS, TEMPERATURE, given_words, keywords, scorer_as_proposal
 from experiments.laws.top_p import check_top_p
-from experiments.results.figures import number
+from experiments.results.figures import RATE, number
 from experiments.results.safe_text import json_line
 from experiments.setup.common_options import LENGTH, SENTENCE_SCORER, TOP_P, WORDS
 from experiments.setup.job import Job
@@ -103,7 +103,7 @@ def row(sampler: str, summary: Mapping[str, Any]) -> str:
         f"{cost['forwards']:,}",
         f"{cost['tokens']:,}",
         f"{summary['seconds']:.1f}",
-        number(summary.get("ess_per_second", math.nan), ".3g"),
-        number(summary.get("ess_per_million_tokens", math.nan), ".3g"),
+        number(summary.get("ess_per_second", math.nan), RATE),
+        number(summary.get("ess_per_million_tokens", math.nan), RATE),
     )
     return "  ".join(format(cell, spec) for cell, (_, spec) in zip(cells, COLUMNS, strict=True))

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 __all__ = ["gibbs"]
 
 PARTNERS = {"masked-en": "causal-en", "masked-zh": "causal-zh"}  # models that score beside each other by default
-FLUENCY, PLL = 1.0, 0.15  # weights beside each other: with more texts are likelier, shorter and less varied
-DRAWN = 0.85  # of the law's temperature: what the masked model draws should suit the scorer too
-WRITTEN = 1.03  # likewise: colder texts fit more often, warmer ones leave no text where a chain stays for long
+FLUENCY, PLL = 0.95, 0.14  # weights beside each other: with more texts are likelier, shorter and less varied
+DRAWN = 0.9  # of the law's temperature: what the masked model draws should suit the scorer too
+WRITTEN = 1.08  # likewise: colder texts fit more often, warmer ones leave no text where a chain stays for long
 BLOCK = 3  # sites redrawn together beside a scorer
 LONG = 30  # tokens from which on the masked model's energy alone is asked only about what a cheap one lets pass
 NO_TARGET = "none known (masked-LM conditionals, always accepted)"
@@ -125,7 +125,7 @@ def gibbs(
 ) -> TextRun | SMCRun:
     """Unconditional text from a masked language model, by default beside a causal one.
 
-    With ``correct="mh"`` the law is ``exp(-E / T)``, exactly. ``E`` is ``fluency + 0.15 energy_kind`` plus
+    With ``correct="mh"`` the law is ``exp(-E / T)``, exactly. ``E`` is ``0.95 fluency + 0.14 energy_kind`` plus
     weighted ``energies``, ``fluency`` minus the log-probability by the ``scorer``, over the texts of all lengths within
     ``length``. Whole texts and ends of texts are written anew by the scorer, and ``block`` sites redrawn by the masked
     model; beside a scorer of other tokens, single ones are replaced, inserted and deleted. Chains start from masks that

@@ -11,7 +11,7 @@ from experiments.pages.drawing import drawing
 from experiments.pages.draws import Draws
 from experiments.pages.page import line, policy, read_part, run_plots, template
 from experiments.pages.plot import Line, Plot, hues
-from experiments.results.figures import nats, number
+from experiments.results.figures import RATE, nats, number
 from experiments.results.protocol import Run
 
 __all__ = ["Comparison", "Side", "compare_runs", "comparison_page"]
@@ -21,8 +21,8 @@ POINTS = 300  # of a line
 FIGURES = (
     ("energy", "energy_mean", ".2f"), ("its error", "energy_mcse", ".2f"), ("nats a token", "energy_per_token", ".2f"),
     ("log Z", "log_z", ".2f"), ("tokens a text", "length_mean", ".1f"), ("R-hat", "r_hat", ".3f"),
-    ("ESS", "ess_bulk", ",.0f"), ("ESS a second", "ess_per_second", ".3g"),
-    ("ESS a million tokens", "ess_per_million_tokens", ".3g"), ("accepted", "acceptance", ".0%"),
+    ("ESS", "ess_bulk", ",.0f"), ("ESS a second", "ess_per_second", RATE),
+    ("ESS a million tokens", "ess_per_million_tokens", RATE), ("accepted", "acceptance", ".0%"),
     ("changed", "changed", ".0%"), ("distinct texts", "distinct", ",.0f"), ("self-BLEU", "self_bleu", ".1f"),
     ("Pareto k", "pareto_k", ".2f"), ("seconds", "seconds", ",.1f"),
 )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 from experiments.judging.repetition import Repetition, in_words
 
 __all__ = [
+    "RATE",
     "by_start_in_words",
     "distinct",
     "efficiency_in_words",
@@ -25,6 +26,7 @@ __all__ = [
 SELF_BLEU_TEXTS = 200  # self-BLEU compares all pairs; more texts than this would take longer than the sampling
 
 LARGE = 1e7  # nats
+RATE = ".3g"  # of what there is in a second or a million tokens
 DEEPEST = 4  # lists within lists that are put into words
 
 
@@ -91,7 +93,7 @@ def energy_in_words(summary: Mapping[str, Any], temperature: float, error: str =
 
 
 def efficiency_in_words(summary: Mapping[str, Any]) -> str:
-    second, million = (number(summary[f"ess_per_{unit}"], ".3g") for unit in ("second", "million_tokens"))
+    second, million = (number(summary[f"ess_per_{unit}"], RATE) for unit in ("second", "million_tokens"))
     return f"{second} a second, {million} a million tokens"
 
 
@@ -101,5 +103,8 @@ def nats(value: float) -> str:
 
 
 def number(value: float | str, spec: str) -> str:
-    """``value`` may be as JSON keeps what is no number or infinite: as a word."""
-    return "-" if math.isnan(float(value)) else format(float(value), spec)
+    """``value`` may be as JSON keeps what is no number or infinite: a word. Thousands of a ``RATE`` are written out."""
+    if math.isnan(float(value)):
+        return "-"
+    many = spec == RATE and 999.5 <= float(value) < math.inf
+    return format(float(value), ",.0f" if many else spec)

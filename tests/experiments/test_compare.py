@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from experiments.compare import COLUMNS, compare, row
 from experiments.keywords import SAMPLERS
+from experiments.results.figures import RATE, number
 from tests.experiments.tiny_scorers import tiny_causal
 
 
@@ -24,3 +25,8 @@ def test_the_command_refuses_what_keywords_refuses(mcmc_text):
     result = mcmc_text("compare", "music", "--warmup", 500)
     assert result.exit_code == 2
     assert "--warmup is 500 of 300" in result.stderr
+
+
+def test_a_rate_is_no_power_of_ten():
+    found = [number(value, RATE) for value in (float("nan"), 0.0316, 9.996, 999.4, 999.5, 1391.2, 25_490)]
+    assert found == ["-", "0.0316", "10", "999", "1,000", "1,391", "25,490"]

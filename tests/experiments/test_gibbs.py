@@ -165,7 +165,7 @@ SCORED = {"model": "masked-en", "scorer": "causal-en", "chains": 6, "steps": 12,
 def test_beside_a_scorer_the_law_is_over_texts_of_all_lengths(embedded):
     run = gibbs(length=(3, 6), **SCORED)
     assert run.target == (
-        "exp(-(fluency + 0.15 pll)), fluency by causal-en and pll by masked-en, over token sequences of "
+        "exp(-(0.95 fluency + 0.14 pll)), fluency by causal-en and pll by masked-en, over token sequences of "
         "3 to 6 tokens, in real words, "
         "new to the models"
     )
