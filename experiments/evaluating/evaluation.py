@@ -19,13 +19,13 @@ from experiments.gibbs import gibbs
 from experiments.infill import infill
 from experiments.keywords import keywords
 from experiments.paraphrase import paraphrase
+from experiments.setup.settings import WITHOUT_CHAINS
 from experiments.summarize import summarize
 from experiments.translate import translate
 
 __all__ = ["EVALUATIONS", "Evaluation", "collect"]
 
 COUNT = 300  # texts, by which the bar was set
-MARKOV = {"mh", "gibbs", "tempered"}  # samplers whose chains each give a text
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Evaluation:
 
     @property
     def usual_chains(self) -> int:
-        """Those of the experiment."""
+        """How many the experiment has by default."""
         (usual,) = (each.default for each in self.experiment.arguments if each.name == "chains")
         return int(usual)
 
@@ -60,7 +60,7 @@ class Evaluation:
         """One for each text where nobody says more: chains of one run would share the words of a row."""
         if self.one_run:
             return trial.count
-        return trial.options["chains"] or (1 if trial.options["sampler"] in MARKOV else self.usual_chains)
+        return trial.options["chains"] or (self.usual_chains if trial.options["sampler"] in WITHOUT_CHAINS else 1)
 
 
 def _declared(function: Any) -> Experiment:
