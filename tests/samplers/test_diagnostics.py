@@ -166,6 +166,30 @@ def test_independent_draws_with_many_repeats_lose_none(kind, chains):
         assert diagnose(draws).ess_bulk == min(*both, chains * 100)
 
 
+@pytest.mark.parametrize("kept", [300, 4000])
+def test_what_rounding_adds_to_a_text_that_comes_back_is_no_news(kept):
+    """Nine of ten draws are one text, scored a little differently for a hundred steps at a time."""
+    rng = torch.Generator().manual_seed(0)
+    elsewhere = torch.rand(6, kept, generator=rng) < 0.1
+    values = torch.where(elsewhere, noise(6, kept, seed=1).abs() + 7, 2.786524)
+    rounded = values + 1e-6 * torch.rand(6, kept // 100, generator=rng).repeat_interleave(100, dim=1)
+    assert diagnose(rounded).ess_bulk == pytest.approx(diagnose(values).ess_bulk, rel=1e-3)
+    assert diagnose(rounded).r_hat == pytest.approx(diagnose(values).r_hat, abs=1e-4)
+    assert diagnose(rounded).mean == float(rounded.mean())
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+def test_small_differences_count_beside_large_ones(scale):
+    """A value far away, or far from zero, ties none of the others."""
+    for values in (noise(4, 500) + 1e5, torch.cat([noise(4, 500), torch.full((4, 1), 1e9)], dim=1)):
+        assert diagnose(scale * values).ess_bulk == pytest.approx(2000, rel=0.25)
+
+
+def test_a_constant_up_to_rounding_is_a_constant():
+    values = 2.786524 + 1e-6 * torch.rand(4, 100, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert math.isnan(diagnose(values).r_hat)
+
+
 def test_chains_that_cancel_out_their_own_errors_have_a_mean_that_is_worth_more_than_their_draws():
     """The variance of the mean of an autoregression of ``a`` is ``(1 + a) / (1 - a)`` of that of independent draws."""
     for chains in (3, 4, 7):
