@@ -13,7 +13,7 @@ from experiments.entry.experiment import experiment
 from experiments.laws.real_words import check_words
 from experiments.laws.top_p import check_top_p, given_tokens, said
 from experiments.populations.begin import texts_of
-from experiments.populations.boosted import boosted
+from experiments.populations.boosts import boosts
 from experiments.populations.draw import draw_by_smc
 from experiments.setup.common_options import (
     ANNEAL_SAMPLE_OR_SMC,
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from experiments.results.protocol import Run
-    from lm_adapters import Autoregressive, Seq2SeqLM, TextSpace
+    from lm_adapters import Seq2SeqLM, TextSpace, WordBoost
     from samplers import EnergyTerm
 
 __all__ = ["translate"]
@@ -131,19 +131,22 @@ def translate(
     model = said(job.named("scorer", seq2seq.model), top_p, given=lock is not None)
     drawn: dict[str, Any] = {"scorer": own, "temperature": job.settings.law_temperature}
     models = {"model": lm, "scorer": seq2seq}
-    writers: Sequence[Autoregressive] = []
+    pulled: Sequence[WordBoost | None] = [None]
     if scored.writer:
-        writers = [reader] if lock is None else boosted(reader, lock, own_translation, longest)
-        drawn |= {"informed": writers, **({} if lock is None else {"tries": TRIES, "anew": ANEW})}
-        bounds: dict[str, Any] = {"min_length": 1, "max_length": longest}
-        x0 = written_starts(writers, [seq2seq], energy, x0, job, wide=sampler == "anneal", **bounds)
+        if lock is not None:
+            pulled = boosts(reader, lock, own_translation, longest)
+            drawn |= {"tries": TRIES, "anew": ANEW}
+        drawn |= {"informed": [reader], "boosts": pulled}
+        bounds: dict[str, Any] = {"min_length": 1, "max_length": longest, "boosts": pulled}
+        x0 = written_starts([reader], [seq2seq], energy, x0, job, wide=sampler == "anneal", **bounds)
     x0 = starts_inside(scored, top_p, energy, x0, job, models, lock)
     scored_by = {"translation": model + languages}
     problem = Problem(lm.space, energy, x0, models, lengths=(1, longest), scored_by=scored_by)
     kernel = edit_kernel(lm, lock=lock, max_length=longest, swap=any_order, **drawn)
     if sampler != "smc":
         return sample_or_search(problem, kernel, sampler, job)
-    begun = texts_of(writers[0] if writers else None, lock, (1, longest), job.settings.law_temperature, top_p=top_p)
+    writer, temperature = reader if scored.writer else None, job.settings.law_temperature
+    begun = texts_of(writer, lock, (1, longest), temperature, top_p=top_p, boost=pulled[0])
     return draw_by_smc(problem, begun, kernel, job, particles=particles, populations=populations, moves=moves)
 
 

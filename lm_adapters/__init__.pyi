@@ -3,7 +3,6 @@ from .attributes.next_sentence import Coherence, NextSentenceModel
 from .attributes.sequence_classifier import SequenceClassifier
 from .attributes.zero_shot import ZeroShotClassifier
 from .drawing.adaptive_rejection import AdaptiveDraws, AdaptiveRejection
-from .drawing.boosted_reader import BoostedReader
 from .drawing.continuation import Continuation
 from .drawing.nucleus_reader import NucleusReader
 from .drawing.power_distribution import PowerDistribution
@@ -59,6 +58,7 @@ from .proposals.suffix import SuffixProposal
 from .proposals.swap import SwapProposal
 from .proposals.template_fill import TemplateFill
 from .proposals.truncation import Truncation
+from .proposals.word_boost import WordBoost
 from .remote.remote_lm import RemoteEnergy, RemoteLM, load_remote
 from .remote.server import ServerError, is_remote
 from .rewriting.rewrite import RewriteProposal
@@ -85,7 +85,6 @@ __all__ = [
     "Autoregressive",
     "BestPhrases",
     "BlockwiseEnergy",
-    "BoostedReader",
     "Canonical",
     "CausalLM",
     "CloudDistances",
@@ -159,6 +158,7 @@ __all__ = [
     "VAEDensity",
     "VAEScores",
     "Whitened",
+    "WordBoost",
     "WordLimit",
     "WordList",
     "ZeroShotClassifier",

@@ -66,11 +66,14 @@ def _paraphrase(**how: Any) -> Any:
     return paraphrase("I would like to go home now.", sampler="mh", chains=CHAINS, **how)
 
 
-def _translate(**how: Any) -> Any:
+def _translate(text: str, word: str, **how: Any) -> Any:
     from experiments.translate import translate
 
-    text = "Il a oublié de fermer la porte hier soir."
-    return translate(text, must_contain=["shut"], sampler="mh", chains=CHAINS, **how)
+    return translate(text, must_contain=[word], sampler="mh", chains=CHAINS, **how)
+
+
+def _translation(text: str, word: str) -> MixtureTask:
+    return MixtureTask(partial(_translate, text, word), 400, 100, 10, ends=True)
 
 
 MIXTURES: dict[str, MixtureTask] = {
@@ -78,9 +81,15 @@ MIXTURES: dict[str, MixtureTask] = {
     "keywords": MixtureTask(_keywords, 90, 20, 9, ends=True),
     "infill": MixtureTask(_infill, 480, 80, 8),
     "paraphrase": MixtureTask(_paraphrase, 120, 30, 40),
-    "translate": MixtureTask(_translate, 400, 100, 10, ends=True),
+    "couch": _translation("Le chien dort sur le canapé.", "couch"),
+    "chilly": _translation("Il fait froid aujourd'hui.", "chilly"),
+    "shut": _translation("Il a oublié de fermer la porte hier soir.", "shut"),
 }
-"""What ``mcmc-text benchmark --moves`` measures: the examples of the documentation."""
+"""What ``mcmc-text benchmark --moves`` measures: examples of the documentation, and translations by their words.
+
+There are several: two translations share the law of ``couch``, few have a word such as ``chilly``, and that of ``shut``
+is nearly a single text.
+"""
 
 
 def move_lines(tasks: Mapping[str, MixtureTask] = MIXTURES, *, seed: int = 0) -> Iterator[KernelLine]:

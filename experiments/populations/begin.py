@@ -8,7 +8,7 @@ from experiments.declaration.wording import argument
 from experiments.setup.scorers import Scorer
 
 if TYPE_CHECKING:
-    from lm_adapters import Autoregressive, HeldTexts, KeywordFill, Lock, NextTokens, SequenceDistribution
+    from lm_adapters import Autoregressive, HeldTexts, KeywordFill, Lock, NextTokens, SequenceDistribution, WordBoost
 
 __all__ = ["filled_by", "texts_of", "whole_texts"]
 
@@ -37,6 +37,7 @@ def whole_texts(
     following: NextTokens | None = None,
     *,
     top_p: float = 1.0,
+    boost: WordBoost | None = None,
 ) -> SequenceDistribution:
     """Texts as ``writer`` writes them, of a ``length`` within bounds, token by token among those that may follow.
 
@@ -50,6 +51,7 @@ def whole_texts(
         max_length=length[1],
         truncation=Truncation(temperature, top_p=top_p if temperature == 1 else 1.0),
         following=following,
+        boost=boost,
     )
 
 
@@ -61,8 +63,11 @@ def texts_of(
     following: NextTokens | None = None,
     *,
     top_p: float = 1.0,
+    boost: WordBoost | None = None,
 ) -> SequenceDistribution | HeldTexts:
     """``whole_texts`` that hold what is locked, mostly; a nucleus, which locked words may be outside of, only without.
+
+    ``boost``: of the words that are locked.
 
     Raises ``InvalidInput`` where there is no writer.
     """
@@ -74,5 +79,5 @@ def texts_of(
             f"{argument('sampler')} smc draws its texts from the scorer: give one that reads from left to right and "
             f"has the tokenizer of {argument('model')}"
         )
-    drawn = whole_texts(writer, length, temperature, following, top_p=1.0 if lock else top_p)
+    drawn = whole_texts(writer, length, temperature, following, top_p=1.0 if lock else top_p, boost=boost)
     return drawn if lock is None else HeldTexts(drawn, lock)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from experiments.mixing.only_edits import ends_too, without_writing
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
         Seq2SeqLM,
         Template,
         Truncation,
+        WordBoost,
     )
     from samplers import Energy, EnergyTerm, Kernel
 
@@ -42,6 +44,7 @@ def edit_kernel(
     scorer: EnergyTerm | None = None,
     writer: Seq2SeqLM | None = None,
     informed: Sequence[Autoregressive] = (),
+    boosts: Sequence[WordBoost | None] = (None,),
     keep: float = KEEP,
     anew: float = ANEW,
     tries: int = 1,
@@ -58,10 +61,11 @@ def edit_kernel(
     A ``writer``, a seq2seq model in the tokens of ``lm``, writes whole texts anew around a few of their words, of which
     each is kept with probability ``keep``, and spans from what is on both sides, as far as it has these tasks; in a
     template spans only. ``informed`` models, which have read what is wanted, write whole texts, ``tries`` for a chain
-    in a step: where one is the scorer too, nearly all that hold the locked words are accepted; ``anew`` is the weight
-    of all. All that is drawn from a model is drawn at the ``temperature`` of the law, and whole texts at ``warmer``
-    times that: where other energies have a say, a chain would else stay for long at texts that the model alone finds
-    unlikely. Ends and whole texts are written with what may be ``following`` by a grammar, if there is one.
+    in a step, with each of the ``boosts`` of what they have not read: where one is the scorer too, nearly all that hold
+    the locked words are accepted; ``anew`` is the weight of all. All that is drawn from a model is drawn at the
+    ``temperature`` of the law, and whole texts at ``warmer`` times that: where other energies have a say, a chain would
+    else stay for long at texts that the model alone finds unlikely. Ends and whole texts are written with what may be
+    ``following`` by a grammar, if there is one.
     """
     from lm_adapters import (
         EditProposal,
@@ -94,12 +98,13 @@ def edit_kernel(
             parts.append((MetropolisHastings(ends), 0.4))
     if writer is not None:
         parts += _writing(writer, keep, bounds)
-    for each in informed:
+    for each, boost in product(informed, boosts):
         whole = {name: bound for name, bound in bounds.items() if name != "lock"}
         whole["truncation"] = Truncation(warmer * temperature)
         if lock is None and isinstance(scorer, SequenceEnergy) and each is scorer.model and warmer == 1:
             whole |= own
-        parts.append((_anew(each, tries, following=following, **whole), anew / len(informed)))
+        weight = anew / len(informed) / len(boosts)
+        parts.append((_anew(each, tries, following=following, boost=boost, **whole), weight))
     return _mixture([*parts, *_respelling(lock, min_length, max_length)])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from experiments.setup.job import Job
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from lm_adapters import Autoregressive, NextTokens
+    from lm_adapters import Autoregressive, NextTokens, WordBoost
     from samplers import Energy
 
 __all__ = ["best_first", "draw_widely", "written_starts"]
@@ -34,11 +35,13 @@ def written_starts(
     max_length: int,
     wide: bool,
     following: NextTokens | None = None,
+    boosts: Sequence[WordBoost | None] = (None,),
 ) -> Tensor:
     """The starts ``x int64 [chains, width]``, each replaced by a text of one of ``writers``, as far as there are such.
 
-    Only texts that ``energy`` allows: as they are drawn, or the best of a ``wide`` draw and of ``x``, each once.
-    ``scorers``: the models whose passes count; the writers, in the same tokens, belong to one.
+    Of all ``writers`` with each of the ``boosts``. Only texts that ``energy`` allows: as they are drawn, or the best of
+    a ``wide`` draw and of ``x``, each once. ``scorers``: the models whose passes count; the writers, in the same
+    tokens, belong to one.
     """
     import torch
 
@@ -50,8 +53,11 @@ def written_starts(
         bounds: dict[str, Any] = {"min_length": min_length, "max_length": max_length, "following": following}
         space = writers[0].space
         with space.texts_in_errors():
-            each = count // len(writers)
-            drawn = torch.cat([draw_widely(writer, each, rng, temperatures, **bounds) for writer in writers])
+            ways = list(product(writers, boosts))
+            each = count // len(ways)
+            drawn = torch.cat(
+                [draw_widely(writer, each, rng, temperatures, boost=boost, **bounds) for writer, boost in ways]
+            )
             drawn = torch.nn.functional.pad(drawn, (0, x.shape[1] - max_length), value=space.pad_id)
             if wide:
                 kept = best_first(torch.cat([drawn, x]), energy, job)
@@ -71,6 +77,7 @@ def draw_widely(
     min_length: int,
     max_length: int,
     following: NextTokens | None = None,
+    boost: WordBoost | None = None,
 ) -> Tensor:
     """``int64 [count, max_length]``, about as many at each of ``temperatures``, drawn token by token."""
     import torch
@@ -80,9 +87,8 @@ def draw_widely(
     parts = []
     for temperature, rows in zip(temperatures, torch.arange(count).chunk(len(temperatures)), strict=True):
         truncation = Truncation(temperature)
-        law = SequenceDistribution(
-            model, min_length=min_length, max_length=max_length, truncation=truncation, following=following
-        )
+        bounds: dict[str, Any] = {"min_length": min_length, "max_length": max_length}
+        law = SequenceDistribution(model, truncation=truncation, following=following, boost=boost, **bounds)
         empty = torch.full((len(rows), max_length), model.space.pad_id, device=model.allowed.device)
         parts.append(law.redraw(empty, empty.new_zeros(len(rows)), rng, score_end=False).x)
     return torch.cat(parts)

@@ -132,7 +132,7 @@ class Decoder:
     def next_tokens(self, rows: Tensor, place: Tensor, logits: Iterable[Tensor], reach: tuple[int, int]) -> Tensor:
         """``int64 [rows]``: a token for ``place``, or the end, drawn and written."""
         u = self.noise[rows, place if reach[1] < self.law.max_length else place.clamp(max=self.law.max_length - 1)]
-        begun = () if self.law.following is None else (self.x[rows],)
+        begun = (self.x[rows],) if self.law.reads_beginnings else ()
         if self.scored:
             token, log_probs, nlls = self.law.draw(logits, place, u, reach, *begun)
             self.scores[rows, place] = torch.stack([log_probs, nlls], dim=1)

@@ -13,7 +13,7 @@ from lm_adapters.forward.kv_cache import batchable_rows
 from lm_adapters.forward.oom import run_passes, split_on_oom
 from lm_adapters.models.autoregressive import Autoregressive, with_end_token
 from lm_adapters.proposals.redraw import Redrawn, redraw
-from lm_adapters.proposals.token_distribution import Following, TokenDistribution
+from lm_adapters.proposals.token_distribution import Boost, Following, TokenDistribution
 from lm_adapters.proposals.truncation import Truncation
 from samplers import Drawn, InvalidInput
 
@@ -35,9 +35,11 @@ class SequenceDistribution:
     renormalised over them, nearly always among those after which the text can end by ``max_length`` (see
     ``TokenDistribution``). A text that nothing may follow ends there, and is no match. Of the model's law given the
     grammar this is a proposal, with the product of the masses that were allowed as the weight: importance sampling, and
-    the moves that redraw by it, take that in.
+    the moves that redraw by it, take that in. With a ``boost``, such as a ``WordBoost``, the model's logits are changed
+    before: another proposal with known densities, whose hint still says what the model itself holds of a text.
 
-    Raises ``InvalidInput`` unless ``1 <= min_length <= max_length <= model.max_length``.
+    Raises ``InvalidInput`` unless ``1 <= min_length <= max_length <= model.max_length``, and for a ``boost`` of other
+    tokens.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class SequenceDistribution:
         max_length: int,
         truncation: Truncation | None = None,
         following: Following | None = None,
+        boost: Boost | None = None,
     ) -> None:
         if not 1 <= min_length <= max_length:
             raise InvalidInput(f"min_length={min_length}, max_length={max_length}: give 1 <= min_length <= max_length")
@@ -55,8 +58,10 @@ class SequenceDistribution:
             raise InvalidInput(f"max_length is {max_length}, the model takes {model.max_length} tokens; lower it")
         self.model, self.min_length, self.max_length = model, min_length, max_length
         self.truncation = truncation or Truncation()
-        self.following = following
-        self._next_token = TokenDistribution(model, self.truncation, min_length, max_length, following)
+        if boost is not None:
+            boost.check(model.space)
+        self.following, self.boost = following, boost
+        self._next_token = TokenDistribution(model, self.truncation, min_length, max_length, following, boost)
 
     def sample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
         """``int64 [*sample_shape, max_length]``, drawn by torch's global generator, as in ``torch.distributions``."""
@@ -96,7 +101,7 @@ class SequenceDistribution:
         def run(rows: Tensor) -> Tensor:
             here = wanted[rows]
             logits = self.model.logits(x[rows], here)
-            begun = () if self.following is None else (x[rows][here.nonzero()[:, 0]],)
+            begun = (x[rows][here.nonzero()[:, 0]],) if self._next_token.reads_beginnings else ()
             found = self._next_token.log_probs(logits, column[rows][here], tokens[rows][here], *begun)
             return torch.stack(found, dim=1)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,7 +13,10 @@ from lm_adapters.forward.log_probs import aligned_parts
 from lm_adapters.proposals.truncation import Truncation
 from samplers.randomness import Weights, joined
 
-__all__ = ["Following", "TokenDistribution", "Vocabulary"]
+if TYPE_CHECKING:
+    from lm_adapters.text import TextSpace
+
+__all__ = ["Boost", "Following", "TokenDistribution", "Vocabulary"]
 
 
 class Vocabulary(Protocol):
@@ -48,6 +51,16 @@ class Following(Protocol):
         """
 
 
+class Boost(Protocol):
+    """What is made likelier after the beginning of a text, such as the words of a ``WordBoost``."""
+
+    def check(self, space: TextSpace) -> None:
+        """Raise ``InvalidInput`` where texts of ``space`` have other tokens than it knows."""
+
+    def shifted(self, logits: Tensor, begun: Tensor, place: Tensor, end_id: int) -> Tensor:
+        """``logits [rows, vocabulary]``, in nats changed as the first ``place [rows]`` tokens of ``begun`` ask for."""
+
+
 M = TypeVar("M", bound=Vocabulary)
 UNFIT = 1e-3  # share of draws that do not ask whether a text can end in time
 SPELT = 0.8  # share of draws that write a string that must come in the longest tokens, as tokenizers do
@@ -63,18 +76,30 @@ class TokenDistribution(Generic[M]):
     the support does not depend on how far it looks. Where a string must come, four of five draws take the longest token
     of it: the model, which does not know of it, finds its first letter likely and cannot go on from there. Where few
     tokens fit, one draw in twenty takes any of them alike: a bracket after a ``1``, where the model would never put it,
-    while further digits only put off its price. Pass the beginnings of the texts then, ``begun int64 [rows, any]``.
+    while further digits only put off its price. A ``boost`` changes the logits before all that. With either pass the
+    beginnings of the texts, ``begun int64 [rows, any]``.
     """
 
     def __init__(
-        self, model: M, truncation: Truncation, min_length: int, max_length: int, following: Following | None = None
+        self,
+        model: M,
+        truncation: Truncation,
+        min_length: int,
+        max_length: int,
+        following: Following | None = None,
+        boost: Boost | None = None,
     ) -> None:
-        self.model, self.truncation, self.following = model, truncation, following
+        self.model, self.truncation, self.following, self.boost = model, truncation, following, boost
         self.min_length, self.max_length = min_length, max_length
         self._possible = model.allowed.clone()
         self._possible[model.eos_id] = True
         self._text = model.allowed.clone()
         self._text[model.eos_id] = False
+
+    @property
+    def reads_beginnings(self) -> bool:
+        """Whether what is drawn depends on the text so far, beside the model's logits."""
+        return self.following is not None or self.boost is not None
 
     def draw(
         self,
@@ -147,19 +172,22 @@ class TokenDistribution(Generic[M]):
         self, logits: Tensor, column: Tensor, reach: tuple[int, int] | None, *begun: Tensor
     ) -> tuple[Tensor, Tensor]:
         """As ``_weights``, both ``[rows, vocabulary]``; those of a row add up to any number."""
-        own = logits.softmax(dim=1)
+        own = drawn = logits.softmax(dim=1)
+        if self.boost is not None:
+            logits = self.boost.shifted(logits, begun[0], column, self.model.eos_id)
+            drawn = logits.softmax(dim=1)
         if self.following is not None:
             return own, self._followed(logits, column, *begun)
         if reach is not None and not self.truncation.changes:
             if reach[0] >= self.min_length:
-                return own, own * self._possible
+                return own, drawn * self._possible
             if reach[1] < self.min_length:
-                return own, own * self._text
+                return own, drawn * self._text
         too_short = column < self.min_length
         if self.truncation.changes:
             scores = self.truncation.scores(logits, self._possible, (too_short, self.model.eos_id))
             return own, scores.softmax(dim=1)
-        weights = own * self._possible
+        weights = drawn * self._possible
         weights[too_short, self.model.eos_id] = 0.0
         return own, weights
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from experiments.laws.temperature import AtTemperature
-from experiments.populations.boosted import boosted
+from experiments.populations.boosts import boosts
 from experiments.setup.kernels import edit_kernel, shortlist_kernel
 from lm_adapters import CausalLM, Keywords, MaskedLM, SequenceEnergy
 from samplers import Energy, Kernel, sample
@@ -69,14 +69,14 @@ def whole_texts() -> Kernel:
     """Whole texts with the word pulled in, and edits."""
     reader = causal().condition_on()
     own = masked().space.encode(["red blue"])[0]
-    informed = boosted(reader, lock(), own, LONGEST)
     return edit_kernel(
         masked(),
         lock=lock(),
         max_length=LONGEST,
         temperature=TEMPERATURE,
         scorer=fluency(),
-        informed=informed,
+        informed=[reader],
+        boosts=boosts(reader, lock(), own, LONGEST),
         tries=2,
         anew=20,
     )

@@ -1,18 +1,16 @@
-"""A model made to write words that must come: its densities, what it keeps, and moves that draw by it."""
+"""Words that must come, made likelier: densities, moves that draw by them, and what these know of the model."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
 
-from lm_adapters import BoostedReader, Keywords, SequenceDistribution, SequenceEnergy
-from lm_adapters.forward.kv_cache import Prefixes
+from lm_adapters import Keywords, SequenceDistribution, SequenceEnergy, WordBoost
+from lm_adapters.proposals.token_distribution import TokenDistribution
 from samplers import IndependenceProposal, InvalidInput
 from samplers.testing import BatteryFailed, check_proposal, enumerate_states
-from tests.lm_adapters.models.extending import extends_as_a_whole
 from tests.lm_adapters.tiny_causal import words_lm
 
 WORDS = ("red", "green", "blue", "grey")
@@ -32,9 +30,9 @@ def reader():
 
 
 @pytest.fixture(scope="module", params=LOCKS.values(), ids=LOCKS)
-def boosted(request, reader):
+def boost(request, reader):
     words, nats, any_order = request.param
-    return BoostedReader(reader, Keywords(reader.space, words, any_order=any_order), nats)
+    return WordBoost(Keywords(reader.space, words, any_order=any_order), nats)
 
 
 @pytest.fixture(scope="module")
@@ -44,17 +42,18 @@ def texts(reader):
     return torch.cat([torch.nn.functional.pad(part, (0, LONGEST - part.shape[1]), value=pad) for part in parts])
 
 
-def independent(reader):
-    return IndependenceProposal(SequenceDistribution(reader, max_length=LONGEST))
+def independent(reader, boost=None):
+    return IndependenceProposal(SequenceDistribution(reader, max_length=LONGEST, boost=boost))
 
 
-def after(reader, beginning: str) -> torch.Tensor:
-    """Log-probabilities of what follows, of the words and the end."""
+def after(reader, boost, beginning: str) -> torch.Tensor:
+    """Nats by which the words and the end are likelier."""
     ids = reader.space.encode([" ".join(WORDS)])[0].tolist()
     x = reader.space.encode([beginning]) if beginning else torch.zeros(1, 0, dtype=torch.int64)
-    x = torch.nn.functional.pad(x, (0, 1), value=reader.space.pad_id)
-    wanted = torch.arange(x.shape[1] + 1) == len(beginning.split())
-    return torch.cat([*reader.logits(x, wanted.unsqueeze(0))])[0].log_softmax(0)[[*ids, reader.eos_id]]
+    place = torch.tensor([x.shape[1]])
+    longer = torch.cat([x, x.new_tensor([ids[:1]])], dim=1)  # what stands behind the place does not count
+    nats = boost.shifted(torch.zeros(1, len(reader.allowed)), longer, place, reader.eos_id)
+    return nats[0, [*ids, reader.eos_id]]
 
 
 @pytest.mark.parametrize(
@@ -79,69 +78,62 @@ def after(reader, beginning: str) -> torch.Tensor:
 )
 def test_words_that_lack_are_likelier_by_their_nats(reader, lock, beginning, red, green, blue, end):
     words, nats, any_order = LOCKS[lock]
-    boosted = BoostedReader(reader, Keywords(reader.space, words, any_order=any_order), nats)
-    expected = after(reader, beginning) + torch.tensor([red, green, blue, 0, end])
-    found = after(boosted, beginning)
-    torch.testing.assert_close(found - found[3], expected - expected[3], atol=1e-9, rtol=0)
+    boost = WordBoost(Keywords(reader.space, words, any_order=any_order), nats)
+    assert after(reader, boost, beginning).tolist() == [red, green, blue, 0, end]
 
 
 def test_words_come_far_more_often(reader, texts):
     lock = Keywords(reader.space, ["red"])
     holds = lock.found(texts)
     shares = [
-        float(independent(each).distribution.log_prob(texts)[holds].exp().sum())
-        for each in (reader, *(BoostedReader(reader, lock, [nats]) for nats in (2.0, 4.0)))
+        float(independent(reader, WordBoost(lock, [nats])).distribution.log_prob(texts)[holds].exp().sum())
+        for nats in (0.0, 2.0, 4.0)
     ]
     assert all(more > 1.2 * less for less, more in pairwise(shares)) or shares[-1] > 0.9
     assert shares[0] < 0.6
 
 
-def test_what_is_kept_goes_on_as_a_whole(boosted, texts):
-    extends_as_a_whole(boosted, texts[-20:])
+def test_texts_are_drawn_as_their_density_says(reader, boost, texts):
+    check_proposal(independent(reader, boost), texts, draws=2**11, starts=1)
 
 
-def test_texts_are_drawn_as_their_density_says(boosted, texts):
-    check_proposal(independent(boosted), texts, draws=2**11, starts=1)
+def test_no_text_becomes_impossible(reader, boost, texts):
+    assert bool(independent(reader, boost).distribution.log_prob(texts).isfinite().all())
 
 
-def test_no_text_becomes_impossible(boosted, texts):
-    assert bool(SequenceEnergy(boosted)(texts).isfinite().all())
+def test_the_model_scores_what_it_drew_without_another_pass(reader, boost):
+    drawn = independent(reader, boost).distribution.sample_and_log_prob(50)
+    known = SequenceEnergy(reader).values(drawn.x, drawn.hint)
+    assert known.equal(drawn.hint.nlls)
+    torch.testing.assert_close(known, SequenceEnergy(reader)(drawn.x), atol=1e-5, rtol=0)
 
 
-def forget_which_rows(self, rows, counts=None):
-    kept = real_take(self, rows, counts)
-    if kept.beside is None:
-        return kept
-    return replace(kept, layers=real_take(self, rows.flip(0), None if counts is None else counts.flip(0)).layers)
+def after_other_texts(self, logits, place, u, reach, begun):
+    return real_draw(self, logits, place, u, reach, begun.flip(0))
 
 
-real_take = Prefixes.take
+def after_nothing(self, logits, place, u, reach, begun):
+    return real_draw(self, logits, place, u, reach, torch.full_like(begun, self.model.space.pad_id))
 
 
-def forget_what_was_read(self, before, tokens, wanted):
-    logits, kept = self.reader.extend(before.beside, tokens, wanted)
-    return logits, replace(before, counts=kept.counts, beside=kept)
+real_draw = TokenDistribution.draw
 
 
-@pytest.mark.parametrize(
-    ("where", "fault"),
-    [((Prefixes, "take"), forget_which_rows), ((BoostedReader, "extend"), forget_what_was_read)],
-    ids=["tokens of other rows", "nothing is boosted on the way"],
-)
-def test_mutants_are_rejected(reader, texts, monkeypatch, where, fault):
-    boosted = BoostedReader(reader, Keywords(reader.space, ["red"]), [2.0])  # texts with it end, others go on
-    monkeypatch.setattr(*where, fault)
+@pytest.mark.parametrize("fault", [after_other_texts, after_nothing])
+def test_mutants_are_rejected(reader, texts, monkeypatch, fault):
+    boost = WordBoost(Keywords(reader.space, ["red"]), [2.0])  # texts with it end, others go on
+    monkeypatch.setattr(TokenDistribution, "draw", fault)
     with pytest.raises(BatteryFailed):
-        check_proposal(independent(boosted), texts, draws=2**11, starts=1)
+        check_proposal(independent(reader, boost), texts, draws=2**11, starts=1)
 
 
 @pytest.mark.parametrize("nats", [[], [1.0, 2.0], [-1.0], [float("nan")], [float("inf")]])
 def test_bad_nats(reader, nats):
     with pytest.raises(InvalidInput, match="give a number for each of 1 words, 0 or more"):
-        BoostedReader(reader, Keywords(reader.space, ["red"]), nats)
+        WordBoost(Keywords(reader.space, ["red"]), nats)
 
 
 def test_bad_tokens(reader):
     other = words_lm((*WORDS, "pink")).space
     with pytest.raises(InvalidInput, match="the words are spelt in other tokens than the model's"):
-        BoostedReader(reader, Keywords(other, ["red"]), [1.0])
+        independent(reader, WordBoost(Keywords(other, ["red"]), [1.0]))

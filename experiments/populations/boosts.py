@@ -1,4 +1,4 @@
-"""A model that has not read the words that must come, made to write them where they cost least."""
+"""How much likelier a model that has not read the words that must come is made to write them."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lm_adapters import Autoregressive, BoostedReader, Keywords
+    from lm_adapters import Autoregressive, Keywords, WordBoost
 
-__all__ = ["boosted"]
+__all__ = ["boosts"]
 
 TRIED = (4.0, 8.0, 12.0, 16.0, 20.0)  # nats for a word, to see what it costs
 MARGINS = (1.0, -2.0)  # nats beside that: most draws hold the word; fewer do, but it may come at any place
 
 
-def boosted(reader: Autoregressive, lock: Keywords, own: Tensor, longest: int) -> list[BoostedReader]:
-    """``reader``, made to write each word by about as many nats as it costs, once for each of ``MARGINS``.
+def boosts(reader: Autoregressive, lock: Keywords, own: Tensor, longest: int) -> list[WordBoost]:
+    """Each word by about as many nats as it costs where ``reader`` writes, once for each of ``MARGINS``.
 
     A word costs what the cheapest text that holds it has above ``own int64 [tokens]``, a text that is likely by itself.
     Looked at are ``own`` and texts of the likeliest tokens one after the other, with the word pulled in.
     """
-    from lm_adapters import BoostedReader, Keywords
+    from lm_adapters import Keywords, WordBoost
 
     costs = [_cost(reader, Keywords(lock.space, [word]), own[:longest], longest) for word in lock.words]
     nats = [[max(0.0, cost + margin) if cost > 0 else 0.0 for cost in costs] for margin in MARGINS]
-    return [BoostedReader(reader, lock, each) for each in nats]
+    return [WordBoost(lock, each) for each in nats]
 
 
 def _cost(reader: Autoregressive, word: Keywords, own: Tensor, longest: int) -> float:
@@ -45,11 +45,10 @@ def _pulled_in(reader: Autoregressive, word: Keywords, longest: int) -> Iterator
     """``int64 [1, longest]``: the likeliest tokens one after the other, for each number of nats."""
     import torch
 
-    from lm_adapters import BoostedReader, SequenceDistribution, Truncation
+    from lm_adapters import SequenceDistribution, Truncation, WordBoost
 
     empty = torch.full((1, longest), word.space.pad_id, device=reader.allowed.device)
     for nats in TRIED:
-        likeliest = SequenceDistribution(
-            BoostedReader(reader, word, [nats]), max_length=longest, truncation=Truncation(top_k=1)
-        )
+        boost = WordBoost(word, [nats])
+        likeliest = SequenceDistribution(reader, max_length=longest, truncation=Truncation(top_k=1), boost=boost)
         yield likeliest.redraw(empty, empty.new_zeros(1), score_end=False, scored=False).x
