@@ -180,7 +180,7 @@ def control(
         terms = terms + coherence * follows
         models["follower"] = follows.follower
         scored_by[follows.name] = job.named("follower", follows.follower.model)
-    constraints = job.constraints(lm, [text, *lm.space.decode(x0[:1])], new=True)
+    constraints = job.constraints(lm, [text, *lm.space.decode(x0[:1])])
     energy = job.with_custom(terms, lm.space, constraints)
     shortest = min(SHORTEST, int(lm.space.lengths(x0[:1])))
     moves: dict[str, Any] = {

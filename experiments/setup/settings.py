@@ -124,7 +124,7 @@ class Settings:
         bool | None,
         Option(
             "No text is a sentence that the embedded models were trained on, case and marks aside, but for those that "
-            "you give.  [default: new texts in control, gibbs and keywords, with an embedded English --model]",
+            "you give.  [default: new texts in gibbs and keywords, with an embedded English --model]",
             names=["--new-texts/--any-texts"],
             energies=["NewTexts"],
         ),

@@ -11,7 +11,6 @@ from click.testing import CliRunner
 
 from experiments.cli import main
 from experiments.compare import compare
-from experiments.controlling.control import control
 from experiments.entry.experiment import experiment_of
 from experiments.gibbs import gibbs
 from experiments.infill import infill
@@ -203,14 +202,6 @@ def test_new_texts_are_usual_where_any_will_do(embedded):
     assert keywords(["music"], length=(3, 8), **given).target.endswith(", in real words, new to the models")
     assert keywords(["music"], length=(3, 8), new_texts=False, **given).target.endswith(", in real words")
     assert infill("I [MASK] music.", **given).target.endswith(", in real words")
-
-
-def test_another_label_is_put_into_a_new_text(embedded):
-    given = {"model": embedded, "scorer": tiny_causal(embedded.space.tokenizer), "reconstruction": 0, "similarity": 0}
-    run = control(KNOWN, label="question", sampler="mh", **given, **QUICK)
-    assert run.target.endswith(" in real words, new to the models")
-    texts = [line["text"] for line in run.samples()]
-    assert not KnownTexts.english().without([KNOWN]).hold(texts).any()
 
 
 def test_new_texts_where_they_are_asked_for(embedded):
