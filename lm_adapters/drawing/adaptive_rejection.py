@@ -59,7 +59,8 @@ class AdaptiveRejection:
         self, law: SequenceDistribution, constraint: Energy, hopeless: Callable[[Tensor], Tensor] | None = None
     ) -> None:
         self.law, self.constraint, self.hopeless = law, constraint, hopeless
-        self._tokens = _LivingTokens(law.model, law.truncation, law.min_length, law.max_length, law.following)
+        bounds = (law.min_length, law.max_length)
+        self._tokens = _LivingTokens(law.model, law.truncation, *bounds, law.following, law.boost)
         self._root = _Node(1.0)
 
     @property
@@ -159,7 +160,7 @@ class _LivingDecoder(Decoder):
             node = self.nodes[row]
             for token, child in node.children.items() if node else ():
                 living[index, token] = 1 - child.dead
-        begun = () if self.law.following is None else (self.x[rows],)
+        begun = (self.x[rows],) if self.law.reads_beginnings else ()
         token, log_probs, nlls = self.law.draw_living(logits, place, self.noise[rows, place], living, *begun)
         self.scores[rows, place] = torch.stack([log_probs, nlls], dim=1)
         self.x[rows, place] = token

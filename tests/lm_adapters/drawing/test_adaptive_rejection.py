@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lm_adapters import AdaptiveRejection, SequenceDistribution, Truncation
+from lm_adapters import AdaptiveRejection, Keywords, SequenceDistribution, Truncation, WordBoost
 from samplers import InvalidInput
 from samplers.randomness import generator
 from tests.lm_adapters.drawing.enumerated import LONGEST, by_length, lm, reader, space, texts, word
@@ -55,6 +55,14 @@ def test_draws_are_exact_and_what_failed_is_not_tried_again(truncation: Truncati
     assert found.trials < DRAWS + 400  # plain rejection: DRAWS / mass
     assert adaptive.dead <= 1 - mass + 1e-9
     assert adaptive.dead == pytest.approx(1 - mass, abs=1e-3)
+
+
+def test_draws_of_a_law_with_a_boost_are_exact():
+    boost = WordBoost(Keywords(lm().space, ["green"]), [1.5])
+    drawn = SequenceDistribution(reader(), max_length=LONGEST, boost=boost)
+    found = AdaptiveRejection(drawn, constraint).draw(DRAWS, generator(1), batch=16)
+    assert strain(space(1.0).index(found.x), exact(drawn)[0]) < 1
+    assert strain(space(1.0).index(found.x), exact(law())[0]) > 1
 
 
 def test_hopeless_beginnings_need_fewer_trials():
