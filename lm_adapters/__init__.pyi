@@ -8,6 +8,7 @@ from .drawing.nucleus_reader import NucleusReader
 from .drawing.power_distribution import PowerDistribution
 from .drawing.stopped_energy import StoppedEnergy
 from .drawing.suffix_smc import SuffixSMC
+from .drawing.word_boost import WordBoost
 from .energies.blockwise_energy import BlockwiseEnergy
 from .energies.distance import EditDistance, SourceBleu
 from .energies.lengths import LengthPrior, LengthRange, PerToken
@@ -58,7 +59,6 @@ from .proposals.suffix import SuffixProposal
 from .proposals.swap import SwapProposal
 from .proposals.template_fill import TemplateFill
 from .proposals.truncation import Truncation
-from .proposals.word_boost import WordBoost
 from .remote.remote_lm import RemoteEnergy, RemoteLM, load_remote
 from .remote.server import ServerError, is_remote
 from .rewriting.rewrite import RewriteProposal
